@@ -1,0 +1,71 @@
+/* Data types of tensors: plain floats and the quantised block formats of GGUF.
+ *
+ * A quantised row is a sequence of blocks; a block holds a fixed number of values in a
+ * fixed number of bytes. Byte layouts: docs/formats.md and src/kernels/blocks.h.
+ */
+#ifndef JUNTO_DTYPE_H
+#define JUNTO_DTYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(enum suffix, name, GGUF id, values per block, bytes per block) */
+#define JT_DTYPE_LIST(X)                                                               \
+    X(F32, "F32", 0, 1, 4)                                                             \
+    X(F16, "F16", 1, 1, 2)                                                             \
+    X(BF16, "BF16", 30, 1, 2)                                                          \
+    X(Q8_0, "Q8_0", 8, 32, 34)                                                         \
+    X(Q4_0, "Q4_0", 2, 32, 18)                                                         \
+    X(Q4_1, "Q4_1", 3, 32, 20)                                                         \
+    X(Q5_0, "Q5_0", 6, 32, 22)                                                         \
+    X(Q5_1, "Q5_1", 7, 32, 24)                                                         \
+    X(Q2_K, "Q2_K", 10, 256, 84)                                                       \
+    X(Q3_K, "Q3_K", 11, 256, 110)                                                      \
+    X(Q4_K, "Q4_K", 12, 256, 144)                                                      \
+    X(Q5_K, "Q5_K", 13, 256, 176)                                                      \
+    X(Q6_K, "Q6_K", 14, 256, 210)                                                      \
+    X(I32, "I32", 26, 1, 4)
+
+typedef enum jt_dtype {
+#define X(suffix, name, id, values, bytes) JT_##suffix,
+    JT_DTYPE_LIST(X)
+#undef X
+        JT_DTYPE_COUNT
+} jt_dtype;
+
+/* "Q4_K" for JT_Q4_K; "?" for a value outside the enum. */
+JT_API const char *jt_dtype_name(jt_dtype dtype);
+
+/* Values per block (1 for plain types) and bytes per block. */
+JT_API size_t jt_dtype_block_values(jt_dtype dtype);
+JT_API size_t jt_dtype_block_bytes(jt_dtype dtype);
+
+/* Bytes of a row of `n` values; 0 when `n` is not a multiple of the block or the size
+ * overflows. */
+JT_API size_t jt_dtype_row_bytes(jt_dtype dtype, size_t n);
+
+/* Find a type by its GGUF id or by its name (any case). false: not known here. */
+JT_API bool jt_dtype_from_gguf(uint32_t id, jt_dtype *dtype);
+JT_API bool jt_dtype_from_name(const char *name, jt_dtype *dtype);
+JT_API uint32_t jt_dtype_gguf_id(jt_dtype dtype);
+
+/* Decode `n` values of a row to floats. `n` must be a multiple of the block.
+ * JT_I32 is converted to float. `src` needs no alignment. */
+JT_API void jt_dequantize(jt_dtype dtype, float *dst, const void *src, size_t n);
+
+/* Encode `n` floats as a row, with the reference quantiser of each format (card "GGUF
+ * tensor formats"). `n` must be a multiple of the block. Not finite values give
+ * undefined codes but never an out-of-bounds access. */
+JT_API void jt_quantize(jt_dtype dtype, void *dst, const float *src, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

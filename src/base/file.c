@@ -1,0 +1,180 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+static jt_status fail_errno(jt_err *err, const char *what, const char *path)
+{
+    return jt_fail(err, JT_E_IO, "cannot %s '%s': %s", what, path, strerror(errno));
+}
+
+jt_status jt_map_open(jt_map *out, const char *path, jt_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_errno(err, "open", path);
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        jt_status status = fail_errno(err, "read", path);
+        close(fd);
+        return status;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return jt_fail(err, JT_E_IO, "cannot read '%s': not a regular file", path);
+    }
+    jt_map map = {NULL, (size_t)st.st_size};
+    if (map.bytes) {
+        void *p = mmap(NULL, map.bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED) {
+            jt_status status = fail_errno(err, "map", path);
+            close(fd);
+            return status;
+        }
+        map.data = p;
+    }
+    close(fd);
+    *out = map;
+    return JT_OK;
+}
+
+void jt_map_close(jt_map *map)
+{
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->bytes);
+    *map = (jt_map){0};
+}
+
+/* Read `stream` to its end. */
+static jt_status slurp(char **data, size_t *bytes, FILE *stream, const char *path,
+                       size_t limit, jt_err *err)
+{
+    char *text = NULL;
+    size_t used = 0, capacity = 0;
+    for (;;) {
+        if (!jt_grow((void **)&text, &capacity, used + 65536, 1)) {
+            free(text);
+            return jt_fail_memory(err, "reading a file");
+        }
+        size_t got = fread(text + used, 1, capacity - used - 1, stream);
+        used += got;
+        if (got == 0)
+            break;
+        if (used > limit) {
+            free(text);
+            return jt_fail(err, JT_E_LIMIT, "'%s' is larger than %zu bytes", path,
+                           limit);
+        }
+    }
+    if (ferror(stream)) {
+        free(text);
+        return fail_errno(err, "read", path);
+    }
+    text[used] = '\0';
+    *data = text;
+    *bytes = used;
+    return JT_OK;
+}
+
+jt_status jt_read_file(char **data, size_t *bytes, const char *path, size_t limit,
+                       jt_err *err)
+{
+    if (strcmp(path, "-") == 0)
+        return slurp(data, bytes, stdin, "standard input", limit, err);
+    FILE *stream = fopen(path, "rbe");
+    if (!stream)
+        return fail_errno(err, "open", path);
+    jt_status status = slurp(data, bytes, stream, path, limit, err);
+    fclose(stream);
+    return status;
+}
+
+static void output_release(jt_output *out)
+{
+    free(out->path);
+    free(out->part);
+    *out = (jt_output){0};
+}
+
+jt_status jt_output_open(jt_output *out, const char *path, jt_err *err)
+{
+    static const char suffix[] = ".XXXXXX.part";
+    size_t len = strlen(path);
+    *out = (jt_output){.path = jt_strndup(path, len), .part = jt_alloc(len + sizeof suffix, 1)};
+    if (!out->path || !out->part) {
+        output_release(out);
+        return jt_fail_memory(err, "opening an output file");
+    }
+    memcpy(out->part, path, len);
+    memcpy(out->part + len, suffix, sizeof suffix);
+    int fd = mkostemps(out->part, 5, O_CLOEXEC);
+    if (fd >= 0) {
+        mode_t mask = umask(0);
+        umask(mask);
+        fchmod(fd, 0666 & ~mask); /* mkostemps makes it private */
+        out->stream = fdopen(fd, "wb");
+    }
+    if (!out->stream) {
+        jt_status status = fail_errno(err, "write", path);
+        if (fd >= 0) {
+            close(fd);
+            unlink(out->part);
+        }
+        output_release(out);
+        return status;
+    }
+    return JT_OK;
+}
+
+jt_status jt_output_write(jt_output *out, const void *data, size_t bytes, jt_err *err)
+{
+    if (bytes && fwrite(data, 1, bytes, out->stream) != bytes)
+        return fail_errno(err, "write", out->path);
+    return JT_OK;
+}
+
+/* A rename is on disk only when its directory is. */
+static void sync_directory(const char *path)
+{
+    char *copy = jt_strndup(path, strlen(path));
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+jt_status jt_output_commit(jt_output *out, jt_err *err)
+{
+    jt_status status = JT_OK;
+    if (fflush(out->stream) != 0 || fsync(fileno(out->stream)) != 0)
+        status = fail_errno(err, "write", out->path);
+    if (fclose(out->stream) != 0 && status == JT_OK)
+        status = fail_errno(err, "write", out->path);
+    if (status == JT_OK && rename(out->part, out->path) != 0)
+        status = fail_errno(err, "rename to", out->path);
+    if (status == JT_OK)
+        sync_directory(out->path);
+    else
+        unlink(out->part);
+    output_release(out);
+    return status;
+}
+
+void jt_output_abort(jt_output *out)
+{
+    if (out->stream) {
+        fclose(out->stream);
+        unlink(out->part);
+    }
+    output_release(out);
+}

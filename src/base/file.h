@@ -1,0 +1,38 @@
+/* Files: read-only maps, and output that appears whole or not at all. */
+#ifndef JT_BASE_FILE_H
+#define JT_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "junto/status.h"
+
+typedef struct jt_map {
+    const unsigned char *data; /* NULL for an empty file */
+    size_t bytes;
+} jt_map;
+
+/* Map a regular file read only. JT_E_IO names the path and the reason. */
+jt_status jt_map_open(jt_map *out, const char *path, jt_err *err);
+void jt_map_close(jt_map *map);
+
+/* Read a whole file ("-" is standard input) into a fresh buffer with a NUL after its
+ * last byte; refuses more than `limit` bytes with JT_E_LIMIT. The caller frees. */
+jt_status jt_read_file(char **data, size_t *bytes, const char *path, size_t limit,
+                       jt_err *err);
+
+/* A file that is written beside its final name ("PATH.XXXXXX.part") and renamed when it is
+ * complete and on disk. */
+typedef struct jt_output {
+    FILE *stream;
+    char *path, *part;
+} jt_output;
+
+jt_status jt_output_open(jt_output *out, const char *path, jt_err *err);
+jt_status jt_output_write(jt_output *out, const void *data, size_t bytes, jt_err *err);
+/* Flush, sync, rename. On failure the unfinished file is removed. Closes in any case. */
+jt_status jt_output_commit(jt_output *out, jt_err *err);
+void jt_output_abort(jt_output *out); /* remove the unfinished file; {0} is fine */
+
+#endif

@@ -1,0 +1,151 @@
+#include "base/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64 };
+
+static long fault_countdown = -1;
+
+void jt_fault_after(long n)
+{
+    fault_countdown = n;
+}
+
+static bool fault_now(void)
+{
+    if (fault_countdown < 0)
+        return false;
+    return fault_countdown-- == 0;
+}
+
+bool jt_mul(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+void *jt_alloc(size_t count, size_t size)
+{
+    size_t bytes;
+    if (!jt_mul(count, size, &bytes) || bytes > PTRDIFF_MAX - ALIGN || fault_now())
+        return NULL;
+    size_t rounded = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    return aligned_alloc(ALIGN, rounded ? rounded : ALIGN);
+}
+
+void *jt_calloc(size_t count, size_t size)
+{
+    void *p = jt_alloc(count, size);
+    if (p)
+        memset(p, 0, count * size);
+    return p;
+}
+
+char *jt_strndup(const char *text, size_t len)
+{
+    char *copy = len < SIZE_MAX ? jt_alloc(len + 1, 1) : NULL;
+    if (!copy)
+        return NULL;
+    if (len)
+        memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+bool jt_grow(void **items, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity)
+        return true;
+    size_t wanted = *capacity < 16 ? 16 : *capacity;
+    while (wanted < need) {
+        if (wanted > SIZE_MAX / 2)
+            return false;
+        wanted *= 2;
+    }
+    size_t bytes;
+    if (!jt_mul(wanted, size, &bytes) || bytes > PTRDIFF_MAX || fault_now())
+        return false;
+    void *grown = realloc(*items, bytes);
+    if (!grown)
+        return false;
+    *items = grown;
+    *capacity = wanted;
+    return true;
+}
+
+jt_status jt_fail_memory(jt_err *err, const char *what)
+{
+    return jt_fail(err, JT_E_MEMORY, "out of memory while %s", what);
+}
+
+struct jt_arena_block {
+    jt_arena_block *next;
+    size_t bytes; /* usable, after the header */
+};
+
+enum { HEADER = ALIGN, BLOCK_BYTES = 1 << 20 };
+
+static char *block_data(jt_arena_block *block)
+{
+    return (char *)block + HEADER;
+}
+
+/* Step to the next kept block, or put a fresh one behind the current. */
+static bool next_block(jt_arena *arena, size_t bytes)
+{
+    jt_arena_block *kept = arena->current ? arena->current->next : arena->first;
+    if (!kept || kept->bytes < bytes) {
+        size_t want = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+        if (want > PTRDIFF_MAX - HEADER)
+            return false;
+        jt_arena_block *fresh = jt_alloc(want + HEADER, 1);
+        if (!fresh)
+            return false;
+        *fresh = (jt_arena_block){.next = kept, .bytes = want};
+        if (arena->current)
+            arena->current->next = fresh;
+        else
+            arena->first = fresh;
+        arena->total += want;
+        kept = fresh;
+    }
+    arena->current = kept;
+    arena->used = 0;
+    return true;
+}
+
+void *jt_arena_alloc(jt_arena *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    if (!jt_mul(count, size, &bytes) || bytes > PTRDIFF_MAX - ALIGN)
+        return NULL;
+    bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (!arena->current || arena->current->bytes - arena->used < bytes) {
+        if (!next_block(arena, bytes))
+            return NULL;
+    }
+    void *p = block_data(arena->current) + arena->used;
+    arena->used += bytes;
+    return p;
+}
+
+jt_arena_mark jt_arena_save(const jt_arena *arena)
+{
+    return (jt_arena_mark){arena->current, arena->used};
+}
+
+void jt_arena_rewind(jt_arena *arena, jt_arena_mark mark)
+{
+    arena->current = mark.block;
+    arena->used = mark.used;
+}
+
+void jt_arena_free(jt_arena *arena)
+{
+    for (jt_arena_block *block = arena->first, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    *arena = (jt_arena){0};
+}

@@ -1,0 +1,26 @@
+/* One pool of threads per context: parallel loops over an index range.
+ *
+ * A thin face over pthreadpool. Items must be independent: which thread runs an item is
+ * not fixed, so results may depend on the item but never on the thread. */
+#ifndef JT_BASE_POOL_H
+#define JT_BASE_POOL_H
+
+#include <stddef.h>
+
+#include "junto/status.h"
+
+typedef struct jt_pool jt_pool;
+
+/* `threads` counts the caller; 0 means all processors that this process may use. */
+jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err);
+void jt_pool_free(jt_pool *pool);
+int jt_pool_threads(const jt_pool *pool);
+
+/* Processors that this process may use. */
+int jt_processors(void);
+
+/* Call fn(arg, i) for every i < count and wait for all. */
+typedef void jt_pool_fn(void *arg, size_t i);
+void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count);
+
+#endif

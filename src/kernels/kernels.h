@@ -1,0 +1,126 @@
+/* The kernel table: everything that the processor does in an inner loop.
+ *
+ * One table per level (scalar, avx2, avx512). A level starts as a copy of the one below
+ * and overrides what it does better, so every entry of every table can be called. The
+ * scalar table is the truth; tests/kernels/ holds each entry that a level changed
+ * against it. Kernels start no thread, allocate nothing, need no alignment, and read
+ * and write only inside the sizes they are given.
+ *
+ * Order of sums: within a level, a value depends only on its own row, its own
+ * activations and n: never on how many rows or tokens were asked for in the same call.
+ * So the same text comes out whatever the batch or the split over threads.
+ */
+#ifndef JT_KERNELS_H
+#define JT_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/dtype.h"
+
+/* Forms in which a matmul takes its activations. A row of n floats is packed once and
+ * then used by every weight that multiplies it.
+ *   F32     float x[n]
+ *   BF16X2  x as the sum of two bfloat16: uint16 hi[n], then uint16 lo[n], each part
+ *           padded to a multiple of 64 bytes. hi = bf16(x), lo = bf16(x - hi): 16 bits
+ *           of mantissa, enough for F32-like results from BF16 dot products.
+ *   Q8      n must be a multiple of 32. int8 q[n]; float d[n/32]; int16 sum[n/16]: each
+ *           of the three parts padded to a multiple of 64 bytes with zeros.
+ *           x[i] ~ d[i/32] * q[i], d = max|x| / 127 of the 32, q = round(x/d);
+ *           sum[j] = q[16j] + .. + q[16j+15], for formats with a minimum or an offset.
+ */
+typedef enum jt_act { JT_ACT_F32, JT_ACT_BF16X2, JT_ACT_Q8, JT_ACT_COUNT } jt_act;
+
+/* Round up to the 64 bytes to which parts and rows of activations are padded. */
+static inline size_t jt_pad64(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+/* Bytes of one packed row of n activations: a multiple of 64. */
+static inline size_t jt_act_bytes(jt_act act, size_t n)
+{
+    switch (act) {
+    case JT_ACT_BF16X2:
+        return 2 * jt_pad64(2 * n);
+    case JT_ACT_Q8:
+        return jt_pad64(n) + jt_pad64(n / 32 * 4) + jt_pad64(n / 16 * 2);
+    default:
+        return jt_pad64(4 * n);
+    }
+}
+
+/* Matrix product of weight rows with packed activations.
+ *   y[t * ldy + r] = sum_i W[r, i] * X[index ? index[t] : t, i]
+ * for r < rows, t < tokens. Row r of W starts at w + r * row_bytes; row j of X at
+ * x + j * x_bytes. One function for one token (decoding) and for many (prefill). */
+typedef void jt_matmul_fn(float *y, size_t ldy, const void *w, size_t row_bytes,
+                          size_t rows, const void *x, size_t x_bytes,
+                          const int32_t *index, size_t tokens, size_t n);
+
+typedef struct jt_matmul {
+    jt_act act; /* what x must be */
+    jt_matmul_fn *fn;
+} jt_matmul;
+
+/* One tile of attention: n_q queries that read the same keys and values (the heads of a
+ * group, and several tokens of a chunk), softmax on line, values summed in F32.
+ *   out[j] = softmax(scale * q[j] . K[from[j] .. to[j])) V
+ * Keys and values are F16 rows of k_dim / v_dim, row p at k + p * k_stride (in
+ * elements). Positions are visited in blocks of JT_ATTN_BLOCK that start at multiples
+ * of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed.
+ * A query with from >= to gives zeros. */
+#define JT_ATTN_BLOCK 64
+#define JT_ATTN_MAX_Q 32
+typedef struct jt_attn {
+    float *out;       /* [n_q] rows, out_stride floats apart, v_dim used */
+    const float *q;   /* [n_q] rows, q_stride floats apart, k_dim used */
+    const uint16_t *k, *v;
+    const int32_t *from, *to; /* [n_q] */
+    size_t out_stride, q_stride, k_stride, v_stride;
+    int n_q; /* 1 .. JT_ATTN_MAX_Q */
+    int k_dim, v_dim;
+    float scale;
+} jt_attn;
+
+typedef struct jt_kernels {
+    const char *name; /* "scalar", "avx2", "avx512" */
+
+    /* Weights. matmul: F32 and F16 take F32; BF16 takes F32 or BF16X2; quantised types
+     * take Q8. JT_I32 has no matmul (fn NULL). */
+    jt_matmul matmul[JT_DTYPE_COUNT];
+    void (*dequant[JT_DTYPE_COUNT])(float *dst, const void *src, size_t n);
+    void (*pack[JT_ACT_COUNT])(void *dst, const float *x, size_t n);
+
+    /* Vectors of n floats; y may be x. */
+    void (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
+    void (*add)(float *y, const float *x, size_t n);           /* y += x */
+    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a x */
+    void (*scale)(float *y, float a, const float *x, size_t n); /* y = a x */
+    /* y = x / sqrt(mean(x^2) + eps) * w; w may be NULL (all ones) */
+    void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
+    /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)) */
+    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    void (*softmax)(float *y, const float *x, size_t n);
+    /* Rotate the first 2 * pairs values of x by the angles of (cos, sin)[pairs]. neox:
+     * value i with i + pairs (halves); otherwise 2i with 2i + 1 (interleaved). */
+    void (*rope)(float *x, const float *cos, const float *sin, size_t pairs, bool neox);
+    void (*attention)(const jt_attn *a);
+} jt_kernels;
+
+/* The tables. A level that the build or this processor lacks is NULL. */
+typedef enum jt_cpu_level { JT_CPU_SCALAR, JT_CPU_AVX2, JT_CPU_AVX512, JT_CPU_COUNT } jt_cpu_level;
+const jt_kernels *jt_kernels_level(jt_cpu_level level);
+
+/* The table for `name` ("scalar", "avx2", "avx512"), or for NULL the best one here, or
+ * the one that the environment variable JUNTO_CPU names. JT_E_ARG: unknown name;
+ * JT_E_UNSUPPORTED: this processor cannot run it. */
+jt_status jt_kernels_choose(const jt_kernels **out, const char *name, jt_err *err);
+
+/* Filled in by the level files; each gets the table of the level below to override. */
+void jt_kernels_init_scalar(jt_kernels *table);
+bool jt_kernels_init_avx2(jt_kernels *table);   /* false: not in this build or CPU */
+bool jt_kernels_init_avx512(jt_kernels *table);
+
+#endif
