@@ -25,14 +25,14 @@ extern "C" {
 #endif
 
 /* X(name, code, text). Codes are stable; new ones go at the end. */
-#define JT_STATUS_LIST(X)                                                              \
-    X(JT_OK, 0, "ok")                                                                  \
-    X(JT_E_ARG, 1, "invalid argument")                                                 \
-    X(JT_E_MEMORY, 2, "out of memory")                                                 \
-    X(JT_E_IO, 3, "input/output error")                                                \
-    X(JT_E_FORMAT, 4, "malformed file")                                                \
-    X(JT_E_UNSUPPORTED, 5, "not supported")                                            \
-    X(JT_E_LIMIT, 6, "limit exceeded")                                                 \
+#define JT_STATUS_LIST(X)                   \
+    X(JT_OK, 0, "ok")                       \
+    X(JT_E_ARG, 1, "invalid argument")      \
+    X(JT_E_MEMORY, 2, "out of memory")      \
+    X(JT_E_IO, 3, "input/output error")     \
+    X(JT_E_FORMAT, 4, "malformed file")     \
+    X(JT_E_UNSUPPORTED, 5, "not supported") \
+    X(JT_E_LIMIT, 6, "limit exceeded")      \
     X(JT_E_INTERRUPTED, 7, "interrupted")
 
 typedef enum jt_status {
@@ -61,11 +61,11 @@ JT_API jt_status jt_fail_within(jt_err *err, jt_status status, const char *fmt, 
     JT_PRINTF(3, 4);
 
 /* Pass a failure on to the caller. */
-#define JT_TRY(call)                                                                   \
-    do {                                                                               \
-        jt_status jt_try_status = (call);                                              \
-        if (jt_try_status != JT_OK)                                                    \
-            return jt_try_status;                                                      \
+#define JT_TRY(call)                      \
+    do {                                  \
+        jt_status jt_try_status = (call); \
+        if (jt_try_status != JT_OK)       \
+            return jt_try_status;         \
     } while (0)
 
 typedef enum jt_log_level { JT_LOG_DEBUG, JT_LOG_INFO, JT_LOG_WARN } jt_log_level;

@@ -21,10 +21,10 @@ extern "C" {
 
 typedef struct jt_tokenizer jt_tokenizer;
 
-/* Build from the tokenizer.* keys of a file. The tokenizer borrows nothing: the file may
- * be closed afterwards. Errors: JT_E_FORMAT (missing or contradicting keys, duplicate
- * special tokens, merges of unknown tokens), JT_E_UNSUPPORTED (another kind or
- * pre-tokenizer; the message names it and lists the known ones), JT_E_MEMORY. */
+/* Build from the tokenizer.* keys of a file. The tokenizer borrows nothing: the file
+ * may be closed afterwards. Errors: JT_E_FORMAT (missing or contradicting keys,
+ * duplicate special tokens, merges of unknown tokens), JT_E_UNSUPPORTED (another kind
+ * or pre-tokenizer; the message names it and lists the known ones), JT_E_MEMORY. */
 JT_API jt_status jt_tokenizer_new(jt_tokenizer **out, const jt_gguf *file, jt_err *err);
 JT_API void jt_tokenizer_free(jt_tokenizer *tok); /* NULL is fine */
 
@@ -35,7 +35,7 @@ typedef struct jt_tokens {
 } jt_tokens;
 
 typedef enum jt_encode_flags {
-    JT_ENCODE_ADD_SPECIAL = 1,  /* begin/end tokens where the vocabulary asks for them */
+    JT_ENCODE_ADD_SPECIAL = 1, /* begin/end tokens where the vocabulary asks for them */
     JT_ENCODE_PARSE_SPECIAL = 2 /* "<|im_start|>" in the text becomes that token */
 } jt_encode_flags;
 

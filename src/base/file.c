@@ -108,7 +108,8 @@ jt_status jt_output_open(jt_output *out, const char *path, jt_err *err)
 {
     static const char suffix[] = ".XXXXXX.part";
     size_t len = strlen(path);
-    *out = (jt_output){.path = jt_strndup(path, len), .part = jt_alloc(len + sizeof suffix, 1)};
+    *out = (jt_output){.path = jt_strndup(path, len),
+                       .part = jt_alloc(len + sizeof suffix, 1)};
     if (!out->path || !out->part) {
         output_release(out);
         return jt_fail_memory(err, "opening an output file");

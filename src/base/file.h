@@ -22,8 +22,8 @@ void jt_map_close(jt_map *map);
 jt_status jt_read_file(char **data, size_t *bytes, const char *path, size_t limit,
                        jt_err *err);
 
-/* A file that is written beside its final name ("PATH.XXXXXX.part") and renamed when it is
- * complete and on disk. */
+/* A file that is written beside its final name ("PATH.XXXXXX.part") and renamed when it
+ * is complete and on disk. */
 typedef struct jt_output {
     FILE *stream;
     char *path, *part;
@@ -31,7 +31,8 @@ typedef struct jt_output {
 
 jt_status jt_output_open(jt_output *out, const char *path, jt_err *err);
 jt_status jt_output_write(jt_output *out, const void *data, size_t bytes, jt_err *err);
-/* Flush, sync, rename. On failure the unfinished file is removed. Closes in any case. */
+/* Flush, sync, rename. On failure the unfinished file is removed. Closes in any case.
+ */
 jt_status jt_output_commit(jt_output *out, jt_err *err);
 void jt_output_abort(jt_output *out); /* remove the unfinished file; {0} is fine */
 

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGN = 64 };
 
@@ -39,6 +40,18 @@ void *jt_calloc(size_t count, size_t size)
     void *p = jt_alloc(count, size);
     if (p)
         memset(p, 0, count * size);
+    return p;
+}
+
+void *jt_alloc_large(size_t bytes)
+{
+    enum { HUGE = 2 << 20 };
+    if (bytes > PTRDIFF_MAX - HUGE || fault_now())
+        return NULL;
+    size_t rounded = (bytes + HUGE - 1) & ~(size_t)(HUGE - 1);
+    void *p = aligned_alloc(HUGE, rounded ? rounded : HUGE);
+    if (p)
+        madvise(p, rounded, MADV_HUGEPAGE); /* a wish: small pages work as well */
     return p;
 }
 

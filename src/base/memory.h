@@ -18,6 +18,10 @@ bool jt_mul(size_t a, size_t b, size_t *out);
  * freed with free(). A count of 0 gives a valid pointer. NULL only on failure. */
 void *jt_alloc(size_t count, size_t size);
 void *jt_calloc(size_t count, size_t size);
+/* `bytes` of untouched memory for streaming through, in huge pages where the system has
+ * them: a processor that need not look up every 4 KiB reads up to twice as fast. Freed
+ * with free(). */
+void *jt_alloc_large(size_t bytes);
 char *jt_strndup(const char *text, size_t len);
 
 /* Make room for `need` items in a growing array; false (unchanged) on failure. */

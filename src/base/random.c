@@ -1,6 +1,7 @@
 #include "base/random.h"
 
 #include <math.h>
+#include <string.h>
 
 void jt_philox4x32(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2])
 {
@@ -22,14 +23,19 @@ void jt_philox4x32(uint32_t out[4], const uint32_t counter[4], const uint32_t ke
     out[3] = c3;
 }
 
-uint32_t jt_rng_u32(jt_rng *rng)
+/* Words 4 * block .. 4 * block + 3 of a stream. */
+static void stream_block(const jt_rng *rng, uint64_t block, uint32_t words[4])
 {
-    uint64_t block = rng->counter / 4;
     uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32),
                            (uint32_t)rng->stream, (uint32_t)(rng->stream >> 32)};
     uint32_t key[2] = {(uint32_t)rng->seed, (uint32_t)(rng->seed >> 32)};
-    uint32_t words[4];
     jt_philox4x32(words, counter, key);
+}
+
+uint32_t jt_rng_u32(jt_rng *rng)
+{
+    uint32_t words[4];
+    stream_block(rng, rng->counter / 4, words);
     return words[rng->counter++ % 4];
 }
 
@@ -56,9 +62,34 @@ uint32_t jt_rng_below(jt_rng *rng, uint32_t n)
     }
 }
 
+/* Two words to two normals. */
+static void box_muller(uint32_t a, uint32_t b, float out[2])
+{
+    float u = ((float)(a >> 8) + 1.0f) * 0x1p-24f; /* (0, 1]: a finite logarithm */
+    float angle = (float)(b >> 8) * (0x1p-24f * 6.2831853f);
+    float radius = sqrtf(-2.0f * logf(u));
+    out[0] = radius * cosf(angle);
+    out[1] = radius * sinf(angle);
+}
+
 float jt_rng_normal(jt_rng *rng)
 {
-    double u = 1.0 - jt_rng_double(rng); /* (0, 1]: the logarithm is finite */
-    double angle = 6.283185307179586 * jt_rng_double(rng);
-    return (float)(sqrt(-2.0 * log(u)) * cos(angle));
+    float pair[2];
+    uint32_t a = jt_rng_u32(rng);
+    box_muller(a, jt_rng_u32(rng), pair);
+    return pair[0];
+}
+
+void jt_rng_normals(jt_rng *rng, float *out, size_t n)
+{
+    uint64_t block = (rng->counter + 3) / 4;
+    for (size_t done = 0; done < n; done += 4, block++) {
+        uint32_t words[4];
+        float four[4];
+        stream_block(rng, block, words);
+        box_muller(words[0], words[1], four);
+        box_muller(words[2], words[3], four + 2);
+        memcpy(out + done, four, (n - done < 4 ? n - done : 4) * sizeof(float));
+    }
+    rng->counter = 4 * block;
 }

@@ -7,8 +7,8 @@
 const char *jt_status_text(jt_status status)
 {
     switch (status) {
-#define X(name, code, text)                                                            \
-    case name:                                                                         \
+#define X(name, code, text) \
+    case name:              \
         return text;
         JT_STATUS_LIST(X)
 #undef X
@@ -16,11 +16,14 @@ const char *jt_status_text(jt_status status)
     return "unknown error";
 }
 
-/* Names from files may carry escape sequences; a terminal must not obey them. */
+/* Names from files may carry escape sequences; a terminal must not obey them. The
+ * second range of control characters, U+0080 to U+009F, is two bytes in UTF-8. */
 static void mask_controls(char *text)
 {
     for (unsigned char *p = (unsigned char *)text; *p; p++) {
-        if (*p < 0x20 || *p == 0x7f)
+        if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+            p[0] = p[1] = '?';
+        else if (*p < 0x20 || *p == 0x7f)
             *p = '?';
     }
 }

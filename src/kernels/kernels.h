@@ -74,8 +74,8 @@ typedef struct jt_matmul {
 #define JT_ATTN_BLOCK 64
 #define JT_ATTN_MAX_Q 32
 typedef struct jt_attn {
-    float *out;       /* [n_q] rows, out_stride floats apart, v_dim used */
-    const float *q;   /* [n_q] rows, q_stride floats apart, k_dim used */
+    float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
+    const float *q; /* [n_q] rows, q_stride floats apart, k_dim used */
     const uint16_t *k, *v;
     const int32_t *from, *to; /* [n_q] */
     size_t out_stride, q_stride, k_stride, v_stride;
@@ -95,8 +95,8 @@ typedef struct jt_kernels {
 
     /* Vectors of n floats; y may be x. */
     void (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
-    void (*add)(float *y, const float *x, size_t n);           /* y += x */
-    void (*axpy)(float *y, float a, const float *x, size_t n); /* y += a x */
+    void (*add)(float *y, const float *x, size_t n);            /* y += x */
+    void (*axpy)(float *y, float a, const float *x, size_t n);  /* y += a x */
     void (*scale)(float *y, float a, const float *x, size_t n); /* y = a x */
     /* y = x / sqrt(mean(x^2) + eps) * w; w may be NULL (all ones) */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
@@ -110,7 +110,12 @@ typedef struct jt_kernels {
 } jt_kernels;
 
 /* The tables. A level that the build or this processor lacks is NULL. */
-typedef enum jt_cpu_level { JT_CPU_SCALAR, JT_CPU_AVX2, JT_CPU_AVX512, JT_CPU_COUNT } jt_cpu_level;
+typedef enum jt_cpu_level {
+    JT_CPU_SCALAR,
+    JT_CPU_AVX2,
+    JT_CPU_AVX512,
+    JT_CPU_COUNT
+} jt_cpu_level;
 const jt_kernels *jt_kernels_level(jt_cpu_level level);
 
 /* The table for `name` ("scalar", "avx2", "avx512"), or for NULL the best one here, or
@@ -120,7 +125,7 @@ jt_status jt_kernels_choose(const jt_kernels **out, const char *name, jt_err *er
 
 /* Filled in by the level files; each gets the table of the level below to override. */
 void jt_kernels_init_scalar(jt_kernels *table);
-bool jt_kernels_init_avx2(jt_kernels *table);   /* false: not in this build or CPU */
+bool jt_kernels_init_avx2(jt_kernels *table); /* false: not in this build or CPU */
 bool jt_kernels_init_avx512(jt_kernels *table);
 
 #endif

@@ -1,0 +1,67 @@
+# The short way to everything; Meson and Ninja do the work.
+#
+#   make          build/junto            make bench      ratios to this machine's roofline
+#   make demo     the main job           make check-san  tests under the sanitizers
+#   make test     all tests              make fuzz       ten minutes for each parser
+#   make lint     format, tidy, floors   make install    command, library, man page
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+SECONDS ?= 600
+C_FILES  = $(shell git ls-files '*.c' '*.h')
+
+.PHONY: all demo test test-real bench check-san fuzz lint format deps install golden clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(if $(VERBOSE),-v,--quiet)
+
+$(BUILD)/build.ninja:
+	@tools/deps
+	@meson setup $(BUILD) --prefix $(PREFIX) $(MESON_FLAGS) >/dev/null
+
+demo: all
+	@tools/demo
+
+test: all
+	@meson test -C $(BUILD) --no-rebuild --print-errorlogs
+
+# The real model of the demo: sensible answers, perplexity as transformers computes it.
+test-real: all
+	@tests/real/run $(BUILD)/junto
+
+bench: all
+	@bench/run
+
+# Address and undefined-behaviour sanitizers on everything, thread sanitizer on what has
+# threads.
+check-san:
+	@tools/deps
+	@test -d $(BUILD)-asan || meson setup $(BUILD)-asan -Db_sanitize=address,undefined \
+	    -Db_lundef=false --buildtype=debugoptimized >/dev/null
+	@test -d $(BUILD)-tsan || meson setup $(BUILD)-tsan -Db_sanitize=thread \
+	    -Db_lundef=false --buildtype=debugoptimized >/dev/null
+	@ninja -C $(BUILD)-asan --quiet && meson test -C $(BUILD)-asan --no-rebuild --print-errorlogs
+	@ninja -C $(BUILD)-tsan --quiet && meson test -C $(BUILD)-tsan --no-rebuild --print-errorlogs \
+	    --suite threads
+
+fuzz:
+	@tools/deps
+	@tests/fuzz/run $(SECONDS)
+
+lint: $(BUILD)/build.ninja
+	@clang-format-14 --dry-run --Werror $(C_FILES)
+	@tools/check-floors
+	@ninja -C $(BUILD) --quiet && tools/check-symbols $(BUILD)/libjunto.a
+	@clang-tidy-14 --quiet -p $(BUILD) $(filter src/%.c,$(C_FILES)) 2>/dev/null
+
+format:
+	@clang-format-14 -i $(C_FILES)
+
+deps:
+	@tools/deps
+
+install: all
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*

@@ -1,0 +1,122 @@
+/* From logits to text: the sampler chain and the generation loop. */
+#ifndef JUNTO_GENERATE_H
+#define JUNTO_GENERATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/session.h"
+#include "junto/status.h"
+#include "junto/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The chain, in this order: penalties, top-k, typical, top-p, min-p, temperature, draw.
+ * Each is off at the value given. */
+typedef struct jt_sampling {
+    float temperature;       /* 0: greedy (the largest logit, lowest id on a tie) */
+    int top_k;               /* 0: off */
+    float top_p;             /* 1: off */
+    float min_p;             /* 0: off */
+    float typical_p;         /* 1: off */
+    float repeat_penalty;    /* 1: off */
+    float presence_penalty;  /* 0: off */
+    float frequency_penalty; /* 0: off */
+    int repeat_last_n;       /* tokens that the penalties look at; -1: the whole text */
+    uint64_t seed;
+} jt_sampling;
+
+/* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, penalties off over 64 tokens, seed
+ * 0: the defaults that llama.cpp made usual. */
+JT_API jt_sampling jt_sampling_default(void);
+
+typedef struct jt_sampler jt_sampler;
+
+/* JT_E_ARG names the field that is out of its range. */
+JT_API jt_status jt_sampler_new(jt_sampler **out, const jt_sampling *sampling,
+                                size_t n_vocab, jt_err *err);
+JT_API void jt_sampler_free(jt_sampler *sampler); /* NULL is fine */
+
+/* Choose the next token from logits [vocab] (unchanged). Same seed, same history, same
+ * logits: same token. */
+JT_API int32_t jt_sampler_next(jt_sampler *sampler, const float *logits);
+/* Tell the penalties about a token of the text (prompt or chosen). JT_E_MEMORY. */
+JT_API jt_status jt_sampler_accept(jt_sampler *sampler, int32_t id, jt_err *err);
+
+typedef enum jt_finish {
+    JT_FINISH_END,        /* the model ended its text */
+    JT_FINISH_STOP,       /* a stop string appeared (it is not part of the text) */
+    JT_FINISH_LENGTH,     /* max_tokens reached */
+    JT_FINISH_CONTEXT,    /* the context is full */
+    JT_FINISH_INTERRUPTED /* on_text or the progress asked to stop */
+} jt_finish;
+JT_API const char *jt_finish_name(jt_finish finish); /* "end", "stop", ... */
+
+typedef struct jt_generate_options {
+    int max_tokens; /* -1: until the model ends or the context is full */
+    bool ignore_end;
+    const char *const *stop; /* stop strings; may be NULL */
+    size_t n_stop;
+    /* Text as it comes, cut at character boundaries, held back where it may begin a
+     * stop string. Non-zero asks to stop. */
+    int (*on_text)(void *user, const char *text, size_t len);
+    void *user;
+    jt_progress progress; /* of the prompt */
+} jt_generate_options;
+
+typedef struct jt_generate_result {
+    jt_finish finish;
+    size_t prompt_tokens, tokens;
+    double prompt_seconds, seconds;
+} jt_generate_result;
+
+/* Evaluate `prompt` (appended to what the session holds), then sample until done. The
+ * last sampled token is part of the session only when generation went on after it.
+ * Errors: those of jt_session_eval; an interruption is a result, not an error. */
+JT_API jt_status jt_generate(jt_session *session, jt_sampler *sampler,
+                             const int32_t *prompt, size_t n_prompt,
+                             const jt_generate_options *options,
+                             jt_generate_result *result, jt_err *err);
+
+/* Chat formats. A reply is asked for by: user_prefix + text + user_suffix. */
+typedef struct jt_chat_format {
+    const char *name; /* "chatml", "llama3", "zephyr", "plain" */
+    const char *system_prefix, *system_suffix;
+    const char *user_prefix, *user_suffix; /* the suffix opens the reply */
+    const char *reply_suffix;              /* closes a reply before the next turn */
+    const char *mark;                      /* found in templates of this format */
+} jt_chat_format;
+
+/* The format that the file's chat template uses; "plain" when there is no template or
+ * an unknown one. NULL for an unknown name. */
+JT_API const jt_chat_format *jt_chat_format_of(const jt_model *model);
+JT_API const jt_chat_format *jt_chat_format_named(const char *name);
+
+typedef struct jt_perplexity {
+    size_t tokens, scored, windows;
+    double nll;        /* mean negative log likelihood, in nats */
+    double perplexity; /* exp(nll) */
+    double error;      /* standard error of the perplexity */
+    double seconds;
+} jt_perplexity;
+
+/* Perplexity of `tokens` over windows of n_ctx tokens that do not overlap; an
+ * incomplete last window is left out; the first token of a window is not scored. The
+ * session is emptied first. Errors: JT_E_ARG (fewer than n_ctx tokens, n_ctx < 2 or
+ * larger than the session's), those of jt_session_eval. */
+JT_API jt_status jt_measure_perplexity(jt_session *session, const int32_t *tokens,
+                                       size_t count, int n_ctx, jt_progress progress,
+                                       jt_perplexity *result, jt_err *err);
+
+/* Read bandwidth of this machine in bytes per second: `threads` threads stream over
+ * `bytes` of memory (the best of `rounds`). The roofline for decoding. JT_E_MEMORY. */
+JT_API jt_status jt_measure_bandwidth(double *bytes_per_second, int threads,
+                                      size_t bytes, int rounds, jt_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,27 @@
+/* All of libjunto. Each header stands alone; include the ones you need. */
+#ifndef JUNTO_JUNTO_H
+#define JUNTO_JUNTO_H
+
+#include "junto/dtype.h"
+#include "junto/generate.h"
+#include "junto/gguf.h"
+#include "junto/make.h"
+#include "junto/model.h"
+#include "junto/moe.h"
+#include "junto/npy.h"
+#include "junto/session.h"
+#include "junto/status.h"
+#include "junto/tokenizer.h"
+#include "junto/watch.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "0.1.0" */
+JT_API const char *jt_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,68 @@
+/* Models: a mapped file, checked and understood. Read only after loading, so any number
+ * of sessions (and threads) can share one. */
+#ifndef JUNTO_MODEL_H
+#define JUNTO_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/dtype.h"
+#include "junto/gguf.h"
+#include "junto/status.h"
+#include "junto/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_model jt_model;
+
+/* Load a GGUF file (or the first part of a split one). The weights stay where they lie:
+ * loading maps the file and checks every tensor's presence, type and shape, but reads
+ * no weights. Errors: those of jt_gguf_open, JT_E_UNSUPPORTED (a family that Junto does
+ * not know: the message lists those it does), JT_E_FORMAT (missing key or tensor, wrong
+ * shape). The caller owns *out; it must outlive its sessions. */
+JT_API jt_status jt_model_load(jt_model **out, const char *path, jt_err *err);
+JT_API jt_status jt_model_load_memory(jt_model **out, const void *data, size_t bytes,
+                                      jt_err *err);
+JT_API void jt_model_free(jt_model *model); /* NULL is fine */
+
+/* What a model is. Counts of layers may differ inside a model; those here are the
+ * largest. Sizes are in values, bytes as stored. */
+typedef struct jt_model_info {
+    const char *path;
+    const char *family; /* "qwen3moe": a row of the family table */
+    jt_str name;        /* general.name; may be empty */
+    int n_layers, n_moe_layers;
+    int d_model;
+    int n_heads, n_kv_heads, head_dim;
+    int n_ctx_train; /* context length that the file states */
+    int n_vocab;
+    int n_experts, n_experts_used, expert_width;
+    int shared_width; /* width of the shared expert; 0 for none */
+    int dense_width;  /* width of dense FFN layers; 0 for none */
+    uint64_t n_params, n_active_params;
+    uint64_t file_bytes;
+    uint64_t active_bytes; /* weight bytes that one decoded token must read */
+    uint64_t kv_bytes_per_token;
+    uint64_t dtype_bytes[JT_DTYPE_COUNT]; /* weight bytes by type */
+} jt_model_info;
+
+JT_API void jt_model_describe(const jt_model *model, jt_model_info *info);
+
+/* The file behind the model, and its tokenizer (NULL when the file has none). Borrowed.
+ */
+JT_API const jt_gguf *jt_model_file(const jt_model *model);
+JT_API const jt_tokenizer *jt_model_tokenizer(const jt_model *model);
+
+/* Experts of layer `layer` (0 for a dense one). */
+JT_API int jt_model_layer_experts(const jt_model *model, int layer);
+
+/* The i-th family that Junto runs ("llama", "qwen3moe", ...); NULL past the last. */
+JT_API const char *jt_family_name(size_t i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

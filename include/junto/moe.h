@@ -1,0 +1,91 @@
+/* The vocabulary of a mixture: routes, plans, policies and watchers.
+ *
+ * Every mixture layer is five stages: score, select, dispatch, apply, combine. Between
+ * them travel plain structs. Two things may attach at the borders: a policy changes
+ * scores or routes, a watcher reads them. See docs/architecture.md.
+ */
+#ifndef JUNTO_MOE_H
+#define JUNTO_MOE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The parts of a forward pass whose time is kept apart: the five stages, and what lies
+ * around them. */
+#define JT_STAGE_LIST(X)      \
+    X(ATTENTION, "attention") \
+    X(SCORE, "score")         \
+    X(SELECT, "select")       \
+    X(DISPATCH, "dispatch")   \
+    X(APPLY, "apply")         \
+    X(COMBINE, "combine")     \
+    X(DENSE, "dense")         \
+    X(HEAD, "head")
+typedef enum jt_stage {
+#define X(name, text) JT_STAGE_##name,
+    JT_STAGE_LIST(X)
+#undef X
+        JT_STAGE_COUNT
+} jt_stage;
+JT_API const char *jt_stage_name(jt_stage stage);
+
+/* Which experts each token gets, and with what weight. A token may use any number of
+ * experts from none to k: unused slots hold -1 and weight 0. */
+typedef struct jt_route {
+    int n_tokens, n_experts;
+    int k;               /* slots per token */
+    int32_t *expert;     /* [tokens, k], -1 for an unused slot */
+    float *weight;       /* [tokens, k] */
+    const float *scores; /* [tokens, experts], after gating */
+} jt_route;
+
+/* A route turned around: for every expert its tokens. Rows are sorted by expert, then
+ * by token. Built by one counting sort (jt_plan_build). */
+typedef struct jt_plan {
+    int n_tokens, n_experts;
+    int k;          /* slots per token, as in the route */
+    int n_rows;     /* used slots */
+    int32_t *start; /* [experts + 1]: rows of expert e are start[e] .. start[e + 1] */
+    int32_t *token; /* [rows] */
+    float *weight;  /* [rows] */
+    int32_t *row;   /* [tokens, k]: row of a slot, -1 for an unused one */
+} jt_plan;
+
+/* Where a route was made. */
+typedef struct jt_route_site {
+    int layer;                /* index among all layers of the model */
+    const int32_t *token_ids; /* [tokens] */
+    const int32_t *positions; /* [tokens], in the context */
+} jt_route_site;
+
+/* Changes what the router does. Either function may be NULL. Policies run in the order
+ * in which they were added. */
+typedef struct jt_policy {
+    const char *name;
+    void *self;
+    /* Router logits [tokens, experts] before gating and selection. -INFINITY takes an
+     * expert out. */
+    void (*on_logits)(void *self, const jt_route_site *site, float *logits,
+                      int n_tokens, int n_experts);
+    /* The selected route: expert ids in range or -1, any finite weights. */
+    void (*on_route)(void *self, const jt_route_site *site, jt_route *route);
+} jt_policy;
+
+/* Reads the route that the experts will follow. */
+typedef struct jt_watcher {
+    const char *name;
+    void *self;
+    void (*on_route)(void *self, const jt_route_site *site, const jt_route *route);
+} jt_watcher;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,44 @@
+/* NumPy files (.npy, version 1.0): a float32 matrix, written row by row.
+ *
+ *     jt_npy_writer *w;
+ *     JT_TRY(jt_npy_writer_new(&w, "states.npy", rows, cols, err));
+ *     for (...) {
+ *         status = jt_npy_writer_append(w, values, 1, err);
+ *         ...
+ *     }
+ *     return jt_npy_writer_finish(w, err);
+ */
+#ifndef JUNTO_NPY_H
+#define JUNTO_NPY_H
+
+#include <stdint.h>
+
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_npy_writer jt_npy_writer;
+
+/* Begin a file of shape [rows, cols]. It is written beside `path` and renamed by
+ * jt_npy_writer_finish. On success the caller owns *out. */
+JT_API jt_status jt_npy_writer_new(jt_npy_writer **out, const char *path, uint64_t rows,
+                                   uint64_t cols, jt_err *err);
+
+/* Append `rows` rows: values[rows, cols]. JT_E_ARG when there are more than promised.
+ */
+JT_API jt_status jt_npy_writer_append(jt_npy_writer *w, const float *values,
+                                      uint64_t rows, jt_err *err);
+
+/* Check that every row was written, flush to disk, rename. Frees `w` in every case; on
+ * failure nothing of the new file remains. */
+JT_API jt_status jt_npy_writer_finish(jt_npy_writer *w, jt_err *err);
+
+/* Give up: remove the unfinished file, free `w`. NULL is fine. */
+JT_API void jt_npy_writer_abort(jt_npy_writer *w);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,84 @@
+/* Sessions: one text in progress on a model, with its KV cache, threads and scratch.
+ *
+ *     jt_session *s;
+ *     jt_session_new(&s, model, NULL, &err);
+ *     jt_session_eval(s, tokens.ids, tokens.count, NULL, &err);
+ *     const float *logits = jt_session_logits(s);     // [vocab], after the last token
+ */
+#ifndef JUNTO_SESSION_H
+#define JUNTO_SESSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/model.h"
+#include "junto/moe.h"
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_session jt_session;
+
+/* Zero means the default of each field. */
+typedef struct jt_session_options {
+    int n_ctx;   /* tokens that fit; default 4096 or the model's, if that is less; -1:
+                    all that the model was trained for */
+    int chunk;   /* prompt tokens per forward pass; default 256 */
+    int threads; /* default: all processors that the process may use */
+    const char *cpu; /* kernel level "scalar", "avx2", "avx512"; default: JUNTO_CPU or
+                        the best that the processor has */
+} jt_session_options;
+
+/* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu), JT_E_MEMORY. */
+JT_API jt_status jt_session_new(jt_session **out, const jt_model *model,
+                                const jt_session_options *options, jt_err *err);
+JT_API void jt_session_free(jt_session *session); /* NULL is fine */
+
+/* At most 16 of each; the structs are copied, `self` must outlive the session. */
+JT_API jt_status jt_session_add_policy(jt_session *session, const jt_policy *policy,
+                                       jt_err *err);
+JT_API jt_status jt_session_add_watcher(jt_session *session, const jt_watcher *watcher,
+                                        jt_err *err);
+
+typedef struct jt_eval_options {
+    /* When set: called with the logits of every evaluated token, [rows, vocab], `first`
+     * counted from the start of this call. Otherwise only the last token's are
+     * computed. A failure ends the evaluation with that status. */
+    jt_status (*on_logits)(void *user, size_t first, const float *logits, size_t rows,
+                           jt_err *err);
+    void *user;
+    jt_progress progress; /* tokens done; asked between chunks */
+} jt_eval_options;
+
+/* Append tokens to the context and run the model over them, in chunks. `options` may be
+ * NULL. Errors: JT_E_ARG (no tokens, an id outside the vocabulary), JT_E_LIMIT (does
+ * not fit into the context; nothing was evaluated), JT_E_MEMORY, JT_E_INTERRUPTED.
+ * After a failure the context is as before the call. */
+JT_API jt_status jt_session_eval(jt_session *session, const int32_t *tokens,
+                                 size_t count, const jt_eval_options *options,
+                                 jt_err *err);
+
+/* Logits after the last evaluated token, [vocab]; borrowed, valid until the next call
+ * that changes the session; NULL before the first. */
+JT_API const float *jt_session_logits(const jt_session *session);
+
+/* Tokens in the context, and how many fit. */
+JT_API int jt_session_length(const jt_session *session);
+JT_API int jt_session_capacity(const jt_session *session);
+/* Keep only the first `length` tokens. */
+JT_API void jt_session_truncate(jt_session *session, int length);
+
+JT_API int jt_session_threads(const jt_session *session);
+JT_API const char *jt_session_cpu(const jt_session *session); /* "avx512" */
+
+/* Seconds spent in each part of the forward passes since jt_session_new or the last
+ * jt_session_reset_times, [JT_STAGE_COUNT]. */
+JT_API const double *jt_session_times(const jt_session *session);
+JT_API void jt_session_reset_times(jt_session *session);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

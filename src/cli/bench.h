@@ -1,0 +1,51 @@
+/* The parts of `junto bench`: measuring and reporting. */
+#ifndef JUNTO_CLI_BENCH_H
+#define JUNTO_CLI_BENCH_H
+
+#include "common.h"
+
+struct bench_args {
+    cli_common common;
+    const char *model;
+    int prompt, gen, repeat;
+    cli_ints threads;
+    int64_t seed;
+    uint64_t stream;
+    bool json;
+    jt_session_options session;
+};
+
+/* Tokens per second of the rounds, sorted, and where the time went. */
+struct bench_phase {
+    double *rates; /* [repeat] */
+    double seconds;
+    double stages[JT_STAGE_COUNT]; /* seconds, all rounds together */
+};
+
+/* Everything measured with one number of threads. */
+struct bench_run {
+    int threads;
+    char cpu[16];
+    struct bench_phase prefill, decode;
+    double bandwidth;       /* bytes per second */
+    double bytes_per_token; /* that decoding must read */
+    double roofline_share;  /* of the median round */
+    uint64_t kv_bytes, peak_bytes;
+};
+
+/* `threads` 0: all. Free with bench_run_free, also after a failure. */
+jt_status bench_measure(cli_context *cli, const struct bench_args *args,
+                        const cli_model *m, int threads, uint64_t seed,
+                        struct bench_run *run, jt_err *err);
+void bench_run_free(struct bench_run *run);
+
+/* Median of the sorted rates. */
+double bench_median(const struct bench_phase *phase, int repeat);
+
+void bench_print_table(const struct bench_args *args, const cli_model *m,
+                       const struct bench_run *runs, size_t count);
+int bench_print_json(cli_context *cli, const struct bench_args *args,
+                     const cli_model *m, uint64_t seed, const struct bench_run *runs,
+                     size_t count);
+
+#endif

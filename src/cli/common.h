@@ -1,0 +1,66 @@
+/* What several verbs share: the model, its session flags, input text and JSON. */
+#ifndef JUNTO_CLI_COMMON_H
+#define JUNTO_CLI_COMMON_H
+
+#include <jansson.h>
+
+#include "cli.h"
+#include "junto/junto.h"
+
+/* Operand MODEL of a verb whose arguments struct is `type`, in its member `model`. */
+#define CLI_MODEL_OPERAND(type)                               \
+    {                                                         \
+        .flags = "MODEL", .kind = CLI_PATH, .required = true, \
+        .offset = offsetof(type, model),                      \
+        .help = "GGUF file, or the first part of a split one" \
+    }
+
+/* Groups whose fields are those of jt_session_options. */
+extern const cli_option cli_context_options[]; /* -c */
+extern const cli_option cli_threads_options[]; /* -t */
+extern const cli_option cli_kernel_options[];  /* -b, --cpu */
+
+typedef struct cli_model {
+    jt_model *model;
+    jt_model_info info;
+    const jt_tokenizer *tokenizer; /* NULL when the file has none */
+    double seconds;                /* it took to load */
+} cli_model;
+
+/* Load; with `text` a file without a tokenizer is JT_E_UNSUPPORTED. */
+jt_status cli_load(cli_model *out, const char *path, bool text, jt_err *err);
+void cli_unload(cli_model *model); /* all zero is fine */
+
+/* A session; a context that the model cannot have is blamed on `flag`. */
+jt_status cli_new_session(jt_session **out, const cli_model *model,
+                          const jt_session_options *options, const char *flag,
+                          jt_err *err);
+
+/* Read a file ("-": standard input) into a fresh buffer with a NUL after its last byte;
+ * the caller frees. JT_E_IO, JT_E_LIMIT (over 1 GiB), JT_E_MEMORY. */
+jt_status cli_read_text(char **text, size_t *len, const char *path, jt_err *err);
+
+/* The seed that a flag asks for; -1: a fresh one from the system, short enough to type.
+ */
+uint64_t cli_seed(int64_t wanted);
+
+/* Write all of `text` to standard output at once. JT_E_IO. */
+jt_status cli_write(const char *text, size_t len, jt_err *err);
+
+/* "1.4 GiB", "312 B" */
+typedef struct cli_size {
+    char text[16];
+} cli_size;
+cli_size cli_show_bytes(double bytes);
+/* "135 M", "6.9 B" of things that are counted in thousands. */
+cli_size cli_show_count(double count);
+
+/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. NULL: out of memory. */
+json_t *cli_json_text(const char *text, size_t len);
+/* A JSON number; null when it is not finite. */
+json_t *cli_json_number(double value);
+/* Print one object on a line of its own and free it; NULL (a failed construction) is
+ * reported. Gives the exit code. */
+int cli_print_json(cli_context *cli, json_t *json);
+
+#endif

@@ -1,0 +1,18 @@
+/* The verbs, each in the file of its name. */
+#ifndef JUNTO_CLI_VERBS_H
+#define JUNTO_CLI_VERBS_H
+
+#include "options.h"
+
+extern const cli_verb cli_verb_run;
+extern const cli_verb cli_verb_bench;
+extern const cli_verb cli_verb_info;
+extern const cli_verb cli_verb_tokenize;
+extern const cli_verb cli_verb_logits;
+extern const cli_verb cli_verb_perplexity;
+extern const cli_verb cli_verb_upcycle;
+extern const cli_verb cli_verb_completion;
+extern const cli_verb cli_verb_man;
+extern const cli_verb cli_verb_help;
+
+#endif

@@ -1,0 +1,70 @@
+/* The inside of an open GGUF file, shared by gguf_parse.c (one part), gguf_read.c (the
+ * whole) and gguf_keys.c (getters). */
+#ifndef JT_FORMAT_GGUF_FILE_H
+#define JT_FORMAT_GGUF_FILE_H
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "format/names.h"
+#include "junto/gguf.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "GGUF values are read and written in the order of this machine");
+
+enum {
+    JT_GGUF_ALIGNMENT = 32,   /* when general.alignment is absent */
+    JT_GGUF_NAME_MOST = 65535 /* bytes of the name of a key or tensor */
+};
+
+/* `pub` comes first: getters of array items get a pointer to it. */
+typedef struct jt_gguf_key {
+    jt_gguf_kv pub;
+    const jt_str *items; /* of an array of strings */
+} jt_gguf_key;
+
+typedef struct jt_gguf_keys {
+    jt_gguf_key *list;
+    size_t count;
+    jt_names names;
+} jt_gguf_keys;
+
+/* One file of a split model, or the only one. `data` and `bytes` are set by the caller;
+ * jt_gguf_parse fills in the rest. */
+typedef struct jt_gguf_part {
+    jt_map map; /* {0} when the data is the caller's */
+    const unsigned char *data;
+    size_t bytes;
+    jt_gguf_keys keys;
+    jt_gguf_tensor *tensors;
+    size_t n_tensors;
+} jt_gguf_part;
+
+struct jt_gguf {
+    char *path;
+    jt_arena arena;      /* all lists */
+    jt_gguf_part *parts; /* the keys of the first are the keys of the whole */
+    size_t n_parts;
+    uint64_t bytes;
+    jt_gguf_tensor *tensors;
+    size_t n_tensors;
+    jt_names names; /* of tensors */
+};
+
+/* Read and check header, keys and tensor descriptions of one part. Duplicate tensor
+ * names are the caller's to find: they may lie in different parts. keys.names must be
+ * freed also after a failure. */
+jt_status jt_gguf_parse(jt_gguf_part *part, jt_arena *arena, jt_err *err);
+
+const jt_gguf_kv *jt_gguf_keys_find(const jt_gguf_keys *keys, const char *key);
+
+/* An integer (or bool: 0 or 1) value. false: of another kind or out of range. */
+bool jt_gguf_integer(const jt_gguf_kv *kv, int64_t *value);
+
+/* Bytes of a value of a type of fixed size; 0 for strings, arrays, unknown types. */
+size_t jt_gguf_type_bytes(uint32_t type);
+
+/* Arguments for "%.*s" that keep a long name from pushing the reason out of a message.
+ */
+#define JT_GGUF_SHOW(s) ((s).len < 160 ? (int)(s).len : 160), (s).data
+
+#endif

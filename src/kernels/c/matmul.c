@@ -1,0 +1,137 @@
+/* Scalar matrix products: the truth.
+ *
+ * Plain weights: products are summed in the order of i, in float.
+ * Quantised weights: integer sums of code products within a group are exact; then for
+ * each 32 activations, in order and with a rounding after each operation,
+ *     part = isum * scale                  (groups of 16: isum0 * scale0, then
+ *                                           + isum1 * scale1)
+ *     part = part + bias * sum(q)          (formats with a bias, group by group)
+ *     y    = y + part * d
+ * Every other level keeps to this, so quantised products are the same bits everywhere.
+ */
+#include "kernels/c/matmul.h"
+
+#include "kernels/c/codes.h"
+
+typedef struct q8_row {
+    const int8_t *q;
+    const char *d, *sum; /* float[n / 32], int16[n / 16], at any address */
+} q8_row;
+
+static const char *act_row(const void *x, size_t x_bytes, const int32_t *index,
+                           size_t t)
+{
+    return (const char *)x + (index ? (size_t)index[t] : t) * x_bytes;
+}
+
+static q8_row q8_at(const char *row, size_t n)
+{
+    const char *d = row + jt_pad64(n);
+    return (q8_row){(const int8_t *)row, d, d + jt_pad64(n / 32 * 4)};
+}
+
+static float load_float(const char *p)
+{
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static float load_half(const char *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return jt_f16_to_float(h);
+}
+
+static float load_bf16(const char *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return jt_bf16_to_float(h);
+}
+
+#define X(lower, load, bytes)                                                          \
+    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
+                               size_t rows, const void *x, size_t x_bytes,             \
+                               const int32_t *index, size_t tokens, size_t n)          \
+    {                                                                                  \
+        for (size_t t = 0; t < tokens; t++) {                                          \
+            const char *act = act_row(x, x_bytes, index, t);                           \
+            for (size_t r = 0; r < rows; r++) {                                        \
+                const char *row = (const char *)w + r * row_bytes;                     \
+                float sum = 0;                                                         \
+                for (size_t i = 0; i < n; i++)                                         \
+                    sum += load(row + (bytes)*i) * load_float(act + 4 * i);            \
+                y[t * ldy + r] = sum;                                                  \
+            }                                                                          \
+        }                                                                              \
+    }
+X(f32, load_float, 4)
+X(f16, load_half, 2)
+X(bf16, load_bf16, 2)
+#undef X
+
+/* Sum of the activation codes that belong to group g of a block at `at`. */
+static inline float code_sum(const q8_row *x, size_t at, int g, int group)
+{
+    int16_t sum[2] = {0, 0};
+    const char *first = x->sum + (at + (size_t)(g * group)) / 16 * sizeof *sum;
+    memcpy(sum, first, (size_t)group / 16 * sizeof *sum);
+    return (float)(sum[0] + sum[1]);
+}
+
+/* y + codes of one block times activations from position `at`. */
+static inline float dot_block(float y, const codes *c, const q8_row *x, size_t at,
+                              int values, int group, bool bias)
+{
+    for (int first = 0; first < values; first += 32) {
+        const int g0 = first / group, g1 = (first + 32) / group;
+        float part = 0;
+        for (int g = g0; g < g1; g++) {
+            int isum = 0;
+            for (int i = g * group; i < (g + 1) * group; i++)
+                isum += c->q[i] * x->q[at + (size_t)i];
+            part += (float)isum * c->scale[g];
+        }
+        for (int g = g0; bias && g < g1; g++)
+            part += c->bias[g] * code_sum(x, at, g, group);
+        y += part * load_float(x->d + (at + (size_t)first) / 32 * sizeof y);
+    }
+    return y;
+}
+
+#define X(suffix, lower, values, group, bias, offset, top)                                          \
+    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
+                               size_t rows, const void *x, size_t x_bytes,             \
+                               const int32_t *index, size_t tokens, size_t n)          \
+    {                                                                                  \
+        for (size_t r = 0; r < rows; r++) {                                            \
+            const jt_##lower *block =                                                  \
+                (const void *)((const char *)w + r * row_bytes);                       \
+            for (size_t t = 0; t < tokens; t++)                                        \
+                y[t * ldy + r] = 0;                                                    \
+            for (size_t at = 0; at < n; at += (values), block++) {                     \
+                codes c;                                                               \
+                unpack_##lower(&c, block);                                             \
+                for (size_t t = 0; t < tokens; t++) {                                  \
+                    q8_row act = q8_at(act_row(x, x_bytes, index, t), n);              \
+                    float *out = &y[t * ldy + r];                                      \
+                    *out = dot_block(*out, &c, &act, at, values, group, bias);         \
+                }                                                                      \
+            }                                                                          \
+        }                                                                              \
+    }
+JT_QUANT_LIST(X)
+#undef X
+
+void jt_scalar_matmuls(jt_matmul matmul[JT_DTYPE_COUNT])
+{
+    matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32};
+    matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16};
+    matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16};
+#define X(suffix, lower, values, group, bias, offset, top)                                          \
+    matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower};
+    JT_QUANT_LIST(X)
+#undef X
+}

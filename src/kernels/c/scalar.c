@@ -1,0 +1,109 @@
+/* The scalar table: what needs the C library only. */
+#include <math.h>
+
+#include "kernels/c/loops.h"
+#include "kernels/c/matmul.h"
+
+static void dequant_f16(float *dst, const void *src, size_t n)
+{
+    const uint8_t *bytes = src;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t bits;
+        memcpy(&bits, bytes + 2 * i, sizeof bits);
+        dst[i] = jt_f16_to_float(bits);
+    }
+}
+
+static void f32_to_f16(uint16_t *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = jt_float_to_f16(x[i]);
+}
+
+static void rms_norm(float *y, const float *x, const float *w, size_t n, float eps)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    float factor = (float)(1 / sqrt(sum / (double)n + eps));
+    for (size_t i = 0; i < n; i++)
+        y[i] = w ? x[i] * factor * w[i] : x[i] * factor;
+}
+
+static void silu_mul(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+}
+
+static void softmax(float *y, const float *x, size_t n)
+{
+    float max = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = expf(x[i] - max);
+        sum += y[i];
+    }
+    scale(y, (float)(1 / sum), y, n);
+}
+
+/* One query over the positions from .. to of one block: scores in `p`, then weights;
+ * the running maximum and sum, and what is summed in `out`, move to the new maximum. */
+static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
+                         float *sum)
+{
+    float p[JT_ATTN_BLOCK], top = *max;
+    const float *q = a->q + (size_t)j * a->q_stride;
+    float *out = a->out + (size_t)j * a->out_stride;
+    for (int i = from; i < to; i++) {
+        const uint16_t *k = a->k + (size_t)i * a->k_stride;
+        float dot = 0;
+        for (int e = 0; e < a->k_dim; e++)
+            dot += q[e] * jt_f16_to_float(k[e]);
+        p[i - from] = dot * a->scale;
+        top = p[i - from] > top ? p[i - from] : top;
+    }
+    float shrink = expf(*max - top);
+    *max = top;
+    *sum *= shrink;
+    scale(out, shrink, out, (size_t)a->v_dim);
+    for (int i = from; i < to; i++) {
+        const uint16_t *v = a->v + (size_t)i * a->v_stride;
+        float weight = expf(p[i - from] - top);
+        *sum += weight;
+        for (int e = 0; e < a->v_dim; e++)
+            out[e] += weight * jt_f16_to_float(v[e]);
+    }
+}
+
+static void attention(const jt_attn *a)
+{
+    for (int j = 0; j < a->n_q; j++) {
+        float max = -INFINITY, sum = 0;
+        float *out = a->out + (size_t)j * a->out_stride;
+        memset(out, 0, (size_t)a->v_dim * sizeof *out);
+        for (int from = a->from[j]; from < a->to[j];) {
+            int next = (from / JT_ATTN_BLOCK + 1) * JT_ATTN_BLOCK;
+            int to = next < a->to[j] ? next : a->to[j];
+            attend_block(a, j, from, to, &max, &sum);
+            from = to;
+        }
+        if (sum > 0)
+            scale(out, 1 / sum, out, (size_t)a->v_dim);
+    }
+}
+
+void jt_kernels_init_scalar(jt_kernels *table)
+{
+    table->name = "scalar";
+    set_loops(table);
+    jt_scalar_matmuls(table->matmul);
+    table->dequant[JT_F16] = dequant_f16;
+    table->f32_to_f16 = f32_to_f16;
+    table->rms_norm = rms_norm;
+    table->silu_mul = silu_mul;
+    table->softmax = softmax;
+    table->attention = attention;
+}

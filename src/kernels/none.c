@@ -1,0 +1,14 @@
+/* Levels of processors that this build is not for. */
+#include "kernels/kernels.h"
+
+bool jt_kernels_init_avx2(jt_kernels *table)
+{
+    (void)table;
+    return false;
+}
+
+bool jt_kernels_init_avx512(jt_kernels *table)
+{
+    (void)table;
+    return false;
+}

@@ -1,0 +1,152 @@
+/* Attention by blocks of positions with an on-line softmax.
+ *
+ * Scores of a block are a product of F16 rows (the keys) with the queries, made with the
+ * panels of matmul.h. Positions that a query may not see get weight zero, so what it
+ * gets does not depend on the other queries of the tile (as long as the values that
+ * these see are finite). */
+#ifndef JT_SIMD_ATTENTION_H
+#define JT_SIMD_ATTENTION_H
+
+#include <math.h>
+
+#include "kernels/simd/matmul.h"
+#include "kernels/simd/vector.h"
+
+typedef struct attn_state {
+    const jt_attn *a;
+    float p[JT_ATTN_MAX_Q][JT_ATTN_BLOCK]; /* scores, then weights, of one block */
+    float max[JT_ATTN_MAX_Q], sum[JT_ATTN_MAX_Q], shrink[JT_ATTN_MAX_Q];
+    int from, to; /* positions that any query sees */
+} attn_state;
+
+/* p = keys . queries for the positions of the block that starts at `base`. */
+static void attn_scores(attn_state *s, int base)
+{
+    const jt_attn *a = s->a;
+    const size_t dim = (size_t)a->k_dim, stride = a->k_stride * sizeof *a->k;
+    const uint8_t *q[JT_ATTN_MAX_Q];
+    panel keys;
+    memset(s->p, 0, (size_t)a->n_q * sizeof s->p[0]);
+    for (int j = 0; j < a->n_q; j++)
+        q[j] = (const uint8_t *)(a->q + (size_t)j * a->q_stride);
+    for (int i = 0; i < JT_ATTN_BLOCK; i += ROWS) {
+        int from = s->from > base + i ? s->from : base + i;
+        int to = s->to < base + i + ROWS ? s->to : base + i + ROWS;
+        if (from >= to)
+            continue;
+        const uint8_t *row = (const uint8_t *)a->k + (size_t)(base + i) * stride;
+        for (size_t at = 0; at < dim; at += CHUNK_REAL) {
+            size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
+            unpack_rows(&format_f16, &keys, row + at * sizeof *a->k, stride,
+                        (size_t)(from - base - i), (size_t)(to - base - i), count);
+            dot_tokens(&format_f16, &s->p[0][i], JT_ATTN_BLOCK, &keys, q,
+                       (size_t)a->n_q, dim, at, count);
+        }
+    }
+}
+
+/* Scores of query j to weights, with the new maximum. */
+static void attn_weights(attn_state *s, int j, int base)
+{
+    const jt_attn *a = s->a;
+    float *p = s->p[j];
+    int first = a->from[j] > base ? a->from[j] - base : 0;
+    int last = a->to[j] - base < JT_ATTN_BLOCK ? a->to[j] - base : JT_ATTN_BLOCK;
+    s->shrink[j] = 1;
+    if (first >= last) {
+        memset(p, 0, sizeof s->p[j]);
+        return;
+    }
+    scale(p, a->scale, p, JT_ATTN_BLOCK);
+    for (int i = 0; i < first; i++)
+        p[i] = -INFINITY;
+    for (int i = last; i < JT_ATTN_BLOCK; i++)
+        p[i] = -INFINITY;
+    vf top = vf_set1(s->max[j]), sum = vf_set1(0);
+    for (int i = 0; i < JT_ATTN_BLOCK; i += LANES)
+        top = vf_max(vf_load(p + i), top);
+    float max = vf_top(top), shrink[LANES];
+    vf_store(shrink, vf_exp(vf_set1(s->max[j] - max)));
+    for (int i = 0; i < JT_ATTN_BLOCK; i += LANES) {
+        vf e = vf_exp(vf_sub(vf_load(p + i), vf_set1(max)));
+        vf_store(p + i, e);
+        sum = vf_add(sum, e);
+    }
+    s->shrink[j] = shrink[0];
+    s->max[j] = max;
+    s->sum[j] = s->sum[j] * shrink[0] + vf_sum(sum);
+}
+
+ALWAYS_INLINE vf load_values(const uint16_t *v, size_t n)
+{
+    uint16_t some[LANES] = {0};
+    if (n >= LANES)
+        return vf_load_half(v);
+    memcpy(some, v, n * sizeof *v);
+    return vf_load_half(some);
+}
+
+/* out = out * shrink + weights . values for queries j .. j + tile. */
+ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int tile)
+{
+    const jt_attn *a = s->a;
+    const size_t dim = (size_t)a->v_dim;
+    int first = s->from > base ? s->from - base : 0;
+    int last = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
+    float *out = a->out + (size_t)j * a->out_stride;
+    for (size_t e = 0; e < dim; e += LANES) {
+        const uint16_t *v = a->v + (size_t)base * a->v_stride + e;
+        vf total[TILE];
+        for (int t = 0; t < tile; t++)
+            total[t] = vf_mul(vf_load_n(out + (size_t)t * a->out_stride + e, dim - e),
+                              vf_set1(s->shrink[j + t]));
+        for (int i = first; i < last; i++) {
+            vf value = load_values(v + (size_t)i * a->v_stride, dim - e);
+            for (int t = 0; t < tile; t++)
+                total[t] = vf_fma(vf_set1(s->p[j + t][i]), value, total[t]);
+        }
+        for (int t = 0; t < tile; t++)
+            vf_store_n(out + (size_t)t * a->out_stride + e, total[t], dim - e);
+    }
+}
+
+static void attn_block(attn_state *s, int base)
+{
+    int j = 0, n_q = s->a->n_q;
+    attn_scores(s, base);
+    for (int i = 0; i < n_q; i++)
+        attn_weights(s, i, base);
+    for (; j + TILE <= n_q; j += TILE)
+        attn_values(s, j, base, TILE);
+    for (; j + 2 <= n_q; j += 2)
+        attn_values(s, j, base, 2);
+    for (; j < n_q; j++)
+        attn_values(s, j, base, 1);
+}
+
+static void attention(const jt_attn *a)
+{
+    attn_state s;
+    s.a = a;
+    s.from = INT32_MAX;
+    s.to = 0;
+    for (int j = 0; j < a->n_q; j++) {
+        memset(a->out + (size_t)j * a->out_stride, 0, (size_t)a->v_dim * sizeof *a->out);
+        s.max[j] = -INFINITY;
+        s.sum[j] = 0;
+        if (a->from[j] >= a->to[j])
+            continue;
+        s.from = a->from[j] < s.from ? a->from[j] : s.from;
+        s.to = a->to[j] > s.to ? a->to[j] : s.to;
+    }
+    for (int base = s.from / JT_ATTN_BLOCK * JT_ATTN_BLOCK; base < s.to;
+         base += JT_ATTN_BLOCK)
+        attn_block(&s, base);
+    for (int j = 0; j < a->n_q; j++) {
+        float *out = a->out + (size_t)j * a->out_stride;
+        if (s.sum[j] > 0)
+            scale(out, 1 / s.sum[j], out, (size_t)a->v_dim);
+    }
+}
+
+#endif

@@ -1,0 +1,317 @@
+/* Matrix products over panels. The order of sums of quantised products is the one of
+ * c/matmul.c, to the bit; plain products are summed in order with fma within each chunk
+ * of values, and the chunks then in order.
+ *
+ * WIDTH panels side by side share the loads of activations, which are what a product of
+ * many tokens waits for. */
+#ifndef JT_SIMD_MATMUL_H
+#define JT_SIMD_MATMUL_H
+
+#include "kernels/kernels.h"
+#include "kernels/simd/panel.h"
+
+#define ROWS (WIDTH * LANES)
+
+/* Rows of activations that share one decoding of a panel. */
+#define TOKENS 64
+
+/* sums[t * ld + row] += row of the panels . activations x[t], for a fixed number of t,
+ * over `count` values from value `at` of rows of n. */
+typedef void dot_fn(float *sums, size_t ld, const panel *p, const uint8_t *const *x,
+                    size_t n, size_t at, size_t count);
+
+typedef struct format {
+    unpack_fn *unpack;
+    dot_fn *dot[TILE_SIZES]; /* for 1, 2, 4 .. TILE rows of activations */
+    size_t block_values, block_bytes, chunk;
+} format;
+
+/* What a product needs of one Q8 row for a chunk, beside its codes: sums of codes per
+ * group of the weights, as integers times -offset or as floats for the bias. */
+typedef struct q8_side {
+    float d[CHUNK / 32];
+    int32_t offset[CHUNK / 16];
+    float sum[CHUNK / 16];
+} q8_side;
+
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+typedef int32_t i32x8 __attribute__((vector_size(32)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+typedef float f32x8 __attribute__((vector_size(32)));
+typedef float f32x16 __attribute__((vector_size(64)));
+
+ALWAYS_INLINE void load_sums32(q8_side *side, const uint8_t *sums, int offset)
+{
+    i32x8 pairs;
+    memcpy(&pairs, sums, sizeof pairs);
+    pairs = (pairs << 16 >> 16) + (pairs >> 16);
+    f32x8 real = __builtin_convertvector(pairs, f32x8);
+    pairs *= -offset;
+    memcpy(side->offset, &pairs, sizeof pairs);
+    memcpy(side->sum, &real, sizeof real);
+}
+
+ALWAYS_INLINE void load_sums16(q8_side *side, const uint8_t *sums, int offset)
+{
+    i16x16 small;
+    memcpy(&small, sums, sizeof small);
+    i32x16 each = __builtin_convertvector(small, i32x16);
+    f32x16 real = __builtin_convertvector(each, f32x16);
+    each *= -offset;
+    memcpy(side->offset, &each, sizeof each);
+    memcpy(side->sum, &real, sizeof real);
+}
+
+/* The sums of a short last chunk are read with the padding that follows them. */
+ALWAYS_INLINE void load_side(q8_side *side, const uint8_t *x, size_t n, size_t at,
+                             size_t count, int group, int offset)
+{
+    const uint8_t *d = x + jt_pad64(n), *sums = d + jt_pad64(n / 8);
+    if (count == CHUNK)
+        memcpy(side->d, d + at / 8, sizeof side->d);
+    else
+        memcpy(side->d, d + at / 8, count / 8);
+    if (group == 32)
+        load_sums32(side, sums + at / 8, offset);
+    else
+        load_sums16(side, sums + at / 8, offset);
+}
+
+/* Part of total for 32 activations: codes, scales, bias of one or two groups. */
+ALWAYS_INLINE void dot_group(vf total[WIDTH][TILE], const panel *p,
+                             const int8_t *const x[TILE], const q8_side *side, size_t at,
+                             size_t g, const int tile, const int group, const bool bias,
+                             const int offset, const int top)
+{
+    const size_t parts = 32 / (size_t)group, steps = (size_t)group / 4;
+    vf part[WIDTH][TILE];
+    for (size_t j = 0, k = g * parts; j < parts; j++, k++) {
+        vi isum[WIDTH][TILE];
+        const vi *w[WIDTH];
+        for (int v = 0; v < WIDTH; v++) {
+            w[v] = p->code[v].q + k * steps;
+            for (int t = 0; t < tile; t++)
+                isum[v][t] = vi_set1(offset ? side[t].offset[k] : 0);
+        }
+        dot_codes(isum, w, x, at + 4 * k * steps, tile, (int)steps, top);
+        for (int v = 0; v < WIDTH; v++)
+            for (int t = 0; t < tile; t++) {
+                vf scaled = vf_mul(vf_from_vi(isum[v][t]), p->code[v].scale[k]);
+                part[v][t] = j == 0 ? scaled : vf_add(part[v][t], scaled);
+            }
+    }
+    for (size_t j = 0, k = g * parts; bias && j < parts; j++, k++)
+        for (int v = 0; v < WIDTH; v++)
+            for (int t = 0; t < tile; t++) {
+                vf shift = vf_mul(p->code[v].bias[k], vf_set1(side[t].sum[k]));
+                part[v][t] = vf_add(part[v][t], shift);
+            }
+    for (int v = 0; v < WIDTH; v++)
+        for (int t = 0; t < tile; t++) {
+            vf scaled = vf_mul(part[v][t], vf_set1(side[t].d[g]));
+            total[v][t] = vf_add(total[v][t], scaled);
+        }
+}
+
+ALWAYS_INLINE void dot_quant(float *sums, size_t ld, const panel *p,
+                             const uint8_t *const *x, size_t n, size_t at, size_t count,
+                             const int tile, const int group, const bool bias,
+                             const int offset, const int top)
+{
+    const int8_t *q[TILE];
+    q8_side side[TILE];
+    vf total[WIDTH][TILE];
+    for (int t = 0; t < tile; t++) {
+        q[t] = (const int8_t *)x[t];
+        load_side(&side[t], x[t], n, at, count, group, offset);
+        for (int v = 0; v < WIDTH; v++)
+            total[v][t] = vf_load(sums + (size_t)t * ld + v * LANES);
+    }
+    for (size_t g = 0; g < count / 32; g++)
+        dot_group(total, p, q, side, at, g, tile, group, bias, offset, top);
+    for (int t = 0; t < tile; t++)
+        for (int v = 0; v < WIDTH; v++)
+            vf_store(sums + (size_t)t * ld + v * LANES, total[v][t]);
+}
+
+ALWAYS_INLINE void dot_real(float *sums, size_t ld, const panel *p,
+                            const uint8_t *const *x, size_t at, size_t count,
+                            const int tile)
+{
+    vf part[WIDTH][TILE];
+    for (int t = 0; t < tile; t++)
+        for (int v = 0; v < WIDTH; v++)
+            part[v][t] = vf_set1(0);
+    for (size_t i = 0; i < count; i++)
+        for (int t = 0; t < tile; t++) {
+            float value;
+            memcpy(&value, x[t] + (at + i) * sizeof value, sizeof value);
+            for (int v = 0; v < WIDTH; v++)
+                part[v][t] = vf_fma(p->real[v].w[i], vf_set1(value), part[v][t]);
+        }
+    for (int t = 0; t < tile; t++)
+        for (int v = 0; v < WIDTH; v++) {
+            float *sum = sums + (size_t)t * ld + v * LANES;
+            vf_store(sum, vf_add(vf_load(sum), part[v][t]));
+        }
+}
+
+/* One function per format and number of activation rows. */
+#define DOT_REAL(tile, lower)                                                                 \
+    static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p,                \
+                                const uint8_t *const *x, size_t n, size_t at,          \
+                                size_t count)                                          \
+    {                                                                                  \
+        (void)n;                                                                       \
+        dot_real(sums, ld, p, x, at, count, tile);                              \
+    }
+EACH_TILE(DOT_REAL, real)
+
+#define DOT_QUANT(tile, lower, group, bias, offset, top)                               \
+    static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p,           \
+                                     const uint8_t *const *x, size_t n, size_t at,     \
+                                     size_t count)                                     \
+    {                                                                                  \
+        dot_quant(sums, ld, p, x, n, at, count, tile, group, bias,              \
+                  (top) == 128 ? INT8_OFFSET : (offset), top);                         \
+    }
+#define X(suffix, lower, values, group, bias, offset, top)                             \
+    EACH_TILE(DOT_QUANT, lower, group, bias, offset, top)
+JT_QUANT_LIST(X)
+#undef X
+
+#define DOT_NAME(tile, lower) dot_##lower##_##tile,
+static const format format_f32 = {panel_f32, {EACH_TILE(DOT_NAME, real)}, 1, 4, CHUNK_REAL};
+static const format format_f16 = {panel_f16, {EACH_TILE(DOT_NAME, real)}, 1, 2, CHUNK_REAL};
+static const format format_bf16 = {panel_bf16, {EACH_TILE(DOT_NAME, real)}, 1, 2, CHUNK_REAL};
+#define X(suffix, lower, values, group, bias, offset, top)                             \
+    static const format format_##lower = {                                             \
+        panel_##lower, {EACH_TILE(DOT_NAME, lower)}, values, sizeof(jt_##lower), CHUNK};
+JT_QUANT_LIST(X)
+#undef X
+
+/* A copy of the rows of a panel that cannot be read in place, with zeros where the
+ * panel has no row or no value. */
+typedef struct edge {
+    uint8_t rows[LANES][CHUNK_REAL * sizeof(float)];
+} edge;
+
+static void fill_edge(edge *e, const uint8_t *w, size_t stride, size_t first,
+                      size_t last, size_t bytes)
+{
+    size_t padded = (bytes + 15) / 16 * 16;
+    for (size_t r = 0; r < LANES; r++) {
+        size_t used = r >= first && r < last ? bytes : 0;
+        if (used)
+            memcpy(e->rows[r], w + r * stride, bytes);
+        memset(e->rows[r] + used, 0, padded - used);
+    }
+}
+
+/* Decode `count` values of the rows of a panel, of which only first .. last exist. */
+static void unpack_rows(const format *f, panel *p, const uint8_t *w, size_t stride,
+                        size_t first, size_t last, size_t count)
+{
+    size_t bytes = count / f->block_values * f->block_bytes;
+    bool whole = f->block_values > 1 || bytes % 16 == 0;
+    for (int v = 0; v < WIDTH; v++, w += LANES * stride) {
+        size_t skip = (size_t)v * LANES;
+        size_t from = first > skip ? first - skip : 0;
+        size_t to = last < skip ? 0 : last - skip < LANES ? last - skip : LANES;
+        if (whole && from == 0 && to == LANES) {
+            f->unpack(p, v, w, stride, count);
+        } else {
+            edge e;
+            fill_edge(&e, w, stride, from, to, bytes);
+            f->unpack(p, v, e.rows[0], sizeof e.rows[0], count);
+        }
+    }
+}
+
+/* All activation rows x[0 .. tokens): the largest tiles first. */
+static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
+                       const uint8_t *const *x, size_t tokens, size_t n, size_t at,
+                       size_t count)
+{
+    size_t t = 0;
+    for (int i = TILE_SIZES - 1; i >= 0; i--)
+        for (size_t tile = (size_t)1 << i; t + tile <= tokens; t += tile)
+            f->dot[i](sums + t * ld, ld, p, x + t, n, at, count);
+}
+
+/* Ask for bytes from .. from + bytes of the weights, as far as they reach. The next
+ * panel is fetched in order while this one is worked on: the processor by itself does
+ * not follow that many rows at once. */
+static void prefetch(const uint8_t *w, size_t from, size_t bytes, size_t end)
+{
+    size_t to = from + bytes < end ? from + bytes : end;
+    for (size_t i = from; i < to; i += 64)
+        __builtin_prefetch(w + i, 0, 2);
+}
+
+static void matmul(const format *f, float *y, size_t ldy, const uint8_t *w,
+                   size_t row_bytes, size_t rows, const uint8_t *const *x,
+                   size_t tokens, size_t n)
+{
+    const size_t chunk_bytes = f->chunk / f->block_values * f->block_bytes;
+    float sums[TOKENS][ROWS];
+    panel p;
+    for (size_t r = 0; r < rows; r += ROWS) {
+        size_t last = rows - r < ROWS ? rows - r : ROWS;
+        const uint8_t *row = w + r * row_bytes;
+        memset(sums, 0, tokens * sizeof sums[0]);
+        for (size_t at = 0, c = 0; at < n; at += f->chunk, c++) {
+            size_t count = n - at < f->chunk ? n - at : f->chunk;
+            prefetch(w, (r + ROWS) * row_bytes + c * ROWS * chunk_bytes,
+                     ROWS * chunk_bytes, rows * row_bytes);
+            unpack_rows(f, &p, row + c * chunk_bytes, row_bytes, 0, last, count);
+            dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count);
+        }
+        for (size_t t = 0; t < tokens; t++)
+            memcpy(y + t * ldy + r, sums[t], last * sizeof *y);
+    }
+}
+
+/* The functions of the table: TOKENS rows of activations at a time. */
+static void matmul_tokens(const format *f, float *y, size_t ldy, const void *w,
+                          size_t row_bytes, size_t rows, const void *x, size_t x_bytes,
+                          const int32_t *index, size_t tokens, size_t n)
+{
+    const uint8_t *act[TOKENS];
+    for (size_t first = 0; first < tokens; first += TOKENS) {
+        size_t some = tokens - first < TOKENS ? tokens - first : TOKENS;
+        for (size_t t = 0; t < some; t++) {
+            size_t j = index ? (size_t)index[first + t] : first + t;
+            act[t] = (const uint8_t *)x + j * x_bytes;
+        }
+        matmul(f, y + first * ldy, ldy, w, row_bytes, rows, act, some, n);
+    }
+}
+
+#define MATMUL(lower)                                                                  \
+    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
+                               size_t rows, const void *x, size_t x_bytes,             \
+                               const int32_t *index, size_t tokens, size_t n)          \
+    {                                                                                  \
+        matmul_tokens(&format_##lower, y, ldy, w, row_bytes, rows, x, x_bytes, index,  \
+                      tokens, n);                                                      \
+    }
+#define X(suffix, lower, values, group, bias, offset, top) MATMUL(lower)
+MATMUL(f32)
+MATMUL(f16)
+MATMUL(bf16)
+JT_QUANT_LIST(X)
+#undef X
+
+static void set_matmuls(jt_kernels *table)
+{
+    table->matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32};
+    table->matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16};
+    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16};
+#define X(suffix, lower, values, group, bias, offset, top)                             \
+    table->matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower};
+    JT_QUANT_LIST(X)
+#undef X
+}
+
+#endif

@@ -1,0 +1,11 @@
+/* What each x86 level puts in its table, when detect.c has found that the processor
+ * runs it. */
+#ifndef JT_X86_LEVEL_H
+#define JT_X86_LEVEL_H
+
+#include "kernels/kernels.h"
+
+void jt_x86_set_avx2(jt_kernels *table);
+void jt_x86_set_avx512(jt_kernels *table);
+
+#endif

@@ -1,0 +1,248 @@
+/* The vector words in which simd/ is written, for AVX2, FMA and F16C. What they mean is
+ * said in simd_avx512.h. Static, for one translation unit. */
+#ifndef JT_SIMD_AVX2_H
+#define JT_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES      8
+#define WIDTH      2
+#define TILE       4
+#define TILE_SIZES 3 /* 1, 2, 4 */
+#define EACH_TILE(X, ...)                                                              \
+    X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+typedef __m256 vf;
+typedef __m256i vi;
+typedef uint32_t vi_bits __attribute__((vector_size(32)));
+typedef int32_t vi_signed __attribute__((vector_size(32)));
+
+ALWAYS_INLINE vf vf_set1(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+ALWAYS_INLINE vf vf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+
+ALWAYS_INLINE void vf_store(float *p, vf x)
+{
+    _mm256_storeu_ps(p, x);
+}
+
+ALWAYS_INLINE __m256i first_lanes(size_t n)
+{
+    int count = n > LANES ? LANES : (int)n;
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane);
+}
+
+ALWAYS_INLINE vf vf_load_n(const float *p, size_t n)
+{
+    return _mm256_maskload_ps(p, first_lanes(n));
+}
+
+ALWAYS_INLINE void vf_store_n(float *p, vf x, size_t n)
+{
+    _mm256_maskstore_ps(p, first_lanes(n), x);
+}
+
+ALWAYS_INLINE vf vf_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+ALWAYS_INLINE vf vf_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+ALWAYS_INLINE vf vf_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+ALWAYS_INLINE vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+ALWAYS_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+ALWAYS_INLINE vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+
+ALWAYS_INLINE vf vf_max(vf a, vf x)
+{
+    return _mm256_max_ps(a, x);
+}
+
+ALWAYS_INLINE vf vf_min(vf a, vf x)
+{
+    return _mm256_min_ps(a, x);
+}
+
+ALWAYS_INLINE float vf_sum(vf x)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+ALWAYS_INLINE float vf_top(vf x)
+{
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+}
+
+ALWAYS_INLINE vf vf_from_vi(vi x)
+{
+    return _mm256_cvtepi32_ps(x);
+}
+
+ALWAYS_INLINE vi vi_from_vf(vf x)
+{
+    return _mm256_cvtps_epi32(x);
+}
+
+ALWAYS_INLINE vf vf_cast(vi bits)
+{
+    return _mm256_castsi256_ps(bits);
+}
+
+ALWAYS_INLINE vi vi_set1(int x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+ALWAYS_INLINE vi vi_add(vi a, vi b)
+{
+    return _mm256_add_epi32(a, b);
+}
+
+ALWAYS_INLINE vi vi_sub(vi a, vi b)
+{
+    return _mm256_sub_epi32(a, b);
+}
+
+ALWAYS_INLINE vi vi_mul(vi a, vi b)
+{
+    return _mm256_mullo_epi32(a, b);
+}
+
+ALWAYS_INLINE vi vi_and(vi a, int mask)
+{
+    return _mm256_and_si256(a, _mm256_set1_epi32(mask));
+}
+
+ALWAYS_INLINE vi vi_or(vi a, vi b)
+{
+    return _mm256_or_si256(a, b);
+}
+
+ALWAYS_INLINE vi vi_left(vi a, int n)
+{
+    return (vi)((vi_bits)a << n);
+}
+
+ALWAYS_INLINE vi vi_right(vi a, int n)
+{
+    return (vi)((vi_bits)a >> n);
+}
+
+ALWAYS_INLINE vi vi_shift_down(vi a, int n)
+{
+    return (vi)((vi_signed)a >> n);
+}
+
+ALWAYS_INLINE vf vf_from_half(vi x)
+{
+    __m256i low = vi_and(x, 0xffff);
+    __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+}
+
+ALWAYS_INLINE vf vf_load_half(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+}
+
+ALWAYS_INLINE void vf_store_half(uint16_t *p, vf x)
+{
+    _mm_storeu_si128((void *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+ALWAYS_INLINE __m256i two_rows(const uint8_t *p, size_t stride)
+{
+    __m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const void *)p));
+    return _mm256_inserti128_si256(v, _mm_loadu_si128((const void *)(p + stride)), 1);
+}
+
+ALWAYS_INLINE void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
+{
+    __m256i a = two_rows(p, 4 * stride);
+    __m256i b = two_rows(p + stride, 4 * stride);
+    __m256i c = two_rows(p + 2 * stride, 4 * stride);
+    __m256i d = two_rows(p + 3 * stride, 4 * stride);
+    __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+    out[0] = _mm256_unpacklo_epi64(ab, cd);
+    out[1] = _mm256_unpackhi_epi64(ab, cd);
+    ab = _mm256_unpackhi_epi32(a, b);
+    cd = _mm256_unpackhi_epi32(c, d);
+    out[2] = _mm256_unpacklo_epi64(ab, cd);
+    out[3] = _mm256_unpackhi_epi64(ab, cd);
+}
+
+/* Signed codes stay as they are: dot_codes moves the sign to the activation. */
+#define INT8_OFFSET 0
+ALWAYS_INLINE vi vi_int8_codes(vi x)
+{
+    return x;
+}
+
+ALWAYS_INLINE vi signed_pairs(vi code, vi act)
+{
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(act, code));
+}
+
+/* Codes up to `top`; 128 means signed. A pair of products is at most 2 * 127 * top, so
+ * a few steps can be summed in 16 bits before they are widened. */
+ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
+                             const int8_t *const x[TILE], size_t at, int tile,
+                             int steps, int top)
+{
+    const int fit = 32767 / (2 * 127 * top), run = fit < steps ? fit : steps;
+    const vi one = _mm256_set1_epi16(1);
+    for (int first = 0; first < steps; first += run) {
+        vi pairs[WIDTH][TILE];
+        const int last = first + run < steps ? first + run : steps;
+        for (int s = first; s < last; s++)
+            for (int t = 0; t < tile; t++) {
+                int dword;
+                memcpy(&dword, x[t] + at + 4 * s, sizeof dword);
+                vi act = _mm256_set1_epi32(dword);
+                for (int v = 0; v < WIDTH; v++) {
+                    vi two = top == 128 ? signed_pairs(w[v][s], act)
+                                        : _mm256_maddubs_epi16(w[v][s], act);
+                    pairs[v][t] =
+                        s == first ? two : _mm256_add_epi16(pairs[v][t], two);
+                }
+            }
+        for (int v = 0; v < WIDTH; v++)
+            for (int t = 0; t < tile; t++)
+                sum[v][t] = vi_add(sum[v][t], _mm256_madd_epi16(pairs[v][t], one));
+    }
+}
+
+#endif

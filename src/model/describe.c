@@ -1,0 +1,113 @@
+#include "model/model.h"
+
+static uint64_t values_of(const jt_tensor *t)
+{
+    return jt_has(t) ? (uint64_t)jt_rows(t) * jt_cols(t) : 0;
+}
+
+static uint64_t bytes_of(const jt_tensor *t)
+{
+    return jt_has(t) ? (uint64_t)jt_rows(t) * jt_dtype_row_bytes(t->dtype, jt_cols(t))
+                     : 0;
+}
+
+/* Values and bytes of a bank that a token uses, `used` of its experts. */
+static void add_bank(jt_model_info *info, const jt_bank *bank, int used)
+{
+    for (int p = 0; p < JT_PARTS && bank->n_experts; p++) {
+        uint64_t experts = (uint64_t)bank->n_experts, k = (uint64_t)used;
+        info->n_active_params += values_of(&bank->part[p]) / experts * k;
+        info->active_bytes += bytes_of(&bank->part[p]) / experts * k;
+    }
+}
+
+static void add_tensor(jt_model_info *info, const jt_tensor *t)
+{
+    info->n_active_params += values_of(t);
+    info->active_bytes += bytes_of(t);
+}
+
+static void max_into(int *most, size_t value)
+{
+    if ((size_t)*most < value)
+        *most = (int)value;
+}
+
+static void add_layer(jt_model_info *info, const jt_layer *layer)
+{
+    const jt_attention *a = &layer->attention;
+    const jt_tensor *always[] = {&layer->attn_norm,
+                                 &layer->ffn_norm,
+                                 &a->q,
+                                 &a->k,
+                                 &a->v,
+                                 &a->o,
+                                 &a->q_bias,
+                                 &a->k_bias,
+                                 &a->v_bias,
+                                 &a->o_bias,
+                                 &a->q_norm,
+                                 &a->k_norm};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        add_tensor(info, always[i]);
+    if (!layer->is_mixture) {
+        add_bank(info, &layer->dense, 1);
+        max_into(&info->dense_width, layer->dense.width);
+        return;
+    }
+    const jt_mixture *m = &layer->mixture;
+    add_tensor(info, &m->router.weight);
+    add_tensor(info, &m->router.bias);
+    add_tensor(info, &m->router.selection_bias);
+    add_tensor(info, &m->shared_gate);
+    add_bank(info, &m->experts, m->router.k);
+    add_bank(info, &m->shared, 1);
+    info->n_moe_layers++;
+    max_into(&info->n_experts, (size_t)m->router.n_experts);
+    max_into(&info->n_experts_used, (size_t)m->router.k);
+    max_into(&info->expert_width, m->experts.width);
+    max_into(&info->shared_width, m->shared.width);
+}
+
+static void count_file(jt_model_info *info, const jt_gguf *file)
+{
+    info->file_bytes = jt_gguf_file_bytes(file);
+    for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
+        const jt_gguf_tensor *t = jt_gguf_tensor_at(file, i);
+        uint64_t values = 1;
+        for (int d = 0; d < t->n_dims; d++)
+            values *= t->shape[d];
+        info->n_params += values;
+        info->dtype_bytes[t->dtype] += t->bytes;
+    }
+}
+
+void jt_model_describe(const jt_model *model, jt_model_info *info)
+{
+    const jt_params *p = &model->params;
+    *info = (jt_model_info){
+        .path = jt_gguf_path(model->file),
+        .family = model->family->arch,
+        .n_layers = p->n_layers,
+        .d_model = p->d_model,
+        .n_heads = p->n_heads,
+        .n_kv_heads = p->n_kv_heads,
+        .head_dim = p->k_dim,
+        .n_ctx_train = p->n_ctx_train,
+        .n_vocab = p->n_vocab,
+        .kv_bytes_per_token = (uint64_t)p->n_layers * (uint64_t)p->n_kv_heads *
+                              (uint64_t)(p->k_dim + p->v_dim) * sizeof(uint16_t),
+    };
+    jt_gguf_get_str(model->file, "general.name", &info->name);
+    count_file(info, model->file);
+    for (int i = 0; i < p->n_layers; i++)
+        add_layer(info, &model->layers[i]);
+    add_tensor(info, &model->output_norm);
+    add_tensor(info, &model->output);
+    if (model->output.data !=
+        model->embedding.data) { /* one row of the table is read */
+        info->n_active_params += (uint64_t)p->d_model;
+        info->active_bytes +=
+            jt_dtype_row_bytes(model->embedding.dtype, (size_t)p->d_model);
+    }
+}

@@ -1,0 +1,123 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+
+#include "base/memory.h"
+
+/* "llama, qwen2, ..." for the error message. */
+static void list_families(char *text, size_t room)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; jt_family_name(i) && used + 1 < room; i++) {
+        size_t len = strlen(jt_family_name(i));
+        if (used + len + 3 > room)
+            break;
+        if (i) {
+            memcpy(text + used, ", ", 2);
+            used += 2;
+        }
+        memcpy(text + used, jt_family_name(i), len + 1);
+        used += len;
+    }
+}
+
+static jt_status find_family(jt_model *model, jt_err *err)
+{
+    jt_str arch;
+    if (!jt_gguf_get_str(model->file, "general.architecture", &arch))
+        return jt_fail(err, JT_E_FORMAT, "key 'general.architecture' is missing");
+    model->family = jt_family_find(arch.data, arch.len);
+    if (model->family)
+        return JT_OK;
+    char known[200];
+    list_families(known, sizeof known);
+    return jt_fail(err, JT_E_UNSUPPORTED, "family '%.*s' is not supported (known: %s)",
+                   (int)(arch.len < 64 ? arch.len : 64), arch.data, known);
+}
+
+/* A file may have no vocabulary at all; a broken one is an error. */
+static jt_status load_tokenizer(jt_model *model, jt_err *err)
+{
+    jt_str kind;
+    if (!jt_gguf_get_str(model->file, "tokenizer.ggml.model", &kind))
+        return JT_OK;
+    JT_TRY(jt_tokenizer_new(&model->tokenizer, model->file, err));
+    if (jt_vocab_size(model->tokenizer) > (size_t)model->params.n_vocab)
+        return jt_fail(
+            err, JT_E_FORMAT,
+            "the vocabulary has %zu tokens, tensor 'token_embd.weight' %d rows",
+            jt_vocab_size(model->tokenizer), model->params.n_vocab);
+    return JT_OK;
+}
+
+static jt_status build(jt_model *model, jt_err *err)
+{
+    JT_TRY(find_family(model, err));
+    JT_TRY(jt_params_read(&model->params, model->file, model->family, err));
+    JT_TRY(jt_weights_bind(model, err));
+    JT_TRY(jt_rope_init(&model->rope, &model->params.rope, err));
+    return load_tokenizer(model, err);
+}
+
+/* Takes over `file`, also on failure. */
+static jt_status load(jt_model **out, jt_gguf *file, jt_err *err)
+{
+    jt_model *model = jt_calloc(1, sizeof *model);
+    if (!model) {
+        jt_gguf_close(file);
+        return jt_fail_memory(err, "loading a model");
+    }
+    model->file = file;
+    jt_status status = build(model, err);
+    if (status != JT_OK) {
+        jt_fail_within(err, status, "'%s'", jt_gguf_path(file));
+        jt_model_free(model);
+        return status;
+    }
+    *out = model;
+    return JT_OK;
+}
+
+jt_status jt_model_load(jt_model **out, const char *path, jt_err *err)
+{
+    jt_gguf *file;
+    JT_TRY(jt_gguf_open(&file, path, err));
+    return load(out, file, err);
+}
+
+jt_status jt_model_load_memory(jt_model **out, const void *data, size_t bytes,
+                               jt_err *err)
+{
+    jt_gguf *file;
+    JT_TRY(jt_gguf_open_memory(&file, data, bytes, err));
+    return load(out, file, err);
+}
+
+void jt_model_free(jt_model *model)
+{
+    if (!model)
+        return;
+    jt_tokenizer_free(model->tokenizer);
+    free(model->rope.frequency);
+    free(model->layers);
+    jt_gguf_close(model->file);
+    free(model);
+}
+
+const jt_gguf *jt_model_file(const jt_model *model)
+{
+    return model->file;
+}
+
+const jt_tokenizer *jt_model_tokenizer(const jt_model *model)
+{
+    return model->tokenizer;
+}
+
+int jt_model_layer_experts(const jt_model *model, int layer)
+{
+    const jt_layer *l = &model->layers[layer];
+    return l->is_mixture ? l->mixture.router.n_experts : 0;
+}

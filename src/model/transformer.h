@@ -1,0 +1,21 @@
+/* The transformer: one forward pass for all families. */
+#ifndef JT_TRANSFORMER_H
+#define JT_TRANSFORMER_H
+
+#include "model/model.h"
+
+/* A chunk of tokens on its way through the layers. */
+typedef struct jt_chunk {
+    const int32_t *ids;       /* [count] */
+    const int32_t *positions; /* [count], consecutive */
+    size_t count;
+    bool all_logits; /* of every token; otherwise of the last only */
+} jt_chunk;
+
+/* Run the layers over a chunk: keys and values go into kv[layer], the result are logits
+ * [count or 1, vocab] in scratch. On failure the context holds the error. */
+jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
+                                 const jt_chunk *chunk, jt_kv_layer *kv,
+                                 const jt_store *store, const jt_hooks *hooks);
+
+#endif

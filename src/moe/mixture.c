@@ -1,0 +1,118 @@
+#include "moe/mixture.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Stages 1 and 2, with the policies between and after them. */
+static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
+                             const jt_hooks *hooks, const jt_route_site *site,
+                             jt_input *x)
+{
+    const jt_router *r = &m->router;
+    int tokens = (int)jt_rows(&x->x);
+    jt_tensor logits = {0};
+    r->scorer->score(ctx, r, x, &logits);
+    jt_lap(ctx, JT_STAGE_SCORE);
+    jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
+    jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)r->n_experts);
+    if (jt_failed(ctx))
+        return route;
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (p->on_logits)
+            p->on_logits(p->self, site, logits.data, tokens, r->n_experts);
+    }
+    r->selector->select(ctx, r, &logits, &scores, &route);
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (p->on_route)
+            p->on_route(p->self, site, &route);
+    }
+    for (int i = 0; i < hooks->n_watchers; i++) {
+        const jt_watcher *w = &hooks->watcher[i];
+        if (w->on_route)
+            w->on_route(w->self, site, &route);
+    }
+    jt_lap(ctx, JT_STAGE_SELECT);
+    return route;
+}
+
+typedef struct combine_args {
+    const jt_kernels *kernels;
+    const jt_plan *plan;
+    const jt_tensor *rows;
+    jt_tensor *y;
+} combine_args;
+
+/* Experts are added in the order of the slots, so the sum does not depend on which
+ * other tokens were in the batch. */
+static void combine_token(void *arg, size_t t)
+{
+    const combine_args *a = arg;
+    size_t k = (size_t)a->plan->k, d = jt_cols(a->y);
+    float *y = jt_row(a->y, t);
+    for (size_t j = 0; j < k; j++) {
+        int32_t row = a->plan->row[t * k + j];
+        if (row >= 0)
+            a->kernels->axpy(y, a->plan->weight[row], jt_row(a->rows, (size_t)row), d);
+    }
+}
+
+/* Stage 5: y += the weighted rows, in token order. */
+static void combine(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
+                    jt_tensor *y)
+{
+    if (jt_failed(ctx))
+        return;
+    combine_args args = {ctx->kernels, plan, rows, y};
+    size_t tokens = (size_t)plan->n_tokens;
+    jt_for_rows(ctx, tokens, tokens * (size_t)plan->k * jt_cols(y), combine_token,
+                &args);
+}
+
+/* The shared expert: all tokens, weight 1 or sigmoid(gate . x). */
+static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *store,
+                       jt_input *x, jt_tensor *y)
+{
+    jt_plan plan = jt_plan_everyone(ctx, (int)jt_rows(&x->x));
+    if (jt_has(&m->shared_gate)) {
+        jt_tensor logits = jt_linear(ctx, x, &m->shared_gate, NULL);
+        for (int t = 0; !jt_failed(ctx) && t < plan.n_rows; t++)
+            plan.weight[t] = 1.0f / (1.0f + expf(-*jt_row(&logits, (size_t)t)));
+    }
+    jt_tensor rows = jt_bank_apply(ctx, &m->shared, store, &plan, x);
+    jt_lap(ctx, JT_STAGE_APPLY);
+    combine(ctx, &plan, &rows, y);
+}
+
+jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
+                             const jt_store *store, const jt_hooks *hooks,
+                             const jt_route_site *site, jt_input *x)
+{
+    jt_route route = route_tokens(ctx, m, hooks, site, x);
+    if (jt_failed(ctx))
+        return (jt_tensor){0};
+    jt_plan plan = jt_plan_build(ctx, &route);
+    jt_tensor y = jt_new(ctx, jt_rows(&x->x), m->experts.d);
+    if (jt_failed(ctx))
+        return y;
+    memset(y.data, 0, jt_rows(&y) * jt_cols(&y) * sizeof(float));
+    jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, x);
+    jt_lap(ctx, JT_STAGE_APPLY);
+    combine(ctx, &plan, &rows, &y);
+    if (m->shared.n_experts)
+        add_shared(ctx, m, store, x, &y);
+    jt_lap(ctx, JT_STAGE_COMBINE);
+    return y;
+}
+
+jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,
+                           jt_input *x)
+{
+    jt_plan plan = jt_plan_everyone(ctx, (int)jt_rows(&x->x));
+    if (jt_failed(ctx))
+        return (jt_tensor){0};
+    jt_tensor y = jt_bank_apply(ctx, bank, store, &plan, x);
+    jt_lap(ctx, JT_STAGE_DENSE);
+    return y;
+}

@@ -1,0 +1,35 @@
+/* A mixture layer: the five stages in a row, with the places where policies and
+ * watchers attach. */
+#ifndef JT_MIXTURE_H
+#define JT_MIXTURE_H
+
+#include "moe/experts.h"
+#include "moe/plan.h"
+#include "moe/router.h"
+
+typedef struct jt_mixture {
+    jt_router router;
+    jt_bank experts;
+    jt_bank shared; /* n_experts 0: no shared expert */
+    jt_tensor
+        shared_gate; /* [1, d]: the shared expert's weight is sigmoid(w . x); empty:
+                        1 */
+} jt_mixture;
+
+enum { JT_MAX_HOOKS = 16 };
+typedef struct jt_hooks {
+    jt_policy policy[JT_MAX_HOOKS];
+    jt_watcher watcher[JT_MAX_HOOKS];
+    int n_policies, n_watchers;
+} jt_hooks;
+
+/* score, select, dispatch, apply, combine: [tokens, d]. */
+jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
+                             const jt_store *store, const jt_hooks *hooks,
+                             const jt_route_site *site, jt_input *x);
+
+/* A dense FFN through the same machinery: one expert, every token. */
+jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,
+                           jt_input *x);
+
+#endif

@@ -1,0 +1,157 @@
+#include "nn/attention.h"
+
+#include <string.h>
+
+/* What the loops of one forward pass share. Queries are regrouped to
+ * [kv_heads, tokens, group, k_dim], so that a tile of attention (some tokens of the
+ * heads that read the same keys) is contiguous; outputs come in the same order. */
+typedef struct pass {
+    const jt_kernels *kernels;
+    const jt_attention *a;
+    const jt_rope *rope;
+    const jt_angles *angles;
+    jt_kv_layer *kv;
+    size_t start, tokens, group;
+    jt_tensor q, k, v;    /* [tokens, heads * dim] */
+    float *grouped;       /* [kv_heads, tokens, group, k_dim] */
+    float *out;           /* [kv_heads, tokens, group, v_dim] */
+    jt_tensor joined;     /* [tokens, heads * v_dim] */
+    size_t tile, n_tiles; /* tokens per tile, tiles per kv head */
+} pass;
+
+static void clamp_values(jt_tensor *t, float limit)
+{
+    float *x = t->data;
+    for (size_t i = 0; i < jt_rows(t) * jt_cols(t); i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+/* q, k and v in one parallel region, then biases, norms and clamp. */
+static void project(jt_context *ctx, pass *p, jt_input *x)
+{
+    const jt_attention *a = p->a;
+    p->q = jt_new(ctx, p->tokens, jt_rows(&a->q));
+    p->k = jt_new(ctx, p->tokens, jt_rows(&a->k));
+    p->v = jt_new(ctx, p->tokens, jt_rows(&a->v));
+    jt_product products[] = {
+        {.y = p->q.data, .ldy = jt_cols(&p->q), .w = a->q, .x = x, .tokens = p->tokens},
+        {.y = p->k.data, .ldy = jt_cols(&p->k), .w = a->k, .x = x, .tokens = p->tokens},
+        {.y = p->v.data, .ldy = jt_cols(&p->v), .w = a->v, .x = x, .tokens = p->tokens},
+    };
+    jt_products(ctx, products, 3);
+    jt_add_bias(ctx, &p->q, &a->q_bias);
+    jt_add_bias(ctx, &p->k, &a->k_bias);
+    jt_add_bias(ctx, &p->v, &a->v_bias);
+    if (jt_failed(ctx))
+        return;
+    if (a->qk_norm != JT_QK_NORM_NONE) {
+        jt_rms_norm_in_place(ctx, &p->q, &a->q_norm, a->norm_eps);
+        jt_rms_norm_in_place(ctx, &p->k, &a->k_norm, a->norm_eps);
+    }
+    if (a->clamp > 0.0f) {
+        clamp_values(&p->q, a->clamp);
+        clamp_values(&p->k, a->clamp);
+        clamp_values(&p->v, a->clamp);
+    }
+}
+
+/* Rotate one token's queries and keys; regroup the queries, store keys and values. */
+static void place_token(void *arg, size_t t)
+{
+    const pass *p = arg;
+    const jt_attention *a = p->a;
+    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    const float *c = jt_row(&p->angles->cos, t), *s = jt_row(&p->angles->sin, t);
+    for (size_t head = 0; head < (size_t)a->n_heads; head++) {
+        size_t kv_head = head / p->group, member = head % p->group;
+        float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
+        memcpy(q, jt_row(&p->q, t) + head * k_dim, k_dim * sizeof(float));
+        p->kernels->rope(q, c, s, p->rope->pairs, p->rope->neox);
+    }
+    for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
+        float *k = jt_row(&p->k, t) + head * k_dim;
+        const float *v = jt_row(&p->v, t) + head * v_dim;
+        size_t place = head * p->kv->capacity + p->start + t;
+        p->kernels->rope(k, c, s, p->rope->pairs, p->rope->neox);
+        p->kernels->f32_to_f16(p->kv->k + place * k_dim, k, k_dim);
+        p->kernels->f32_to_f16(p->kv->v + place * v_dim, v, v_dim);
+    }
+}
+
+static void attend_tile(void *arg, size_t i)
+{
+    const pass *p = arg;
+    size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
+    size_t kv_head = i / p->n_tiles, first = i % p->n_tiles * p->tile;
+    size_t tokens = p->tokens - first < p->tile ? p->tokens - first : p->tile;
+    size_t row = (kv_head * p->tokens + first) * p->group;
+    int32_t from[JT_ATTN_MAX_Q], to[JT_ATTN_MAX_Q];
+    /* A group wider than a tile is cut; otherwise one pass does all queries. */
+    for (size_t done = 0; done < tokens * p->group;) {
+        size_t n = tokens * p->group - done;
+        n = n < JT_ATTN_MAX_Q ? n : JT_ATTN_MAX_Q;
+        for (size_t q = 0; q < n; q++) {
+            from[q] = 0;
+            to[q] = (int32_t)(p->start + first + (done + q) / p->group + 1);
+        }
+        p->kernels->attention(&(jt_attn){
+            .out = p->out + (row + done) * v_dim,
+            .q = p->grouped + (row + done) * k_dim,
+            .k = p->kv->k + kv_head * p->kv->capacity * k_dim,
+            .v = p->kv->v + kv_head * p->kv->capacity * v_dim,
+            .from = from,
+            .to = to,
+            .out_stride = v_dim,
+            .q_stride = k_dim,
+            .k_stride = k_dim,
+            .v_stride = v_dim,
+            .n_q = (int)n,
+            .k_dim = p->a->k_dim,
+            .v_dim = p->a->v_dim,
+            .scale = p->a->scale,
+        });
+        done += n;
+    }
+}
+
+/* Back to [tokens, heads * v_dim]. */
+static void join_token(void *arg, size_t t)
+{
+    const pass *p = arg;
+    size_t v_dim = (size_t)p->a->v_dim;
+    for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
+        size_t kv_head = head / p->group, member = head % p->group;
+        const float *from =
+            p->out + ((kv_head * p->tokens + t) * p->group + member) * v_dim;
+        memcpy(jt_row(&p->joined, t) + head * v_dim, from, v_dim * sizeof(float));
+    }
+}
+
+jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
+                               const jt_rope *rope, const jt_angles *angles,
+                               jt_kv_layer *kv, size_t start)
+{
+    pass p = {.kernels = ctx->kernels,
+              .a = a,
+              .rope = rope,
+              .angles = angles,
+              .kv = kv,
+              .start = start,
+              .tokens = jt_rows(&x->x)};
+    size_t heads = (size_t)a->n_heads;
+    p.group = heads / (size_t)a->n_kv_heads;
+    p.tile = p.group < JT_ATTN_MAX_Q ? JT_ATTN_MAX_Q / p.group : 1;
+    p.n_tiles = (p.tokens + p.tile - 1) / p.tile;
+    project(ctx, &p, x);
+    p.grouped = jt_scratch(ctx, p.tokens * heads, (size_t)a->k_dim * sizeof(float));
+    p.out = jt_scratch(ctx, p.tokens * heads, (size_t)a->v_dim * sizeof(float));
+    p.joined = jt_new(ctx, p.tokens, heads * (size_t)a->v_dim);
+    if (jt_failed(ctx))
+        return (jt_tensor){0};
+    size_t values = p.tokens * heads * (size_t)a->k_dim;
+    jt_for_rows(ctx, p.tokens, values, place_token, &p);
+    jt_pool_run(ctx->pool, attend_tile, &p, (size_t)a->n_kv_heads * p.n_tiles);
+    jt_for_rows(ctx, p.tokens, values, join_token, &p);
+    jt_input joined = jt_input_of(p.joined);
+    return jt_linear(ctx, &joined, &a->o, &a->o_bias);
+}

@@ -1,0 +1,76 @@
+#include <math.h>
+
+#include "base/clock.h"
+#include "junto/generate.h"
+#include "run/session.h"
+
+typedef struct tally {
+    const int32_t *window;
+    size_t n_ctx, n_vocab;
+    size_t scored;
+    double sum, squares; /* of the negative log likelihoods */
+} tally;
+
+static double log_sum_exp(const float *logits, size_t n)
+{
+    float best = logits[0];
+    for (size_t i = 1; i < n; i++)
+        best = logits[i] > best ? logits[i] : best;
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += expf(logits[i] - best);
+    return best + log(sum);
+}
+
+/* Row r of the logits predicts token first + r + 1 of the window. */
+static jt_status score_rows(void *user, size_t first, const float *logits, size_t rows,
+                            jt_err *err)
+{
+    tally *t = user;
+    for (size_t r = 0; r < rows && first + r + 1 < t->n_ctx; r++) {
+        const float *row = logits + r * t->n_vocab;
+        double nll = log_sum_exp(row, t->n_vocab) - row[t->window[first + r + 1]];
+        if (!isfinite(nll))
+            return jt_fail(err, JT_E_FORMAT,
+                           "the model gives logits that are not finite");
+        t->sum += nll;
+        t->squares += nll * nll;
+        t->scored++;
+    }
+    return JT_OK;
+}
+
+jt_status jt_measure_perplexity(jt_session *session, const int32_t *tokens,
+                                size_t count, int n_ctx, jt_progress progress,
+                                jt_perplexity *result, jt_err *err)
+{
+    if (n_ctx < 2 || n_ctx > session->capacity)
+        return jt_fail(err, JT_E_ARG, "window of %d tokens, expected 2 to %d", n_ctx,
+                       session->capacity);
+    size_t window = (size_t)n_ctx, windows = count / window;
+    if (windows == 0)
+        return jt_fail(err, JT_E_ARG, "the text has %zu tokens, a window takes %zu",
+                       count, window);
+    tally t = {.n_ctx = window, .n_vocab = (size_t)session->model->params.n_vocab};
+    jt_eval_options options = {.on_logits = score_rows, .user = &t};
+    double start = jt_seconds();
+    for (size_t i = 0; i < windows; i++) {
+        JT_TRY(jt_progress_report(&progress, "windows", i, windows, err));
+        t.window = tokens + i * window;
+        jt_session_truncate(session, 0);
+        JT_TRY(jt_session_eval(session, t.window, window, &options, err));
+    }
+    JT_TRY(jt_progress_report(&progress, "windows", windows, windows, err));
+    double n = (double)t.scored, mean = t.sum / n;
+    double variance = n > 1 ? fmax(0.0, t.squares / n - mean * mean) / (n - 1) : 0.0;
+    *result = (jt_perplexity){
+        .tokens = count,
+        .scored = t.scored,
+        .windows = windows,
+        .nll = mean,
+        .perplexity = exp(mean),
+        .error = exp(mean) * sqrt(variance),
+        .seconds = jt_seconds() - start,
+    };
+    return JT_OK;
+}

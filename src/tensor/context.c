@@ -1,0 +1,89 @@
+#include "tensor/context.h"
+
+#include "base/clock.h"
+
+const char *jt_stage_name(jt_stage stage)
+{
+    static const char *const names[] = {
+#define X(name, text) text,
+        JT_STAGE_LIST(X)
+#undef X
+    };
+    return stage >= 0 && stage < JT_STAGE_COUNT ? names[stage] : "?";
+}
+
+jt_status jt_context_init(jt_context *ctx, int threads, const char *cpu, jt_err *err)
+{
+    *ctx = (jt_context){0};
+    JT_TRY(jt_kernels_choose(&ctx->kernels, cpu, err));
+    return jt_pool_new(&ctx->pool, threads, err);
+}
+
+void jt_context_free(jt_context *ctx)
+{
+    jt_pool_free(ctx->pool);
+    jt_arena_free(&ctx->scratch);
+    *ctx = (jt_context){0};
+}
+
+void *jt_scratch(jt_context *ctx, size_t count, size_t size)
+{
+    if (jt_failed(ctx))
+        return NULL;
+    void *p = jt_arena_alloc(&ctx->scratch, count, size);
+    if (!p)
+        jt_fail_memory(&ctx->err, "computing a layer");
+    return p;
+}
+
+jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
+{
+    size_t values = 0;
+    void *data = NULL;
+    if (jt_mul(rows, cols, &values))
+        data = jt_scratch(ctx, values, sizeof(float));
+    return (jt_tensor){
+        .data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
+}
+
+void jt_lap_start(jt_context *ctx)
+{
+    ctx->lap = jt_seconds();
+}
+
+void jt_lap(jt_context *ctx, jt_stage stage)
+{
+    double t = jt_seconds();
+    ctx->times[stage] += t - ctx->lap;
+    ctx->lap = t;
+}
+
+typedef struct row_runs {
+    jt_pool_fn *fn;
+    void *arg;
+    size_t count, run;
+} row_runs;
+
+static void one_run(void *arg, size_t i)
+{
+    const row_runs *runs = arg;
+    size_t end = (i + 1) * runs->run;
+    for (size_t row = i * runs->run; row < end && row < runs->count; row++)
+        runs->fn(runs->arg, row);
+}
+
+void jt_for_rows(jt_context *ctx, size_t count, size_t work, jt_pool_fn *fn, void *arg)
+{
+    enum { SMALL = 16384, RUNS_PER_THREAD = 4 };
+    size_t pieces = (size_t)jt_pool_threads(ctx->pool) * RUNS_PER_THREAD;
+    row_runs runs = {fn, arg, count, 1};
+    if (work < SMALL) {
+        runs.run = count;
+        if (count)
+            one_run(&runs, 0);
+        return;
+    }
+    runs.run = (count + pieces - 1) / pieces;
+    if (count)
+        jt_pool_run(ctx->pool, one_run, &runs, (count + runs.run - 1) / runs.run);
+}

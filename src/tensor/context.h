@@ -1,0 +1,50 @@
+/* The context of a computation: kernels, threads, scratch memory, and its error.
+ *
+ * Operations take a context first and return tensors. The error is sticky: after the
+ * first failure (out of memory, a lease refused) further operations return empty
+ * tensors and do nothing, so that model code reads like the formula and is checked
+ * once, at the end of a pass. */
+#ifndef JT_CONTEXT_H
+#define JT_CONTEXT_H
+
+#include "base/memory.h"
+#include "base/pool.h"
+#include "junto/moe.h"
+#include "kernels/kernels.h"
+#include "tensor/tensor.h"
+
+typedef struct jt_context {
+    const jt_kernels *kernels;
+    jt_pool *pool;
+    jt_arena scratch;
+    jt_err err; /* code JT_OK while all is well */
+    double times[JT_STAGE_COUNT];
+    double lap;
+} jt_context;
+
+/* `cpu` as in jt_kernels_choose, `threads` as in jt_pool_new. */
+jt_status jt_context_init(jt_context *ctx, int threads, const char *cpu, jt_err *err);
+void jt_context_free(jt_context *ctx);
+
+static inline bool jt_failed(const jt_context *ctx)
+{
+    return ctx->err.code != JT_OK;
+}
+
+/* Scratch memory of count * size bytes; NULL (and the context fails) when there is
+ * none.
+ */
+void *jt_scratch(jt_context *ctx, size_t count, size_t size);
+
+/* A fresh F32 tensor [rows, cols] in scratch, not initialised. */
+jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
+
+/* Add the time since the last lap to `stage`; jt_lap_start forgets it. */
+void jt_lap_start(jt_context *ctx);
+void jt_lap(jt_context *ctx, jt_stage stage);
+
+/* Call fn(arg, i) for i < count: in the caller when the whole job is small (`work`, in
+ * values touched), else over the pool in runs of rows. */
+void jt_for_rows(jt_context *ctx, size_t count, size_t work, jt_pool_fn *fn, void *arg);
+
+#endif

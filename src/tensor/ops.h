@@ -1,0 +1,59 @@
+/* Eager operations on tensors. Results are fresh tensors in the context's scratch,
+ * unless the name says that they change an argument. In a failed context they do
+ * nothing and return empty tensors. */
+#ifndef JT_OPS_H
+#define JT_OPS_H
+
+#include "tensor/context.h"
+
+/* An activation that feeds matrix products. Each weight type wants its input in one of
+ * a few packed forms; a form is made once, when first needed, and used by every weight
+ * that reads this input. */
+typedef struct jt_input {
+    jt_tensor x; /* F32 [rows, n] */
+    struct {
+        const void *data;
+        size_t row_bytes;
+    } packed[JT_ACT_COUNT];
+} jt_input;
+
+jt_input jt_input_of(jt_tensor x);
+
+/* One matrix product among several that run in one parallel region:
+ *   y[t, r] = sum_i w[r, i] * x[row(t), i],  row(t) = first + t, or index[t] */
+typedef struct jt_product {
+    float *y; /* [tokens] rows, ldy floats apart */
+    size_t ldy;
+    jt_tensor w; /* [rows, n] */
+    jt_input *x;
+    size_t first;
+    const int32_t *index; /* [tokens], or NULL */
+    size_t tokens;
+} jt_product;
+
+/* Run `count` products over the pool, the work split by what each costs, with no
+ * barrier between them. A value does not depend on what else is in the list. */
+void jt_products(jt_context *ctx, jt_product *products, size_t count);
+
+/* x w^T + bias, [rows of x, rows of w]; an empty bias is none. */
+jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
+                    const jt_tensor *bias);
+
+/* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
+ * each normalised by itself). The second form changes x. */
+jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
+                      float eps);
+void jt_rms_norm_in_place(jt_context *ctx, jt_tensor *x, const jt_tensor *w, float eps);
+
+/* y += x; y += bias on every row (nothing for an empty bias). */
+void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
+void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
+
+/* gate = silu(gate) * up, row by row. */
+void jt_silu_mul(jt_context *ctx, jt_tensor *gate, const jt_tensor *up);
+
+/* Rows `ids` of an embedding table, decoded to F32. */
+jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
+                   size_t count);
+
+#endif

@@ -1,0 +1,146 @@
+#include "tensor/ops.h"
+
+/* How a list of products is cut into items for the pool.
+ *
+ * An item is some rows of W times some tokens of one product. Cost is counted in bytes
+ * of weights times tokens, and items are cut to about the same cost, several per
+ * thread, so that one large expert among small ones does not leave threads waiting. */
+enum {
+    ITEMS_PER_THREAD = 8,
+    MIN_ROWS = 16,    /* fewer are not worth the hand-over */
+    MAX_TOKENS = 128, /* packed activations of an item stay in the L2 cache */
+};
+
+typedef struct cut {
+    size_t first_item; /* of this product */
+    size_t tile_rows, row_tiles;
+    size_t row_bytes;
+} cut;
+
+typedef struct work {
+    const jt_kernels *kernels;
+    const jt_product *products;
+    const cut *cuts;
+    size_t count;
+} work;
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static size_t product_cost(const jt_product *p)
+{
+    return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens;
+}
+
+/* Fill in `cuts`; the number of items. */
+static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
+                           int threads)
+{
+    size_t cost = 0, items = 0;
+    for (size_t i = 0; i < count; i++)
+        cost += product_cost(&products[i]);
+    size_t share = cost / ((size_t)threads * ITEMS_PER_THREAD) + 1;
+    for (size_t i = 0; i < count; i++) {
+        const jt_product *p = &products[i];
+        size_t rows = jt_rows(&p->w);
+        size_t bytes = jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w));
+        size_t tokens = p->tokens < MAX_TOKENS ? p->tokens : MAX_TOKENS;
+        size_t tile = tokens && bytes ? share / (bytes * tokens) : rows;
+        tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
+        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes};
+        items += cuts[i].row_tiles * ceil_div(p->tokens, MAX_TOKENS);
+    }
+    return items;
+}
+
+/* The product that item `item` belongs to: the last that starts at or before it and is
+ * not empty. */
+static size_t find_product(const work *w, size_t item)
+{
+    size_t low = 0, high = w->count;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (w->cuts[middle].first_item <= item)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void run_item(void *arg, size_t item)
+{
+    const work *w = arg;
+    size_t i = find_product(w, item);
+    const jt_product *p = &w->products[i];
+    const cut *c = &w->cuts[i];
+    size_t local = item - c->first_item;
+    size_t row = local % c->row_tiles * c->tile_rows;
+    size_t token = local / c->row_tiles * MAX_TOKENS;
+    size_t rows = jt_rows(&p->w) - row, tokens = p->tokens - token;
+    if (rows > c->tile_rows)
+        rows = c->tile_rows;
+    if (tokens > MAX_TOKENS)
+        tokens = MAX_TOKENS;
+    const jt_matmul *kernel = &w->kernels->matmul[p->w.dtype];
+    size_t x_bytes = p->x->packed[kernel->act].row_bytes;
+    const char *x = p->x->packed[kernel->act].data;
+    x += p->index ? 0 : (p->first + token) * x_bytes;
+    kernel->fn(p->y + token * p->ldy + row, p->ldy,
+               (const char *)p->w.data + row * c->row_bytes, c->row_bytes, rows, x,
+               x_bytes, p->index ? p->index + token : NULL, tokens, jt_cols(&p->w));
+}
+
+typedef struct pack_rows {
+    const jt_kernels *kernels;
+    jt_act act;
+    const jt_tensor *x;
+    char *data;
+    size_t row_bytes;
+} pack_rows;
+
+static void pack_row(void *arg, size_t i)
+{
+    const pack_rows *p = arg;
+    p->kernels->pack[p->act](p->data + i * p->row_bytes, jt_row(p->x, i),
+                             jt_cols(p->x));
+}
+
+/* Make the form `act` of an input, unless it is there. */
+static void pack_input(jt_context *ctx, jt_input *in, jt_act act)
+{
+    if (in->packed[act].data || jt_failed(ctx))
+        return;
+    size_t n = jt_cols(&in->x), rows = jt_rows(&in->x);
+    if (act == JT_ACT_F32) { /* as it lies */
+        in->packed[act].data = in->x.data;
+        in->packed[act].row_bytes = n * sizeof(float);
+        return;
+    }
+    pack_rows job = {ctx->kernels, act, &in->x, NULL, jt_act_bytes(act, n)};
+    job.data = jt_scratch(ctx, rows, job.row_bytes);
+    if (!job.data)
+        return;
+    jt_for_rows(ctx, rows, rows * n, pack_row, &job);
+    in->packed[act].data = job.data;
+    in->packed[act].row_bytes = job.row_bytes;
+}
+
+jt_input jt_input_of(jt_tensor x)
+{
+    return (jt_input){.x = x};
+}
+
+void jt_products(jt_context *ctx, jt_product *products, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
+    cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
+    if (jt_failed(ctx) || count == 0)
+        return;
+    work w = {ctx->kernels, products, cuts, count};
+    size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
+    jt_pool_run(ctx->pool, run_item, &w, items);
+}

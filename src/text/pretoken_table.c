@@ -1,0 +1,167 @@
+/* The pre-tokenizers as data. Expressions are those of the families' published
+ * tokenizer.json files; names are the ones that GGUF files use. */
+#include "text/pretoken.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Unicode's White_Space, in and out of a class. PCRE2's own \s has U+180E too. */
+#define SPACES    "\\t-\\r\\x{85}\\p{Z}"
+#define SPACE     "[" SPACES "]"
+#define NOT_SPACE "[^" SPACES "]"
+
+/* Spaces at the end; others but for the last, which belongs to the next word. */
+#define SPACE_RUNS SPACE "+(?!" NOT_SPACE ")|" SPACE "+"
+/* Line ends with all space before them. */
+#define LINE_ENDS SPACE "*[\\r\\n]+|"
+
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define WORD        "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+#define SYMBOLS(more) \
+    " ?[^" SPACES "\\p{L}\\p{N}]+[\\r\\n" more "]*|" LINE_ENDS SPACE_RUNS
+
+#define GPT2                                                  \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" SPACES \
+    "\\p{L}\\p{N}]+|" SPACE_RUNS
+
+/* A word whose capitals come first: at least one small letter, or at least one capital.
+ */
+#define CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SMALLS   "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED_WORD(tail)                                      \
+    "[^\\r\\n\\p{L}\\p{N}]?" CAPITALS "*" SMALLS "+" tail "|" \
+    "[^\\r\\n\\p{L}\\p{N}]?" CAPITALS "+" SMALLS "*" tail "|"
+
+static const char *const gpt2[] = {GPT2, NULL};
+static const char *const gpt2_digits[] = {"\\p{N}", GPT2, NULL};
+static const char *const llama3[] = {CONTRACTION "|" WORD "\\p{N}{1,3}|" SYMBOLS(""),
+                                     NULL};
+static const char *const qwen2[] = {CONTRACTION "|" WORD "\\p{N}|" SYMBOLS(""), NULL};
+static const char *const qwen35[] = {
+    CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"
+                " ?[^" SPACES "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" LINE_ENDS SPACE_RUNS,
+    NULL};
+static const char *const gpt4o[] = {
+    CASED_WORD(CONTRACTION "?") "\\p{N}{1,3}|" SYMBOLS("/"), NULL};
+static const char *const tekken[] = {CASED_WORD("") "\\p{N}|" SYMBOLS("/"), NULL};
+static const char *const seed_coder[] = {CONTRACTION
+                                         "|" WORD "\\p{N}| ?[^" SPACES
+                                         "\\p{L}\\p{N}\\r\\n]+|" LINE_ENDS SPACE_RUNS,
+                                         NULL};
+static const char *const bailing[] = {"'(?i:[sdmt]|ll|ve|re)|" WORD "\\p{N}| ?[^" SPACES
+                                      "\\p{L}\\p{N}]+[\\r\\n]*|" SPACE
+                                      "*[\\r\\n]|" SPACE_RUNS,
+                                      NULL};
+
+#define DEEPSEEK_EAST_ASIAN \
+    "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
+/* Letters with case, as of the day when this tokenizer was made. */
+#define DEEPSEEK_LETTERS                                                           \
+    "A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}"                  \
+    "\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}\\x{295}-\\x{2af}\\x{370}-\\x{373}"         \
+    "\\x{376}\\x{377}\\x{37b}-\\x{37d}\\x{37f}\\x{386}\\x{388}-\\x{38a}\\x{38c}"   \
+    "\\x{38e}-\\x{3a1}\\x{3a3}-\\x{3f5}\\x{3f7}-\\x{481}\\x{48a}-\\x{52f}"         \
+    "\\x{531}-\\x{556}\\x{10a0}-\\x{10c5}\\x{13a0}-\\x{13f5}\\x{13f8}-\\x{13fd}"   \
+    "\\x{1c90}-\\x{1cba}\\x{1cbd}-\\x{1cbf}\\x{1d00}-\\x{1d2b}"                    \
+    "\\x{1d6b}-\\x{1d77}\\x{1d79}-\\x{1d9a}\\x{1e00}-\\x{1f15}"                    \
+    "\\x{1f18}-\\x{1f1d}\\x{1f20}-\\x{1f45}\\x{1f48}-\\x{1f4d}"                    \
+    "\\x{1f50}-\\x{1f57}\\x{1f59}\\x{1f5b}\\x{1f5d}\\x{1f5f}-\\x{1f7d}"            \
+    "\\x{1f80}-\\x{1fb4}\\x{1fb6}-\\x{1fbc}\\x{1fbe}\\x{1fc2}-\\x{1fc4}"           \
+    "\\x{1fc6}-\\x{1fcc}\\x{1fd0}-\\x{1fd3}\\x{1fd6}-\\x{1fdb}\\x{1fe0}-\\x{1fec}" \
+    "\\x{1ff2}-\\x{1ff4}\\x{1ff6}-\\x{1ffc}\\x{2102}\\x{2107}"                     \
+    "\\x{210a}-\\x{2113}\\x{2115}\\x{2119}-\\x{211d}\\x{2124}\\x{2126}\\x{2128}"   \
+    "\\x{212a}-\\x{212d}\\x{212f}-\\x{2134}\\x{2139}\\x{213c}-\\x{213f}"           \
+    "\\x{2145}-\\x{2149}\\x{214e}\\x{2183}\\x{2184}\\x{2c00}-\\x{2c7b}"            \
+    "\\x{2c7e}-\\x{2ce4}\\x{2ceb}-\\x{2cee}\\x{2cf2}\\x{2cf3}"                     \
+    "\\x{a640}-\\x{a66d}\\x{a680}-\\x{a69b}\\x{a722}-\\x{a76f}"                    \
+    "\\x{a771}-\\x{a787}\\x{a78b}-\\x{a78e}\\x{ab70}-\\x{abbf}"                    \
+    "\\x{fb00}-\\x{fb06}\\x{fb13}-\\x{fb17}\\x{ff21}-\\x{ff3a}"                    \
+    "\\x{ff41}-\\x{ff5a}\\x{10400}-\\x{1044f}\\x{104b0}-\\x{104d3}"                \
+    "\\x{104d8}-\\x{104fb}\\x{10c80}-\\x{10cb2}\\x{10cc0}-\\x{10cf2}"              \
+    "\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}"
+
+static const char *const deepseek_llm[] = {
+    "[\\r\\n]", SPACE "?[" DEEPSEEK_LETTERS "]+",
+    SPACE "?[!-/:-~\\x{ff01}-\\x{ff0f}\\x{ff1a}-\\x{ff5e}\\x{2018}-\\x{201f}"
+          "\\x{3000}-\\x{3002}]+",
+    /* Space at the end. The look behind and the ++ keep a long run of spaces that is
+     * not at the end from being tried from each of its places. */
+    "(?<!" SPACE ")" SPACE "++$", DEEPSEEK_EAST_ASIAN, "\\p{N}", NULL};
+static const char *const deepseek_coder[] = {"[\\r\\n]",       SPACE "?\\p{L}+",
+                                             SPACE "?\\p{P}+", DEEPSEEK_EAST_ASIAN,
+                                             "\\p{N}",         NULL};
+static const char *const deepseek_v3[] = {
+    "\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{30ff}]+",
+    "[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+    " ?[\\p{P}\\p{S}]+[\\r\\n]*|" LINE_ENDS SPACE_RUNS,
+    NULL};
+/* What files get whose maker did not know the pre-tokenizer. */
+static const char *const unnamed[] = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+",
+                                      "[0-9][0-9][0-9]", NULL};
+
+/* clang-format off */
+static const jt_pretokenizer table[] = {
+    /* name              expressions     nfc    whole  bos */
+    {"gpt-2",            gpt2,           false, false, false},
+    {"phi-2",            gpt2,           false, false, false},
+    {"mpt",              gpt2,           true,  false, false},
+    {"olmo",             gpt2,           true,  false, false},
+    {"jais",             gpt2,           false, false, false},
+    {"mellum",           gpt2,           false, false, false},
+    {"smollm",           gpt2_digits,    false, false, false},
+    {"starcoder",        gpt2_digits,    false, false, false},
+    {"refact",           gpt2_digits,    false, false, false},
+    {"command-r",        gpt2_digits,    true,  false, false},
+    {"codeshell",        gpt2_digits,    false, false, false},
+    {"llama-bpe",        llama3,         false, true,  true},
+    {"llama3",           llama3,         false, true,  true},
+    {"llama-v3",         llama3,         false, true,  true},
+    {"falcon3",          llama3,         false, true,  true},
+    {"pixtral",          llama3,         false, true,  true},
+    {"lfm2",             llama3,         false, true,  true},
+    {"dbrx",             llama3,         false, false, false},
+    {"smaug-bpe",        llama3,         false, false, false},
+    {"glm4",             llama3,         false, false, false},
+    {"chatglm-bpe",      llama3,         false, false, false},
+    {"qwen2",            qwen2,          true,  false, false},
+    {"deepseek-r1-qwen", qwen2,          true,  false, false},
+    {"hunyuan",          qwen2,          false, false, false},
+    {"grok-2",           qwen2,          false, false, false},
+    {"qwen35",           qwen35,         true,  false, false},
+    {"gpt-4o",           gpt4o,          false, false, false},
+    {"llama4",           gpt4o,          false, false, false},
+    {"minimax-m2",       gpt4o,          false, false, false},
+    {"tekken",           tekken,         false, true,  true},
+    {"seed-coder",       seed_coder,     false, false, false},
+    {"bailingmoe",       bailing,        false, false, false},
+    {"bailingmoe2",      bailing,        false, false, false},
+    {"llada-moe",        bailing,        false, false, false},
+    {"deepseek-llm",     deepseek_llm,   false, false, false},
+    {"deepseek-coder",   deepseek_coder, false, false, false},
+    {"deepseek-v3",      deepseek_v3,    false, false, false},
+    {"hunyuan-dense",    deepseek_v3,    false, false, false},
+    {"joyai-llm",        deepseek_v3,    false, false, false},
+    {"default",          unnamed,        false, false, false},
+};
+/* clang-format on */
+
+enum { TABLE_COUNT = sizeof table / sizeof *table };
+
+const jt_pretokenizer *jt_pretokenizer_find(jt_str name)
+{
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        if (strlen(table[i].name) == name.len &&
+            memcmp(table[i].name, name.data, name.len) == 0)
+            return &table[i];
+    }
+    return NULL;
+}
+
+void jt_pretokenizer_names(char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < TABLE_COUNT && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "",
+                                 table[i].name);
+}

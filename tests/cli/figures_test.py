@@ -1,0 +1,162 @@
+"""Verbs that measure and make: info, logits, perplexity, bench, upcycle."""
+
+import unittest
+
+from harness import DENSE, GOLDEN, MIXTURE, TEXT, CommandTest, read_npy
+
+
+class Info(CommandTest):
+    def test_text(self):
+        text = self.good("info", MIXTURE).text()
+        self.assertRegex(text, r"(?m)^experts +8 of width 24, 2 used$")
+        self.assertRegex(text, r"(?m)^family +llama$")
+        lists = self.good("info", MIXTURE, "--keys", "--tensors").text()
+        self.assertTrue(lists.startswith(text))
+        self.assertIn("  llama.expert_count = 8\n", lists)
+        self.assertRegex(lists, r"tokenizer.ggml.tokens = \[.*\] \(272 items\)\n")
+        self.assertRegex(lists, r"blk.0.ffn_up_exps.weight +F32 +\[8, 24, 32\] 24 KiB\n")
+
+    def test_json(self):
+        got = self.good("info", MIXTURE, "--json").json()
+        self.assertEqual((got["experts"], got["experts_used"], got["layers"]), (8, 2, 2))
+        self.assertEqual(sum(got["type_bytes"].values()), 4 * got["params"])
+        self.assertLess(got["active_params"], got["params"])
+        self.assertNotIn("keys", got)
+        got = self.good("info", MIXTURE, "--json", "--keys", "--tensors").json()
+        keys = {item["key"]: item["value"] for item in got["keys"]}
+        self.assertEqual(keys["llama.expert_count"], 8)
+        self.assertEqual(keys["general.name"], "golden mixtral")
+        self.assertEqual(sum(t["bytes"] for t in got["tensors"]),
+                         sum(got["type_bytes"].values()))
+
+    def test_every_family(self):
+        for path in GOLDEN.glob("*.gguf"):
+            if not path.name.endswith(".ref.gguf"):
+                self.good("info", path, "--json").json()
+
+
+class Logits(CommandTest):
+    def test_shape_and_chunks(self):
+        path = self.folder / "x.npy"
+        self.good("logits", MIXTURE, "--tokens", "1,2,3,4,5", "-o", path)
+        shape, whole = read_npy(path)
+        self.assertEqual(shape, (5, 272))
+        self.assertEqual(len(whole), 5 * 272)
+        self.good("logits", MIXTURE, "--tokens", "1 2 3 4 5", "-o", path, "--chunk", "2")
+        _, parts = read_npy(path)
+        top = max(map(abs, whole))
+        self.assertLess(max(abs(a - b) for a, b in zip(whole, parts)), 1e-4 * top)
+        self.assertEqual([p.name for p in self.folder.iterdir()], ["x.npy"])
+
+    def test_prompt(self):
+        tokens = self.good("tokenize", MIXTURE, "-p", "Hello").text().strip()
+        self.good("logits", MIXTURE, "--tokens", tokens, "-o", self.folder / "a.npy")
+        self.good("logits", MIXTURE, "-p", "Hello", "-o", self.folder / "b.npy")
+        self.assertEqual((self.folder / "a.npy").read_bytes(),
+                         (self.folder / "b.npy").read_bytes())
+
+    def test_limits(self):
+        path = self.folder / "x.npy"
+        self.bad(2, "--tokens", "logits", MIXTURE, "--tokens", ",".join(["1"] * 129),
+                 "-o", path)
+        self.bad(2, "empty", "logits", MIXTURE, "-p", "", "-o", path)
+        self.assertFalse(path.exists())
+
+
+class Perplexity(CommandTest):
+    def test_text_and_json(self):
+        args = ("perplexity", MIXTURE, "-f", TEXT, "--ctx", "64")
+        text = self.good(*args)
+        got = self.good(*args, "--json").json()
+        self.assertIn(f"perplexity  {got['perplexity']:.4f} +- ", text.text())
+        self.assertRegex(text.err, r"tokens/s\n$")
+        self.assertEqual(got["scored"], 63 * got["windows"])
+        self.assertEqual(got["windows"], got["tokens"] // 64)
+        self.assertGreater(got["perplexity"], 1)
+
+    def test_limits(self):
+        path = self.folder / "short.txt"
+        path.write_text("Hello")
+        self.bad(1, "short.txt", "perplexity", MIXTURE, "-f", path, "--ctx", "64")
+        self.bad(2, "--ctx", "perplexity", MIXTURE, "-f", TEXT, "--ctx", "129")
+
+
+class Bench(CommandTest):
+    args = ("bench", MIXTURE, "-p", "16", "-n", "8", "--stream", "8M", "-r", "3")
+
+    def test_json(self):
+        got = self.good(*self.args, "-t", "1,2", "--json").json()
+        self.assertEqual((got["prompt"], got["gen"], got["repeat"]), (16, 8, 3))
+        self.assertEqual([run["threads"] for run in got["runs"]], [1, 2])
+        for key in ["load_seconds", "active_bytes", "file_bytes", "seed"]:
+            self.assertGreaterEqual(got[key], 0)
+        for run in got["runs"]:
+            for key in ["bandwidth_bytes_per_second", "bytes_per_token", "peak_bytes",
+                        "kv_bytes", "decode_roofline_share"]:
+                self.assertGreater(run[key], 0)
+            for phase in [run["prefill"], run["decode"]]:
+                rates = phase["tokens_per_second"]
+                self.assertLessEqual(rates["min"], rates["median"])
+                self.assertLessEqual(rates["median"], rates["max"])
+                self.assertEqual(set(phase["stage_seconds"]),
+                                 {"attention", "score", "select", "dispatch", "apply",
+                                  "combine", "dense", "head"})
+                self.assertLessEqual(sum(phase["stage_seconds"].values()),
+                                     1.05 * phase["seconds"])
+        share = (rates["median"] * run["bytes_per_token"] /
+                 run["bandwidth_bytes_per_second"])
+        self.assertAlmostEqual(run["decode_roofline_share"] / share, 1, places=5)
+
+    def test_table(self):
+        text = self.good(*self.args, "-t1").text()
+        self.assertRegex(text, r"decode +[\d.]+ +[\d.]+ +[\d.]+ tokens/s")
+        self.assertRegex(text, r"roofline +[\d.]+% ")
+        self.assertNotIn("decode", self.good(*self.args, "-n0").text())
+        self.assertNotIn("prefill", self.good(*self.args, "-p", "0").text())
+
+    def test_limits(self):
+        self.bad(2, "--prompt and --gen", *self.args, "-p", "128")
+
+
+class Upcycle(CommandTest):
+    def upcycle(self, name, *args):
+        path = self.folder / name
+        self.good("upcycle", DENSE, path, "--experts", "4", "--top-k", "2", *args)
+        return path
+
+    def logits(self, model):
+        out = self.folder / "x.npy"
+        self.good("logits", model, "--tokens", "1,2,3,4", "-o", out)
+        return read_npy(out)[1]
+
+    def test_same_logits_without_noise(self):
+        dense = self.logits(DENSE)
+        top = max(map(abs, dense))
+        for router in ["random", "zero"]:
+            mixture = self.logits(self.upcycle("m.gguf", "--router", router))
+            self.assertLess(max(abs(a - b) for a, b in zip(dense, mixture)), 1e-4 * top)
+
+    def test_noise_and_seed(self):
+        noisy = self.upcycle("a.gguf", "--noise", "0.1", "--seed", "3").read_bytes()
+        again = self.upcycle("b.gguf", "--noise", "0.1", "--seed", "3").read_bytes()
+        other = self.upcycle("c.gguf", "--noise", "0.1", "--seed", "4").read_bytes()
+        self.assertEqual(noisy, again)
+        self.assertNotEqual(noisy, other)
+
+    def test_the_mixture_runs(self):
+        path = self.upcycle("m.gguf", "--noise", "0.02")
+        got = self.good("run", path, "-p", "Hello", "-n", "8", "--ignore-eos",
+                        "--json").json()
+        self.assertEqual(len(got["layers"]), 2)
+        self.assertEqual(len(got["layers"][0]["counts"]), 4)
+        info = self.good("info", path, "--json").json()
+        self.assertEqual((info["experts"], info["experts_used"]), (4, 2))
+
+    def test_a_mixture_is_refused(self):
+        out = self.folder / "m.gguf"
+        self.bad(1, MIXTURE, "upcycle", MIXTURE, out, "--experts", "2", "--top-k", "1")
+        self.assertFalse(out.exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

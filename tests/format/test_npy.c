@@ -1,0 +1,129 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "junto/npy.h"
+#include "scratch.h"
+
+static scratch dir;
+
+static int make_dir(void **state)
+{
+    (void)state;
+    dir = scratch_new();
+    return 0;
+}
+
+static int drop_dir(void **state)
+{
+    (void)state;
+    scratch_free(&dir);
+    return 0;
+}
+
+static void assert_refused(jt_status status, jt_status wanted, const jt_err *err,
+                           const char *fragment)
+{
+    assert_int_equal(status, wanted);
+    if (!strstr(err->msg, fragment))
+        fail_msg("\"%s\" lacks \"%s\"", err->msg, fragment);
+}
+
+static size_t read_back(const char *path, void *data, size_t room)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t bytes = fread(data, 1, room, file);
+    fclose(file);
+    return bytes;
+}
+
+static void exact_bytes(void **state)
+{
+    (void)state;
+    static const char head[] = "\x93NUMPY\x01\x00\x76\x00"
+                               "{'descr': '<f4', 'fortran_order': False, "
+                               "'shape': (3, 2), }";
+    const float values[6] = {0, 1, 2, 3, -4, 5.5f};
+    unsigned char back[512];
+    jt_err err = {0};
+    jt_npy_writer *w;
+    const char *path = scratch_path(&dir, "a.npy");
+    assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_append(w, values, 1, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_append(w, values, 0, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_append(w, values + 2, 2, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_finish(w, &err), JT_OK);
+    assert_int_equal(read_back(path, back, sizeof back), 128 + sizeof values);
+    assert_memory_equal(back, head, sizeof head - 1);
+    for (size_t i = sizeof head - 1; i < 127; i++)
+        assert_int_equal(back[i], ' ');
+    assert_int_equal(back[127], '\n');
+    assert_memory_equal(back + 128, values, sizeof values);
+}
+
+static void largest_head(void **state)
+{
+    (void)state;
+    unsigned char back[512];
+    jt_err err = {0};
+    jt_npy_writer *w;
+    const char *path = scratch_path(&dir, "b.npy");
+    assert_int_equal(jt_npy_writer_new(&w, path, 0, UINT64_MAX, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_finish(w, &err), JT_OK);
+    assert_int_equal(read_back(path, back, sizeof back), 128);
+    assert_non_null(strstr((char *)back + 10, "(0, 18446744073709551615), }   "));
+    assert_int_equal(back[127], '\n');
+}
+
+static void wrong_use(void **state)
+{
+    (void)state;
+    const float values[8] = {0};
+    jt_err err = {0};
+    jt_npy_writer *w;
+    int before = scratch_entries(&dir, 0);
+    const char *path = scratch_path(&dir, "c.npy");
+    assert_refused(jt_npy_writer_new(&w, path, UINT64_MAX / 4, 2, &err), JT_E_ARG, &err,
+                   "c.npy': 4611686018427387903 rows of 2 values are too many");
+    assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
+    assert_int_equal(jt_npy_writer_append(w, values, 2, &err), JT_OK);
+    assert_refused(jt_npy_writer_append(w, values, 2, &err), JT_E_ARG, &err,
+                   "c.npy': 1 more rows than the 3 promised");
+    assert_refused(jt_npy_writer_finish(w, &err), JT_E_ARG, &err,
+                   "c.npy': 2 of 3 rows written");
+    assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
+    jt_npy_writer_abort(w);
+    jt_npy_writer_abort(NULL);
+    assert_int_equal(scratch_entries(&dir, 0), before);
+}
+
+static void failures_outside(void **state)
+{
+    (void)state;
+    jt_err err = {0};
+    jt_npy_writer *w = NULL;
+    assert_refused(jt_npy_writer_new(&w, scratch_path(&dir, "none/c.npy"), 1, 1, &err),
+                   JT_E_IO, &err, "none/c.npy': No such file");
+    for (long n = 0; n < 3; n++) {
+        jt_fault_after(n);
+        assert_refused(jt_npy_writer_new(&w, scratch_path(&dir, "m.npy"), 1, 1, &err),
+                       JT_E_MEMORY, &err, "out of memory");
+    }
+    jt_fault_after(-1);
+    assert_null(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exact_bytes),
+        cmocka_unit_test(largest_head),
+        cmocka_unit_test(wrong_use),
+        cmocka_unit_test(failures_outside),
+    };
+    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+}

@@ -1,0 +1,54 @@
+/* Every family against transformers: F32 logits at every position, and every route. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "golden.h"
+
+enum { WHOLE = 4096 };
+static const double tolerance = 1e-4; /* of the largest logit */
+
+static void check_level(const golden *g, const char *cpu)
+{
+    size_t routes_size = (size_t)g->n_layers * g->count * (size_t)g->k;
+    int32_t *routes = malloc((routes_size + 1) * sizeof *routes);
+    memset(routes, 0xff, routes_size * sizeof *routes); /* -1, as in dense layers */
+    float *whole = golden_run(g, cpu, WHOLE, 2, g->routes ? routes : NULL);
+    float *single = golden_run(g, cpu, 1, 1, NULL);
+    double error = golden_error(whole, g->logits, g->count * g->vocab);
+    print_message("  %-7s error %.2e\n", cpu, error);
+    assert_true(error < tolerance);
+    for (size_t t = 0; t < g->count; t++)
+        assert_int_equal(golden_argmax(whole + t * g->vocab, g->vocab),
+                         golden_argmax(g->logits + t * g->vocab, g->vocab));
+    /* one chunk on two threads and token by token on one: the same bits */
+    assert_memory_equal(whole, single, g->count * g->vocab * sizeof(float));
+    if (g->routes)
+        assert_memory_equal(routes, g->routes, routes_size * sizeof *routes);
+    free(routes);
+    free(whole);
+    free(single);
+}
+
+static void check_family(void **state)
+{
+    golden g;
+    golden_open(&g, *state);
+    golden_each_level(check_level, &g);
+    golden_close(&g);
+}
+
+#define FAMILY(name)                                            \
+    {                                                           \
+        name, check_family, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAMILY("llama"),    FAMILY("llama-linear"),  FAMILY("llama-llama3"),
+        FAMILY("mixtral"),  FAMILY("qwen2"),         FAMILY("qwen2-yarn"),
+        FAMILY("qwen2moe"), FAMILY("qwen2moe-norm"), FAMILY("qwen3"),
+        FAMILY("qwen3moe"), FAMILY("olmoe"),         FAMILY("olmoe-clip"),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

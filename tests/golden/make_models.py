@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""Make the golden models: tiny random checkpoints and what transformers says of them.
+
+    python make_models.py [NAME...]
+
+writes, beside this script, for every model (or the named ones)
+
+    NAME.gguf       the checkpoint, with the tensor and key names of llama.cpp
+    NAME.ref.gguf   "tokens" I32 [n], "logits" F32 [n, vocab] and, for mixtures,
+                    "routes" I32 [layers, n, k]: the experts of every token, heaviest
+                    first, -1 in layers without experts
+
+The committed files were made with Python 3.11, torch 2.15.0 (CPU), transformers 5.23.0,
+gguf 0.19.0 and numpy 2.4.6. Seeds are fixed; other versions may move last bits.
+"""
+
+import pathlib
+import sys
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from gguf import GGMLQuantizationType as Q
+
+from gguf_views import gguf_views
+
+HERE = pathlib.Path(__file__).parent
+# ---- the models ----------------------------------------------------------------------
+
+BASE = dict(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=False,
+    bos_token_id=None,
+    eos_token_id=None,
+    pad_token_id=None,
+    rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+)
+# Few wide heads, so that a scaled rope has 8 frequencies to differ in.
+DENSE = dict(num_attention_heads=2, num_key_value_heads=1)
+MOE = dict(num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24)
+SHARED = MOE | dict(shared_expert_intermediate_size=32)
+OLMOE = dict(num_experts=5, num_experts_per_tok=3, intermediate_size=24,
+             norm_topk_prob=False)
+WIDE = dict(hidden_size=256, head_dim=32, num_experts=3, num_experts_per_tok=2,
+            moe_intermediate_size=256, norm_topk_prob=True)
+
+
+def rope(kind, theta=10000.0, **parameters):
+    return dict(rope_parameters={"rope_type": kind, "rope_theta": theta, **parameters})
+
+
+# name: (GGUF architecture, transformers' model type, settings, options of the script)
+MODELS = {
+    "llama": ("llama", "llama", dict(hidden_size=48, tie_word_embeddings=True),
+              dict(text=True)),
+    "llama-llama3": (
+        "llama", "llama",
+        DENSE | rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                     original_max_position_embeddings=32),
+        dict(tokens=80)),
+    "llama-linear": ("llama", "llama", DENSE | rope("linear", factor=4.0),
+                     dict(tokens=80)),
+    "mixtral": (
+        "llama", "mixtral",
+        dict(intermediate_size=24, num_local_experts=8, num_experts_per_tok=2),
+        dict(text=True)),
+    "qwen2": ("qwen2", "qwen2", DENSE | rope("default", 1000000.0), {}),
+    "qwen2-yarn": (
+        "qwen2", "qwen2",
+        DENSE | rope("yarn", factor=4.0, original_max_position_embeddings=32),
+        dict(tokens=80)),
+    "qwen2moe": ("qwen2moe", "qwen2_moe", SHARED | dict(norm_topk_prob=False), {}),
+    "qwen2moe-norm": (  # renormalised weights; layer 1 of 3 is dense
+        "qwen2moe", "qwen2_moe",
+        SHARED | dict(norm_topk_prob=True, num_hidden_layers=3, mlp_only_layers=[1]),
+        {}),
+    "qwen3": ("qwen3", "qwen3", dict(head_dim=16), {}),
+    "qwen3moe": ("qwen3moe", "qwen3_moe",
+                 MOE | dict(head_dim=16, norm_topk_prob=True), {}),
+    "olmoe": ("olmoe", "olmoe", OLMOE | dict(num_key_value_heads=4), {}),
+    "olmoe-clip": (  # clamped queries, keys and values; fewer key heads
+        "olmoe", "olmoe", OLMOE | dict(clip_qkv=1.0), {}),
+    "mixed": ("qwen3moe", "qwen3_moe", WIDE,
+              dict(tokens=32, margin=0.1, quantised=True)),
+}
+
+# Every block format that Junto computes with, once or more ("mixed").
+TYPES = {
+    "token_embd": Q.Q8_0, "output": Q.Q6_K,
+    "blk.0.attn_q": Q.Q8_0, "blk.0.attn_k": Q.Q4_1, "blk.0.attn_v": Q.Q5_0,
+    "blk.0.attn_output": Q.Q5_1, "blk.0.ffn_gate_exps": Q.Q4_K,
+    "blk.0.ffn_up_exps": Q.Q5_K, "blk.0.ffn_down_exps": Q.Q6_K,
+    "blk.1.attn_q": Q.Q4_K, "blk.1.attn_k": Q.F16, "blk.1.attn_v": Q.BF16,
+    "blk.1.attn_output": Q.Q4_0, "blk.1.ffn_gate_exps": Q.Q2_K,
+    "blk.1.ffn_up_exps": Q.Q3_K, "blk.1.ffn_down_exps": Q.Q4_K,
+}
+
+# ---- random weights ------------------------------------------------------------------
+
+# Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
+# with, so that attention is peaked, routers are decided and logits reach about 10.
+GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "down_proj": 2.0, "lm_head": 2.5}
+
+
+def deviation(name, shape, tied):
+    part = name.removesuffix(".weight").rsplit(".", 1)[-1]
+    if part == "embed_tokens":
+        return 2.5 * shape[-1] ** -0.5 if tied else 1.0
+    return GAIN.get(part, 1.0) * shape[-1] ** -0.5
+
+
+def randomise(model, generator):
+    """Every parameter away from the value that would hide it."""
+    for name, param in model.named_parameters():
+        noise = torch.randn(param.shape, generator=generator)
+        if name.endswith("norm.weight"):
+            param.data = 1.0 + 0.25 * noise
+        elif name.endswith("bias"):
+            param.data = 0.3 * noise
+        else:
+            tied = model.config.tie_word_embeddings
+            param.data = noise * deviation(name, param.shape, tied)
+
+
+# Where a block holds its scale and minimum, and the minimum that centres random codes,
+# in scales. All other bytes of a block may be anything.
+LAYOUT = {
+    Q.Q4_0: (0, None, 0.0), Q.Q4_1: (0, 2, -7.5), Q.Q5_0: (0, None, 0.0),
+    Q.Q5_1: (0, 2, -15.5), Q.Q8_0: (0, None, 0.0), Q.Q2_K: (80, 82, 1.5),
+    Q.Q3_K: (108, None, 0.0), Q.Q4_K: (0, 2, 7.5), Q.Q5_K: (0, 2, 15.5),
+    Q.Q6_K: (208, None, 0.0),
+}
+
+
+def random_blocks(values, qtype, rng):
+    """Bytes of a tensor of `qtype` whose values spread like those of `values`."""
+    if qtype not in LAYOUT:
+        return gguf.quants.quantize(values, qtype)
+    width, size = gguf.GGML_QUANT_SIZES[qtype]
+    blocks = rng.integers(0, 256, (values.size // width, size), dtype=np.uint8)
+    scale_at, minimum_at, minimum = LAYOUT[qtype]
+
+    def put(offset, numbers):
+        halves = np.asarray(numbers, np.float16)
+        blocks[:, offset:offset + 2] = halves.view(np.uint8).reshape(-1, 2)
+
+    def scale_by(scales):
+        put(scale_at, scales)
+        if minimum_at is not None:
+            put(minimum_at, scales * minimum)
+
+    scale_by(np.full(len(blocks), 1.0))
+    spread = gguf.quants.dequantize(blocks, qtype).std()
+    scale_by(values.std() / spread * rng.uniform(0.7, 1.3, len(blocks)))
+    return blocks.reshape(*values.shape[:-1], -1)
+
+
+def quantise(model, arch, rng):
+    """Draw the blocks of "mixed", give the model their values, return the blocks."""
+    stored = {}
+    for name, shape, view in gguf_views(model, arch):
+        qtype = TYPES.get(name.removesuffix(".weight"))
+        if qtype is None:
+            continue
+        blocks = random_blocks(view.reshape(shape).numpy(), qtype, rng)
+        values = gguf.quants.dequantize(blocks, qtype).astype(np.float32)
+        view.copy_(torch.from_numpy(values).reshape(view.shape))
+        stored[name] = (qtype, blocks)
+    return stored
+
+
+# ---- the reference -------------------------------------------------------------------
+
+
+def reference(model, tokens):
+    """Logits, routes, and the least gap between the router's logit of a chosen expert
+    and that of the next in rank."""
+    k = getattr(model.config, "num_experts_per_tok", 0)
+    layers = model.config.num_hidden_layers
+    routes = np.full((layers, len(tokens), k), -1, np.int32)
+    gaps = [np.inf]
+
+    def watch(layer):
+        def hook(_module, _inputs, output):
+            router_logits, _weights, experts = output
+            ranked = router_logits.sort(dim=-1, descending=True).values
+            gaps.append((ranked[:, :k] - ranked[:, 1:k + 1]).min().item())
+            routes[layer] = experts.numpy()
+        return hook
+
+    for i, layer in enumerate(model.model.layers):
+        if hasattr(layer.mlp, "experts"):
+            layer.mlp.gate.register_forward_hook(watch(i))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(tokens)[None].long()).logits[0].numpy()
+    return logits, routes if k else None, min(gaps)
+
+
+def build(name):
+    """A model whose routes no rounding can change: the first seed that gives one."""
+    arch, kind, settings, options = MODELS[name]
+    vocab = text_vocabulary()[0] if options.get("text") else None
+    settings = BASE | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
+    config = transformers.AutoConfig.for_model(kind, **settings)
+    config._experts_implementation = "eager"
+    first = 1000 * list(MODELS).index(name)
+    for seed in range(first, first + 1000):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager", dtype=torch.float32).eval()
+        randomise(model, torch.Generator().manual_seed(seed))
+        rng = np.random.default_rng(seed)
+        stored = quantise(model, arch, rng) if options.get("quantised") else {}
+        tokens = rng.integers(0, config.vocab_size, options.get("tokens", 40), np.int32)
+        logits, routes, gap = reference(model, tokens)
+        if gap > options.get("margin", 0.005):
+            print(f"{name}: seed {seed}, largest logit {np.abs(logits).max():.1f}, "
+                  f"least router gap {gap:.3f}")
+            return model, stored, tokens, logits, routes
+    raise SystemExit(f"{name}: no seed gives decided routes")
+
+
+# ---- files ---------------------------------------------------------------------------
+
+
+def text_vocabulary():
+    """Tokens, kinds and merges of a byte-level BPE vocabulary (as GPT-2's)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {byte: chr(byte) for byte in printable}
+    for byte in range(256):
+        letters.setdefault(byte, chr(256 + len(letters) - len(printable)))
+    merges = ["Ġ t", "h e", "i n", "Ġt he", "e r", "o n", "Ġ a", "r e", "Ġ s", "a t",
+              "n d", "Ġa nd"]
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
+    tokens = [*letters.values(), *(m.replace(" ", "") for m in merges), *specials]
+    normal, control = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
+    kinds = [normal] * (len(tokens) - len(specials)) + [control] * len(specials)
+    return tokens, kinds, merges
+
+
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def add_vocabulary(out):
+    tokens, kinds, merges = text_vocabulary()
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre("gpt-2")
+    out.add_token_list(tokens)
+    out.add_token_types(kinds)
+    out.add_token_merges(merges)
+    out.add_bos_token_id(tokens.index("<|endoftext|>"))
+    out.add_eos_token_id(tokens.index("<|im_end|>"))
+    out.add_pad_token_id(tokens.index("<|pad|>"))
+    out.add_add_bos_token(False)
+    out.add_chat_template(CHATML)
+
+
+def add_shape(out, config):
+    usual = config.hidden_size // config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or usual
+    out.add_vocab_size(config.vocab_size)
+    out.add_context_length(config.max_position_embeddings)
+    out.add_embedding_length(config.hidden_size)
+    out.add_block_count(config.num_hidden_layers)
+    out.add_feed_forward_length(config.intermediate_size)
+    out.add_head_count(config.num_attention_heads)
+    out.add_head_count_kv(config.num_key_value_heads)
+    if head_dim != usual:
+        out.add_key_length(head_dim)
+        out.add_value_length(head_dim)
+    out.add_layer_norm_rms_eps(config.rms_norm_eps)
+    out.add_rope_dimension_count(head_dim)
+    if getattr(config, "clip_qkv", None):
+        out.add_clamp_kqv(config.clip_qkv)
+
+
+def add_rope(out, model):
+    rope = model.config.rope_parameters
+    out.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] in ("linear", "yarn"):
+        out.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+        out.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        out.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope["rope_type"] == "llama3":  # a factor for every pair: plain / scaled
+        scaled = model.model.rotary_emb.inv_freq.numpy()
+        plain = rope["rope_theta"] ** -(np.arange(len(scaled)) / len(scaled))
+        out.add_tensor("rope_freqs.weight", (plain / scaled).astype(np.float32))
+
+
+def add_experts(out, arch, config):
+    out.add_expert_count(config.num_experts)
+    out.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        out.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if hasattr(config, "shared_expert_intermediate_size"):
+        out.add_expert_shared_feed_forward_length(
+            config.shared_expert_intermediate_size)
+    # Written only where it differs from what the architecture implies.
+    if arch == "qwen2moe" and config.norm_topk_prob:
+        out.add_expert_weights_norm(True)
+
+
+def close(out):
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def write_model(name, model, stored):
+    arch, _, _, options = MODELS[name]
+    out = gguf.GGUFWriter(HERE / f"{name}.gguf", arch)
+    out.add_name(f"golden {name}")
+    mostly = gguf.LlamaFileType.MOSTLY_Q4_K_M if stored else gguf.LlamaFileType.ALL_F32
+    out.add_file_type(mostly)
+    if stored:
+        out.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    add_shape(out, model.config)
+    if hasattr(model.config, "num_experts_per_tok"):
+        add_experts(out, arch, model.config)
+    if options.get("text"):
+        add_vocabulary(out)
+    add_rope(out, model)
+    for tensor, shape, view in gguf_views(model, arch):
+        if tensor in stored:
+            qtype, blocks = stored[tensor]
+            out.add_tensor(tensor, blocks, raw_dtype=qtype)
+        else:
+            out.add_tensor(tensor, view.reshape(shape).contiguous().numpy())
+    close(out)
+
+
+def write_reference(name, tokens, logits, routes):
+    out = gguf.GGUFWriter(HERE / f"{name}.ref.gguf", "reference")
+    out.add_name(f"logits of golden {name}")
+    out.add_tensor("tokens", tokens)
+    out.add_tensor("logits", logits)
+    if routes is not None:
+        out.add_tensor("routes", routes)
+    close(out)
+
+
+def main():
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or MODELS:
+        model, stored, tokens, logits, routes = build(name)
+        write_model(name, model, stored)
+        write_reference(name, tokens, logits, routes)
+
+
+if __name__ == "__main__":
+    main()
