@@ -101,49 +101,51 @@ static jt_status add_item(cli_list *list, const char *text, jt_err *err)
     return JT_OK;
 }
 
+/* One more than this is the most numbers that `text` can hold. */
 static size_t count_separators(const char *text)
 {
     size_t count = 0;
     for (; *text; text++)
-        count += *text == ',' || isspace((unsigned char)*text);
+        count += strchr(", \t\r\n", *text) != NULL;
     return count;
+}
+
+/* Read the number at *p and move on to the next one. */
+static jt_status next_int(const char **p, int32_t *value, double min, double max,
+                          const char *what, jt_err *err)
+{
+    size_t len = strcspn(*p, ", \t\r\n");
+    char word[32];
+    if (len >= sizeof word)
+        return jt_fail(err, JT_E_ARG, "%s: '%.20s...' is not a whole number", what, *p);
+    memcpy(word, *p, len);
+    word[len] = '\0';
+    long long whole;
+    JT_TRY(read_whole(&whole, what, word, min, max, err));
+    *value = (int32_t)whole;
+    *p += len;
+    *p += strspn(*p, " \t\r\n");
+    *p += **p == ',';
+    *p += strspn(*p, " \t\r\n");
+    return JT_OK;
 }
 
 jt_status cli_parse_ints(cli_ints *out, const char *text, double min, double max,
                          const char *what, jt_err *err)
 {
+    const char *p = text + strspn(text, " \t\r\n");
+    if (!*p)
+        return jt_fail(err, JT_E_ARG, "%s: '%s' has no numbers", what, text);
     cli_ints list = {malloc((count_separators(text) + 1) * sizeof *list.items), 0};
     if (!list.items)
         return jt_fail(err, JT_E_MEMORY, "out of memory while reading %s", what);
-    for (const char *p = text; *p;) {
-        size_t len = strcspn(p, ", \t\r\n");
-        char word[32];
-        if (len >= sizeof word)
-            len = sizeof word - 1; /* too long for any number in range */
-        memcpy(word, p, len);
-        word[len] = '\0';
-        long long value;
-        /* "1, 2" is two numbers; "1,,2" is a mistake. */
-        jt_status status = JT_OK;
-        if (len || *p == ',')
-            status = read_whole(&value, what, word, min, max, err);
+    while (*p) {
+        jt_status status = next_int(&p, &list.items[list.count], min, max, what, err);
         if (status != JT_OK) {
             free(list.items);
             return status;
         }
-        if (len)
-            list.items[list.count++] = (int32_t)value;
-        p += len;
-        while (isspace((unsigned char)*p))
-            p++;
-        if (*p == ',')
-            p++;
-        while (isspace((unsigned char)*p))
-            p++;
-    }
-    if (!list.count) {
-        free(list.items);
-        return jt_fail(err, JT_E_ARG, "%s: '%s' has no numbers", what, text);
+        list.count++;
     }
     free(out->items);
     *out = list;

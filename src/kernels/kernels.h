@@ -67,16 +67,17 @@ typedef struct jt_matmul {
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a
  * group, and several tokens of a chunk), softmax on line, values summed in F32.
  *   out[j] = softmax(scale * q[j] . K[from[j] .. to[j])) V
- * Keys and values are F16 rows of k_dim / v_dim, row p at k + p * k_stride (in
- * elements). Positions are visited in blocks of JT_ATTN_BLOCK that start at multiples
- * of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed.
- * A query with from >= to gives zeros. */
+ * Keys and values are rows of k_dim / v_dim values of kv_type, row p at k + p *
+ * k_stride (in elements). Positions are visited in blocks of JT_ATTN_BLOCK that start
+ * at multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums
+ * fixed. A query with from >= to gives zeros. */
 #define JT_ATTN_BLOCK 64
 #define JT_ATTN_MAX_Q 32
 typedef struct jt_attn {
     float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
     const float *q; /* [n_q] rows, q_stride floats apart, k_dim used */
-    const uint16_t *k, *v;
+    const void *k, *v;
+    jt_dtype kv_type;         /* JT_F16 or JT_F32 */
     const int32_t *from, *to; /* [n_q] */
     size_t out_stride, q_stride, k_stride, v_stride;
     int n_q; /* 1 .. JT_ATTN_MAX_Q */

@@ -55,6 +55,20 @@ static void project(jt_context *ctx, pass *p, jt_input *x)
     }
 }
 
+static void *kv_at(const pass *p, void *kv, size_t value)
+{
+    return (char *)kv + value * jt_dtype_block_bytes(p->kv->type);
+}
+
+/* Put n values into the cache from value `at` on. */
+static void keep(const pass *p, void *kv, size_t at, const float *x, size_t n)
+{
+    if (p->kv->type == JT_F32)
+        memcpy(kv_at(p, kv, at), x, n * sizeof *x);
+    else
+        p->kernels->f32_to_f16(kv_at(p, kv, at), x, n);
+}
+
 /* Rotate one token's queries and keys; regroup the queries, store keys and values. */
 static void place_token(void *arg, size_t t)
 {
@@ -73,8 +87,8 @@ static void place_token(void *arg, size_t t)
         const float *v = jt_row(&p->v, t) + head * v_dim;
         size_t place = head * p->kv->capacity + p->start + t;
         p->kernels->rope(k, c, s, p->rope->pairs, p->rope->neox);
-        p->kernels->f32_to_f16(p->kv->k + place * k_dim, k, k_dim);
-        p->kernels->f32_to_f16(p->kv->v + place * v_dim, v, v_dim);
+        keep(p, p->kv->k, place * k_dim, k, k_dim);
+        keep(p, p->kv->v, place * v_dim, v, v_dim);
     }
 }
 
@@ -97,8 +111,9 @@ static void attend_tile(void *arg, size_t i)
         p->kernels->attention(&(jt_attn){
             .out = p->out + (row + done) * v_dim,
             .q = p->grouped + (row + done) * k_dim,
-            .k = p->kv->k + kv_head * p->kv->capacity * k_dim,
-            .v = p->kv->v + kv_head * p->kv->capacity * v_dim,
+            .k = kv_at(p, p->kv->k, kv_head * p->kv->capacity * k_dim),
+            .v = kv_at(p, p->kv->v, kv_head * p->kv->capacity * v_dim),
+            .kv_type = p->kv->type,
             .from = from,
             .to = to,
             .out_stride = v_dim,

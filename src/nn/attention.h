@@ -25,9 +25,10 @@ typedef struct jt_attention {
     float norm_eps;
 } jt_attention;
 
-/* Keys and values of one layer, F16: k [kv_heads, capacity, k_dim], v likewise. */
+/* Keys and values of one layer: k [kv_heads, capacity, k_dim], v likewise. */
 typedef struct jt_kv_layer {
-    uint16_t *k, *v;
+    void *k, *v;
+    jt_dtype type; /* JT_F16 or JT_F32 */
     size_t capacity;
 } jt_kv_layer;
 

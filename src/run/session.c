@@ -14,16 +14,18 @@ static jt_status allocate_kv(jt_session *s, jt_err *err)
     const jt_params *p = &s->model->params;
     size_t heads = (size_t)p->n_kv_heads, capacity = (size_t)s->capacity;
     size_t k = heads * (size_t)p->k_dim, v = heads * (size_t)p->v_dim, values;
+    size_t value_bytes = jt_dtype_block_bytes(s->kv_type);
     s->kv = jt_alloc((size_t)p->n_layers, sizeof *s->kv);
     if (jt_mul(capacity, (k + v) * (size_t)p->n_layers, &values))
-        s->kv_memory = jt_alloc(values, sizeof(uint16_t));
+        s->kv_memory = jt_alloc(values, value_bytes);
     if (!s->kv || !s->kv_memory)
         return jt_fail(err, JT_E_MEMORY,
                        "out of memory for a context of %d tokens (try a smaller one)",
                        s->capacity);
     for (int i = 0; i < p->n_layers; i++) {
-        uint16_t *layer = s->kv_memory + (size_t)i * capacity * (k + v);
-        s->kv[i] = (jt_kv_layer){layer, layer + capacity * k, capacity};
+        char *layer = s->kv_memory + (size_t)i * capacity * (k + v) * value_bytes;
+        s->kv[i] = (jt_kv_layer){layer, layer + capacity * k * value_bytes, s->kv_type,
+                                 capacity};
     }
     return JT_OK;
 }
@@ -50,6 +52,7 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
 static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err *err)
 {
     JT_TRY(choose_sizes(s, o, err));
+    s->kv_type = o->kv_type == JT_KV_F32 ? JT_F32 : JT_F16;
     JT_TRY(jt_context_init(&s->ctx, o->threads, o->cpu, err));
     JT_TRY(allocate_kv(s, err));
     s->positions = jt_alloc((size_t)s->chunk, sizeof *s->positions);

@@ -11,7 +11,8 @@ struct jt_session {
     jt_hooks hooks;
     const jt_store *store;
     jt_kv_layer *kv; /* [layers], views of kv_memory */
-    uint16_t *kv_memory;
+    char *kv_memory;
+    jt_dtype kv_type;
     int32_t *positions; /* [chunk] */
     float *logits;      /* [vocab], after the last token */
     bool has_logits;

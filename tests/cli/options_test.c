@@ -231,6 +231,8 @@ static void test_mistakes(void **state)
         {{"m", "--ints", "1,,2"}, "--ints: '' is not a whole number"},
         {{"m", "--ints", "1,2x"}, "--ints: '2x' is not a whole number"},
         {{"m", "--ints", "1001"}, "--ints: '1001' is out of range (0 to 1000)"},
+        {{"m", "--ints", "0000000000000000000000000000000000000000"},
+         "--ints: '00000000000000000000...' is not a whole number"},
         {{"m", "--ints", " "}, "--ints: ' ' has no numbers"},
         {{"m", "--flag=1"}, "--flag takes no value"},
         {{"m", "--numbr", "1"}, "unknown flag '--numbr' (did you mean '--number'?)"},

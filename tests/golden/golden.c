@@ -80,16 +80,14 @@ static void collect_routes(void *self, const jt_route_site *site, const jt_route
     }
 }
 
-float *golden_run(const golden *g, const char *cpu, int chunk, int threads,
-                  int32_t *routes)
+float *golden_run(const golden *g, const jt_session_options *options, int32_t *routes)
 {
-    jt_session_options options = {.chunk = chunk, .threads = threads, .cpu = cpu};
     collector c = {g, malloc(g->count * g->vocab * sizeof(float)), routes, 0};
     jt_eval_options eval = {.on_logits = collect_logits, .user = &c};
     jt_watcher watcher = {"golden", &c, collect_routes};
     jt_session *session;
     jt_err err = {0};
-    must(jt_session_new(&session, g->model, &options, &err), &err);
+    must(jt_session_new(&session, g->model, options, &err), &err);
     if (routes)
         must(jt_session_add_watcher(session, &watcher, &err), &err);
     must(jt_session_eval(session, g->tokens, g->count, &eval, &err), &err);

@@ -29,8 +29,7 @@ void golden_close(golden *g);
 /* Evaluate the tokens `chunk` at a time at level `cpu`, all logits into [count, vocab]
  * (the caller frees). Routes go to `routes` when not NULL, laid out as the reference.
  */
-float *golden_run(const golden *g, const char *cpu, int chunk, int threads,
-                  int32_t *routes);
+float *golden_run(const golden *g, const jt_session_options *options, int32_t *routes);
 
 /* Largest |a - b| over largest |b|. */
 double golden_error(const float *a, const float *b, size_t n);

@@ -18,7 +18,7 @@ static double normalised_error(const float *a, const float *b, size_t n)
 
 static void check_level(const golden *g, const char *cpu)
 {
-    float *logits = golden_run(g, cpu, 4096, 2, NULL);
+    float *logits = golden_run(g, &(jt_session_options){.cpu = cpu}, NULL);
     double error = normalised_error(logits, g->logits, g->count * g->vocab);
     size_t same = 0;
     for (size_t t = 0; t < g->count; t++)

@@ -13,10 +13,23 @@ typedef struct task {
     int32_t from[JT_ATTN_MAX_Q], to[JT_ATTN_MAX_Q];
 } task;
 
-static void fill_halves(checker *c, buffer *b)
+static void fill_kv(checker *c, buffer *b, jt_dtype type)
 {
-    for (size_t i = 0; i < b->bytes / 2; i++)
-        ((uint16_t *)b->data)[i] = jt_float_to_f16(jt_rng_normal(&c->rng));
+    size_t n = b->bytes / jt_dtype_block_bytes(type);
+    for (size_t i = 0; i < n; i++) {
+        float x = jt_rng_normal(&c->rng);
+        if (type == JT_F32)
+            ((float *)b->data)[i] = x;
+        else
+            ((uint16_t *)b->data)[i] = jt_float_to_f16(x);
+    }
+}
+
+static double kv_value(const jt_attn *a, const void *kv, size_t i)
+{
+    if (a->kv_type == JT_F32)
+        return (double)((const float *)kv)[i];
+    return (double)jt_f16_to_float(((const uint16_t *)kv)[i]);
 }
 
 static void make_task(checker *c, task *t)
@@ -32,14 +45,19 @@ static void make_task(checker *c, task *t)
     a->out_stride = (size_t)a->v_dim + pick(c, 0, 9);
     a->k_stride = (size_t)a->k_dim + pick(c, 0, 9);
     a->v_stride = (size_t)a->v_dim + pick(c, 0, 9);
+    a->kv_type = pick(c, 0, 1) ? JT_F32 : JT_F16;
+    size_t value = jt_dtype_block_bytes(a->kv_type);
     size_t n_q = (size_t)a->n_q - 1, p = positions - 1;
     t->q = buffer_in((n_q * a->q_stride + (size_t)a->k_dim) * 4, 4 * pick(c, 0, 3));
-    t->k = buffer_in((p * a->k_stride + (size_t)a->k_dim) * 2, 2 * pick(c, 0, 3));
-    t->v = buffer_in((p * a->v_stride + (size_t)a->v_dim) * 2, 2 * pick(c, 0, 3));
-    t->out = buffer_out((n_q * a->out_stride + (size_t)a->v_dim) * 4, 4 * pick(c, 0, 3));
+    t->k =
+        buffer_in((p * a->k_stride + (size_t)a->k_dim) * value, value * pick(c, 0, 3));
+    t->v =
+        buffer_in((p * a->v_stride + (size_t)a->v_dim) * value, value * pick(c, 0, 3));
+    t->out =
+        buffer_out((n_q * a->out_stride + (size_t)a->v_dim) * 4, 4 * pick(c, 0, 3));
     fill_floats(c, t->q.data, t->q.bytes / 4, FILL_NORMAL);
-    fill_halves(c, &t->k);
-    fill_halves(c, &t->v);
+    fill_kv(c, &t->k, a->kv_type);
+    fill_kv(c, &t->v, a->kv_type);
     for (int j = 0; j < a->n_q; j++) {
         t->to[j] = (int32_t)pick(c, 0, positions);
         t->from[j] = pick(c, 0, 1) ? 0 : (int32_t)pick(c, 0, positions);
@@ -57,7 +75,7 @@ static double score(const jt_attn *a, int j, int i)
     double dot = 0;
     for (int e = 0; e < a->k_dim; e++)
         dot += (double)a->q[(size_t)j * a->q_stride + (size_t)e] *
-               (double)jt_f16_to_float(a->k[(size_t)i * a->k_stride + (size_t)e]);
+               kv_value(a, a->k, (size_t)i * a->k_stride + (size_t)e);
     return dot * (double)a->scale;
 }
 
@@ -71,8 +89,7 @@ static double query_error(const jt_attn *a, int j)
         double weight = exp(p[i] - max);
         sum += weight;
         for (int e = 0; e < a->v_dim; e++)
-            truth[e] += weight *
-                        (double)jt_f16_to_float(a->v[(size_t)i * a->v_stride + (size_t)e]);
+            truth[e] += weight * kv_value(a, a->v, (size_t)i * a->v_stride + (size_t)e);
     }
     for (int e = 0; e < a->v_dim; e++) {
         double y = a->out[(size_t)j * a->out_stride + (size_t)e];

@@ -49,6 +49,13 @@ static void softmax(float *y, const float *x, size_t n)
     scale(y, (float)(1 / sum), y, n);
 }
 
+static float kv_value(const jt_attn *a, const void *kv, size_t i)
+{
+    if (a->kv_type == JT_F32)
+        return ((const float *)kv)[i];
+    return jt_f16_to_float(((const uint16_t *)kv)[i]);
+}
+
 /* One query over the positions from .. to of one block: scores in `p`, then weights;
  * the running maximum and sum, and what is summed in `out`, move to the new maximum. */
 static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
@@ -58,10 +65,10 @@ static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
     const float *q = a->q + (size_t)j * a->q_stride;
     float *out = a->out + (size_t)j * a->out_stride;
     for (int i = from; i < to; i++) {
-        const uint16_t *k = a->k + (size_t)i * a->k_stride;
+        size_t k = (size_t)i * a->k_stride;
         float dot = 0;
-        for (int e = 0; e < a->k_dim; e++)
-            dot += q[e] * jt_f16_to_float(k[e]);
+        for (size_t e = 0; e < (size_t)a->k_dim; e++)
+            dot += q[e] * kv_value(a, a->k, k + e);
         p[i - from] = dot * a->scale;
         top = p[i - from] > top ? p[i - from] : top;
     }
@@ -70,11 +77,11 @@ static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
     *sum *= shrink;
     scale(out, shrink, out, (size_t)a->v_dim);
     for (int i = from; i < to; i++) {
-        const uint16_t *v = a->v + (size_t)i * a->v_stride;
+        size_t v = (size_t)i * a->v_stride;
         float weight = expf(p[i - from] - top);
         *sum += weight;
-        for (int e = 0; e < a->v_dim; e++)
-            out[e] += weight * jt_f16_to_float(v[e]);
+        for (size_t e = 0; e < (size_t)a->v_dim; e++)
+            out[e] += weight * kv_value(a, a->v, v + e);
     }
 }
 

@@ -1,9 +1,9 @@
 /* Attention by blocks of positions with an on-line softmax.
  *
- * Scores of a block are a product of F16 rows (the keys) with the queries, made with the
- * panels of matmul.h. Positions that a query may not see get weight zero, so what it
- * gets does not depend on the other queries of the tile (as long as the values that
- * these see are finite). */
+ * Scores of a block are a product of the keys (F16 or F32 rows) with the queries, made
+ * with the panels of matmul.h. Positions that a query may not see get weight zero, so
+ * what it gets does not depend on the other queries of the tile (as long as the values
+ * that these see are finite). */
 #ifndef JT_SIMD_ATTENTION_H
 #define JT_SIMD_ATTENTION_H
 
@@ -23,7 +23,8 @@ typedef struct attn_state {
 static void attn_scores(attn_state *s, int base)
 {
     const jt_attn *a = s->a;
-    const size_t dim = (size_t)a->k_dim, stride = a->k_stride * sizeof *a->k;
+    const format *f = a->kv_type == JT_F32 ? &format_f32 : &format_f16;
+    const size_t dim = (size_t)a->k_dim, stride = a->k_stride * f->block_bytes;
     const uint8_t *q[JT_ATTN_MAX_Q];
     panel keys;
     memset(s->p, 0, (size_t)a->n_q * sizeof s->p[0]);
@@ -37,10 +38,10 @@ static void attn_scores(attn_state *s, int base)
         const uint8_t *row = (const uint8_t *)a->k + (size_t)(base + i) * stride;
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
-            unpack_rows(&format_f16, &keys, row + at * sizeof *a->k, stride,
+            unpack_rows(f, &keys, row + at * f->block_bytes, stride,
                         (size_t)(from - base - i), (size_t)(to - base - i), count);
-            dot_tokens(&format_f16, &s->p[0][i], JT_ATTN_BLOCK, &keys, q,
-                       (size_t)a->n_q, dim, at, count);
+            dot_tokens(f, &s->p[0][i], JT_ATTN_BLOCK, &keys, q, (size_t)a->n_q, dim, at,
+                       count);
         }
     }
 }
@@ -77,31 +78,38 @@ static void attn_weights(attn_state *s, int j, int base)
     s->sum[j] = s->sum[j] * shrink[0] + vf_sum(sum);
 }
 
-ALWAYS_INLINE vf load_values(const uint16_t *v, size_t n)
+/* Up to LANES values from `v` on, of which there are n. */
+ALWAYS_INLINE vf load_values(const void *v, size_t n, const bool halves)
 {
+    if (!halves)
+        return vf_load_n(v, n);
     uint16_t some[LANES] = {0};
     if (n >= LANES)
         return vf_load_half(v);
-    memcpy(some, v, n * sizeof *v);
+    memcpy(some, v, n * sizeof *some);
     return vf_load_half(some);
 }
 
 /* out = out * shrink + weights . values for queries j .. j + tile. */
-ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int tile)
+ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int tile,
+                               const bool halves)
 {
     const jt_attn *a = s->a;
+    const size_t value_bytes = halves ? sizeof(uint16_t) : sizeof(float);
     const size_t dim = (size_t)a->v_dim;
     int first = s->from > base ? s->from - base : 0;
     int last = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
     float *out = a->out + (size_t)j * a->out_stride;
     for (size_t e = 0; e < dim; e += LANES) {
-        const uint16_t *v = a->v + (size_t)base * a->v_stride + e;
+        const uint8_t *v = a->v;
+        v += ((size_t)base * a->v_stride + e) * value_bytes;
         vf total[TILE];
         for (int t = 0; t < tile; t++)
             total[t] = vf_mul(vf_load_n(out + (size_t)t * a->out_stride + e, dim - e),
                               vf_set1(s->shrink[j + t]));
         for (int i = first; i < last; i++) {
-            vf value = load_values(v + (size_t)i * a->v_stride, dim - e);
+            vf value =
+                load_values(v + (size_t)i * a->v_stride * value_bytes, dim - e, halves);
             for (int t = 0; t < tile; t++)
                 total[t] = vf_fma(vf_set1(s->p[j + t][i]), value, total[t]);
         }
@@ -110,18 +118,26 @@ ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int t
     }
 }
 
-static void attn_block(attn_state *s, int base)
+ALWAYS_INLINE void attn_all_values(const attn_state *s, int base, const bool halves)
 {
     int j = 0, n_q = s->a->n_q;
-    attn_scores(s, base);
-    for (int i = 0; i < n_q; i++)
-        attn_weights(s, i, base);
     for (; j + TILE <= n_q; j += TILE)
-        attn_values(s, j, base, TILE);
+        attn_values(s, j, base, TILE, halves);
     for (; j + 2 <= n_q; j += 2)
-        attn_values(s, j, base, 2);
+        attn_values(s, j, base, 2, halves);
     for (; j < n_q; j++)
-        attn_values(s, j, base, 1);
+        attn_values(s, j, base, 1, halves);
+}
+
+static void attn_block(attn_state *s, int base)
+{
+    attn_scores(s, base);
+    for (int i = 0; i < s->a->n_q; i++)
+        attn_weights(s, i, base);
+    if (s->a->kv_type == JT_F32)
+        attn_all_values(s, base, false);
+    else
+        attn_all_values(s, base, true);
 }
 
 static void attention(const jt_attn *a)
@@ -131,7 +147,8 @@ static void attention(const jt_attn *a)
     s.from = INT32_MAX;
     s.to = 0;
     for (int j = 0; j < a->n_q; j++) {
-        memset(a->out + (size_t)j * a->out_stride, 0, (size_t)a->v_dim * sizeof *a->out);
+        memset(a->out + (size_t)j * a->out_stride, 0,
+               (size_t)a->v_dim * sizeof *a->out);
         s.max[j] = -INFINITY;
         s.sum[j] = 0;
         if (a->from[j] >= a->to[j])
