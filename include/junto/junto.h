@@ -11,6 +11,7 @@
 #include "junto/npy.h"
 #include "junto/session.h"
 #include "junto/status.h"
+#include "junto/text.h"
 #include "junto/tokenizer.h"
 #include "junto/watch.h"
 

@@ -54,6 +54,9 @@ JT_API const char *jt_status_text(jt_status status);
  * files are masked with '?'. */
 JT_API jt_status jt_fail(jt_err *err, jt_status status, const char *fmt, ...)
     JT_PRINTF(3, 4);
+#ifdef __clang_analyzer__ /* it cannot know that the status comes back */
+#define jt_fail(err, status, ...) ((jt_fail)(err, status, __VA_ARGS__), (status))
+#endif
 
 /* Put "context: " before the message of an error that is being passed on, and return
  * its status. */

@@ -3,7 +3,10 @@
  * Two kinds, as the GGUF key tokenizer.ggml.model names them: byte-level BPE ("gpt2",
  * with the pre-tokenizer named by tokenizer.ggml.pre) and the SentencePiece-style BPE
  * of Llama 2 ("llama": merges by score, byte fallback). For any bytes that the
- * vocabulary can express, decoding the encoded text gives the same bytes back.
+ * vocabulary can express, decoding the encoded text gives the same bytes back, with two
+ * exceptions that the models were trained with: the families that normalize text (Qwen,
+ * OLMo and others: Unicode form C) give the normalized text, and SentencePiece cannot
+ * tell U+2581 from a space.
  */
 #ifndef JUNTO_TOKENIZER_H
 #define JUNTO_TOKENIZER_H
@@ -41,15 +44,17 @@ typedef enum jt_encode_flags {
 
 /* Append the tokens of `text` (any bytes, `len` of them, may contain NUL). Invalid
  * UTF-8 is encoded byte by byte where the vocabulary has bytes. On failure `tokens` is
- * as before. Thread-safe on one tokenizer. Errors: JT_E_UNSUPPORTED (a byte that the
- * vocabulary cannot express and no unknown token), JT_E_MEMORY, JT_E_LIMIT (the
- * expression engine gave up). */
+ * as before. Thread-safe on one tokenizer. Bytes that a byte-level vocabulary lacks are
+ * left out, as the libraries do that such models come from. Errors: JT_E_UNSUPPORTED
+ * ("llama" without byte tokens and unknown token: a character that it lacks),
+ * JT_E_MEMORY, JT_E_LIMIT (2 GiB of text, or the expression engine gave up). */
 JT_API jt_status jt_encode(const jt_tokenizer *tok, const char *text, size_t len,
                            unsigned flags, jt_tokens *tokens, jt_err *err);
 
 /* Bytes of one token: a borrowed view, for special tokens their text. Ids outside the
  * vocabulary give {NULL, 0}. A sequence of pieces, joined, is the decoded text, but for
- * the leading space that SentencePiece vocabularies add (jt_decode takes it off). */
+ * the space that SentencePiece vocabularies add at the beginning and after each special
+ * token (jt_decode takes it off). */
 JT_API jt_str jt_token_piece(const jt_tokenizer *tok, int32_t id);
 
 /* Decode `count` tokens into a fresh NUL-terminated buffer (*len bytes before the NUL;

@@ -87,11 +87,6 @@ bool jt_grow(void **items, size_t *capacity, size_t need, size_t size)
     return true;
 }
 
-jt_status jt_fail_memory(jt_err *err, const char *what)
-{
-    return jt_fail(err, JT_E_MEMORY, "out of memory while %s", what);
-}
-
 struct jt_arena_block {
     jt_arena_block *next;
     size_t bytes; /* usable, after the header */

@@ -32,7 +32,10 @@ bool jt_grow(void **items, size_t *capacity, size_t need, size_t size);
 void jt_fault_after(long n);
 
 /* "out of memory while <what>" */
-jt_status jt_fail_memory(jt_err *err, const char *what);
+static inline jt_status jt_fail_memory(jt_err *err, const char *what)
+{
+    return jt_fail(err, JT_E_MEMORY, "out of memory while %s", what);
+}
 
 /* Memory that dies together. Allocation moves forward through blocks; a mark remembers
  * a place and a rewind frees all that came later, keeping the blocks for reuse, so a

@@ -28,7 +28,7 @@ static void mask_controls(char *text)
     }
 }
 
-jt_status jt_fail(jt_err *err, jt_status status, const char *fmt, ...)
+jt_status(jt_fail)(jt_err *err, jt_status status, const char *fmt, ...)
 {
     if (!err)
         return status;

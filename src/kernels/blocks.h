@@ -83,7 +83,7 @@ typedef struct JT_PACKED jt_q6_k {
 /* The quantised formats.
  * X(enum suffix, lower case, values per block, values per scale, has a bias,
  *   offset and largest value of the codes as they are stored; 128 = signed bytes) */
-#define JT_QUANT_LIST(X)          \
+#define JT_QUANT_LIST(X)             \
     X(Q8_0, q8_0, 32, 32, 0, 0, 128) \
     X(Q4_0, q4_0, 32, 32, 0, 8, 15)  \
     X(Q4_1, q4_1, 32, 32, 1, 0, 15)  \

@@ -23,7 +23,7 @@ enum {
     JT_DTYPE_LIST(X)
 #undef X
 };
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
+#define X(suffix, lower, values, group, bias, offset, top) \
     _Static_assert(sizeof(jt_##lower) == BYTES_##suffix, #suffix);
 JT_QUANT_LIST(X)
 #undef X

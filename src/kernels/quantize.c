@@ -165,9 +165,9 @@ void jt_quantize(jt_dtype dtype, void *dst, const float *src, size_t n)
     case JT_I32:
         quantize_i32(dst, src, n);
         break;
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
-    case JT_##suffix:                                                                  \
-        jt_quantize_##lower(dst, src, n);                                              \
+#define X(suffix, lower, values, group, bias, offset, top) \
+    case JT_##suffix:                                      \
+        jt_quantize_##lower(dst, src, n);                  \
         break;
         JT_QUANT_LIST(X)
 #undef X

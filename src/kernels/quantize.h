@@ -18,7 +18,7 @@ static inline int jt_nearest(float x, int low, int high)
     return x < (float)high ? (int)lrintf(x) : high;
 }
 
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
+#define X(suffix, lower, values, group, bias, offset, top) \
     void jt_quantize_##lower(jt_##lower *dst, const float *src, size_t n);
 JT_QUANT_LIST(X)
 #undef X

@@ -113,7 +113,8 @@ static void quantize_affine(affine_block *b, const float *x, const affine_search
         b->min[g] = (uint8_t)jt_nearest(per_min * -fit[g].min, 0, levels);
         float step = d * b->scale[g], low = dmin * b->min[g];
         for (int i = g * s->group; i < (g + 1) * s->group; i++)
-            b->q[i] = (uint8_t)(step > 0 ? jt_nearest((x[i] + low) / step, 0, s->top) : 0);
+            b->q[i] =
+                (uint8_t)(step > 0 ? jt_nearest((x[i] + low) / step, 0, s->top) : 0);
     }
 }
 
@@ -186,7 +187,8 @@ void jt_quantize_q5_k(jt_q5_k *dst, const float *src, size_t n)
     }
 }
 
-/* Signed formats: groups of 16, x ~ scale q with q in -half .. half - 1, weights x^2. */
+/* Signed formats: groups of 16, x ~ scale q with q in -half .. half - 1, weights x^2.
+ */
 static float extreme16(const float *x)
 {
     float best = 0;
@@ -234,11 +236,11 @@ static float descend_signed(const float *x, int half)
         moved = 0;
         for (int i = 0; i < 16; i++) {
             float w = x[i] * x[i];
-            float rest_xl = sum_xl - w * x[i] * l[i], rest_l2 = sum_l2 - w * l[i] * l[i];
+            float rest_xl = sum_xl - w * x[i] * l[i],
+                  rest_l2 = sum_l2 - w * l[i] * l[i];
             if (!(rest_xl > 0))
                 continue;
-            float next =
-                (float)jt_nearest(x[i] * rest_l2 / rest_xl, -half, half - 1);
+            float next = (float)jt_nearest(x[i] * rest_l2 / rest_xl, -half, half - 1);
             float next_xl = rest_xl + w * x[i] * next;
             float next_l2 = rest_l2 + w * next * next;
             if (next_l2 > 0 && next_xl * next_xl * sum_l2 > sum_xl * sum_xl * next_l2) {

@@ -113,8 +113,8 @@ static void fill_quantised(checker *c, jt_dtype dtype, unsigned char *block, fil
 {
     size_t bytes = jt_dtype_block_bytes(dtype);
     for (size_t i = 0; i < bytes; i++)
-        block[i] = how == FILL_HIGH  ? 0xff
-                   : how == FILL_LOW ? 0x80 /* the lowest byte code */
+        block[i] = how == FILL_HIGH   ? 0xff
+                   : how == FILL_LOW  ? 0x80 /* the lowest byte code */
                    : how == FILL_ZERO ? 0
                                       : (unsigned char)jt_rng_u32(&c->rng);
     for (int i = 0; i < 2; i++) {

@@ -28,15 +28,15 @@ static void weight_row(const problem *p, size_t r, double *w, double *size)
         size[i] = fabs(w[i]);
     }
     free(x);
-#define X(suffix, lower, values, group, biased, offset, top)                            \
-    for (size_t b = 0; p->dtype == JT_##suffix && b < p->n / (values); b++) {          \
-        codes c;                                                                       \
-        unpack_##lower(&c, (const jt_##lower *)row + b);                               \
-        for (int i = 0; i < (values); i++) {                                           \
-            double shift = (biased) ? fabs((double)c.bias[i / (group)]) : 0;             \
-            size[b * (values) + (size_t)i] =                                           \
-                fabs((double)c.scale[i / (group)] * c.q[i]) + shift;                   \
-        }                                                                              \
+#define X(suffix, lower, values, group, biased, offset, top)                  \
+    for (size_t b = 0; p->dtype == JT_##suffix && b < p->n / (values); b++) { \
+        codes c;                                                              \
+        unpack_##lower(&c, (const jt_##lower *)row + b);                      \
+        for (int i = 0; i < (values); i++) {                                  \
+            double shift = (biased) ? fabs((double)c.bias[i / (group)]) : 0;  \
+            size[b * (values) + (size_t)i] =                                  \
+                fabs((double)c.scale[i / (group)] * c.q[i]) + shift;          \
+        }                                                                     \
     }
     JT_QUANT_LIST(X)
 #undef X
@@ -86,8 +86,9 @@ static void check_sums(checker *c, const problem *p, const float *y, size_t ldy)
         }
     }
     size_t steps = p->mm->act == JT_ACT_Q8 ? p->n / 32 + 6 : p->n + 2;
-    check(c, worst <= (double)steps * 0x1p-24, "%s: error %g of the sum of sizes, n %zu",
-          jt_dtype_name(p->dtype), worst, p->n);
+    check(c, worst <= (double)steps * 0x1p-24,
+          "%s: error %g of the sum of sizes, n %zu", jt_dtype_name(p->dtype), worst,
+          p->n);
     free(w);
 }
 
@@ -97,8 +98,8 @@ static void run(const problem *p, float *y, size_t ldy, size_t row, size_t rows,
     const char *x = p->x.data;
     if (!p->index)
         x += token * p->x_bytes;
-    p->mm->fn(y, ldy, (const char *)p->w.data + row * p->row_bytes, p->row_bytes, rows, x,
-              p->x_bytes, p->index ? p->index + token : NULL, tokens, p->n);
+    p->mm->fn(y, ldy, (const char *)p->w.data + row * p->row_bytes, p->row_bytes, rows,
+              x, p->x_bytes, p->index ? p->index + token : NULL, tokens, p->n);
 }
 
 /* Any part of the product has the bits of the whole. */
@@ -189,7 +190,8 @@ void check_matmuls(checker *c)
             continue;
         for (int i = 0; i < 10; i++) {
             problem p = {.dtype = (jt_dtype)dtype};
-            make_problem(c, &p, (fill)(i % FILLS), i < FILLS ? FILL_NORMAL : (fill)pick(c, 0, FILLS - 1));
+            make_problem(c, &p, (fill)(i % FILLS),
+                         i < FILLS ? FILL_NORMAL : (fill)pick(c, 0, FILLS - 1));
             check_problem(c, &p);
             buffer_free(&p.w);
             buffer_free(&p.x);

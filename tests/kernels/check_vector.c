@@ -116,7 +116,8 @@ static void end_vectors(checker *c, vectors *v, const char *what)
 
 static void same_bits(checker *c, const vectors *v, const char *what)
 {
-    check(c, memcmp(v->y.data, v->z.data, v->n * sizeof(float)) == 0, "%s differs", what);
+    check(c, memcmp(v->y.data, v->z.data, v->n * sizeof(float)) == 0, "%s differs",
+          what);
 }
 
 static void check_exact(checker *c)
@@ -175,8 +176,8 @@ static void check_silu(checker *c, float width)
         double g = gate[i], truth = g < -88.7 ? 0 : g / (1 + exp(-g)) * (double)up[i];
         float y = ((float *)v.y.data)[i];
         bool good = g < -87 ? fabs((double)y) < 1e-35 : near(y, truth, 6);
-        check(c, good, "silu_mul(%g, %g) = %g, expected %g", g, (double)up[i], (double)y,
-              truth);
+        check(c, good, "silu_mul(%g, %g) = %g, expected %g", g, (double)up[i],
+              (double)y, truth);
     }
     end_vectors(c, &v, "silu_mul");
 }

@@ -42,15 +42,15 @@ static inline void decode(float *dst, const codes *c, int values, int group, boo
         }
 }
 
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
-    static void dequant_##lower(float *dst, const void *src, size_t n)                 \
-    {                                                                                  \
-        const jt_##lower *block = src;                                                 \
-        for (size_t i = 0; i < n / (values); i++) {                                    \
-            codes c;                                                                   \
-            unpack_##lower(&c, &block[i]);                                             \
-            decode(dst + i * (values), &c, values, group, bias);                       \
-        }                                                                              \
+#define X(suffix, lower, values, group, bias, offset, top)             \
+    static void dequant_##lower(float *dst, const void *src, size_t n) \
+    {                                                                  \
+        const jt_##lower *block = src;                                 \
+        for (size_t i = 0; i < n / (values); i++) {                    \
+            codes c;                                                   \
+            unpack_##lower(&c, &block[i]);                             \
+            decode(dst + i * (values), &c, values, group, bias);       \
+        }                                                              \
     }
 JT_QUANT_LIST(X)
 #undef X
@@ -168,7 +168,7 @@ static void set_loops(jt_kernels *table)
     table->dequant[JT_F32] = dequant_f32;
     table->dequant[JT_BF16] = dequant_bf16;
     table->dequant[JT_I32] = dequant_i32;
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
+#define X(suffix, lower, values, group, bias, offset, top) \
     table->dequant[JT_##suffix] = dequant_##lower;
     JT_QUANT_LIST(X)
 #undef X

@@ -51,21 +51,21 @@ static float load_bf16(const char *p)
     return jt_bf16_to_float(h);
 }
 
-#define X(lower, load, bytes)                                                          \
-    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
-                               size_t rows, const void *x, size_t x_bytes,             \
-                               const int32_t *index, size_t tokens, size_t n)          \
-    {                                                                                  \
-        for (size_t t = 0; t < tokens; t++) {                                          \
-            const char *act = act_row(x, x_bytes, index, t);                           \
-            for (size_t r = 0; r < rows; r++) {                                        \
-                const char *row = (const char *)w + r * row_bytes;                     \
-                float sum = 0;                                                         \
-                for (size_t i = 0; i < n; i++)                                         \
-                    sum += load(row + (bytes)*i) * load_float(act + 4 * i);            \
-                y[t * ldy + r] = sum;                                                  \
-            }                                                                          \
-        }                                                                              \
+#define X(lower, load, bytes)                                                         \
+    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes, \
+                               size_t rows, const void *x, size_t x_bytes,            \
+                               const int32_t *index, size_t tokens, size_t n)         \
+    {                                                                                 \
+        for (size_t t = 0; t < tokens; t++) {                                         \
+            const char *act = act_row(x, x_bytes, index, t);                          \
+            for (size_t r = 0; r < rows; r++) {                                       \
+                const char *row = (const char *)w + r * row_bytes;                    \
+                float sum = 0;                                                        \
+                for (size_t i = 0; i < n; i++)                                        \
+                    sum += load(row + (bytes)*i) * load_float(act + 4 * i);           \
+                y[t * ldy + r] = sum;                                                 \
+            }                                                                         \
+        }                                                                             \
     }
 X(f32, load_float, 4)
 X(f16, load_half, 2)
@@ -101,14 +101,13 @@ static inline float dot_block(float y, const codes *c, const q8_row *x, size_t a
     return y;
 }
 
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
+#define X(suffix, lower, values, group, bias, offset, top)                             \
     static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
                                size_t rows, const void *x, size_t x_bytes,             \
                                const int32_t *index, size_t tokens, size_t n)          \
     {                                                                                  \
         for (size_t r = 0; r < rows; r++) {                                            \
-            const jt_##lower *block =                                                  \
-                (const void *)((const char *)w + r * row_bytes);                       \
+            const jt_##lower *block = (const void *)((const char *)w + r * row_bytes); \
             for (size_t t = 0; t < tokens; t++)                                        \
                 y[t * ldy + r] = 0;                                                    \
             for (size_t at = 0; at < n; at += (values), block++) {                     \
@@ -130,7 +129,7 @@ void jt_scalar_matmuls(jt_matmul matmul[JT_DTYPE_COUNT])
     matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32};
     matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16};
     matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16};
-#define X(suffix, lower, values, group, bias, offset, top)                                          \
+#define X(suffix, lower, values, group, bias, offset, top) \
     matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower};
     JT_QUANT_LIST(X)
 #undef X

@@ -38,8 +38,9 @@ static void attn_scores(attn_state *s, int base)
         const uint8_t *row = (const uint8_t *)a->k + (size_t)(base + i) * stride;
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
-            unpack_rows(f, &keys, row + at * f->block_bytes, stride,
-                        (size_t)(from - base - i), (size_t)(to - base - i), count);
+            for (int v = 0; v < WIDTH; v++)
+                unpack_rows(f, &keys, v, row + at * f->block_bytes, stride,
+                            (size_t)(from - base - i), (size_t)(to - base - i), count);
             dot_tokens(f, &s->p[0][i], JT_ATTN_BLOCK, &keys, q, (size_t)a->n_q, dim, at,
                        count);
         }

@@ -198,8 +198,8 @@ ALWAYS_INLINE void scales_affine(code_panel *p, const uint8_t *w, size_t stride)
     vf minus_dmin = vf_sub(vf_set1(0), dmin);
     scale[0] = vi_and(head[1], 0x3f3f3f3f);
     min[0] = vi_and(head[2], 0x3f3f3f3f);
-    scale[1] = vi_or(vi_and(head[3], 0x0f0f0f0f),
-                     vi_and(vi_right(head[1], 2), 0x30303030));
+    scale[1] =
+        vi_or(vi_and(head[3], 0x0f0f0f0f), vi_and(vi_right(head[1], 2), 0x30303030));
     min[1] = vi_or(vi_and(vi_right(head[3], 4), 0x0f0f0f0f),
                    vi_and(vi_right(head[2], 2), 0x30303030));
     for (int j = 0; j < 8; j++) {

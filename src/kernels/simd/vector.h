@@ -23,7 +23,8 @@ ALWAYS_INLINE vf vf_exp(vf x)
     x = vf_min(vf_set1(89), vf_max(vf_set1(-104), x));
     vi k = vi_from_vf(vf_mul(x, vf_set1(0x1.715476p0f)));
     vf kf = vf_from_vi(k);
-    vf r = vf_fnma(kf, vf_set1(0x1.62e4p-1f), x); /* ln 2 = high + low; k high is exact */
+    vf r =
+        vf_fnma(kf, vf_set1(0x1.62e4p-1f), x); /* ln 2 = high + low; k high is exact */
     r = vf_fnma(kf, vf_set1(0x1.7f7d1cp-20f), r);
     vf q = vf_set1(0x1.6a23cep-10f);
     q = vf_fma(q, r, vf_set1(0x1.123a2p-7f));

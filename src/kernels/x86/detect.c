@@ -13,7 +13,8 @@ static bool has_f16c(void)
 bool jt_kernels_init_avx2(jt_kernels *table)
 {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c())
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !has_f16c())
         return false;
     jt_x86_set_avx2(table);
     return true;

@@ -7,13 +7,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LANES      8
-#define WIDTH      2
-#define TILE       4
-#define TILE_SIZES 3 /* 1, 2, 4 */
-#define EACH_TILE(X, ...)                                                              \
-    X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define LANES             8
+#define WIDTH             2
+#define TILE              4
+#define TILE_SIZES        3 /* 1, 2, 4 */
+#define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
+#define ALWAYS_INLINE     static inline __attribute__((always_inline))
+
+/* Half a tile where dot_codes keeps sums of 16 bits beside those of 32. */
+#define WIDEST(group, top) ((group) == 16 || (top) > 31 ? TILE / 2 : TILE)
 
 typedef __m256 vf;
 typedef __m256i vi;
@@ -235,8 +237,7 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
                 for (int v = 0; v < WIDTH; v++) {
                     vi two = top == 128 ? signed_pairs(w[v][s], act)
                                         : _mm256_maddubs_epi16(w[v][s], act);
-                    pairs[v][t] =
-                        s == first ? two : _mm256_add_epi16(pairs[v][t], two);
+                    pairs[v][t] = s == first ? two : _mm256_add_epi16(pairs[v][t], two);
                 }
             }
         for (int v = 0; v < WIDTH; v++)

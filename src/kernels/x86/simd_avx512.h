@@ -12,13 +12,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LANES      16
-#define WIDTH      2
-#define TILE       4
-#define TILE_SIZES 3 /* 1, 2, 4 */
-#define EACH_TILE(X, ...)                                                              \
-    X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define LANES             16
+#define WIDTH             2
+#define TILE              4
+#define TILE_SIZES        3 /* 1, 2, 4 */
+#define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
+#define ALWAYS_INLINE     static inline __attribute__((always_inline))
+
+/* Activation rows whose sums fit the registers, by group and largest code. */
+#define WIDEST(group, top) TILE
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -221,8 +223,8 @@ ALWAYS_INLINE vi vi_int8_codes(vi x)
     return _mm512_xor_si512(x, _mm512_set1_epi32((int)0x80808080));
 }
 
-/* sum[v][t] += sum over `steps` dwords of codes w[v] with activation bytes x[t]. `top` is the
- * largest code (AVX2 needs it). */
+/* sum[v][t] += sum over `steps` dwords of codes w[v] with activation bytes x[t]. `top`
+ * is the largest code (AVX2 needs it). */
 ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
                              const int8_t *const x[TILE], size_t at, int tile,
                              int steps, int top)
@@ -233,8 +235,8 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
             int dword;
             memcpy(&dword, x[t] + at + 4 * s, sizeof dword);
             for (int v = 0; v < WIDTH; v++)
-                sum[v][t] = _mm512_dpbusd_epi32(sum[v][t], w[v][s],
-                                                _mm512_set1_epi32(dword));
+                sum[v][t] =
+                    _mm512_dpbusd_epi32(sum[v][t], w[v][s], _mm512_set1_epi32(dword));
         }
 }
 
