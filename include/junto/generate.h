@@ -61,7 +61,7 @@ typedef struct jt_generate_options {
     const char *const *stop; /* stop strings; may be NULL */
     size_t n_stop;
     /* Text as it comes, cut at character boundaries, held back where it may begin a
-     * stop string. Non-zero asks to stop. */
+     * stop string; and with len 0 after every token. Non-zero asks to stop. */
     int (*on_text)(void *user, const char *text, size_t len);
     void *user;
     jt_progress progress; /* of the prompt */

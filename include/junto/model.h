@@ -44,8 +44,8 @@ typedef struct jt_model_info {
     int dense_width;  /* width of dense FFN layers; 0 for none */
     uint64_t n_params, n_active_params;
     uint64_t file_bytes;
-    uint64_t active_bytes; /* weight bytes that one decoded token must read */
-    uint64_t kv_bytes_per_token;
+    uint64_t active_bytes;       /* weight bytes that one decoded token must read */
+    uint64_t kv_bytes_per_token; /* keys and values kept as F16 */
     uint64_t dtype_bytes[JT_DTYPE_COUNT]; /* weight bytes by type */
 } jt_model_info;
 

@@ -21,10 +21,6 @@ extern "C" {
 
 typedef struct jt_session jt_session;
 
-/* Type of the keys and values that are kept. F16 halves the memory and its reading and
- * costs about 1e-3 of the largest logit; F32 is exact. */
-typedef enum jt_kv_type { JT_KV_F16, JT_KV_F32 } jt_kv_type;
-
 /* Zero means the default of each field. */
 typedef struct jt_session_options {
     int n_ctx;   /* tokens that fit; default 4096 or the model's, if that is less; -1:
@@ -33,7 +29,9 @@ typedef struct jt_session_options {
     int threads; /* default: all processors that the process may use */
     const char *cpu; /* kernel level "scalar", "avx2", "avx512"; default: JUNTO_CPU or
                         the best that the processor has */
-    jt_kv_type kv_type; /* default F16 */
+    const char *kv_type; /* of the keys and values that are kept: "f16" (default) halves
+                            the memory and its reading and costs about 1e-3 of the
+                            largest logit; "f32" is exact */
 } jt_session_options;
 
 /* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu), JT_E_MEMORY. */
@@ -76,6 +74,8 @@ JT_API int jt_session_capacity(const jt_session *session);
 JT_API void jt_session_truncate(jt_session *session, int length);
 
 JT_API int jt_session_threads(const jt_session *session);
+/* Bytes of the KV cache at its full capacity. */
+JT_API uint64_t jt_session_kv_bytes(const jt_session *session);
 JT_API const char *jt_session_cpu(const jt_session *session); /* "avx512" */
 
 /* Seconds spent in each part of the forward passes since jt_session_new or the last

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -97,6 +98,13 @@ jt_status jt_read_file(char **data, size_t *bytes, const char *path, size_t limi
     return status;
 }
 
+/* A rename would replace a device, a pipe or a folder by a file. */
+static bool may_replace(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || S_ISREG(st.st_mode);
+}
+
 static void output_release(jt_output *out)
 {
     free(out->path);
@@ -108,6 +116,9 @@ jt_status jt_output_open(jt_output *out, const char *path, jt_err *err)
 {
     static const char suffix[] = ".XXXXXX.part";
     size_t len = strlen(path);
+    *out = (jt_output){0};
+    if (!may_replace(path))
+        return jt_fail(err, JT_E_IO, "cannot write '%s': not a regular file", path);
     *out = (jt_output){.path = jt_strndup(path, len),
                        .part = jt_alloc(len + sizeof suffix, 1)};
     if (!out->path || !out->part) {

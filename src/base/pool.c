@@ -1,34 +1,48 @@
 #include "base/pool.h"
 
-#include <pthreadpool.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 
+/* A loop is open while `ticket` is odd. A worker enters by counting itself in `inside`
+ * and then looking at the ticket again; the caller closes the loop and then waits until
+ * nobody is inside. Both are sequentially consistent, so either the worker sees the
+ * loop closed or the caller sees the worker. A library pool (pthreadpool) was tried
+ * first: it waits for every thread to report, which on a busy machine costs a time
+ * slice per loop (decoding with two threads fell to a tenth). */
 struct jt_pool {
-    pthreadpool_t workers; /* NULL for one thread: loops run in the caller */
-    int threads;
+    int threads, started;
+    pthread_t *workers; /* [threads - 1] */
+    jt_pool_fn *fn;     /* the loop, written while closed */
+    void *arg;
+    size_t count;
+    _Alignas(64) atomic_size_t next; /* item to take */
+    _Alignas(64) atomic_uint_fast64_t ticket;
+    _Alignas(64) atomic_int inside;
+    pthread_mutex_t lock; /* of sleeping */
+    pthread_cond_t wake;
+    atomic_int sleepers;
+    atomic_bool stop;
 };
 
-/* ThreadSanitizer cannot see into the packaged library; tell it about the two
- * hand-overs of a loop: caller -> items, items -> caller. */
-#if defined(__SANITIZE_THREAD__)
-#define JT_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define JT_TSAN 1
+enum {
+    SPINS_AWAKE = 4000, /* some 50 us: longer than the pause between two loops */
+    SPINS_POLITE = 200  /* then the caller lets others run while it waits */
+};
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
-#endif
-#ifdef JT_TSAN
-void __tsan_acquire(void *addr);
-void __tsan_release(void *addr);
-#define HAND_OVER(addr) __tsan_release(addr)
-#define TAKE_OVER(addr) __tsan_acquire(addr)
-#else
-#define HAND_OVER(addr) (void)(addr)
-#define TAKE_OVER(addr) (void)(addr)
-#endif
+}
 
 int jt_processors(void)
 {
@@ -36,6 +50,75 @@ int jt_processors(void)
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
         return CPU_COUNT(&set);
     return 1;
+}
+
+static void take_items(jt_pool *pool)
+{
+    size_t count = pool->count;
+    for (;;) {
+        size_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
+        if (i >= count)
+            return;
+        pool->fn(pool->arg, i);
+    }
+}
+
+static bool news(jt_pool *pool, uint64_t seen)
+{
+    uint64_t ticket = atomic_load(&pool->ticket);
+    return (ticket % 2 && ticket != seen) || atomic_load(&pool->stop);
+}
+
+/* Until there is a loop that this worker has not seen, or the end. */
+static void wait_for_news(jt_pool *pool, uint64_t seen)
+{
+    for (int i = 0; i < SPINS_AWAKE; i++) {
+        if (news(pool, seen))
+            return;
+        pause_briefly();
+    }
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!news(pool, seen))
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void *work(void *arg)
+{
+    jt_pool *pool = arg;
+    uint64_t seen = 0;
+    for (;;) {
+        wait_for_news(pool, seen);
+        if (atomic_load(&pool->stop))
+            return NULL;
+        atomic_fetch_add(&pool->inside, 1);
+        uint64_t ticket = atomic_load(&pool->ticket);
+        if (ticket % 2) {
+            seen = ticket;
+            take_items(pool);
+        }
+        atomic_fetch_sub(&pool->inside, 1);
+    }
+}
+
+static void wake_sleepers(jt_pool *pool)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static jt_status start_workers(jt_pool *pool, jt_err *err)
+{
+    for (; pool->started < pool->threads - 1; pool->started++) {
+        if (pthread_create(&pool->workers[pool->started], NULL, work, pool) != 0)
+            return jt_fail(err, JT_E_MEMORY, "cannot start %d threads", pool->threads);
+    }
+    return JT_OK;
 }
 
 jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err)
@@ -48,12 +131,17 @@ jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err)
     if (!pool)
         return jt_fail_memory(err, "starting threads");
     pool->threads = threads ? threads : jt_processors();
-    if (pool->threads > 1) {
-        pool->workers = pthreadpool_create((size_t)pool->threads);
-        if (!pool->workers) {
-            free(pool);
-            return jt_fail(err, JT_E_MEMORY, "cannot start %d threads", threads);
-        }
+    pool->workers = jt_alloc((size_t)pool->threads, sizeof *pool->workers);
+    if (!pool->workers) {
+        free(pool);
+        return jt_fail_memory(err, "starting threads");
+    }
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    jt_status status = start_workers(pool, err);
+    if (status != JT_OK) {
+        jt_pool_free(pool);
+        return status;
     }
     *out = pool;
     return JT_OK;
@@ -63,8 +151,13 @@ void jt_pool_free(jt_pool *pool)
 {
     if (!pool)
         return;
-    if (pool->workers)
-        pthreadpool_destroy(pool->workers);
+    atomic_store(&pool->stop, true);
+    wake_sleepers(pool);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i], NULL);
+    pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->wake);
+    free(pool->workers);
     free(pool);
 }
 
@@ -73,29 +166,25 @@ int jt_pool_threads(const jt_pool *pool)
     return pool->threads;
 }
 
-typedef struct loop {
-    jt_pool_fn *fn;
-    void *arg;
-    char begin, end; /* addresses of the two hand-overs */
-} loop;
-
-static void run_item(void *arg, size_t i)
-{
-    loop *job = arg;
-    TAKE_OVER(&job->begin);
-    job->fn(job->arg, i);
-    HAND_OVER(&job->end);
-}
-
 void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
 {
-    if (!pool->workers || count <= 1) {
+    if (pool->threads == 1 || count <= 1) {
         for (size_t i = 0; i < count; i++)
             fn(arg, i);
         return;
     }
-    loop job = {.fn = fn, .arg = arg};
-    HAND_OVER(&job.begin);
-    pthreadpool_parallelize_1d(pool->workers, run_item, &job, count, 0);
-    TAKE_OVER(&job.end);
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->count = count;
+    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    atomic_fetch_add(&pool->ticket, 1); /* open */
+    wake_sleepers(pool);
+    take_items(pool);
+    atomic_fetch_add(&pool->ticket, 1); /* closed */
+    for (int spins = 0; atomic_load(&pool->inside) > 0; spins++) {
+        if (spins < SPINS_POLITE)
+            pause_briefly();
+        else
+            sched_yield();
+    }
 }

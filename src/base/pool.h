@@ -1,7 +1,9 @@
 /* One pool of threads per context: parallel loops over an index range.
  *
- * A thin face over pthreadpool. Items must be independent: which thread runs an item is
- * not fixed, so results may depend on the item but never on the thread. */
+ * The caller works, too, and waits only for threads that took part in the loop: one
+ * that the system has put aside (a busy machine, more threads than processors) is not
+ * missed, the others do its share. Items must be independent: which thread runs an item
+ * is not fixed, so results may depend on the item but never on the thread. */
 #ifndef JT_BASE_POOL_H
 #define JT_BASE_POOL_H
 
@@ -13,13 +15,14 @@ typedef struct jt_pool jt_pool;
 
 /* `threads` counts the caller; 0 means all processors that this process may use. */
 jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err);
-void jt_pool_free(jt_pool *pool);
+void jt_pool_free(jt_pool *pool); /* NULL is fine */
 int jt_pool_threads(const jt_pool *pool);
 
 /* Processors that this process may use. */
 int jt_processors(void);
 
-/* Call fn(arg, i) for every i < count and wait for all. */
+/* Call fn(arg, i) for every i < count and wait for all. From one thread at a time, and
+ * not from inside an item. */
 typedef void jt_pool_fn(void *arg, size_t i);
 void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count);
 

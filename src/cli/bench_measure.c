@@ -154,7 +154,7 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
     JT_TRY(cli_new_session(&session, m, &options, "--prompt and --gen together", err));
     run->threads = jt_session_threads(session);
     snprintf(run->cpu, sizeof run->cpu, "%s", jt_session_cpu(session));
-    run->kv_bytes = m->info.kv_bytes_per_token * (uint64_t)jt_session_capacity(session);
+    run->kv_bytes = jt_session_kv_bytes(session);
     jt_status status = measure_bandwidth(args, run, err);
     forget_peak();
     if (status == JT_OK)
@@ -168,7 +168,7 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
     qsort(run->decode.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
     double context = args->prompt + args->gen / 2.0; /* on average */
     run->bytes_per_token =
-        (double)m->info.active_bytes + (double)m->info.kv_bytes_per_token * context;
+        (double)m->info.active_bytes + (double)run->kv_bytes * context / options.n_ctx;
     run->roofline_share = bench_median(&run->decode, args->repeat) *
                           run->bytes_per_token / run->bandwidth;
     return JT_OK;

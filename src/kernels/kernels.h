@@ -8,7 +8,9 @@
  *
  * Order of sums: within a level, a value depends only on its own row, its own
  * activations and n: never on how many rows or tokens were asked for in the same call.
- * So the same text comes out whatever the batch or the split over threads.
+ * So the same text comes out whatever the batch or the split over threads. Decoding,
+ * packing, elementwise functions and the products of quantised weights are the same
+ * bits at every level; sums of floats and exponentials differ in their last bits.
  */
 #ifndef JT_KERNELS_H
 #define JT_KERNELS_H
@@ -27,7 +29,9 @@
  *           of mantissa, enough for F32-like results from BF16 dot products.
  *   Q8      n must be a multiple of 32. int8 q[n]; float d[n/32]; int16 sum[n/16]: each
  *           of the three parts padded to a multiple of 64 bytes with zeros.
- *           x[i] ~ d[i/32] * q[i], d = max|x| / 127 of the 32, q = round(x/d);
+ *           x[i] ~ d[i/32] * q[i], d = max|x| / 127 of the 32, q = x * (127 / max|x|)
+ *           rounded to nearest even; all zero when max|x| < 2^-120; a group with an
+ *           infinity or a NaN has d = NaN, which the product then shows;
  *           sum[j] = q[16j] + .. + q[16j+15], for formats with a minimum or an offset.
  */
 typedef enum jt_act { JT_ACT_F32, JT_ACT_BF16X2, JT_ACT_Q8, JT_ACT_COUNT } jt_act;
@@ -54,7 +58,10 @@ static inline size_t jt_act_bytes(jt_act act, size_t n)
 /* Matrix product of weight rows with packed activations.
  *   y[t * ldy + r] = sum_i W[r, i] * X[index ? index[t] : t, i]
  * for r < rows, t < tokens. Row r of W starts at w + r * row_bytes; row j of X at
- * x + j * x_bytes. One function for one token (decoding) and for many (prefill). */
+ * x + j * x_bytes. One function for one token (decoding) and for many (prefill).
+ * Rows are worked on JT_MATMUL_ROWS at a time: threads should share them in multiples
+ * of it (for speed only; the values are the same). */
+#define JT_MATMUL_ROWS 32
 typedef void jt_matmul_fn(float *y, size_t ldy, const void *w, size_t row_bytes,
                           size_t rows, const void *x, size_t x_bytes,
                           const int32_t *index, size_t tokens, size_t n);
@@ -70,7 +77,8 @@ typedef struct jt_matmul {
  * Keys and values are rows of k_dim / v_dim values of kv_type, row p at k + p *
  * k_stride (in elements). Positions are visited in blocks of JT_ATTN_BLOCK that start
  * at multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums
- * fixed. A query with from >= to gives zeros. */
+ * fixed. A query with from >= to gives zeros. Values at positions that some query of
+ * the tile sees must be finite. */
 #define JT_ATTN_BLOCK 64
 #define JT_ATTN_MAX_Q 32
 typedef struct jt_attn {
@@ -103,6 +111,7 @@ typedef struct jt_kernels {
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
     /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)) */
     void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    /* y = exp(x - max) / sum; -inf gives 0, but all -inf gives NaN */
     void (*softmax)(float *y, const float *x, size_t n);
     /* Rotate the first 2 * pairs values of x by the angles of (cos, sin)[pairs]. neox:
      * value i with i + pairs (halves); otherwise 2i with 2i + 1 (interleaved). */

@@ -49,6 +49,8 @@ static bool next_token(generation *g, int32_t *token, jt_status *status, jt_err 
         jt_str piece = jt_token_piece(g->tokenizer, *token);
         *status = jt_outlet_add(&g->outlet, piece.data, piece.len, err);
     }
+    if (o->on_text && o->on_text(o->user, "", 0)) /* also when no text comes out */
+        g->outlet.interrupted = true;
     if (g->outlet.interrupted)
         g->result->finish = JT_FINISH_INTERRUPTED;
     else if (g->outlet.stopped)

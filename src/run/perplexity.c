@@ -9,7 +9,20 @@ typedef struct tally {
     size_t n_ctx, n_vocab;
     size_t scored;
     double sum, squares; /* of the negative log likelihoods */
+    const jt_progress *progress;
+    unsigned long long before, total; /* tokens of earlier windows, of all */
 } tally;
+
+/* Progress of one window as progress of the whole. */
+static int report(void *user, const char *what, unsigned long long done,
+                  unsigned long long total)
+{
+    const tally *t = user;
+    (void)what;
+    (void)total;
+    return jt_progress_report(t->progress, "tokens", t->before + done, t->total,
+                              NULL) != JT_OK;
+}
 
 static double log_sum_exp(const float *logits, size_t n)
 {
@@ -52,15 +65,17 @@ jt_status jt_measure_perplexity(jt_session *session, const int32_t *tokens,
         return jt_fail(err, JT_E_ARG, "the text has %zu tokens, a window takes %zu",
                        count, window);
     tally t = {.n_ctx = window, .n_vocab = (size_t)session->model->params.n_vocab};
-    jt_eval_options options = {.on_logits = score_rows, .user = &t};
+    t.progress = &progress;
+    t.total = windows * window;
+    jt_eval_options options = {
+        .on_logits = score_rows, .user = &t, .progress = {report, &t}};
     double start = jt_seconds();
     for (size_t i = 0; i < windows; i++) {
-        JT_TRY(jt_progress_report(&progress, "windows", i, windows, err));
+        t.before = i * window;
         t.window = tokens + i * window;
         jt_session_truncate(session, 0);
         JT_TRY(jt_session_eval(session, t.window, window, &options, err));
     }
-    JT_TRY(jt_progress_report(&progress, "windows", windows, windows, err));
     double n = (double)t.scored, mean = t.sum / n;
     double variance = n > 1 ? fmax(0.0, t.squares / n - mean * mean) / (n - 1) : 0.0;
     *result = (jt_perplexity){

@@ -49,10 +49,21 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
     return JT_OK;
 }
 
+static jt_status choose_kv_type(jt_session *s, const char *name, jt_err *err)
+{
+    s->kv_type = JT_F16;
+    if (name && !jt_dtype_from_name(name, &s->kv_type))
+        return jt_fail(err, JT_E_ARG, "unknown type '%s' of keys and values", name);
+    if (s->kv_type != JT_F16 && s->kv_type != JT_F32)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "keys and values cannot be kept as %s (f16 and f32 can)", name);
+    return JT_OK;
+}
+
 static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err *err)
 {
     JT_TRY(choose_sizes(s, o, err));
-    s->kv_type = o->kv_type == JT_KV_F32 ? JT_F32 : JT_F16;
+    JT_TRY(choose_kv_type(s, o->kv_type, err));
     JT_TRY(jt_context_init(&s->ctx, o->threads, o->cpu, err));
     JT_TRY(allocate_kv(s, err));
     s->positions = jt_alloc((size_t)s->chunk, sizeof *s->positions);
@@ -197,6 +208,14 @@ void jt_session_truncate(jt_session *s, int length)
         s->length = length;
         s->has_logits = false; /* they belong to a token that is gone */
     }
+}
+
+uint64_t jt_session_kv_bytes(const jt_session *s)
+{
+    const jt_params *p = &s->model->params;
+    size_t values = (size_t)p->n_kv_heads * (size_t)(p->k_dim + p->v_dim);
+    return (uint64_t)values * (uint64_t)p->n_layers * (uint64_t)s->capacity *
+           jt_dtype_block_bytes(s->kv_type);
 }
 
 int jt_session_threads(const jt_session *s)

@@ -13,8 +13,7 @@ static void check_level(const golden *g, const char *cpu)
     size_t routes_size = (size_t)g->n_layers * g->count * (size_t)g->k;
     int32_t *routes = malloc((routes_size + 1) * sizeof *routes);
     memset(routes, 0xff, routes_size * sizeof *routes); /* -1, as in dense layers */
-    jt_session_options o = {
-        .cpu = cpu, .chunk = WHOLE, .threads = 2, .kv_type = JT_KV_F32};
+    jt_session_options o = {.cpu = cpu, .chunk = WHOLE, .threads = 2, .kv_type = "f32"};
     float *whole = golden_run(g, &o, g->routes ? routes : NULL);
     o.chunk = o.threads = 1;
     float *single = golden_run(g, &o, NULL);

@@ -2,8 +2,8 @@
 """Write blocks.bin: golden blocks of every quantised format, from gguf-py.
 
 For each format, in the order of the list below: random blocks and what
-gguf.quants.dequantize makes of them; for the formats that gguf-py can write, also floats
-and what gguf.quants.quantize makes of them. test_quants.c reads the file.
+gguf.quants.dequantize makes of them; for the formats that gguf-py can write, also
+floats and what gguf.quants.quantize makes of them. test_quants.c reads the file.
 
     record  uint32 GGUF id, number of decoded blocks, number of encoded blocks
             blocks, their values as float32

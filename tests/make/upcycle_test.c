@@ -36,7 +36,7 @@ static double error_of(const char *name, const jt_upcycle_options *options,
     upcycle(name, options);
     if (jt_model_load(&g.model, out_path, &err) != JT_OK)
         fail_msg("%s", err.msg);
-    float *logits = golden_run(&g, &(jt_session_options){.kv_type = JT_KV_F32}, NULL);
+    float *logits = golden_run(&g, &(jt_session_options){.kv_type = "f32"}, NULL);
     double error = golden_error(logits, g.logits, g.count * g.vocab);
     *n_experts = jt_model_layer_experts(g.model, 0);
     free(logits);

@@ -114,6 +114,11 @@ static void wrong_options_are_named(void **state)
     options = (jt_session_options){.cpu = "abacus"};
     assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_ARG);
     assert_non_null(strstr(err.msg, "abacus"));
+    options = (jt_session_options){.kv_type = "q4_k"};
+    assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_UNSUPPORTED);
+    options = (jt_session_options){.kv_type = "papyrus"};
+    assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_ARG);
+    assert_non_null(strstr(err.msg, "papyrus"));
     options = (jt_session_options){.threads = -3};
     assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_ARG);
 }
