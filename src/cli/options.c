@@ -240,7 +240,7 @@ static jt_status check_required(const cli_verb *verb, const char *args, jt_err *
         for (const cli_option *o = group->options; o->flags; o++) {
             if (!o->required || !is_empty(o, args + group->base + o->offset))
                 continue;
-            const char *flag;
+            const char *flag = NULL;
             int len = (int)cli_main_flag(o, &flag);
             return jt_fail(err, JT_E_ARG, "%.*s is missing (see 'junto help %s')", len,
                            flag, verb->name);

@@ -265,7 +265,7 @@ static jt_status join(jt_gguf *file, split first, jt_err *err)
 static jt_status open_path(jt_gguf *file, jt_err *err)
 {
     const char *path = file->path;
-    split first;
+    split first = {0};
     JT_TRY(open_part(file, 0, path, &first, err));
     JT_TRY(name_file(path, check_first(split_from_path(path), first, err), err));
     if (first.parts > 1)

@@ -77,7 +77,7 @@ static jt_status encode_bytewise(encoder *e, jt_str text)
         jt_str run = {text.data, jt_utf8_valid(text.data, text.len)};
         if (run.len > 0) {
             jt_str normal = run;
-            if (e->tok->pre->nfc)
+            if (e->tok->pre && e->tok->pre->nfc)
                 JT_TRY(jt_nfc_run(&e->nfc, run, &normal, e->err));
             JT_TRY(jt_splitter_run(&e->tok->splitter, e->scratch, normal, encode_piece,
                                    e, e->err));

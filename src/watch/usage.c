@@ -73,7 +73,7 @@ void jt_usage_free(jt_usage *usage)
 {
     if (!usage)
         return;
-    for (size_t i = 0; i < usage->n_counted; i++) {
+    for (size_t i = 0; usage->counted && i < usage->n_counted; i++) {
         free(usage->counted[i].counts);
         free(usage->counted[i].weights);
     }

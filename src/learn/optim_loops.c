@@ -1,0 +1,45 @@
+#include "learn/optim_rules.h"
+
+typedef struct loop {
+    size_t n, chunk;
+    jt_optim_piece_fn *fn;
+    void *arg;
+} loop;
+
+static void run_piece(void *arg, size_t i)
+{
+    const loop *l = arg;
+    size_t first = i * l->chunk, left = l->n - first;
+    l->fn(l->arg, i, first, left < l->chunk ? left : l->chunk);
+}
+
+size_t jt_optim_for(jt_pool *pool, size_t n, size_t chunk, jt_optim_piece_fn *fn,
+                    void *arg)
+{
+    loop l = {n, chunk, fn, arg};
+    size_t pieces = n / chunk + (n % chunk != 0);
+    jt_pool_run(pool, run_piece, &l, pieces);
+    return pieces;
+}
+
+double jt_optim_squares(const float *x, size_t n)
+{
+    enum { LANES = 8 }; /* independent sums, which the compiler can keep in vectors */
+    double sum[LANES] = {0.0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t lane = 0; lane < LANES; lane++)
+            sum[lane] += (double)x[i + lane] * x[i + lane];
+    }
+    for (; i < n; i++)
+        sum[i % LANES] += (double)x[i] * x[i];
+    return jt_optim_total(sum, LANES);
+}
+
+double jt_optim_total(const double *parts, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++)
+        sum += parts[i];
+    return sum;
+}
