@@ -1,12 +1,28 @@
-/* Training data: several sources with weights, packed into batches, in an order that is
- * a function of the seed alone.
+/* Training data: several sources with weights, packed into sequences, in an order that
+ * is a function of the seed alone.
  *
- * A source is a text file (documents end at a separator line or are the whole file), a
- * JSONL file (a document a line: {"text": ...}, {"prompt": ..., "completion": ...} with
- * the loss on the completion, or {"messages": [{"role", "content"}, ...]} with the loss
- * on the assistant's turns), or a token file (int32, .bin / .npy). Documents are
- * tokenised once, at opening. A held-out share of each source's documents is set apart
- * by a hash of their index. */
+ * A source is, by the end of its name,
+ *
+ *   .jsonl .ndjson .json   a document a line, in one of three forms: {"text": ...};
+ *                          {"prompt": ..., "completion": ...} with the loss on the
+ *                          completion; {"messages": [{"role", "content"}, ...]}, an
+ *                          optional system message and then user and assistant in turn,
+ *                          with the loss on what the assistant says and on its end
+ *                          token. Other fields beside these are ignored.
+ *   .npy .bin              int32 tokens: a .npy matrix has a document a row; otherwise a
+ *                          document ends with its end token. Read where they lie.
+ *   anything else          UTF-8 text, documents divided by separator lines.
+ *
+ * Documents are tokenised once, at opening. A document begins with the bos token where
+ * the vocabulary asks for it (as a prompt does when the model runs) and ends with eos
+ * where there is one; a chat is what a session would hold after it, each reply closed by
+ * an end token, and has no eos of its own. Names of special tokens in a chat stand for
+ * these tokens; elsewhere they are plain text. Token files are taken as they are.
+ * Documents in which there is nothing to learn (fewer than two tokens, a chat without a
+ * reply) are skipped and counted.
+ *
+ * Held out for evaluation is a share of each source's documents, whatever the seed. A
+ * source with too few documents for the share gives the end of its longest one. */
 #ifndef JT_DATA_H
 #define JT_DATA_H
 
@@ -14,68 +30,92 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "junto/generate.h"
 #include "junto/status.h"
 #include "junto/tokenizer.h"
 
 typedef struct jt_data_source {
     const char *path;
     const char *domain; /* name in logs; NULL: the file's name */
-    double weight; /* share of the training tokens, before normalising; 0: its size */
-    const char *separator; /* text files: a line that ends a document; NULL: blank-line
-                              free whole file is one document */
+    double weight; /* share of the training tokens, before normalising. Give all sources
+                      one or none (0): then shares go by size */
+    const char *separator; /* text: the line that divides documents ("" is an empty
+                              line), NULL: the file is one document. Token files: the
+                              number of the end token, NULL: the vocabulary's eos.
+                              JSONL: no meaning */
 } jt_data_source;
 
 typedef struct jt_data_options {
     size_t seq_len;  /* tokens of a packed sequence, >= 2 */
     double held_out; /* share of documents for evaluation, 0 .. 0.5 */
     uint64_t seed;
-    jt_progress progress;
+    const jt_chat_format *chat; /* of "messages"; NULL: "chatml" */
+    jt_progress progress;       /* bytes of each source */
 } jt_data_options;
 
 typedef struct jt_data jt_data;
 
-/* Open, tokenise and index. Errors name the file and, in JSONL, the line: empty, binary
- * (not UTF-8) or unreadable files, a source without a document of two tokens, bad JSON,
- * unknown fields, tokens outside the vocabulary. `tok` may be NULL when all sources are
- * token files (then n_vocab bounds the ids). */
+/* Open, tokenise and index. `tok` may be NULL when all sources are token files;
+ * `n_vocab` bounds the ids (0: the size of `tok`'s vocabulary). Nothing is borrowed. A
+ * token file must not change while the data is open.
+ * Errors name the file and, in JSONL, the line: JT_E_ARG (options, weights, no
+ * tokenizer for text, one with more than n_vocab tokens), JT_E_IO (not readable, no
+ * regular file), JT_E_FORMAT (empty; a NUL or more than one byte in a hundred that is
+ * not UTF-8; bad JSON; a record of unknown form; ids outside the vocabulary; no document
+ * with something to learn), JT_E_LIMIT (2^32 documents or sequences in a source),
+ * JT_E_MEMORY, JT_E_INTERRUPTED. */
 jt_status jt_data_open(jt_data **out, const jt_data_source *sources, size_t n_sources,
                        const jt_tokenizer *tok, size_t n_vocab,
                        const jt_data_options *options, jt_err *err);
-void jt_data_free(jt_data *data);
+void jt_data_free(jt_data *data); /* NULL is fine */
 
-/* A batch: n_seqs sequences of seq_len tokens side by side. Packing fills each sequence
- * with documents one after the other (each begins with the bos token where the
- * vocabulary has one and ends with eos); attention must not cross a border. */
+/* A batch: n_seqs sequences of seq_len tokens side by side. A sequence is filled with
+ * documents of one source, one after the other; attention must not cross their borders.
+ * What a sequence has of a document is a fragment, with positions of its own. */
 typedef struct jt_batch {
     size_t n_seqs, seq_len;
     int32_t *tokens;    /* [n_seqs * seq_len] */
-    int32_t *targets;   /* next token; -1 where there is no loss (last of a document,
+    int32_t *targets;   /* next token of the document, also where that begins the next
+                           fragment; -1 where there is no loss (end of a document,
                            prompts) */
-    int32_t *positions; /* in the document: rope and masks count from its start */
-    int32_t *first;     /* index in the flat batch of the document's first token here */
-    int32_t *domains;   /* [n_seqs * seq_len] source of each token */
+    int32_t *positions; /* in the fragment, from 0: for rope and masks */
+    int32_t *first;     /* index in the flat batch of the fragment's first token */
+    int32_t *domains;   /* source of each token */
 } jt_batch;
+
+/* JT_E_ARG (a zero, 2^31 tokens and more), JT_E_MEMORY. */
 jt_status jt_batch_new(jt_batch *out, size_t n_seqs, size_t seq_len, jt_err *err);
-void jt_batch_free(jt_batch *batch);
+void jt_batch_free(jt_batch *batch); /* {0} is fine */
 
 /* Fill `batch` with the sequences that training step `index` sees: a pure function of
- * (data, seed, index, n_seqs), so a resumed run sees what it would have seen. Sources
- * are mixed by weight (smoothly, not in runs), documents of a source shuffled anew each
- * epoch; a document longer than a sequence goes on in the next sequence of its source.
- */
+ * (files, options, index, n_seqs), so a resumed run sees what it would have seen.
+ * Sources are mixed by weight, smoothly and not in runs. In each epoch of a source its
+ * documents are shuffled anew, joined to one stream, the stream is cut into sequences
+ * and these are shuffled too. The stream goes on from epoch to epoch: every document
+ * comes exactly once in each, and nothing is padded.
+ * Thread-safe: tables of the epoch at hand are kept inside `data` under a lock; they
+ * change the time of a call, not its result. Errors: JT_E_ARG (seq_len is not that of
+ * the data), JT_E_LIMIT (step out of range). */
 jt_status jt_data_train_batch(const jt_data *data, uint64_t index, jt_batch *batch,
                               jt_err *err);
 
-/* The held-out sequences of one source, in order; false past the last. */
+/* The held-out sequences of one source: how many, and those from `first` on, in order.
+ * *filled of the batch's sequences are real; what is left of the last one and the
+ * sequences after it are padding: token 0, target -1. Thread-safe. JT_E_ARG. */
 size_t jt_data_eval_count(const jt_data *data, size_t source);
 jt_status jt_data_eval_batch(const jt_data *data, size_t source, size_t first,
                              jt_batch *batch, size_t *filled, jt_err *err);
 
 size_t jt_data_sources(const jt_data *data);
 const char *jt_data_domain(const jt_data *data, size_t source);
+/* Share of the training tokens that a source has; all together are 1. */
+double jt_data_share(const jt_data *data, size_t source);
 /* Tokens of a source for training and held out. */
 void jt_data_tokens(const jt_data *data, size_t source, uint64_t *train,
                     uint64_t *held_out);
+/* Documents of a source for training, held out, and skipped. */
+void jt_data_documents(const jt_data *data, size_t source, size_t *train,
+                       size_t *held_out, size_t *skipped);
 /* Tokens for training, all sources: one epoch. */
 uint64_t jt_data_epoch_tokens(const jt_data *data);
 

@@ -4,9 +4,9 @@
 
 typedef struct adafactor {
     const jt_optim_task *task;
-    float beta; /* weight of the past in the running means */
-    float keep; /* of the parameter, after weight decay */
-    float rate; /* lr, after clipping; set once rms(u) is known */
+    float beta;                     /* weight of the past in the running means */
+    float keep;                     /* of the parameter, after weight decay */
+    float rate;                     /* lr, after clipping; set once rms(u) is known */
     float *row_factor, *col_factor; /* of a matrix: u = g * row_factor * col_factor */
 } adafactor;
 
@@ -133,14 +133,11 @@ static void squares_of_rows(void *arg, size_t piece, size_t first, size_t count)
     const jt_param *p = a->task->param;
     (void)piece;
     for (size_t i = first; i < first + count; i++) {
-        const float *restrict grad = p->grad + i * p->cols;
-        const float *restrict factor = a->col_factor + i / p->rows * p->cols;
-        double scale = (double)a->task->grad_scale * a->row_factor[i], squares = 0.0;
-        for (size_t j = 0; j < p->cols; j++) {
-            double u = (double)grad[j] * factor[j];
-            squares += u * u;
-        }
-        a->task->parts[i] = scale * scale * squares;
+        const float *col_factor = a->col_factor + i / p->rows * p->cols;
+        double scale = (double)a->task->grad_scale * a->row_factor[i];
+        a->task->parts[i] =
+            scale * scale *
+            jt_optim_squares_times(p->grad + i * p->cols, col_factor, p->cols);
     }
 }
 

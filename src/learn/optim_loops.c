@@ -22,18 +22,33 @@ size_t jt_optim_for(jt_pool *pool, size_t n, size_t chunk, jt_optim_piece_fn *fn
     return pieces;
 }
 
-double jt_optim_squares(const float *x, size_t n)
+/* The loop of both sums; inlined, so that `factor` is known to be there or not. */
+static inline double squares(const float *x, const float *factor, size_t n)
 {
     enum { LANES = 8 }; /* independent sums, which the compiler can keep in vectors */
     double sum[LANES] = {0.0};
     size_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        for (size_t lane = 0; lane < LANES; lane++)
-            sum[lane] += (double)x[i + lane] * x[i + lane];
+        for (size_t lane = 0; lane < LANES; lane++) {
+            double v = x[i + lane] * (factor ? (double)factor[i + lane] : 1.0);
+            sum[lane] += v * v;
+        }
     }
-    for (; i < n; i++)
-        sum[i % LANES] += (double)x[i] * x[i];
+    for (; i < n; i++) {
+        double v = x[i] * (factor ? (double)factor[i] : 1.0);
+        sum[i % LANES] += v * v;
+    }
     return jt_optim_total(sum, LANES);
+}
+
+double jt_optim_squares(const float *x, size_t n)
+{
+    return squares(x, NULL, n);
+}
+
+double jt_optim_squares_times(const float *x, const float *factor, size_t n)
+{
+    return squares(x, factor, n);
 }
 
 double jt_optim_total(const double *parts, size_t n)

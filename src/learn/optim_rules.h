@@ -60,8 +60,9 @@ static inline size_t jt_optim_rows(size_t cols)
     return cols < JT_OPTIM_CHUNK ? JT_OPTIM_CHUNK / (cols ? cols : 1) : 1;
 }
 
-/* Sum of squares in double, and a plain sum of parts in their order. */
+/* Sums in double: of x^2, of (x factor)^2, and of parts in their order. */
 double jt_optim_squares(const float *x, size_t n);
+double jt_optim_squares_times(const float *x, const float *factor, size_t n);
 double jt_optim_total(const double *parts, size_t n);
 
 #endif

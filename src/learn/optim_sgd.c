@@ -15,7 +15,8 @@ static void update_momentum(void *arg, size_t piece, size_t first, size_t count)
 {
     const jt_optim_task *task = arg;
     const float *restrict grad = task->param->grad + first;
-    float *restrict p = task->param->value + first, *restrict m = task->state[0] + first;
+    float *restrict p = task->param->value + first, *restrict m =
+                                                        task->state[0] + first;
     float scale = task->grad_scale, decay = task->group->weight_decay, lr = task->lr;
     float momentum = task->group->momentum;
     /* the step is g * of_g + m * of_m */

@@ -7,8 +7,8 @@
  * thread, so that one large expert among small ones does not leave threads waiting. */
 enum {
     ITEMS_PER_THREAD = 8,
-    MIN_ROWS = 16,    /* fewer are not worth the hand-over */
-    MAX_TOKENS = 128, /* packed activations of an item stay in the L2 cache */
+    MIN_ROWS = JT_MATMUL_ROWS,
+    MAX_TOKENS = 128 /* packed activations of an item stay in the L2 cache */
 };
 
 typedef struct cut {

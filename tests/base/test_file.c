@@ -150,10 +150,14 @@ static void output_failures(void **state)
                          JT_E_MEMORY);
     }
     jt_fault_after(-1);
-    /* The final name is a folder: the rename fails and the part is removed. */
+    /* What is not a regular file is not replaced. */
+    assert_int_equal(jt_output_open(&out, "/dev/null", &err), JT_E_IO);
+    assert_non_null(strstr(err.msg, "'/dev/null': not a regular file"));
+    /* The final name becomes a folder meanwhile: the rename fails, the part is removed.
+     */
     const char *folder = scratch_path(&dir, "folder");
-    assert_int_equal(mkdir(folder, 0777), 0);
     assert_int_equal(jt_output_open(&out, folder, &err), JT_OK);
+    assert_int_equal(mkdir(folder, 0777), 0);
     assert_int_equal(jt_output_commit(&out, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "cannot rename to"));
     assert_int_equal(scratch_entries(&dir, 0), before + 1);

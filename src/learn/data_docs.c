@@ -1,0 +1,174 @@
+/* Documents of a source: put together token by token, and set apart for evaluation. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "learn/data_impl.h"
+
+/* Something to learn: a token that is to be predicted from one before it. */
+static bool is_lesson(const int32_t *tokens, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        if (tokens[i] >= 0)
+            return true;
+    }
+    return false;
+}
+
+jt_status jt_docs_add(jt_docs *docs, size_t start, size_t count, jt_err *err)
+{
+    if (!is_lesson(docs->tokens + start, count)) {
+        docs->skipped++;
+        return JT_OK;
+    }
+    if (docs->count == UINT32_MAX)
+        return jt_fail(err, JT_E_LIMIT, "more than %zu documents", docs->count);
+    if (!jt_grow((void **)&docs->items, &docs->capacity, docs->count + 1,
+                 sizeof *docs->items))
+        return jt_fail_memory(err, "indexing documents");
+    docs->items[docs->count++] = (jt_doc){start, count};
+    return JT_OK;
+}
+
+void jt_docs_free(jt_docs *docs)
+{
+    free(docs->own.ids);
+    jt_map_close(&docs->map);
+    free(docs->items);
+    *docs = (jt_docs){0};
+}
+
+static uint64_t sum_tokens(const jt_doc *docs, size_t count)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += docs[i].count;
+    return sum;
+}
+
+/* Move `held` documents to the end; both parts stay in the order of the file. Which
+ * ones is the same for every seed, so that runs can be compared. */
+static jt_status hold_documents(jt_docs *docs, size_t held, jt_err *err)
+{
+    size_t n = docs->count, train = 0, other = n - held;
+    uint32_t *order = jt_alloc(n, sizeof *order);
+    jt_doc *sorted = jt_alloc(n, sizeof *sorted);
+    bool *chosen = jt_calloc(n, sizeof *chosen);
+    bool ok = order && sorted && chosen;
+    if (ok) {
+        jt_shuffle(order, n, 0, 0);
+        for (size_t i = 0; i < held; i++)
+            chosen[order[i]] = true;
+        for (size_t i = 0; i < n; i++)
+            sorted[chosen[i] ? other++ : train++] = docs->items[i];
+        free(docs->items);
+        docs->items = sorted;
+        docs->capacity = n;
+    } else {
+        free(sorted);
+    }
+    free(order);
+    free(chosen);
+    return ok ? JT_OK : jt_fail_memory(err, "setting documents apart");
+}
+
+/* Cut the end off the longest document, at least two tokens, at most all but two. */
+static jt_status hold_tail(jt_docs *docs, double share, jt_err *err)
+{
+    size_t longest = 0;
+    for (size_t i = 1; i < docs->count; i++) {
+        if (docs->items[i].count > docs->items[longest].count)
+            longest = i;
+    }
+    jt_doc *doc = &docs->items[longest];
+    if (doc->count < 4)
+        return JT_OK;
+    double wanted = share * (double)sum_tokens(docs->items, docs->count);
+    double tail = fmin(fmax(floor(wanted), 2), (double)(doc->count - 2));
+    doc->count -= (size_t)tail;
+    jt_doc rest = {doc->start + doc->count, (size_t)tail};
+    if (!jt_grow((void **)&docs->items, &docs->capacity, docs->count + 1,
+                 sizeof *docs->items))
+        return jt_fail_memory(err, "setting documents apart");
+    docs->items[docs->count] = rest;
+    docs->n_train = docs->count++;
+    return JT_OK;
+}
+
+jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err)
+{
+    /* A hair more than the product: a tenth of ten documents is one. */
+    size_t held = (size_t)(share * (double)docs->count * (1 + 1e-12));
+    docs->n_train = docs->count - held;
+    if (held > 0)
+        JT_TRY(hold_documents(docs, held, err));
+    else if (share > 0)
+        JT_TRY(hold_tail(docs, share, err));
+    docs->train_tokens = sum_tokens(docs->items, docs->n_train);
+    docs->held_tokens =
+        sum_tokens(docs->items + docs->n_train, docs->count - docs->n_train);
+    return JT_OK;
+}
+
+jt_status jt_reader_report(jt_reader *r, size_t done, jt_err *err)
+{
+    enum { STEP = 1 << 20 };
+    size_t total = r->docs->map.bytes;
+    if (done != 0 && done != total && done - r->reported < STEP)
+        return JT_OK;
+    char what[80];
+    snprintf(what, sizeof what, "reading %s", r->domain);
+    r->reported = done;
+    return jt_progress_report(r->progress, what, done, total, err);
+}
+
+static jt_status push(jt_reader *r, int32_t id, jt_err *err)
+{
+    jt_tokens *own = &r->docs->own;
+    if (!jt_grow((void **)&own->ids, &own->capacity, own->count + 1, sizeof *own->ids))
+        return jt_fail_memory(err, "keeping tokens");
+    own->ids[own->count++] = id;
+    return JT_OK;
+}
+
+jt_status jt_reader_begin(jt_reader *r, jt_err *err)
+{
+    r->start = r->docs->own.count;
+    return r->bos >= 0 ? push(r, r->bos, err) : JT_OK;
+}
+
+jt_status jt_reader_text(jt_reader *r, jt_str text, unsigned flags, jt_err *err)
+{
+    return jt_encode(r->tok, text.data, text.len, flags, &r->docs->own, err);
+}
+
+jt_status jt_reader_reply(jt_reader *r, jt_str text, size_t prompt, unsigned flags,
+                          jt_err *err)
+{
+    r->prompt.count = 0;
+    JT_TRY(jt_encode(r->tok, text.data, prompt, flags, &r->prompt, err));
+    size_t from = r->docs->own.count;
+    JT_TRY(jt_reader_text(r, text, flags, err));
+    int32_t *ids = r->docs->own.ids + from;
+    size_t count = r->docs->own.count - from;
+    for (size_t i = 0; i < count && i < r->prompt.count && ids[i] == r->prompt.ids[i];
+         i++)
+        ids[i] = ~ids[i];
+    return JT_OK;
+}
+
+/* The suffix of the format, up to its first end token to be learnt. Where it has none
+ * the model would never learn to stop, so eos goes before it. */
+static jt_status make_closing(jt_reader *r, jt_err *err)
+{
+    const char *suffix = r->chat->reply_suffix;
+    jt_tokens *own = &r->docs->own, *closing = &r->closing;
+    size_t end = 0;
+    JT_TRY(jt_encode(r->tok, suffix, strlen(suffix), JT_ENCODE_PARSE_SPECIAL, closing,
+                     err));
+    while (end < closing->count && !jt_token_is_end(r->tok, closing->ids[end]))
+        end++;
+    (void)own;
+    return JT_OK;
+}
