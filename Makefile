@@ -51,6 +51,7 @@ fuzz:
 lint: $(BUILD)/build.ninja
 	@clang-format-14 --dry-run --Werror $(C_FILES)
 	@tools/check-floors
+	@tools/check-headers
 	@ninja -C $(BUILD) --quiet && tools/check-symbols $(BUILD)/libjunto.a
 	@clang-tidy-14 --quiet -p $(BUILD) $(filter src/%.c,$(C_FILES)) 2>/dev/null
 
