@@ -66,4 +66,21 @@ static inline void scratch_free(const scratch *s)
     rmdir(s->dir);
 }
 
+/* The folder of a test program: fixtures of its group. */
+static scratch scratch_dir;
+
+static inline int scratch_setup(void **state)
+{
+    (void)state;
+    scratch_dir = scratch_new();
+    return 0;
+}
+
+static inline int scratch_teardown(void **state)
+{
+    (void)state;
+    scratch_free(&scratch_dir);
+    return 0;
+}
+
 #endif

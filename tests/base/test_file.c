@@ -12,22 +12,6 @@
 #include "base/memory.h"
 #include "scratch.h"
 
-static scratch dir;
-
-static int make_dir(void **state)
-{
-    (void)state;
-    dir = scratch_new();
-    return 0;
-}
-
-static int drop_dir(void **state)
-{
-    (void)state;
-    scratch_free(&dir);
-    return 0;
-}
-
 static void assert_content(const char *path, const char *wanted)
 {
     char *text;
@@ -43,7 +27,7 @@ static void maps(void **state)
     (void)state;
     jt_err err = {0};
     jt_map map;
-    const char *path = scratch_path(&dir, "map");
+    const char *path = scratch_path(&scratch_dir, "map");
     scratch_write(path, "hello", 5);
     assert_int_equal(jt_map_open(&map, path, &err), JT_OK);
     assert_int_equal(map.bytes, 5);
@@ -58,9 +42,10 @@ static void maps(void **state)
     assert_null(map.data);
     jt_map_close(&map);
 
-    assert_int_equal(jt_map_open(&map, scratch_path(&dir, "none"), &err), JT_E_IO);
+    assert_int_equal(jt_map_open(&map, scratch_path(&scratch_dir, "none"), &err),
+                     JT_E_IO);
     assert_non_null(strstr(err.msg, "/none': No such file"));
-    assert_int_equal(jt_map_open(&map, dir.dir, &err), JT_E_IO);
+    assert_int_equal(jt_map_open(&map, scratch_dir.dir, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "not a regular file"));
 }
 
@@ -73,7 +58,7 @@ static void read_whole(void **state)
     size_t bytes;
     for (size_t i = 0; i < BYTES; i++)
         data[i] = (char)(i * 31);
-    const char *path = scratch_path(&dir, "whole");
+    const char *path = scratch_path(&scratch_dir, "whole");
     scratch_write(path, data, BYTES);
     assert_int_equal(jt_read_file(&back, &bytes, path, BYTES, &err), JT_OK);
     assert_int_equal(bytes, BYTES);
@@ -82,7 +67,7 @@ static void read_whole(void **state)
     free(back);
     assert_int_equal(jt_read_file(&back, &bytes, path, BYTES - 1, &err), JT_E_LIMIT);
     assert_non_null(strstr(err.msg, "larger than 199999 bytes"));
-    assert_int_equal(jt_read_file(&back, &bytes, dir.dir, 10, &err), JT_E_IO);
+    assert_int_equal(jt_read_file(&back, &bytes, scratch_dir.dir, 10, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "Is a directory"));
     for (long n = 0; n < 3; n++) {
         jt_fault_after(n);
@@ -97,18 +82,18 @@ static void commit_replaces(void **state)
     (void)state;
     jt_err err = {0};
     jt_output out;
-    const char *path = scratch_path(&dir, "out");
+    const char *path = scratch_path(&scratch_dir, "out");
     scratch_write(path, "old", 3);
-    int before = scratch_entries(&dir, 0);
+    int before = scratch_entries(&scratch_dir, 0);
     assert_int_equal(jt_output_open(&out, path, &err), JT_OK);
-    assert_int_equal(scratch_entries(&dir, 0), before + 1);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before + 1);
     assert_int_equal(jt_output_write(&out, "new and ", 8, &err), JT_OK);
     assert_content(path, "old");
     assert_int_equal(jt_output_write(&out, "longer", 6, &err), JT_OK);
     assert_int_equal(jt_output_write(&out, NULL, 0, &err), JT_OK);
     assert_int_equal(jt_output_commit(&out, &err), JT_OK);
     assert_content(path, "new and longer");
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
 
     struct stat st;
     mode_t mask = umask(0);
@@ -122,14 +107,14 @@ static void abort_keeps_the_old(void **state)
     (void)state;
     jt_err err = {0};
     jt_output out;
-    const char *path = scratch_path(&dir, "kept");
+    const char *path = scratch_path(&scratch_dir, "kept");
     scratch_write(path, "old", 3);
-    int before = scratch_entries(&dir, 0);
+    int before = scratch_entries(&scratch_dir, 0);
     assert_int_equal(jt_output_open(&out, path, &err), JT_OK);
     assert_int_equal(jt_output_write(&out, "new", 3, &err), JT_OK);
     jt_output_abort(&out);
     assert_content(path, "old");
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
     jt_output nothing = {0};
     jt_output_abort(&nothing);
     assert_null(nothing.stream);
@@ -140,13 +125,13 @@ static void output_failures(void **state)
     (void)state;
     jt_err err = {0};
     jt_output out;
-    int before = scratch_entries(&dir, 0);
-    assert_int_equal(jt_output_open(&out, scratch_path(&dir, "no/such"), &err),
+    int before = scratch_entries(&scratch_dir, 0);
+    assert_int_equal(jt_output_open(&out, scratch_path(&scratch_dir, "no/such"), &err),
                      JT_E_IO);
     assert_non_null(strstr(err.msg, "no/such': No such file"));
     for (long n = 0; n < 2; n++) {
         jt_fault_after(n);
-        assert_int_equal(jt_output_open(&out, scratch_path(&dir, "f"), &err),
+        assert_int_equal(jt_output_open(&out, scratch_path(&scratch_dir, "f"), &err),
                          JT_E_MEMORY);
     }
     jt_fault_after(-1);
@@ -155,12 +140,12 @@ static void output_failures(void **state)
     assert_non_null(strstr(err.msg, "'/dev/null': not a regular file"));
     /* The final name becomes a folder meanwhile: the rename fails, the part is removed.
      */
-    const char *folder = scratch_path(&dir, "folder");
+    const char *folder = scratch_path(&scratch_dir, "folder");
     assert_int_equal(jt_output_open(&out, folder, &err), JT_OK);
     assert_int_equal(mkdir(folder, 0777), 0);
     assert_int_equal(jt_output_commit(&out, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "cannot rename to"));
-    assert_int_equal(scratch_entries(&dir, 0), before + 1);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before + 1);
 }
 
 int main(void)
@@ -172,5 +157,5 @@ int main(void)
         cmocka_unit_test(abort_keeps_the_old),
         cmocka_unit_test(output_failures),
     };
-    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -11,22 +11,6 @@
 #include "scratch.h"
 #include "walk.h"
 
-static scratch dir;
-
-static int make_dir(void **state)
-{
-    (void)state;
-    dir = scratch_new();
-    return 0;
-}
-
-static int drop_dir(void **state)
-{
-    (void)state;
-    scratch_free(&dir);
-    return 0;
-}
-
 static const char *data_path(const char *name)
 {
     static char path[1024];
@@ -221,16 +205,17 @@ static void make_part(const char *file, uint32_t no, uint32_t count, uint32_t te
     put_key_u32(&b, "split.tensors.count", tensors);
     put_tensor(&b, name, 4, 0, 0, 0);
     put_data(&b, 16);
-    scratch_write(scratch_path(&dir, file), b.data, b.len);
+    scratch_write(scratch_path(&scratch_dir, file), b.data, b.len);
 }
 
 static void assert_refused(const char *name, jt_status status, const char *fragment)
 {
     jt_err err = {0};
     jt_gguf *file = NULL;
-    assert_int_equal(jt_gguf_open(&file, scratch_path(&dir, name), &err), status);
+    assert_int_equal(jt_gguf_open(&file, scratch_path(&scratch_dir, name), &err),
+                     status);
     assert_null(file);
-    if (!strstr(err.msg, fragment) || !strstr(err.msg, dir.dir))
+    if (!strstr(err.msg, fragment) || !strstr(err.msg, scratch_dir.dir))
         fail_msg("\"%s\" lacks \"%s\" or the path", err.msg, fragment);
 }
 
@@ -260,7 +245,7 @@ static void broken_splits(void **state)
     make_part(first, 0, 2, 7, "a");
     make_part(second, 1, 2, 7, "b");
     assert_refused(first, JT_E_FORMAT, "says 7, the 2 parts hold 2 tensors");
-    scratch_write(scratch_path(&dir, second), "GGUF", 4);
+    scratch_write(scratch_path(&scratch_dir, second), "GGUF", 4);
     assert_refused(first, JT_E_FORMAT, "m-00002-of-00002.gguf': the file ends inside");
     make_part("renamed.gguf", 0, 2, 2, "a");
     assert_refused("renamed.gguf", JT_E_FORMAT, "was it renamed?");
@@ -275,8 +260,8 @@ static void split_of_one(void **state)
     jt_gguf *file;
     for (uint32_t count = 0; count < 2; count++) {
         make_part("one.gguf", 0, count, 1, "a");
-        assert_int_equal(jt_gguf_open(&file, scratch_path(&dir, "one.gguf"), &err),
-                         JT_OK);
+        assert_int_equal(
+            jt_gguf_open(&file, scratch_path(&scratch_dir, "one.gguf"), &err), JT_OK);
         assert_int_equal(jt_gguf_tensor_count(file), 1);
         jt_gguf_close(file);
     }
@@ -289,9 +274,9 @@ static void not_files(void **state)
     (void)state;
     assert_refused("missing.gguf", JT_E_IO, "missing.gguf': No such file");
     assert_refused(".", JT_E_IO, "not a regular file");
-    scratch_write(scratch_path(&dir, "empty.gguf"), "", 0);
+    scratch_write(scratch_path(&scratch_dir, "empty.gguf"), "", 0);
     assert_refused("empty.gguf", JT_E_FORMAT, "not a GGUF file: it is empty");
-    scratch_write(scratch_path(&dir, "text.gguf"), "hello", 5);
+    scratch_write(scratch_path(&scratch_dir, "text.gguf"), "hello", 5);
     assert_refused("text.gguf", JT_E_FORMAT, "does not start with GGUF");
     jt_err err = {0};
     jt_gguf *file;
@@ -333,5 +318,5 @@ int main(void)
         cmocka_unit_test(broken_splits), cmocka_unit_test(split_of_one),
         cmocka_unit_test(not_files),     cmocka_unit_test(no_memory),
     };
-    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

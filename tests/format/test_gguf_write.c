@@ -14,22 +14,6 @@
 #include "scratch.h"
 #include "walk.h"
 
-static scratch dir;
-
-static int make_dir(void **state)
-{
-    (void)state;
-    dir = scratch_new();
-    return 0;
-}
-
-static int drop_dir(void **state)
-{
-    (void)state;
-    scratch_free(&dir);
-    return 0;
-}
-
 /* ---- a value of every type, a tensor of every dtype ----------------------------- */
 
 static const jt_str strings[] = {{"one", 3}, {NULL, 0}, {"t\0o", 3}};
@@ -176,7 +160,7 @@ static void round_trip(void **state)
 {
     (void)state;
     jt_err err = {0};
-    const char *path = scratch_path(&dir, "all.gguf");
+    const char *path = scratch_path(&scratch_dir, "all.gguf");
     if (write_all(path, &err) != JT_OK)
         fail_msg("%s", err.msg);
     jt_gguf *f = open_file(path);
@@ -191,9 +175,9 @@ static void copy_of_a_file(void **state)
 {
     (void)state;
     jt_err err = {0};
-    jt_gguf *from = open_file(scratch_path(&dir, "all.gguf"));
+    jt_gguf *from = open_file(scratch_path(&scratch_dir, "all.gguf"));
     jt_gguf_writer *w;
-    const char *path = scratch_path(&dir, "copy.gguf");
+    const char *path = scratch_path(&scratch_dir, "copy.gguf");
     assert_int_equal(jt_gguf_writer_new(&w, path, &err), JT_OK);
     for (size_t i = 0; i < jt_gguf_kv_count(from); i++)
         assert_int_equal(jt_gguf_set_kv(w, NULL, jt_gguf_kv_at(from, i), &err), JT_OK);
@@ -231,7 +215,7 @@ static void exact_bytes(void **state)
     jt_gguf_writer *w;
     const uint64_t dims[2] = {1, 4};
     const float row[4] = {1, 2, 3, 4};
-    const char *path = scratch_path(&dir, "exact.gguf");
+    const char *path = scratch_path(&scratch_dir, "exact.gguf");
     assert_int_equal(jt_gguf_writer_new(&w, path, &err), JT_OK);
     assert_int_equal(jt_gguf_set_u32(w, "k", 7, &err), JT_OK);
     assert_int_equal(jt_gguf_set_str(w, "s", "abc", &err), JT_OK);
@@ -260,7 +244,7 @@ static void no_tensors(void **state)
     (void)state;
     jt_err err = {0};
     jt_gguf_writer *w;
-    const char *path = scratch_path(&dir, "bare.gguf");
+    const char *path = scratch_path(&scratch_dir, "bare.gguf");
     assert_int_equal(jt_gguf_writer_new(&w, path, &err), JT_OK);
     assert_int_equal(jt_gguf_writer_finish(w, &err), JT_OK);
     jt_gguf *f = open_file(path);
@@ -284,8 +268,9 @@ static void wrong_descriptions(void **state)
     jt_err err = {0};
     jt_gguf_writer *w;
     const uint64_t dims[4] = {INT64_MAX, 3, 48, 0};
-    int before = scratch_entries(&dir, 0);
-    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&dir, "wrong"), &err), JT_OK);
+    int before = scratch_entries(&scratch_dir, 0);
+    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "wrong"), &err),
+                     JT_OK);
 #define REFUSED(call, fragment) assert_refused(call, &err, fragment)
 #define ADD(dtype, n, shape)    jt_gguf_add_tensor(w, "t", dtype, n, shape, &err)
     REFUSED(ADD(JT_F32, 0, dims), "tensor 't': 0 dimensions");
@@ -305,7 +290,7 @@ static void wrong_descriptions(void **state)
     REFUSED(jt_gguf_set_u32(w, "general.alignment", 0, &err), "a power of two");
     REFUSED(jt_gguf_set_str(w, "general.alignment", "32", &err), "must be a u32");
     REFUSED(jt_gguf_writer_finish(w, &err), "tensor 't': 0 of 12 bytes written");
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
 }
 
 static void wrong_order(void **state)
@@ -315,8 +300,9 @@ static void wrong_order(void **state)
     jt_gguf_writer *w;
     const uint64_t dims[1] = {4};
     const char data[32] = {0};
-    int before = scratch_entries(&dir, 0);
-    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&dir, "wrong"), &err), JT_OK);
+    int before = scratch_entries(&scratch_dir, 0);
+    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "wrong"), &err),
+                     JT_OK);
     assert_int_equal(jt_gguf_add_tensor(w, "a", JT_F32, 1, dims, &err), JT_OK);
     assert_int_equal(jt_gguf_add_tensor(w, "b", JT_F32, 1, dims, &err), JT_OK);
     REFUSED(jt_gguf_write(w, data, 17, &err),
@@ -331,7 +317,7 @@ static void wrong_order(void **state)
     REFUSED(jt_gguf_write(w, data, 1, &err), "after the last tensor");
     jt_gguf_writer_abort(w);
     jt_gguf_writer_abort(NULL);
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
 }
 
 /* ---- failures outside ----------------------------------------------------------- */
@@ -339,8 +325,8 @@ static void wrong_order(void **state)
 static void no_memory(void **state)
 {
     (void)state;
-    const char *path = scratch_path(&dir, "memory.gguf");
-    int before = scratch_entries(&dir, 0);
+    const char *path = scratch_path(&scratch_dir, "memory.gguf");
+    int before = scratch_entries(&scratch_dir, 0);
     long n = 0;
     for (;; n++) {
         jt_err err = {0};
@@ -351,7 +337,7 @@ static void no_memory(void **state)
             break;
         assert_int_equal(status, JT_E_MEMORY);
         assert_non_null(strstr(err.msg, "out of memory"));
-        assert_int_equal(scratch_entries(&dir, 0), before);
+        assert_int_equal(scratch_entries(&scratch_dir, 0), before);
     }
     assert_true(n > 40);
     jt_gguf *f = open_file(path);
@@ -366,9 +352,9 @@ static void full_disk(void **state)
 {
     (void)state;
     static const rlim_t limits[] = {0, 100, 5000, 30000};
-    const char *path = scratch_path(&dir, "full.gguf");
+    const char *path = scratch_path(&scratch_dir, "full.gguf");
     scratch_write(path, "old", 3);
-    int before = scratch_entries(&dir, 0);
+    int before = scratch_entries(&scratch_dir, 0);
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct rlimit usual, tight;
@@ -381,7 +367,7 @@ static void full_disk(void **state)
         setrlimit(RLIMIT_FSIZE, &usual);
         assert_int_equal(status, JT_E_IO);
         assert_non_null(strstr(err.msg, "full.gguf': File too large"));
-        assert_int_equal(scratch_entries(&dir, 0), before);
+        assert_int_equal(scratch_entries(&scratch_dir, 0), before);
     }
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
@@ -397,9 +383,10 @@ static void failure_is_remembered(void **state)
     jt_err err = {0};
     jt_gguf_writer *w;
     struct rlimit usual, tight;
-    int before = scratch_entries(&dir, 0);
+    int before = scratch_entries(&scratch_dir, 0);
     signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&dir, "lost"), &err), JT_OK);
+    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "lost"), &err),
+                     JT_OK);
     assert_int_equal(jt_gguf_add_tensor(w, "t", JT_F32, 1, dims, &err), JT_OK);
     getrlimit(RLIMIT_FSIZE, &usual);
     tight = usual;
@@ -411,7 +398,7 @@ static void failure_is_remembered(void **state)
     assert_int_equal(jt_gguf_write(w, data, sizeof data, &err), JT_OK);
     assert_int_equal(jt_gguf_writer_finish(w, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "lost': an earlier write failed"));
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
 }
 
 static void unwritable_places(void **state)
@@ -419,18 +406,21 @@ static void unwritable_places(void **state)
     (void)state;
     jt_err err = {0};
     jt_gguf_writer *w = NULL;
-    scratch_write(scratch_path(&dir, "file"), "x", 1);
-    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&dir, "file/m.gguf"), &err),
-                     JT_E_IO);
+    scratch_write(scratch_path(&scratch_dir, "file"), "x", 1);
+    assert_int_equal(
+        jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "file/m.gguf"), &err),
+        JT_E_IO);
     assert_non_null(strstr(err.msg, "file/m.gguf': Not a directory"));
-    assert_int_equal(jt_gguf_writer_new(&w, scratch_path(&dir, "none/m.gguf"), &err),
-                     JT_E_IO);
+    assert_int_equal(
+        jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "none/m.gguf"), &err),
+        JT_E_IO);
     assert_non_null(strstr(err.msg, "none/m.gguf': No such file"));
     if (geteuid() != 0) { /* the superuser may write everywhere */
-        const char *locked = scratch_path(&dir, "locked");
+        const char *locked = scratch_path(&scratch_dir, "locked");
         assert_int_equal(mkdir(locked, 0500), 0);
         assert_int_equal(
-            jt_gguf_writer_new(&w, scratch_path(&dir, "locked/m.gguf"), &err), JT_E_IO);
+            jt_gguf_writer_new(&w, scratch_path(&scratch_dir, "locked/m.gguf"), &err),
+            JT_E_IO);
         assert_non_null(strstr(err.msg, "Permission denied"));
     }
     assert_null(w);
@@ -450,5 +440,5 @@ int main(void)
         cmocka_unit_test(failure_is_remembered),
         cmocka_unit_test(unwritable_places),
     };
-    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

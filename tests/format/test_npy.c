@@ -8,22 +8,6 @@
 #include "junto/npy.h"
 #include "scratch.h"
 
-static scratch dir;
-
-static int make_dir(void **state)
-{
-    (void)state;
-    dir = scratch_new();
-    return 0;
-}
-
-static int drop_dir(void **state)
-{
-    (void)state;
-    scratch_free(&dir);
-    return 0;
-}
-
 static void assert_refused(jt_status status, jt_status wanted, const jt_err *err,
                            const char *fragment)
 {
@@ -51,7 +35,7 @@ static void exact_bytes(void **state)
     unsigned char back[512];
     jt_err err = {0};
     jt_npy_writer *w;
-    const char *path = scratch_path(&dir, "a.npy");
+    const char *path = scratch_path(&scratch_dir, "a.npy");
     assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
     assert_int_equal(jt_npy_writer_append(w, values, 1, &err), JT_OK);
     assert_int_equal(jt_npy_writer_append(w, values, 0, &err), JT_OK);
@@ -71,7 +55,7 @@ static void largest_head(void **state)
     unsigned char back[512];
     jt_err err = {0};
     jt_npy_writer *w;
-    const char *path = scratch_path(&dir, "b.npy");
+    const char *path = scratch_path(&scratch_dir, "b.npy");
     assert_int_equal(jt_npy_writer_new(&w, path, 0, UINT64_MAX, &err), JT_OK);
     assert_int_equal(jt_npy_writer_finish(w, &err), JT_OK);
     assert_int_equal(read_back(path, back, sizeof back), 128);
@@ -85,8 +69,8 @@ static void wrong_use(void **state)
     const float values[8] = {0};
     jt_err err = {0};
     jt_npy_writer *w;
-    int before = scratch_entries(&dir, 0);
-    const char *path = scratch_path(&dir, "c.npy");
+    int before = scratch_entries(&scratch_dir, 0);
+    const char *path = scratch_path(&scratch_dir, "c.npy");
     assert_refused(jt_npy_writer_new(&w, path, UINT64_MAX / 4, 2, &err), JT_E_ARG, &err,
                    "c.npy': 4611686018427387903 rows of 2 values are too many");
     assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
@@ -98,7 +82,7 @@ static void wrong_use(void **state)
     assert_int_equal(jt_npy_writer_new(&w, path, 3, 2, &err), JT_OK);
     jt_npy_writer_abort(w);
     jt_npy_writer_abort(NULL);
-    assert_int_equal(scratch_entries(&dir, 0), before);
+    assert_int_equal(scratch_entries(&scratch_dir, 0), before);
 }
 
 static void failures_outside(void **state)
@@ -106,12 +90,14 @@ static void failures_outside(void **state)
     (void)state;
     jt_err err = {0};
     jt_npy_writer *w = NULL;
-    assert_refused(jt_npy_writer_new(&w, scratch_path(&dir, "none/c.npy"), 1, 1, &err),
-                   JT_E_IO, &err, "none/c.npy': No such file");
+    assert_refused(
+        jt_npy_writer_new(&w, scratch_path(&scratch_dir, "none/c.npy"), 1, 1, &err),
+        JT_E_IO, &err, "none/c.npy': No such file");
     for (long n = 0; n < 3; n++) {
         jt_fault_after(n);
-        assert_refused(jt_npy_writer_new(&w, scratch_path(&dir, "m.npy"), 1, 1, &err),
-                       JT_E_MEMORY, &err, "out of memory");
+        assert_refused(
+            jt_npy_writer_new(&w, scratch_path(&scratch_dir, "m.npy"), 1, 1, &err),
+            JT_E_MEMORY, &err, "out of memory");
     }
     jt_fault_after(-1);
     assert_null(w);
@@ -125,5 +111,5 @@ int main(void)
         cmocka_unit_test(wrong_use),
         cmocka_unit_test(failures_outside),
     };
-    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

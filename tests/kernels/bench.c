@@ -15,7 +15,7 @@
 #define TOKENS     64
 #define ROWS       512
 
-static double now(void)
+double bench_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -27,13 +27,13 @@ static double read_speed(const char *data)
 {
     double best = 0;
     for (int i = 0; i < 3; i++) {
-        double start = now();
+        double start = bench_now();
         uint64_t sum = 0, word;
         for (size_t at = 0; at < COLD_BYTES; at += sizeof word) {
             memcpy(&word, data + at, sizeof word);
             sum += word;
         }
-        double speed = (double)COLD_BYTES / (now() - start) / 1e9;
+        double speed = (double)COLD_BYTES / (bench_now() - start) / 1e9;
         best = sum != 1 && speed > best ? speed : best;
     }
     return best;
@@ -51,9 +51,9 @@ static double decode_speed(const jt_kernels *k, jt_dtype dtype, const char *weig
     k->pack[k->matmul[dtype].act](x, values, N);
     double best = 0;
     for (int i = 0; i < times; i++) {
-        double start = now();
+        double start = bench_now();
         k->matmul[dtype].fn(y, rows, weights, row_bytes, rows, x, 0, NULL, 1, N);
-        double speed = (double)(rows * row_bytes) / (now() - start) / 1e9;
+        double speed = (double)(rows * row_bytes) / (bench_now() - start) / 1e9;
         best = speed > best ? speed : best;
     }
     free(x);
@@ -73,10 +73,10 @@ static double prefill_speed(const jt_kernels *k, jt_dtype dtype, const char *wei
         k->pack[k->matmul[dtype].act](x + t * x_bytes, values, N);
     double best = 0;
     for (int i = 0; i < 10; i++) {
-        double start = now();
+        double start = bench_now();
         k->matmul[dtype].fn(y, ROWS, weights, row_bytes, ROWS, x, x_bytes, NULL, TOKENS,
                             N);
-        double speed = 2.0 * N * ROWS * TOKENS / (now() - start) / 1e9;
+        double speed = 2.0 * N * ROWS * TOKENS / (bench_now() - start) / 1e9;
         best = speed > best ? speed : best;
     }
     free(x);

@@ -50,6 +50,9 @@ void check_matmuls(checker *c);
 void check_conversions(checker *c); /* dequant, pack, f32_to_f16 */
 void check_vectors(checker *c);
 void check_attention(checker *c);
+void check_gemm(checker *c);
 void bench(void);
+void bench_gemm(void);
+double bench_now(void); /* seconds of this thread */
 
 #endif

@@ -153,6 +153,7 @@ static int check_all(uint64_t seed)
         check_vectors(&c);
         check_matmuls(&c);
         check_attention(&c);
+        check_gemm(&c);
         printf("%s: %ld checks, %ld failures\n", c.level->name, c.checks, c.failures);
         failures += c.failures;
     }
@@ -163,6 +164,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         bench();
+        bench_gemm();
         return 0;
     }
     return check_all(argc > 1 ? strtoull(argv[1], NULL, 0) : 1);

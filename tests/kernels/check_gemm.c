@@ -1,0 +1,149 @@
+/* The training product: against sums in double, and any part of it against the whole
+ * (to the bit). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+#define MEMORY_ROWS 40 /* more than the tokens that are gathered */
+
+typedef struct task {
+    jt_gemm g;
+    buffer a, b, c, scratch;
+    int32_t *a_index, *k_index;
+} task;
+
+/* Strides of a matrix of rows x columns: by rows, by columns, or neither together. The
+ * number of floats from its first to its last. */
+static size_t pick_strides(checker *c, size_t rows, size_t columns, size_t *row,
+                           size_t *column)
+{
+    size_t kind = pick(c, 0, 4), gap = pick(c, 0, 1) ? pick(c, 0, 9) : 0;
+    *column = kind < 2 ? 1 : kind < 4 ? rows + gap : 2;
+    *row = kind < 2 ? columns + gap : kind < 4 ? 1 : 2 * columns + gap;
+    return rows && columns ? (rows - 1) * *row + (columns - 1) * *column + 1 : 0;
+}
+
+static int32_t *pick_index(checker *c, size_t n)
+{
+    int32_t *index = malloc((n + 1) * sizeof *index);
+    for (size_t i = 0; index && i < n; i++)
+        index[i] = (int32_t)pick(c, 0, MEMORY_ROWS - 1);
+    return index;
+}
+
+static buffer matrix(checker *c, size_t n)
+{
+    buffer b = buffer_in(n * sizeof(float), 4 * pick(c, 0, 3));
+    fill_floats(c, b.data, n, FILL_NORMAL);
+    return b;
+}
+
+static void make_task(checker *c, task *t)
+{
+    jt_gemm *g = &t->g;
+    g->m = pick(c, 0, 9) ? pick(c, 1, 30) : pick(c, 90, 200);
+    g->n = pick(c, 0, 9) ? pick(c, 1, 110) : pick(c, 470, 500);
+    g->k = pick(c, 0, 4) ? pick(c, 0, 90) : pick(c, 380, 800);
+    g->ldc = g->n + pick(c, 0, 5);
+    g->accumulate = pick(c, 0, 1);
+    t->a_index = pick(c, 0, 2) == 0 ? pick_index(c, g->m) : NULL;
+    t->k_index = pick(c, 0, 2) == 0 ? pick_index(c, g->k) : NULL;
+    g->a_index = t->a_index;
+    g->k_index = t->k_index;
+    t->a =
+        matrix(c, pick_strides(c, t->a_index ? MEMORY_ROWS : g->m,
+                               t->k_index ? MEMORY_ROWS : g->k, &g->a_row, &g->a_col));
+    t->b = matrix(c, pick_strides(c, g->k, g->n, &g->b_row, &g->b_col));
+    t->c = buffer_out(((g->m - 1) * g->ldc + g->n) * sizeof(float), 4 * pick(c, 0, 3));
+    t->scratch = buffer_out(jt_gemm_scratch(), 4 * pick(c, 0, 20));
+    g->a = t->a.data;
+    g->b = t->b.data;
+    g->c = t->c.data;
+    g->scratch = t->scratch.data;
+    for (size_t i = 0; g->accumulate && i < g->m; i++)
+        fill_floats(c, g->c + i * g->ldc, g->n, FILL_NORMAL);
+}
+
+/* The error of C[i, j], which was `before`, as a part of what was added up. */
+static double error_at(const jt_gemm *g, size_t i, size_t j, float before)
+{
+    double sum = g->accumulate ? (double)before : 0, size = fabs(sum) + 1e-30;
+    for (size_t k = 0; k < g->k; k++) {
+        size_t row = g->a_index ? (size_t)g->a_index[i] : i;
+        size_t column = g->k_index ? (size_t)g->k_index[k] : k;
+        double product = (double)g->a[row * g->a_row + column * g->a_col] *
+                         (double)g->b[k * g->b_row + j * g->b_col];
+        sum += product;
+        size += fabs(product);
+    }
+    return fabs(sum - (double)g->c[i * g->ldc + j]) / size;
+}
+
+static void check_values(checker *c, const task *t, const float *before)
+{
+    const jt_gemm *g = &t->g;
+    double worst = 0;
+    bool gaps = true;
+    for (size_t i = 0; i < g->m; i++)
+        for (size_t j = 0; j < g->ldc && i * g->ldc + j < t->c.bytes / sizeof(float);
+             j++)
+            if (j >= g->n) {
+                gaps = gaps && isnan(g->c[i * g->ldc + j]);
+            } else if (g->m * g->n < 2000 || pick(c, 0, 30) == 0) {
+                double error = error_at(g, i, j, before[i * g->ldc + j]);
+                worst = error <= worst ? worst : error; /* a NaN is the worst */
+            }
+    check(c, gaps, "gemm wrote between its rows");
+    check(c, worst <= (double)(g->k + 2) * 0x1p-24,
+          "gemm: error %g, m %zu n %zu k %zu, gathers %d %d", worst, g->m, g->n, g->k,
+          g->a_index != NULL, g->k_index != NULL);
+}
+
+/* A part of C by itself, from what C was before. */
+static void check_part(checker *c, const task *t, const float *before)
+{
+    const jt_gemm *g = &t->g;
+    jt_gemm part = *g;
+    size_t i = pick(c, 0, g->m - 1), j = pick(c, 0, g->n - 1);
+    part.m = pick(c, 1, g->m - i);
+    part.n = pick(c, 1, g->n - j);
+    part.a_index = g->a_index ? g->a_index + i : NULL;
+    part.a += g->a_index ? 0 : i * g->a_row;
+    part.b += j * g->b_col;
+    part.ldc = part.n;
+    part.c = malloc(part.m * part.n * sizeof *part.c);
+    for (size_t r = 0; r < part.m; r++)
+        memcpy(part.c + r * part.n, before + (i + r) * g->ldc + j,
+               part.n * sizeof *part.c);
+    c->level->gemm(&part);
+    bool same = true;
+    for (size_t r = 0; r < part.m; r++)
+        same = same && memcmp(part.c + r * part.n, g->c + (i + r) * g->ldc + j,
+                              part.n * sizeof *part.c) == 0;
+    check(c, same, "gemm: a part of %zu x %zu differs from the whole", part.m, part.n);
+    free(part.c);
+}
+
+void check_gemm(checker *c)
+{
+    for (int i = 0; i < 40; i++) {
+        task t;
+        make_task(c, &t);
+        float *before = malloc(t.c.bytes);
+        memcpy(before, t.c.data, t.c.bytes);
+        c->level->gemm(&t.g);
+        check_margins(c, &t.c, "gemm");
+        check_margins(c, &t.scratch, "gemm (scratch)");
+        check_values(c, &t, before);
+        check_part(c, &t, before);
+        free(before);
+        free(t.a_index);
+        free(t.k_index);
+        buffer_free(&t.a);
+        buffer_free(&t.b);
+        buffer_free(&t.c);
+        buffer_free(&t.scratch);
+    }
+}
