@@ -83,6 +83,7 @@ typedef struct jt_matmul {
 #define JT_ATTN_MAX_Q 32
 typedef struct jt_attn {
     float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
+    float *lse;     /* [n_q] log of the sum of exp(scale * q . K), or NULL */
     const float *q; /* [n_q] rows, q_stride floats apart, k_dim used */
     const void *k, *v;
     jt_dtype kv_type;         /* JT_F16 or JT_F32 */
@@ -93,14 +94,62 @@ typedef struct jt_attn {
     float scale;
 } jt_attn;
 
+/* Matrix product of floats with any strides, for training.
+ *   C[i, j] (+)= sum over k of A[i, k] B[k, j]    i < m, j < n
+ *   A[i, k] = a[a_index[i] * a_row + k_index[k] * a_col]    an index that is NULL
+ *   B[k, j] = b[k * b_row + j * b_col]                      counts up
+ *   C[i, j] = c[i * ldc + j]                                added to with `accumulate`
+ * a_index ([m]) gathers the rows of A: the tokens of an expert. k_index ([k]) gathers
+ * along k, of A only: the same tokens when A is turned, as for the gradient of a
+ * weight. C overlaps nothing else.
+ *
+ * Order of sums: the products of each JT_GEMM_K values of k (from 0, JT_GEMM_K, ..) are
+ * summed in order with fma, and these sums are added to C in order; the scalar level
+ * sums straight on. So a value does not depend on m, n or its place, and threads may
+ * share rows or columns as they like: best in multiples of JT_GEMM_TILE, and rows
+ * (columns) where A (B) is the larger side, as each call copies both. */
+#define JT_GEMM_TILE 48 /* a multiple of every level's tile, in both directions */
+#define JT_GEMM_M    96 /* rows, columns and k that are copied at a time */
+#define JT_GEMM_N    480
+#define JT_GEMM_K    384
+typedef struct jt_gemm {
+    float *c;
+    const float *a, *b;
+    const int32_t *a_index, *k_index; /* or NULL */
+    size_t ldc, a_row, a_col, b_row, b_col;
+    size_t m, n, k;
+    bool accumulate;
+    float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
+} jt_gemm;
+
+static inline size_t jt_gemm_scratch(void)
+{
+    return (JT_GEMM_M + JT_GEMM_N) * JT_GEMM_K * sizeof(float) + 64;
+}
+
+/* The gradients of one tile of attention, from those of what it gave out. dq, dk and dv
+ * lie like q, k and v, dout like out; they are added to, and overlap nothing. Tiles
+ * that read the same keys and values add to the same dk and dv: one after the other,
+ * best in the order of the positions. dq of a query does not depend on the others of
+ * the tile; dk and dv get one sum per tile. */
+typedef struct jt_attn_back {
+    jt_attn fwd; /* the forward call, with its results in out and lse; kv_type F32 */
+    const float *dout;
+    float *dq, *dk, *dv;
+    float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
+} jt_attn_back;
+
 typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
 
-    /* Weights. matmul: F32 and F16 take F32; BF16 takes F32 or BF16X2; quantised types
-     * take Q8. JT_I32 has no matmul (fn NULL). */
+    /* Weights. matmul: F32 and F16 take F32; BF16 takes F32, or BF16X2 where the
+     * processor multiplies bfloat16 (see .act); quantised types take Q8. JT_I32 has no
+     * matmul (fn NULL). */
     jt_matmul matmul[JT_DTYPE_COUNT];
     void (*dequant[JT_DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*pack[JT_ACT_COUNT])(void *dst, const float *x, size_t n);
+
+    void (*gemm)(const jt_gemm *g);
 
     /* Vectors of n floats; y may be x. */
     void (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
@@ -117,6 +166,18 @@ typedef struct jt_kernels {
      * value i with i + pairs (halves); otherwise 2i with 2i + 1 (interleaved). */
     void (*rope)(float *x, const float *cos, const float *sin, size_t pairs, bool neox);
     void (*attention)(const jt_attn *a);
+    float (*dot)(const float *x, const float *y, size_t n); /* sum of x[i] y[i] */
+
+    /* Gradients: d<name> is that of the loss by <name>, dy by what came out.
+     * dx +=, dw += dy x / rms; w may be NULL (all ones), dw may be NULL (not wanted) */
+    void (*rms_norm_back)(float *dx, float *dw, const float *dy, const float *x,
+                          const float *w, size_t n, float eps);
+    /* dgate =, dup =; these may be dy, gate or up themselves */
+    void (*silu_mul_back)(float *dgate, float *dup, const float *dy, const float *gate,
+                          const float *up, size_t n);
+    /* dx += y (dy - dy . y), y being what softmax gave */
+    void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
+    void (*attention_back)(const jt_attn_back *b);
 } jt_kernels;
 
 /* The tables. A level that the build or this processor lacks is NULL. */

@@ -51,6 +51,8 @@ void check_conversions(checker *c); /* dequant, pack, f32_to_f16 */
 void check_vectors(checker *c);
 void check_attention(checker *c);
 void check_gemm(checker *c);
+void check_backward(checker *c); /* gradients of the vector functions; dot */
+void check_attention_back(checker *c);
 void bench(void);
 void bench_gemm(void);
 double bench_now(void); /* seconds of this thread */

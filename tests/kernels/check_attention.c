@@ -126,7 +126,7 @@ static void check_task(checker *c, const task *t)
 void check_attention(checker *c)
 {
     for (int i = 0; i < 25; i++) {
-        task t;
+        task t = {0};
         make_task(c, &t);
         check_task(c, &t);
         buffer_free(&t.out);

@@ -154,6 +154,8 @@ static int check_all(uint64_t seed)
         check_matmuls(&c);
         check_attention(&c);
         check_gemm(&c);
+        check_backward(&c);
+        check_attention_back(&c);
         printf("%s: %ld checks, %ld failures\n", c.level->name, c.checks, c.failures);
         failures += c.failures;
     }

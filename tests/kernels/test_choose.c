@@ -72,7 +72,8 @@ static void test_complete(void **state)
             assert_non_null(k->pack[act]);
         assert_true(k->f32_to_f16 && k->add && k->axpy && k->scale && k->rms_norm);
         assert_true(k->silu_mul && k->softmax && k->rope && k->attention);
-        assert_non_null(k->gemm);
+        assert_true(k->gemm && k->dot && k->rms_norm_back && k->silu_mul_back);
+        assert_true(k->softmax_back && k->attention_back);
     }
 }
 

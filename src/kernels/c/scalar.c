@@ -1,6 +1,7 @@
 /* The scalar table: what needs the C library only. */
 #include <math.h>
 
+#include "kernels/c/backward.h"
 #include "kernels/c/loops.h"
 #include "kernels/c/matmul.h"
 
@@ -99,6 +100,23 @@ static void attention(const jt_attn *a)
         }
         if (sum > 0)
             scale(out, 1 / sum, out, (size_t)a->v_dim);
+        if (a->lse)
+            a->lse[j] = max + logf(sum);
+    }
+}
+
+static void gemm(const jt_gemm *g)
+{
+    for (size_t i = 0; i < g->m; i++) {
+        const float *a = g->a + (g->a_index ? (size_t)g->a_index[i] : i) * g->a_row;
+        for (size_t j = 0; j < g->n; j++) {
+            float sum = 0;
+            for (size_t k = 0; k < g->k; k++)
+                sum += a[(g->k_index ? (size_t)g->k_index[k] : k) * g->a_col] *
+                       g->b[k * g->b_row + j * g->b_col];
+            float *c = &g->c[i * g->ldc + j];
+            *c = g->accumulate ? *c + sum : sum;
+        }
     }
 }
 
@@ -113,4 +131,6 @@ void jt_kernels_init_scalar(jt_kernels *table)
     table->silu_mul = silu_mul;
     table->softmax = softmax;
     table->attention = attention;
+    table->gemm = gemm;
+    jt_scalar_backward(table);
 }

@@ -164,6 +164,8 @@ static void attention(const jt_attn *a)
         float *out = a->out + (size_t)j * a->out_stride;
         if (s.sum[j] > 0)
             scale(out, 1 / s.sum[j], out, (size_t)a->v_dim);
+        if (a->lse)
+            a->lse[j] = s.max[j] + logf(s.sum[j]);
     }
 }
 

@@ -7,9 +7,7 @@
  *
  * MEASURED (Zen 5, 3.6 GHz, one thread, 64 tokens, AVX-512): 545 GFLOP/s for codes, 190
  * for floats, of 960 and 245 that the units could do without loads, scales and
- * decoding; 500 and 165 with one panel and twice the tokens in a tile. BF16 weights
- * take F32 activations: vdpbf16ps starts no more often than fma, and BF16X2 needs two
- * of them for two values. */
+ * decoding; 500 and 165 with one panel and twice the tokens in a tile. */
 #ifndef JT_SIMD_MATMUL_H
 #define JT_SIMD_MATMUL_H
 

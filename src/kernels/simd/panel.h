@@ -30,9 +30,15 @@ typedef struct float_panel {
     vf w[CHUNK_REAL];
 } float_panel;
 
+/* Two consecutive bfloat16 of each row in a dword (x86/avx512_bf16.h). */
+typedef struct pair_panel {
+    vi w[CHUNK_REAL / 2];
+} pair_panel;
+
 typedef union panel {
     code_panel code[WIDTH];
     float_panel real[WIDTH];
+    pair_panel pairs[WIDTH];
 } panel;
 
 typedef void unpack_fn(panel *p, int v, const uint8_t *w, size_t stride, size_t count);

@@ -3,6 +3,9 @@
 #include "kernels/x86/simd_avx2.h"
 #include "kernels/c/loops.h"
 #include "kernels/simd/attention.h"
+#include "kernels/simd/attention_back.h"
+#include "kernels/simd/backward.h"
+#include "kernels/simd/gemm.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/vector.h"
 
@@ -13,4 +16,7 @@ void jt_x86_set_avx2(jt_kernels *table)
     set_matmuls(table);
     set_vectors(table);
     table->attention = attention;
+    table->gemm = gemm;
+    set_backward(table);
+    table->attention_back = attention_back;
 }

@@ -26,6 +26,6 @@ bool jt_kernels_init_avx512(jt_kernels *table)
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
         !__builtin_cpu_supports("avx512vnni"))
         return false;
-    jt_x86_set_avx512(table);
+    jt_x86_set_avx512(table, __builtin_cpu_supports("avx512bf16"));
     return true;
 }

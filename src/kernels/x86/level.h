@@ -6,6 +6,6 @@
 #include "kernels/kernels.h"
 
 void jt_x86_set_avx2(jt_kernels *table);
-void jt_x86_set_avx512(jt_kernels *table);
+void jt_x86_set_avx512(jt_kernels *table, bool bf16); /* bf16: has vdpbf16ps */
 
 #endif

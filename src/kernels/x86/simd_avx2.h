@@ -12,6 +12,8 @@
 #define TILE              4
 #define TILE_SIZES        3 /* 1, 2, 4 */
 #define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
+#define GEMM_ROWS         4
+#define GEMM_WIDTH        3
 #define ALWAYS_INLINE     static inline __attribute__((always_inline))
 
 /* Half a tile where dot_codes keeps sums of 16 bits beside those of 32. */
@@ -49,9 +51,13 @@ ALWAYS_INLINE vf vf_load_n(const float *p, size_t n)
     return _mm256_maskload_ps(p, first_lanes(n));
 }
 
+/* Masked stores are slow on some processors. */
 ALWAYS_INLINE void vf_store_n(float *p, vf x, size_t n)
 {
-    _mm256_maskstore_ps(p, first_lanes(n), x);
+    if (n >= LANES)
+        vf_store(p, x);
+    else
+        _mm256_maskstore_ps(p, first_lanes(n), x);
 }
 
 ALWAYS_INLINE vf vf_add(vf a, vf b)

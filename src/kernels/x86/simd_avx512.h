@@ -2,6 +2,7 @@
  *
  *   vf, vi     LANES floats, LANES 32-bit integers
  *   TILE       activations rows that a product handles at once
+ *   GEMM_*     rows, and vectors of columns, that gemm sums in registers
  *   dword      four code bytes, or two halves, of one row, in one lane
  *
  * simd_avx2.h has the same words. Static, for one translation unit. */
@@ -17,6 +18,8 @@
 #define TILE              4
 #define TILE_SIZES        3 /* 1, 2, 4 */
 #define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
+#define GEMM_ROWS         8
+#define GEMM_WIDTH        3
 #define ALWAYS_INLINE     static inline __attribute__((always_inline))
 
 /* Activation rows whose sums fit the registers, by group and largest code. */
