@@ -1,23 +1,22 @@
 /* Training data: several sources with weights, packed into sequences, in an order that
  * is a function of the seed alone.
  *
- * A source is, by the end of its name,
+ * The end of its name says what a source is:
  *
- *   .jsonl .ndjson .json   a document a line, in one of three forms: {"text": ...};
- *                          {"prompt": ..., "completion": ...} with the loss on the
- *                          completion; {"messages": [{"role", "content"}, ...]}, an
- *                          optional system message and then user and assistant in turn,
- *                          with the loss on what the assistant says and on its end
- *                          token. Other fields beside these are ignored.
- *   .npy .bin              int32 tokens: a .npy matrix has a document a row; otherwise a
- *                          document ends with its end token. Read where they lie.
- *   anything else          UTF-8 text, documents divided by separator lines.
+ * - .jsonl, .ndjson, .json: a document a line, in one of three forms. {"text": ...};
+ *   {"prompt": ..., "completion": ...} with the loss on the completion; {"messages":
+ *   [{"role", "content"}, ...]}, an optional system message and then user and assistant
+ *   in turn, with the loss on what the assistant says and on its end token. Other
+ *   fields beside these are ignored.
+ * - .npy, .bin: int32 tokens, read where they lie. A .npy matrix has a document a row;
+ *   otherwise a document ends with its end token.
+ * - anything else: UTF-8 text, documents divided by separator lines.
  *
  * Documents are tokenised once, at opening. A document begins with the bos token where
  * the vocabulary asks for it (as a prompt does when the model runs) and ends with eos
- * where there is one; a chat is what a session would hold after it, each reply closed by
- * an end token, and has no eos of its own. Names of special tokens in a chat stand for
- * these tokens; elsewhere they are plain text. Token files are taken as they are.
+ * where there is one; a chat is what a session would hold after it, each reply closed
+ * by an end token, and has no eos of its own. Names of special tokens in a chat stand
+ * for these tokens; elsewhere they are plain text. Token files are taken as they are.
  * Documents in which there is nothing to learn (fewer than two tokens, a chat without a
  * reply) are skipped and counted.
  *
@@ -61,9 +60,9 @@ typedef struct jt_data jt_data;
  * Errors name the file and, in JSONL, the line: JT_E_ARG (options, weights, no
  * tokenizer for text, one with more than n_vocab tokens), JT_E_IO (not readable, no
  * regular file), JT_E_FORMAT (empty; a NUL or more than one byte in a hundred that is
- * not UTF-8; bad JSON; a record of unknown form; ids outside the vocabulary; no document
- * with something to learn), JT_E_LIMIT (2^32 documents or sequences in a source),
- * JT_E_MEMORY, JT_E_INTERRUPTED. */
+ * not UTF-8; bad JSON; a record of unknown form; ids outside the vocabulary; no
+ * document with something to learn), JT_E_LIMIT (2^32 documents or sequences in a
+ * source), JT_E_MEMORY, JT_E_INTERRUPTED. */
 jt_status jt_data_open(jt_data **out, const jt_data_source *sources, size_t n_sources,
                        const jt_tokenizer *tok, size_t n_vocab,
                        const jt_data_options *options, jt_err *err);

@@ -2,15 +2,16 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "learn/data_impl.h"
 
 /* Something to learn: a token that is to be predicted from one before it. */
-static bool is_lesson(const int32_t *tokens, size_t count)
+static bool is_lesson(const jt_docs *docs, size_t start, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
-        if (tokens[i] >= 0)
+        if (docs->tokens[start + i] >= 0)
             return true;
     }
     return false;
@@ -18,7 +19,7 @@ static bool is_lesson(const int32_t *tokens, size_t count)
 
 jt_status jt_docs_add(jt_docs *docs, size_t start, size_t count, jt_err *err)
 {
-    if (!is_lesson(docs->tokens + start, count)) {
+    if (!is_lesson(docs, start, count)) {
         docs->skipped++;
         return JT_OK;
     }
@@ -113,7 +114,7 @@ jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err)
 
 jt_status jt_reader_report(jt_reader *r, size_t done, jt_err *err)
 {
-    enum { STEP = 1 << 20 };
+    enum { STEP = 1 << 19 };
     size_t total = r->docs->map.bytes;
     if (done != 0 && done != total && done - r->reported < STEP)
         return JT_OK;
@@ -146,29 +147,51 @@ jt_status jt_reader_text(jt_reader *r, jt_str text, unsigned flags, jt_err *err)
 jt_status jt_reader_reply(jt_reader *r, jt_str text, size_t prompt, unsigned flags,
                           jt_err *err)
 {
-    r->prompt.count = 0;
-    JT_TRY(jt_encode(r->tok, text.data, prompt, flags, &r->prompt, err));
+    r->scratch.count = 0;
+    JT_TRY(jt_encode(r->tok, text.data, prompt, flags, &r->scratch, err));
     size_t from = r->docs->own.count;
     JT_TRY(jt_reader_text(r, text, flags, err));
     int32_t *ids = r->docs->own.ids + from;
     size_t count = r->docs->own.count - from;
-    for (size_t i = 0; i < count && i < r->prompt.count && ids[i] == r->prompt.ids[i];
+    for (size_t i = 0; i < count && i < r->scratch.count && ids[i] == r->scratch.ids[i];
          i++)
         ids[i] = ~ids[i];
     return JT_OK;
 }
 
-/* The suffix of the format, up to its first end token to be learnt. Where it has none
- * the model would never learn to stop, so eos goes before it. */
-static jt_status make_closing(jt_reader *r, jt_err *err)
+/* Learnt is the suffix up to its end token. Where it has none the model would never
+ * learn to stop, so eos goes before it. */
+jt_status jt_reader_close_reply(jt_reader *r, jt_err *err)
 {
     const char *suffix = r->chat->reply_suffix;
-    jt_tokens *own = &r->docs->own, *closing = &r->closing;
-    size_t end = 0;
+    jt_tokens *closing = &r->scratch;
+    closing->count = 0;
     JT_TRY(jt_encode(r->tok, suffix, strlen(suffix), JT_ENCODE_PARSE_SPECIAL, closing,
                      err));
-    while (end < closing->count && !jt_token_is_end(r->tok, closing->ids[end]))
-        end++;
-    (void)own;
+    size_t learnt = 0;
+    while (learnt < closing->count && !jt_token_is_end(r->tok, closing->ids[learnt]))
+        learnt++;
+    if (learnt < closing->count) {
+        learnt++;
+    } else if (r->eos >= 0) {
+        learnt = 0;
+        JT_TRY(push(r, r->eos, err));
+    }
+    for (size_t i = 0; i < closing->count; i++)
+        JT_TRY(push(r, i < learnt ? closing->ids[i] : ~closing->ids[i], err));
+    return JT_OK;
+}
+
+jt_status jt_reader_end(jt_reader *r, bool eos, jt_err *err)
+{
+    jt_docs *docs = r->docs;
+    size_t begun = r->start + (r->bos >= 0), kept = docs->count;
+    bool empty = docs->own.count == begun;
+    if (eos && r->eos >= 0)
+        JT_TRY(push(r, r->eos, err));
+    docs->tokens = docs->own.ids;
+    JT_TRY(jt_docs_add(docs, r->start, empty ? 0 : docs->own.count - r->start, err));
+    if (docs->count == kept) /* skipped */
+        docs->own.count = r->start;
     return JT_OK;
 }

@@ -1,13 +1,12 @@
-/* The inside of the training data, shared by the files data*.c: documents as they come
- * from a file, the order in which they are trained on, and how they get into a batch. */
+/* The inside of the training data, shared by the files data*.c: the documents of a
+ * file, the order in which they are trained on, and how they get into a batch. */
 #ifndef JT_DATA_IMPL_H
 #define JT_DATA_IMPL_H
 
 #include "base/file.h"
 #include "learn/data.h"
 
-/* ---- documents ---------------------------------------------------------------------
- */
+/* ---- documents ----- */
 
 typedef struct jt_doc {
     size_t start, count; /* in the tokens */
@@ -41,17 +40,22 @@ typedef struct jt_reader {
     const jt_progress *progress;
     const char *domain;
     jt_docs *docs;
-    size_t reported;   /* bytes at the last report */
-    int32_t bos, eos;  /* of documents; -1: none */
-    size_t start;      /* of the document, in docs->own */
-    jt_tokens prompt;  /* scratch */
-    jt_tokens closing; /* what ends a reply, once it is known */
+    size_t reported;  /* bytes at the last report */
+    int32_t bos, eos; /* of documents; -1: none */
+    size_t start;     /* of the document, in docs->own */
+    jt_tokens scratch;
 } jt_reader;
 
-/* Read docs->map, which is not empty. */
+/* Read docs->map, which is not empty. Messages of errors do not name the file. */
 jt_status jt_data_read_text(jt_reader *r, jt_err *err);
 jt_status jt_data_read_jsonl(jt_reader *r, jt_err *err);
 jt_status jt_data_read_tokens(jt_reader *r, jt_err *err);
+
+/* The file as text: without a byte order mark. */
+jt_str jt_reader_input(const jt_reader *r);
+/* Take the first line, with its end, off `text`. */
+jt_str jt_take_line(jt_str *text);
+bool jt_is_blank(jt_str text);
 
 /* Report `done` bytes of the map, if that is some way from the last report. */
 jt_status jt_reader_report(jt_reader *r, size_t done, jt_err *err);
@@ -68,8 +72,7 @@ jt_status jt_reader_close_reply(jt_reader *r, jt_err *err);
 /* `eos`: end it with that token. */
 jt_status jt_reader_end(jt_reader *r, bool eos, jt_err *err);
 
-/* ---- order -------------------------------------------------------------------------
- */
+/* ---- order ----- */
 
 /* 0 .. n - 1 in an order that (seed, stream) gives. */
 void jt_shuffle(uint32_t *items, size_t n, uint64_t seed, uint64_t stream);
@@ -97,8 +100,7 @@ void jt_order_fill(jt_order *order, uint64_t index, jt_batch *batch, size_t row)
 void jt_mix_new(uint64_t *splits, const double *weights, size_t n);
 size_t jt_mix_pick(const uint64_t *splits, size_t n, uint64_t *index);
 
-/* ---- batches -----------------------------------------------------------------------
- */
+/* ---- batches ----- */
 
 /* Copy tokens of the stream, from place `from` on, to the flat batch at `at`, up to
  * `end` or the end of the stream. Returns the place in the batch that comes next. */

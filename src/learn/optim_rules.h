@@ -9,7 +9,7 @@
 
 enum {
     JT_OPTIM_STATES = 2,     /* at most, of a rule */
-    JT_OPTIM_CHUNK = 1 << 14 /* values of an item of a parallel loop: 64 KiB */
+    JT_OPTIM_CHUNK = 1 << 13 /* values of an item of a parallel loop: 32 KiB */
 };
 
 /* What a rule is given for one step of one parameter. */

@@ -166,6 +166,33 @@ static void borders(void **state)
     jt_data_free(data);
 }
 
+/* A long document is not read in one go, and equal sources are not read alike. */
+static void sequences_are_shuffled(void **state)
+{
+    (void)state;
+    int32_t ids[400];
+    for (int i = 0; i < 400; i++)
+        ids[i] = i;
+    const char *path = data_bytes_file("long.bin", ids, sizeof ids);
+    jt_data_source sources[] = {{.path = path}, {.path = path}};
+    jt_data *data = data_open(sources, 2, NULL, 400, (jt_data_options){.seq_len = 4});
+    jt_batch batch = new_batch(2, 4);
+    size_t next = 0, alike = 0;
+    int32_t last[2] = {0, 0};
+    for (size_t i = 0; i < 100; i++) {
+        fill(data, i, &batch);
+        alike += batch.tokens[0] == batch.tokens[4];
+        for (size_t row = 0; row < 2; row++) {
+            int32_t *end = &last[batch.domains[row * 4]];
+            next += batch.tokens[row * 4] == *end + 1;
+            *end = batch.tokens[row * 4 + 3];
+        }
+    }
+    assert_true(next < 20 && alike < 20);
+    jt_batch_free(&batch);
+    jt_data_free(data);
+}
+
 static void any_order_of_calls(void **state)
 {
     (void)state;
@@ -283,6 +310,10 @@ static void held_out_documents(void **state)
         int *evaluated = calloc(VOCAB, sizeof(int)), *same = calloc(VOCAB, sizeof(int));
         read_held_out(data, 16, evaluated);
         read_held_out(other, 16, same);
+        size_t among_first = 0;
+        for (size_t d = 0; d < n_held; d++)
+            among_first += evaluated[d * 1000 + 1] != 0;
+        assert_true(among_first < n_held); /* chosen from all over the file */
         assert_memory_equal(evaluated, same, VOCAB * sizeof(int)); /* for every seed */
         int *trained = calloc(VOCAB, sizeof(int));
         jt_batch batch = new_batch(1, 16);
@@ -335,7 +366,11 @@ static void held_out_tail(void **state)
     assert_int_equal(batch.first[10], 10);
     jt_batch_free(&batch);
     jt_data_free(data);
-    /* Too short to share. */
+    /* At least two tokens, so that one can be predicted; or none of so few. */
+    source.path = data_bytes_file("one.bin", ids, 12 * sizeof *ids);
+    data = data_open(&source, 1, NULL, 100, options);
+    assert_int_equal(jt_data_epoch_tokens(data), 10);
+    jt_data_free(data);
     source.path = data_bytes_file("one.bin", ids, 3 * sizeof *ids);
     data = data_open(&source, 1, NULL, 100, options);
     assert_int_equal(jt_data_eval_count(data, 0), 0);
@@ -427,10 +462,15 @@ static void far_steps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_epochs),     cmocka_unit_test(every_token_once),
-        cmocka_unit_test(borders),          cmocka_unit_test(any_order_of_calls),
-        cmocka_unit_test(from_two_threads), cmocka_unit_test(held_out_documents),
-        cmocka_unit_test(held_out_tail),    cmocka_unit_test(mixing),
+        cmocka_unit_test(whole_epochs),
+        cmocka_unit_test(every_token_once),
+        cmocka_unit_test(borders),
+        cmocka_unit_test(sequences_are_shuffled),
+        cmocka_unit_test(any_order_of_calls),
+        cmocka_unit_test(from_two_threads),
+        cmocka_unit_test(held_out_documents),
+        cmocka_unit_test(held_out_tail),
+        cmocka_unit_test(mixing),
         cmocka_unit_test(far_steps),
     };
     return cmocka_run_group_tests(tests, data_start, data_stop);
