@@ -44,7 +44,8 @@ static jt_tensor matrix(size_t experts, size_t rows, size_t n)
         jt_quantize(JT_Q4_K, data + r * bytes, x, n);
     }
     free(x);
-    return (jt_tensor){data, JT_Q4_K, 3, {experts, rows, n}};
+    return (jt_tensor){
+        .data = data, .dtype = JT_Q4_K, .n_dims = 3, .shape = {experts, rows, n}};
 }
 
 static jt_bank bank(size_t experts, size_t width)
@@ -67,7 +68,10 @@ static jt_mixture mixture(void)
                                    .selector = jt_selector_find("topk"),
                                    .n_experts = EXPERTS,
                                    .k = USED,
-                                   .weight = {w, JT_F32, 2, {EXPERTS, D}},
+                                   .weight = {.data = w,
+                                              .dtype = JT_F32,
+                                              .n_dims = 2,
+                                              .shape = {EXPERTS, D}},
                                    .renormalise = true,
                                    .scale = 1.0f},
                         .experts = bank(EXPERTS, WIDTH)};

@@ -17,8 +17,9 @@
  * slice per loop (decoding with two threads fell to a tenth). */
 struct jt_pool {
     int threads, started;
-    pthread_t *workers; /* [threads - 1] */
-    jt_pool_fn *fn;     /* the loop, written while closed */
+    pthread_t *workers;     /* [threads - 1] */
+    struct worker *numbers; /* what each of them is told */
+    jt_pool_fn *fn;         /* the loop, written while closed */
     void *arg;
     size_t count;
     _Alignas(64) atomic_size_t next; /* item to take */
@@ -85,10 +86,23 @@ static void wait_for_news(jt_pool *pool, uint64_t seen)
     pthread_mutex_unlock(&pool->lock);
 }
 
+typedef struct worker {
+    jt_pool *pool;
+    int number;
+} worker;
+
+static _Thread_local int self;
+
+int jt_pool_self(void)
+{
+    return self;
+}
+
 static void *work(void *arg)
 {
-    jt_pool *pool = arg;
+    jt_pool *pool = ((worker *)arg)->pool;
     uint64_t seen = 0;
+    self = ((worker *)arg)->number;
     for (;;) {
         wait_for_news(pool, seen);
         if (atomic_load(&pool->stop))
@@ -114,8 +128,9 @@ static void wake_sleepers(jt_pool *pool)
 
 static jt_status start_workers(jt_pool *pool, jt_err *err)
 {
-    for (; pool->started < pool->threads - 1; pool->started++) {
-        if (pthread_create(&pool->workers[pool->started], NULL, work, pool) != 0)
+    for (int i = 0; i < pool->threads - 1; i++, pool->started++) {
+        pool->numbers[i] = (worker){pool, i + 1};
+        if (pthread_create(&pool->workers[i], NULL, work, &pool->numbers[i]) != 0)
             return jt_fail(err, JT_E_MEMORY, "cannot start %d threads", pool->threads);
     }
     return JT_OK;
@@ -132,7 +147,10 @@ jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err)
         return jt_fail_memory(err, "starting threads");
     pool->threads = threads ? threads : jt_processors();
     pool->workers = jt_alloc((size_t)pool->threads, sizeof *pool->workers);
-    if (!pool->workers) {
+    pool->numbers = jt_alloc((size_t)pool->threads, sizeof *pool->numbers);
+    if (!pool->workers || !pool->numbers) {
+        free(pool->workers);
+        free(pool->numbers);
         free(pool);
         return jt_fail_memory(err, "starting threads");
     }
@@ -158,6 +176,7 @@ void jt_pool_free(jt_pool *pool)
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
     free(pool->workers);
+    free(pool->numbers);
     free(pool);
 }
 

@@ -21,6 +21,10 @@ int jt_pool_threads(const jt_pool *pool);
 /* Processors that this process may use. */
 int jt_processors(void);
 
+/* Which thread of its pool the caller of this is: 0 is the one that runs the loop. For
+ * scratch memory of a thread's own, never for results. */
+int jt_pool_self(void);
+
 /* Call fn(arg, i) for every i < count and wait for all. From one thread at a time, and
  * not from inside an item. */
 typedef void jt_pool_fn(void *arg, size_t i);

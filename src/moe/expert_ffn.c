@@ -8,10 +8,11 @@
 
 #include "moe/experts.h"
 
-/* Products of part `part` for every expert that has rows; their number. */
+/* Products of part `part` for every expert that has rows; their number. Row r of the
+ * plan reads x[token[r]], or x[r] without `token`. */
 static size_t list_products(jt_product *list, const jt_bank *bank,
                             const jt_lease *lease, const jt_plan *plan, int part,
-                            jt_tensor *y, jt_input *x)
+                            jt_tensor *y, jt_input *x, const int32_t *token)
 {
     size_t n = 0;
     for (int e = 0; e < bank->n_experts; e++) {
@@ -19,15 +20,9 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
         size_t rows = (size_t)plan->start[e + 1] - first;
         if (rows == 0)
             continue;
-        list[n++] = (jt_product){
-            .y = jt_row(y, first),
-            .ldy = jt_cols(y),
-            .w = lease->part[e * JT_PARTS + part],
-            .x = x,
-            .first = first,
-            .index = part == JT_PART_DOWN ? NULL : plan->token + first,
-            .tokens = rows,
-        };
+        const jt_tensor *w = &lease->part[e * JT_PARTS + part];
+        list[n] = jt_product_rows(y, w, x, first, rows);
+        list[n++].index = token ? token + first : NULL;
     }
     return n;
 }
@@ -40,14 +35,20 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
     jt_tensor up = jt_new(ctx, rows, bank->width);
     jt_tensor y = jt_new(ctx, rows, bank->d);
     jt_product *list = jt_scratch(ctx, 2 * (size_t)bank->n_experts, sizeof *list);
+    const int32_t *token = plan->token;
+    jt_input gathered = {0};
+    if (ctx->tape) { /* gradients need each row of a token by itself */
+        gathered = jt_input_of(jt_gather(ctx, &x->x, token, rows));
+        x = &gathered;
+        token = NULL;
+    }
     if (jt_failed(ctx))
         return y;
-    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x);
-    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x);
+    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, token);
+    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, token);
     jt_products(ctx, list, n);
-    jt_silu_mul(ctx, &gate, &up);
-    jt_input hidden = jt_input_of(gate);
-    n = list_products(list, bank, lease, plan, JT_PART_DOWN, &y, &hidden);
+    jt_input hidden = jt_input_of(jt_silu_mul(ctx, &gate, &up));
+    n = list_products(list, bank, lease, plan, JT_PART_DOWN, &y, &hidden, NULL);
     jt_products(ctx, list, n);
     return y;
 }

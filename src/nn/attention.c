@@ -34,9 +34,9 @@ static void project(jt_context *ctx, pass *p, jt_input *x)
     p->k = jt_new(ctx, p->tokens, jt_rows(&a->k));
     p->v = jt_new(ctx, p->tokens, jt_rows(&a->v));
     jt_product products[] = {
-        {.y = p->q.data, .ldy = jt_cols(&p->q), .w = a->q, .x = x, .tokens = p->tokens},
-        {.y = p->k.data, .ldy = jt_cols(&p->k), .w = a->k, .x = x, .tokens = p->tokens},
-        {.y = p->v.data, .ldy = jt_cols(&p->v), .w = a->v, .x = x, .tokens = p->tokens},
+        jt_product_rows(&p->q, &a->q, x, 0, p->tokens),
+        jt_product_rows(&p->k, &a->k, x, 0, p->tokens),
+        jt_product_rows(&p->v, &a->v, x, 0, p->tokens),
     };
     jt_products(ctx, products, 3);
     jt_add_bias(ctx, &p->q, &a->q_bias);
@@ -45,8 +45,8 @@ static void project(jt_context *ctx, pass *p, jt_input *x)
     if (jt_failed(ctx))
         return;
     if (a->qk_norm != JT_QK_NORM_NONE) {
-        jt_rms_norm_in_place(ctx, &p->q, &a->q_norm, a->norm_eps);
-        jt_rms_norm_in_place(ctx, &p->k, &a->k_norm, a->norm_eps);
+        p->q = jt_rms_norm(ctx, &p->q, &a->q_norm, a->norm_eps);
+        p->k = jt_rms_norm(ctx, &p->k, &a->k_norm, a->norm_eps);
     }
     if (a->clamp > 0.0f) {
         clamp_values(&p->q, a->clamp);

@@ -1,5 +1,7 @@
 #include "tensor/context.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 const char *jt_stage_name(jt_stage stage)
@@ -42,8 +44,13 @@ jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
     void *data = NULL;
     if (jt_mul(rows, cols, &values))
         data = jt_scratch(ctx, values, sizeof(float));
-    return (jt_tensor){
-        .data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
+    jt_tensor t = {.data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
+    if (ctx->tape) {
+        t.grad = jt_scratch(ctx, values, sizeof(float));
+        if (t.grad)
+            memset(t.grad, 0, values * sizeof(float));
+    }
+    return t;
 }
 
 void jt_lap_start(jt_context *ctx)

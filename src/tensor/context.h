@@ -13,11 +13,14 @@
 #include "kernels/kernels.h"
 #include "tensor/tensor.h"
 
+typedef struct jt_tape jt_tape;
+
 typedef struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
     jt_arena scratch;
-    jt_err err; /* code JT_OK while all is well */
+    jt_tape *tape; /* NULL: nothing is kept for gradients */
+    jt_err err;    /* code JT_OK while all is well */
     double times[JT_STAGE_COUNT];
     double lap;
 } jt_context;
@@ -36,7 +39,8 @@ static inline bool jt_failed(const jt_context *ctx)
  */
 void *jt_scratch(jt_context *ctx, size_t count, size_t size);
 
-/* A fresh F32 tensor [rows, cols] in scratch, not initialised. */
+/* A fresh F32 tensor [rows, cols] in scratch, not initialised; with a gradient of zeros
+ * when there is a tape. */
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
 
 /* Add the time since the last lap to `stage`; jt_lap_start forgets it. */

@@ -1,11 +1,14 @@
 #include "tensor/ops.h"
 
+#include <string.h>
+
+#include "tensor/back.h"
+
 jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias)
 {
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), jt_rows(w));
-    jt_product product = {
-        .y = y.data, .ldy = jt_cols(&y), .w = *w, .x = x, .tokens = jt_rows(&y)};
+    jt_product product = jt_product_rows(&y, w, x, 0, jt_rows(&y));
     jt_products(ctx, &product, 1);
     jt_add_bias(ctx, &y, bias);
     return y;
@@ -26,27 +29,17 @@ static void rms_norm_row(void *arg, size_t i)
     a->kernels->rms_norm(a->y + i * a->n, a->x + i * a->n, a->w, a->n, a->eps);
 }
 
-static void rms_norm_into(jt_context *ctx, float *y, const jt_tensor *x,
-                          const jt_tensor *w, float eps)
-{
-    if (jt_failed(ctx))
-        return;
-    size_t n = jt_cols(w), values = jt_rows(x) * jt_cols(x);
-    row_args args = {ctx->kernels, y, x->data, w->data, n, eps};
-    jt_for_rows(ctx, values / n, values, rms_norm_row, &args);
-}
-
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps)
 {
     jt_tensor y = jt_new(ctx, jt_rows(x), jt_cols(x));
-    rms_norm_into(ctx, y.data, x, w, eps);
+    if (jt_failed(ctx))
+        return y;
+    size_t n = jt_cols(w), values = jt_rows(x) * jt_cols(x);
+    row_args args = {ctx->kernels, y.data, x->data, w->data, n, eps};
+    jt_for_rows(ctx, values / n, values, rms_norm_row, &args);
+    jt_rms_norm_record(ctx, &y, x, w, eps);
     return y;
-}
-
-void jt_rms_norm_in_place(jt_context *ctx, jt_tensor *x, const jt_tensor *w, float eps)
-{
-    rms_norm_into(ctx, x->data, x, w, eps);
 }
 
 static void add_row(void *arg, size_t i)
@@ -62,6 +55,7 @@ void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x)
     row_args args = {
         .kernels = ctx->kernels, .y = y->data, .x = x->data, .n = jt_cols(y)};
     jt_for_rows(ctx, jt_rows(y), jt_rows(y) * jt_cols(y), add_row, &args);
+    jt_add_record(ctx, y, x);
 }
 
 static void bias_row(void *arg, size_t i)
@@ -77,24 +71,56 @@ void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias)
     row_args args = {
         .kernels = ctx->kernels, .y = y->data, .x = bias->data, .n = jt_cols(y)};
     jt_for_rows(ctx, jt_rows(y), jt_rows(y) * jt_cols(y), bias_row, &args);
+    jt_bias_record(ctx, y, bias);
 }
+
+typedef struct silu_args {
+    const jt_kernels *kernels;
+    const jt_tensor *y, *gate, *up;
+} silu_args;
 
 static void silu_mul_row(void *arg, size_t i)
 {
-    const row_args *a = arg;
-    float *gate = a->y + i * a->n;
-    a->kernels->silu_mul(gate, gate, a->x + i * a->n, a->n);
+    const silu_args *a = arg;
+    a->kernels->silu_mul(jt_row(a->y, i), jt_row(a->gate, i), jt_row(a->up, i),
+                         jt_cols(a->gate));
 }
 
-void jt_silu_mul(jt_context *ctx, jt_tensor *gate, const jt_tensor *up)
+jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up)
 {
+    size_t rows = jt_rows(gate), n = jt_cols(gate);
+    jt_tensor y = ctx->tape ? jt_new(ctx, rows, n) : *gate;
     if (jt_failed(ctx))
-        return;
-    row_args args = {
-        .kernels = ctx->kernels, .y = gate->data, .x = up->data, .n = jt_cols(gate)};
+        return y;
+    silu_args args = {ctx->kernels, &y, gate, up};
     /* an exponential costs as much as several additions */
-    jt_for_rows(ctx, jt_rows(gate), 4 * jt_rows(gate) * jt_cols(gate), silu_mul_row,
-                &args);
+    jt_for_rows(ctx, rows, 4 * rows * n, silu_mul_row, &args);
+    jt_silu_mul_record(ctx, &y, gate, up);
+    return y;
+}
+
+typedef struct gather_args {
+    const jt_tensor *y, *x;
+    const int32_t *ids;
+} gather_args;
+
+static void gather_row(void *arg, size_t i)
+{
+    const gather_args *a = arg;
+    memcpy(jt_row(a->y, i), jt_row(a->x, (size_t)a->ids[i]),
+           jt_cols(a->x) * sizeof(float));
+}
+
+jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
+                    size_t count)
+{
+    jt_tensor y = jt_new(ctx, count, jt_cols(x));
+    if (jt_failed(ctx))
+        return y;
+    gather_args args = {&y, x, ids};
+    jt_for_rows(ctx, count, count * jt_cols(x), gather_row, &args);
+    jt_gather_record(ctx, &y, x, ids, count);
+    return y;
 }
 
 typedef struct embed_args {
@@ -123,5 +149,6 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
+    jt_gather_record(ctx, &y, table, ids, count);
     return y;
 }

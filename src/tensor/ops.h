@@ -22,14 +22,20 @@ jt_input jt_input_of(jt_tensor x);
 /* One matrix product among several that run in one parallel region:
  *   y[t, r] = sum_i w[r, i] * x[row(t), i],  row(t) = first + t, or index[t] */
 typedef struct jt_product {
-    float *y; /* [tokens] rows, ldy floats apart */
+    float *y;      /* [tokens] rows, ldy floats apart */
+    float *y_grad; /* the same of its gradient; NULL without a tape */
     size_t ldy;
     jt_tensor w; /* [rows, n] */
     jt_input *x;
     size_t first;
-    const int32_t *index; /* [tokens], or NULL */
+    const int32_t *index; /* [tokens], or NULL; with a tape always NULL */
     size_t tokens;
 } jt_product;
+
+/* The product that fills rows first .. first + tokens of `y` from the same rows of x.
+ */
+jt_product jt_product_rows(const jt_tensor *y, const jt_tensor *w, jt_input *x,
+                           size_t first, size_t tokens);
 
 /* Run `count` products over the pool, the work split by what each costs, with no
  * barrier between them. A value does not depend on what else is in the list. */
@@ -40,17 +46,21 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias);
 
 /* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
- * each normalised by itself). The second form changes x. */
+ * each normalised by itself). */
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps);
-void jt_rms_norm_in_place(jt_context *ctx, jt_tensor *x, const jt_tensor *w, float eps);
 
-/* y += x; y += bias on every row (nothing for an empty bias). */
+/* y += x; y += bias on every row (nothing for an empty bias). The old value of y is
+ * gone; what read it before has kept what it needs. */
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
-/* gate = silu(gate) * up, row by row. */
-void jt_silu_mul(jt_context *ctx, jt_tensor *gate, const jt_tensor *up);
+/* silu(gate) * up. Without a tape the result takes the place of `gate`. */
+jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up);
+
+/* Rows `ids` of x, gathered: the tokens of a plan. */
+jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
+                    size_t count);
 
 /* Rows `ids` of an embedding table, decoded to F32. */
 jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,

@@ -1,5 +1,7 @@
 #include "tensor/ops.h"
 
+#include "tensor/back.h"
+
 /* How a list of products is cut into items for the pool.
  *
  * An item is some rows of W times some tokens of one product. Cost is counted in bytes
@@ -128,6 +130,20 @@ static void pack_input(jt_context *ctx, jt_input *in, jt_act act)
     in->packed[act].row_bytes = job.row_bytes;
 }
 
+jt_product jt_product_rows(const jt_tensor *y, const jt_tensor *w, jt_input *x,
+                           size_t first, size_t tokens)
+{
+    return (jt_product){
+        .y = y->data ? jt_row(y, first) : NULL,
+        .y_grad = jt_grad_row(y, first),
+        .ldy = jt_cols(y),
+        .w = *w,
+        .x = x,
+        .first = first,
+        .tokens = tokens,
+    };
+}
+
 jt_input jt_input_of(jt_tensor x)
 {
     return (jt_input){.x = x};
@@ -143,4 +159,5 @@ void jt_products(jt_context *ctx, jt_product *products, size_t count)
     work w = {ctx->kernels, products, cuts, count};
     size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);
+    jt_products_record(ctx, products, count);
 }

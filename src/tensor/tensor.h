@@ -16,6 +16,7 @@ typedef struct jt_tensor {
     jt_dtype dtype;
     int n_dims;
     size_t shape[JT_MAX_DIMS];
+    float *grad; /* of the same shape; NULL: not wanted */
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)
@@ -43,6 +44,12 @@ static inline float *jt_row(const jt_tensor *t, size_t i)
     return (float *)t->data + i * jt_cols(t);
 }
 
+/* Row `i` of its gradient; NULL where there is none. */
+static inline float *jt_grad_row(const jt_tensor *t, size_t i)
+{
+    return t->grad ? t->grad + i * jt_cols(t) : NULL;
+}
+
 /* Sub-tensor `i` of the first dimension: expert i of [experts, out, in]. */
 static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
 {
@@ -51,6 +58,8 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
         part.shape[d] = t->shape[d + 1];
     size_t bytes = jt_rows(&part) * jt_dtype_row_bytes(t->dtype, jt_cols(&part));
     part.data = (char *)t->data + i * bytes;
+    if (t->grad)
+        part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
     return part;
 }
 

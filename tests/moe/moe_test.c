@@ -96,7 +96,10 @@ static void plan_of_everyone(void **state)
 
 static jt_route select_one(jt_context *ctx, const jt_router *router, float *logits)
 {
-    jt_tensor in = {logits, JT_F32, 2, {1, (size_t)router->n_experts}};
+    jt_tensor in = {.data = logits,
+                    .dtype = JT_F32,
+                    .n_dims = 2,
+                    .shape = {1, (size_t)router->n_experts}};
     jt_tensor scores = jt_new(ctx, 1, (size_t)router->n_experts);
     jt_route route = jt_route_new(ctx, 1, router->n_experts, router->k);
     jt_selector_find("topk")->select(ctx, router, &in, &scores, &route);
@@ -130,11 +133,12 @@ static void softmax_with_and_without_renormalising(void **state)
 static void sigmoid_and_selection_bias(void **state)
 {
     float logits[4] = {0.5f, 1.0f, -0.5f, 0.0f}, bias[4] = {0.0f, -1.0f, 0.9f, 0.0f};
-    jt_router router = {.n_experts = 4,
-                        .k = 2,
-                        .scale = 1.0f,
-                        .gating = JT_GATE_SIGMOID,
-                        .selection_bias = {bias, JT_F32, 1, {4}}};
+    jt_router router = {
+        .n_experts = 4,
+        .k = 2,
+        .scale = 1.0f,
+        .gating = JT_GATE_SIGMOID,
+        .selection_bias = {.data = bias, .dtype = JT_F32, .n_dims = 1, .shape = {4}}};
     jt_route route = select_one(*state, &router, logits);
     /* the bias decides who is chosen, the unbiased score is the weight */
     assert_int_equal(route.expert[0], 2);

@@ -1,0 +1,20 @@
+/* The other half of the operations: what each puts on the tape. Called by the operation
+ * itself at its end; without a tape they do nothing. */
+#ifndef JT_BACK_H
+#define JT_BACK_H
+
+#include "tensor/ops.h"
+
+void jt_products_record(jt_context *ctx, const jt_product *products, size_t count);
+/* Keeps a copy of x, which the residual stream changes in place. */
+void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                        const jt_tensor *w, float eps);
+void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);
+void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias);
+void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
+                        const jt_tensor *up);
+/* x.grad[ids[i]] += y.grad[i]; also of an embedding. */
+void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                      const int32_t *ids, size_t count);
+
+#endif

@@ -1,0 +1,172 @@
+/* Gradients of the operations of ops.c. */
+#include <string.h>
+
+#include "tensor/back.h"
+#include "tensor/tape.h"
+
+/* ---- norm: dx += ..., dw += dy * xhat ---- */
+
+typedef struct saved_norm {
+    jt_tensor y, x, w;
+    const float *copy; /* x as it was */
+    float eps;
+} saved_norm;
+
+/* Rows go in runs; each run sums its own dw, and these are added in order, so the sum
+ * does not depend on threads. */
+enum { NORM_RUN = 64 };
+
+typedef struct norm_work {
+    const jt_kernels *kernels;
+    const saved_norm *s;
+    float *partial; /* [runs, n] */
+    size_t rows, n;
+} norm_work;
+
+static void norm_run(void *arg, size_t run)
+{
+    const norm_work *w = arg;
+    const saved_norm *s = w->s;
+    float *dw = w->partial + run * w->n;
+    memset(dw, 0, w->n * sizeof *dw);
+    for (size_t r = run * NORM_RUN; r < (run + 1) * NORM_RUN && r < w->rows; r++)
+        w->kernels->rms_norm_back(s->x.grad + r * w->n, dw, s->y.grad + r * w->n,
+                                  s->copy + r * w->n, s->w.data, w->n, s->eps);
+}
+
+static void norm_backward(jt_context *ctx, void *saved)
+{
+    const saved_norm *s = saved;
+    size_t n = jt_cols(&s->w), rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
+    size_t runs = (rows + NORM_RUN - 1) / NORM_RUN;
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    norm_work work = {ctx->kernels, s, jt_scratch(ctx, runs * n, sizeof(float)), rows,
+                      n};
+    if (!jt_failed(ctx)) {
+        jt_pool_run(ctx->pool, norm_run, &work, runs);
+        for (size_t run = 0; run < runs && s->w.grad; run++)
+            ctx->kernels->add(s->w.grad, work.partial + run * n, n);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+}
+
+void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                        const jt_tensor *w, float eps)
+{
+    if (!ctx->tape)
+        return;
+    size_t values = jt_rows(x) * jt_cols(x);
+    float *copy = jt_scratch(ctx, values, sizeof *copy);
+    if (!copy)
+        return;
+    memcpy(copy, x->data, values * sizeof *copy);
+    saved_norm saved = {*y, *x, *w, copy, eps};
+    jt_tape_push(ctx, norm_backward, &saved, sizeof saved);
+}
+
+/* ---- sums ---- */
+
+typedef struct saved_pair {
+    const jt_kernels *kernels;
+    jt_tensor y, x;
+} saved_pair;
+
+static void add_row(void *arg, size_t i)
+{
+    const saved_pair *s = arg;
+    s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), jt_cols(&s->y));
+}
+
+/* y += x: y's gradient is also x's. */
+static void add_backward(jt_context *ctx, void *saved)
+{
+    const saved_pair *s = saved;
+    jt_for_rows(ctx, jt_rows(&s->y), jt_rows(&s->y) * jt_cols(&s->y), add_row, saved);
+}
+
+void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x)
+{
+    saved_pair saved = {ctx->kernels, *y, *x};
+    jt_tape_push(ctx, add_backward, &saved, sizeof saved);
+}
+
+/* y += bias on every row: the bias gets the sum of the rows. */
+static void bias_backward(jt_context *ctx, void *saved)
+{
+    const saved_pair *s = saved;
+    for (size_t r = 0; s->x.grad && r < jt_rows(&s->y); r++)
+        ctx->kernels->add(s->x.grad, jt_grad_row(&s->y, r), jt_cols(&s->y));
+}
+
+void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias)
+{
+    saved_pair saved = {ctx->kernels, *y, *bias};
+    jt_tape_push(ctx, bias_backward, &saved, sizeof saved);
+}
+
+/* ---- silu(gate) * up ---- */
+
+typedef struct saved_silu {
+    const jt_kernels *kernels;
+    jt_tensor y, gate, up;
+} saved_silu;
+
+static void silu_row(void *arg, size_t i)
+{
+    const saved_silu *s = arg;
+    s->kernels->silu_mul_back(jt_grad_row(&s->gate, i), jt_grad_row(&s->up, i),
+                              jt_grad_row(&s->y, i), jt_row(&s->gate, i),
+                              jt_row(&s->up, i), jt_cols(&s->y));
+}
+
+static void silu_backward(jt_context *ctx, void *saved)
+{
+    const saved_silu *s = saved;
+    size_t rows = jt_rows(&s->y);
+    jt_for_rows(ctx, rows, 8 * rows * jt_cols(&s->y), silu_row, saved);
+}
+
+void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
+                        const jt_tensor *up)
+{
+    saved_silu saved = {ctx->kernels, *y, *gate, *up};
+    jt_tape_push(ctx, silu_backward, &saved, sizeof saved);
+}
+
+/* ---- rows by number ---- */
+
+typedef struct saved_gather {
+    const jt_kernels *kernels;
+    jt_tensor y, x;
+    const int32_t *ids;
+    size_t count;
+} saved_gather;
+
+enum { COLUMNS = 64 };
+
+/* Several rows may go to the same place: threads share columns, each goes through the
+ * rows in order. */
+static void scatter_columns(void *arg, size_t i)
+{
+    const saved_gather *s = arg;
+    size_t n = jt_cols(&s->x), first = i * COLUMNS;
+    size_t width = n - first < COLUMNS ? n - first : COLUMNS;
+    for (size_t r = 0; r < s->count; r++)
+        s->kernels->add(jt_grad_row(&s->x, (size_t)s->ids[r]) + first,
+                        jt_grad_row(&s->y, r) + first, width);
+}
+
+static void gather_backward(jt_context *ctx, void *saved)
+{
+    const saved_gather *s = saved;
+    if (s->x.grad)
+        jt_pool_run(ctx->pool, scatter_columns, saved,
+                    (jt_cols(&s->x) + COLUMNS - 1) / COLUMNS);
+}
+
+void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                      const int32_t *ids, size_t count)
+{
+    saved_gather saved = {ctx->kernels, *y, *x, ids, count};
+    jt_tape_push(ctx, gather_backward, &saved, sizeof saved);
+}
