@@ -44,6 +44,7 @@ typedef struct jt_route {
     int32_t *expert;     /* [tokens, k], -1 for an unused slot */
     float *weight;       /* [tokens, k] */
     const float *scores; /* [tokens, experts], after gating */
+    float *weight_grad; /* [tokens, k], with a tape: gradient of the weights; or NULL */
 } jt_route;
 
 /* A route turned around: for every expert its tokens. Rows are sorted by expert, then
@@ -56,6 +57,7 @@ typedef struct jt_plan {
     int32_t *token; /* [rows] */
     float *weight;  /* [rows] */
     int32_t *row;   /* [tokens, k]: row of a slot, -1 for an unused one */
+    float *weight_grad; /* [tokens, k], as in the route */
 } jt_plan;
 
 /* Where a route was made. */

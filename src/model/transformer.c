@@ -8,11 +8,11 @@ static void layer_forward(jt_context *ctx, const jt_model *model, int index,
 {
     const jt_layer *layer = &model->layers[index];
     float eps = model->params.norm_eps;
-    size_t start = (size_t)chunk->positions[0];
+    size_t start = chunk->start;
 
     jt_input x = jt_input_of(jt_rms_norm(ctx, h, &layer->attn_norm, eps));
     jt_tensor y = jt_attention_forward(ctx, &layer->attention, &x, &model->rope, angles,
-                                       kv, start);
+                                       kv, start, chunk->first);
     jt_add_to(ctx, h, &y);
     jt_lap(ctx, JT_STAGE_ATTENTION);
 
@@ -35,9 +35,11 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++) {
         jt_arena_mark mark = jt_arena_save(&ctx->scratch);
         layer_forward(ctx, model, i, chunk, &angles, &kv[i], store, hooks, &h);
-        jt_arena_rewind(&ctx->scratch, mark);
+        if (!ctx->tape)
+            jt_arena_rewind(&ctx->scratch, mark);
     }
     if (!chunk->all_logits && !jt_failed(ctx)) { /* only the last row goes on */
+        h.grad = jt_grad_row(&h, chunk->count - 1);
         h.data = jt_row(&h, chunk->count - 1);
         h.shape[0] = 1;
     }

@@ -7,7 +7,10 @@
 /* A chunk of tokens on its way through the layers. */
 typedef struct jt_chunk {
     const int32_t *ids;       /* [count] */
-    const int32_t *positions; /* [count], consecutive */
+    const int32_t *positions; /* [count] for rotation: from the start of the document */
+    const int32_t *first;     /* [count] place in the cache where a token's document
+                                 begins; NULL: 0 */
+    size_t start;             /* place in the cache of the first token */
     size_t count;
     bool all_logits; /* of every token; otherwise of the last only */
 } jt_chunk;

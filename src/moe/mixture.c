@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "moe/back.h"
+
 /* Stages 1 and 2, with the policies between and after them. */
 static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
                              const jt_hooks *hooks, const jt_route_site *site,
@@ -68,6 +70,7 @@ static void combine(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
     size_t tokens = (size_t)plan->n_tokens;
     jt_for_rows(ctx, tokens, tokens * (size_t)plan->k * jt_cols(y), combine_token,
                 &args);
+    jt_combine_record(ctx, plan, rows, y);
 }
 
 /* The shared expert: all tokens, weight 1 or sigmoid(gate . x). */
@@ -79,6 +82,7 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
         jt_tensor logits = jt_linear(ctx, x, &m->shared_gate, NULL);
         for (int t = 0; !jt_failed(ctx) && t < plan.n_rows; t++)
             plan.weight[t] = 1.0f / (1.0f + expf(-*jt_row(&logits, (size_t)t)));
+        jt_sigmoid_record(ctx, &plan, &logits);
     }
     jt_tensor rows = jt_bank_apply(ctx, &m->shared, store, &plan, x);
     jt_lap(ctx, JT_STAGE_APPLY);

@@ -2,6 +2,15 @@
 
 #include <string.h>
 
+/* Zeros where gradients are wanted. */
+static float *new_gradients(jt_context *ctx, size_t slots)
+{
+    float *grad = ctx->tape ? jt_scratch(ctx, slots, sizeof *grad) : NULL;
+    if (grad)
+        memset(grad, 0, slots * sizeof *grad);
+    return grad;
+}
+
 jt_route jt_route_new(jt_context *ctx, int n_tokens, int n_experts, int k)
 {
     size_t slots = (size_t)n_tokens * (size_t)k;
@@ -11,6 +20,7 @@ jt_route jt_route_new(jt_context *ctx, int n_tokens, int n_experts, int k)
         .k = k,
         .expert = jt_scratch(ctx, slots, sizeof(int32_t)),
         .weight = jt_scratch(ctx, slots, sizeof(float)),
+        .weight_grad = new_gradients(ctx, slots),
     };
 }
 
@@ -38,6 +48,7 @@ jt_plan jt_plan_build(jt_context *ctx, const jt_route *route)
     size_t slots = (size_t)route->n_tokens * (size_t)route->k;
     jt_plan plan = plan_new(ctx, route->n_tokens, route->n_experts, route->k);
     int32_t *next = jt_scratch(ctx, (size_t)route->n_experts + 1, sizeof(int32_t));
+    plan.weight_grad = route->weight_grad;
     if (jt_failed(ctx))
         return plan;
     memset(plan.start, 0, ((size_t)route->n_experts + 1) * sizeof(int32_t));
@@ -65,6 +76,7 @@ jt_plan jt_plan_build(jt_context *ctx, const jt_route *route)
 jt_plan jt_plan_everyone(jt_context *ctx, int n_tokens)
 {
     jt_plan plan = plan_new(ctx, n_tokens, 1, 1);
+    plan.weight_grad = new_gradients(ctx, (size_t)n_tokens);
     if (jt_failed(ctx))
         return plan;
     plan.n_rows = n_tokens;

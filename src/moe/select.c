@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "moe/back.h"
 #include "moe/router.h"
 
 static float sigmoid(float x)
@@ -108,6 +109,7 @@ static void select_topk(jt_context *ctx, const jt_router *router,
     size_t work = tokens * (size_t)route->n_experts * (size_t)(route->k + 8);
     jt_for_rows(ctx, tokens, work, select_token, &args);
     route->scores = scores->data;
+    jt_select_record(ctx, router, logits, scores, route);
 }
 
 static const jt_selector selectors[] = {

@@ -2,22 +2,7 @@
 
 #include <string.h>
 
-/* What the loops of one forward pass share. Queries are regrouped to
- * [kv_heads, tokens, group, k_dim], so that a tile of attention (some tokens of the
- * heads that read the same keys) is contiguous; outputs come in the same order. */
-typedef struct pass {
-    const jt_kernels *kernels;
-    const jt_attention *a;
-    const jt_rope *rope;
-    const jt_angles *angles;
-    jt_kv_layer *kv;
-    size_t start, tokens, group;
-    jt_tensor q, k, v;    /* [tokens, heads * dim] */
-    float *grouped;       /* [kv_heads, tokens, group, k_dim] */
-    float *out;           /* [kv_heads, tokens, group, v_dim] */
-    jt_tensor joined;     /* [tokens, heads * v_dim] */
-    size_t tile, n_tiles; /* tokens per tile, tiles per kv head */
-} pass;
+#include "nn/attention_pass.h"
 
 static void clamp_values(jt_tensor *t, float limit)
 {
@@ -27,7 +12,7 @@ static void clamp_values(jt_tensor *t, float limit)
 }
 
 /* q, k and v in one parallel region, then biases, norms and clamp. */
-static void project(jt_context *ctx, pass *p, jt_input *x)
+static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
 {
     const jt_attention *a = p->a;
     p->q = jt_new(ctx, p->tokens, jt_rows(&a->q));
@@ -55,13 +40,14 @@ static void project(jt_context *ctx, pass *p, jt_input *x)
     }
 }
 
-static void *kv_at(const pass *p, void *kv, size_t value)
+static void *kv_at(const jt_attention_pass *p, void *kv, size_t value)
 {
     return (char *)kv + value * jt_dtype_block_bytes(p->kv->type);
 }
 
 /* Put n values into the cache from value `at` on. */
-static void keep(const pass *p, void *kv, size_t at, const float *x, size_t n)
+static void keep(const jt_attention_pass *p, void *kv, size_t at, const float *x,
+                 size_t n)
 {
     if (p->kv->type == JT_F32)
         memcpy(kv_at(p, kv, at), x, n * sizeof *x);
@@ -72,7 +58,7 @@ static void keep(const pass *p, void *kv, size_t at, const float *x, size_t n)
 /* Rotate one token's queries and keys; regroup the queries, store keys and values. */
 static void place_token(void *arg, size_t t)
 {
-    const pass *p = arg;
+    const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
     const float *c = jt_row(&p->angles->cos, t), *s = jt_row(&p->angles->sin, t);
@@ -83,34 +69,36 @@ static void place_token(void *arg, size_t t)
         p->kernels->rope(q, c, s, p->rope->pairs, p->rope->neox);
     }
     for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
-        float *k = jt_row(&p->k, t) + head * k_dim;
-        const float *v = jt_row(&p->v, t) + head * v_dim;
         size_t place = head * p->kv->capacity + p->start + t;
+        float *k = p->rotated + (t * (size_t)a->n_kv_heads + head) * k_dim;
+        memcpy(k, jt_row(&p->k, t) + head * k_dim, k_dim * sizeof(float));
         p->kernels->rope(k, c, s, p->rope->pairs, p->rope->neox);
         keep(p, p->kv->k, place * k_dim, k, k_dim);
-        keep(p, p->kv->v, place * v_dim, v, v_dim);
+        keep(p, p->kv->v, place * v_dim, jt_row(&p->v, t) + head * v_dim, v_dim);
     }
 }
 
-static void attend_tile(void *arg, size_t i)
+/* A group wider than a call takes is cut; otherwise one call does the whole tile. */
+void jt_attention_each_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
+                            jt_attention_tile_fn *fn, void *user)
 {
-    const pass *p = arg;
     size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
-    size_t kv_head = i / p->n_tiles, first = i % p->n_tiles * p->tile;
+    size_t first = i * p->tile;
     size_t tokens = p->tokens - first < p->tile ? p->tokens - first : p->tile;
-    size_t row = (kv_head * p->tokens + first) * p->group;
     int32_t from[JT_ATTN_MAX_Q], to[JT_ATTN_MAX_Q];
-    /* A group wider than a tile is cut; otherwise one pass does all queries. */
-    for (size_t done = 0; done < tokens * p->group;) {
-        size_t n = tokens * p->group - done;
+    for (size_t done = 0, n; done < tokens * p->group; done += n) {
+        size_t row = (kv_head * p->tokens + first) * p->group + done;
+        n = tokens * p->group - done;
         n = n < JT_ATTN_MAX_Q ? n : JT_ATTN_MAX_Q;
         for (size_t q = 0; q < n; q++) {
-            from[q] = 0;
-            to[q] = (int32_t)(p->start + first + (done + q) / p->group + 1);
+            size_t t = first + (done + q) / p->group;
+            from[q] = p->first ? p->first[t] : 0;
+            to[q] = (int32_t)(p->start + t + 1);
         }
-        p->kernels->attention(&(jt_attn){
-            .out = p->out + (row + done) * v_dim,
-            .q = p->grouped + (row + done) * k_dim,
+        jt_attn call = {
+            .out = p->out + row * v_dim,
+            .lse = p->lse ? p->lse + row : NULL,
+            .q = p->grouped + row * k_dim,
             .k = kv_at(p, p->kv->k, kv_head * p->kv->capacity * k_dim),
             .v = kv_at(p, p->kv->v, kv_head * p->kv->capacity * v_dim),
             .kv_type = p->kv->type,
@@ -124,15 +112,29 @@ static void attend_tile(void *arg, size_t i)
             .k_dim = p->a->k_dim,
             .v_dim = p->a->v_dim,
             .scale = p->a->scale,
-        });
-        done += n;
+        };
+        fn(user, &call, kv_head, row);
     }
+}
+
+static void attend(void *user, const jt_attn *call, size_t kv_head, size_t row)
+{
+    const jt_attention_pass *p = user;
+    (void)kv_head;
+    (void)row;
+    p->kernels->attention(call);
+}
+
+static void attend_tile(void *arg, size_t i)
+{
+    const jt_attention_pass *p = arg;
+    jt_attention_each_tile(p, i / p->n_tiles, i % p->n_tiles, attend, arg);
 }
 
 /* Back to [tokens, heads * v_dim]. */
 static void join_token(void *arg, size_t t)
 {
-    const pass *p = arg;
+    const jt_attention_pass *p = arg;
     size_t v_dim = (size_t)p->a->v_dim;
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
@@ -144,15 +146,16 @@ static void join_token(void *arg, size_t t)
 
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
                                const jt_rope *rope, const jt_angles *angles,
-                               jt_kv_layer *kv, size_t start)
+                               jt_kv_layer *kv, size_t start, const int32_t *first)
 {
-    pass p = {.kernels = ctx->kernels,
-              .a = a,
-              .rope = rope,
-              .angles = angles,
-              .kv = kv,
-              .start = start,
-              .tokens = jt_rows(&x->x)};
+    jt_attention_pass p = {.kernels = ctx->kernels,
+                           .a = a,
+                           .rope = rope,
+                           .angles = angles,
+                           .kv = kv,
+                           .first = first,
+                           .start = start,
+                           .tokens = jt_rows(&x->x)};
     size_t heads = (size_t)a->n_heads;
     p.group = heads / (size_t)a->n_kv_heads;
     p.tile = p.group < JT_ATTN_MAX_Q ? JT_ATTN_MAX_Q / p.group : 1;
@@ -160,6 +163,10 @@ jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input 
     project(ctx, &p, x);
     p.grouped = jt_scratch(ctx, p.tokens * heads, (size_t)a->k_dim * sizeof(float));
     p.out = jt_scratch(ctx, p.tokens * heads, (size_t)a->v_dim * sizeof(float));
+    p.rotated = jt_scratch(ctx, p.tokens * (size_t)a->n_kv_heads,
+                           (size_t)a->k_dim * sizeof(float));
+    if (ctx->tape)
+        p.lse = jt_scratch(ctx, p.tokens * heads, sizeof(float));
     p.joined = jt_new(ctx, p.tokens, heads * (size_t)a->v_dim);
     if (jt_failed(ctx))
         return (jt_tensor){0};
@@ -167,6 +174,7 @@ jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input 
     jt_for_rows(ctx, p.tokens, values, place_token, &p);
     jt_pool_run(ctx->pool, attend_tile, &p, (size_t)a->n_kv_heads * p.n_tiles);
     jt_for_rows(ctx, p.tokens, values, join_token, &p);
+    jt_attention_record(ctx, &p);
     jt_input joined = jt_input_of(p.joined);
     return jt_linear(ctx, &joined, &a->o, &a->o_bias);
 }

@@ -32,10 +32,13 @@ typedef struct jt_kv_layer {
     size_t capacity;
 } jt_kv_layer;
 
-/* Attention of a chunk of tokens whose first has position `start`: their keys and
- * values go into the cache, every token sees those up to its own. [tokens, d]. */
+/* Attention of a chunk of tokens whose first has position `start` in the cache: their
+ * keys and values go into it, every token sees those up to its own, from position
+ * first[t] on (packed documents; NULL: from 0). With a tape the chunk must be all there
+ * is: start 0, F32 keys and values. [tokens, d]. */
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *attention,
                                jt_input *x, const jt_rope *rope,
-                               const jt_angles *angles, jt_kv_layer *kv, size_t start);
+                               const jt_angles *angles, jt_kv_layer *kv, size_t start,
+                               const int32_t *first);
 
 #endif

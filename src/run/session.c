@@ -145,7 +145,11 @@ static jt_status eval_chunk(jt_session *s, const int32_t *tokens, size_t count,
     size_t vocab = (size_t)s->model->params.n_vocab;
     for (size_t i = 0; i < count; i++)
         s->positions[i] = s->length + (int32_t)i;
-    jt_chunk chunk = {tokens, s->positions, count, o->on_logits != NULL};
+    jt_chunk chunk = {.ids = tokens,
+                      .positions = s->positions,
+                      .start = (size_t)s->length,
+                      .count = count,
+                      .all_logits = o->on_logits != NULL};
     s->ctx.err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
     jt_tensor logits =

@@ -1,0 +1,142 @@
+/* Gradients of an attention pass: from those of the joined outputs to those of q, k and
+ * v as they were before the rotation. */
+#include <math.h>
+#include <string.h>
+
+#include "nn/attention_pass.h"
+#include "tensor/tape.h"
+
+typedef struct back {
+    jt_attention_pass p;
+    float *dout;    /* [kv_heads, tokens, group, v_dim] */
+    float *dq;      /* [kv_heads, tokens, group, k_dim] */
+    float *dk, *dv; /* [kv_heads, tokens, dim] */
+    float *minus;   /* [pairs] negative sines: the rotation back, [tokens, pairs] */
+    char *scratch;  /* jt_gemm_scratch() bytes for each thread */
+} back;
+
+static void split_token(void *arg, size_t t)
+{
+    const back *b = arg;
+    const jt_attention_pass *p = &b->p;
+    size_t v_dim = (size_t)p->a->v_dim;
+    for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
+        size_t kv_head = head / p->group, member = head % p->group;
+        float *to = b->dout + ((kv_head * p->tokens + t) * p->group + member) * v_dim;
+        memcpy(to, jt_grad_row(&p->joined, t) + head * v_dim, v_dim * sizeof(float));
+    }
+}
+
+static void back_tile(void *user, const jt_attn *call, size_t kv_head, size_t row)
+{
+    const back *b = user;
+    size_t k_dim = (size_t)call->k_dim, v_dim = (size_t)call->v_dim;
+    b->p.kernels->attention_back(&(jt_attn_back){
+        .fwd = *call,
+        .dout = b->dout + row * v_dim,
+        .dq = b->dq + row * k_dim,
+        .dk = b->dk + kv_head * b->p.tokens * k_dim,
+        .dv = b->dv + kv_head * b->p.tokens * v_dim,
+        .scratch = (float *)(b->scratch + (size_t)jt_pool_self() * jt_gemm_scratch()),
+    });
+}
+
+/* Tiles of a head add to the same keys and values: one after the other. */
+static void back_head(void *arg, size_t kv_head)
+{
+    const back *b = arg;
+    for (size_t i = 0; i < b->p.n_tiles; i++)
+        jt_attention_each_tile(&b->p, kv_head, i, back_tile, arg);
+}
+
+/* grad += x, but for values that lie on the border to which they were clamped. */
+static void add_unclamped(const jt_attention_pass *p, float *grad, const float *x,
+                          const float *value, size_t n)
+{
+    float limit = p->a->clamp;
+    for (size_t i = 0; i < n; i++) {
+        if (limit <= 0.0f || fabsf(value[i]) < limit)
+            grad[i] += x[i];
+    }
+}
+
+/* The rotation is orthogonal (times a magnitude): its transpose turns the other way. */
+static void unplace_token(void *arg, size_t t)
+{
+    const back *b = arg;
+    const jt_attention_pass *p = &b->p;
+    size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
+    const float *c = jt_row(&p->angles->cos, t), *s = b->minus + t * p->rope->pairs;
+    for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
+        size_t kv_head = head / p->group, member = head % p->group;
+        float *dq = b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
+        p->kernels->rope(dq, c, s, p->rope->pairs, p->rope->neox);
+        add_unclamped(p, jt_grad_row(&p->q, t) + head * k_dim, dq,
+                      jt_row(&p->q, t) + head * k_dim, k_dim);
+    }
+    for (size_t head = 0; head < (size_t)p->a->n_kv_heads; head++) {
+        float *dk = b->dk + (head * p->tokens + t) * k_dim;
+        const float *dv = b->dv + (head * p->tokens + t) * v_dim;
+        p->kernels->rope(dk, c, s, p->rope->pairs, p->rope->neox);
+        add_unclamped(p, jt_grad_row(&p->k, t) + head * k_dim, dk,
+                      jt_row(&p->k, t) + head * k_dim, k_dim);
+        add_unclamped(p, jt_grad_row(&p->v, t) + head * v_dim, dv,
+                      jt_row(&p->v, t) + head * v_dim, v_dim);
+    }
+}
+
+static float *zeros(jt_context *ctx, size_t count, int dim)
+{
+    float *x = jt_scratch(ctx, count, (size_t)dim * sizeof *x);
+    if (x)
+        memset(x, 0, count * (size_t)dim * sizeof *x);
+    return x;
+}
+
+static void attention_backward(jt_context *ctx, void *saved)
+{
+    back b = {.p = *(const jt_attention_pass *)saved};
+    const jt_attention *a = b.p.a;
+    size_t queries = b.p.tokens * (size_t)a->n_heads;
+    size_t keys = b.p.tokens * (size_t)a->n_kv_heads;
+    size_t turns = b.p.tokens * b.p.rope->pairs;
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    b.dout = jt_scratch(ctx, queries, (size_t)a->v_dim * sizeof(float));
+    b.dq = zeros(ctx, queries, a->k_dim);
+    b.dk = zeros(ctx, keys, a->k_dim);
+    b.dv = zeros(ctx, keys, a->v_dim);
+    b.minus = jt_scratch(ctx, turns, sizeof(float));
+    b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), jt_gemm_scratch());
+    if (!jt_failed(ctx)) {
+        size_t work = queries * (size_t)a->k_dim;
+        ctx->kernels->scale(b.minus, -1.0f, b.p.angles->sin.data, turns);
+        jt_for_rows(ctx, b.p.tokens, work, split_token, &b);
+        jt_pool_run(ctx->pool, back_head, &b, (size_t)a->n_kv_heads);
+        jt_for_rows(ctx, b.p.tokens, work, unplace_token, &b);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+}
+
+void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
+{
+    if (!ctx->tape)
+        return;
+    bool whole = pass->start == 0 && pass->kv->capacity == pass->tokens;
+    if (!whole || pass->kv->type != JT_F32) {
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED,
+                "gradients through a cache of keys and values");
+        return;
+    }
+    /* angles and cache are the caller's: keep the structs, their arrays stay */
+    jt_attention_pass *copy = jt_scratch(ctx, 1, sizeof *copy);
+    jt_angles *angles = jt_scratch(ctx, 1, sizeof *angles);
+    jt_kv_layer *kv = jt_scratch(ctx, 1, sizeof *kv);
+    if (jt_failed(ctx))
+        return;
+    *copy = *pass;
+    *angles = *pass->angles;
+    *kv = *pass->kv;
+    copy->angles = angles;
+    copy->kv = kv;
+    jt_tape_push(ctx, attention_backward, copy, sizeof *copy);
+}
