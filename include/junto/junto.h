@@ -5,6 +5,7 @@
 #include "junto/dtype.h"
 #include "junto/generate.h"
 #include "junto/gguf.h"
+#include "junto/learn.h"
 #include "junto/make.h"
 #include "junto/model.h"
 #include "junto/moe.h"

@@ -65,9 +65,13 @@ typedef struct jt_route_site {
     int layer;                /* index among all layers of the model */
     const int32_t *token_ids; /* [tokens] */
     const int32_t *positions; /* [tokens], in the context */
+    uint64_t draw; /* training: seed of whatever is random in this pass; else 0 */
+    bool replay;   /* this pass repeats one that was run before, to save memory: what
+                      keeps count must not count again */
 } jt_route_site;
 
-/* Changes what the router does. Either function may be NULL. Policies run in the order
+/* Changes what the router does. Functions may be NULL. Experts here are the rows of the
+ * router, null experts last. Policies run in the order
  * in which they were added. */
 typedef struct jt_policy {
     const char *name;
@@ -76,11 +80,16 @@ typedef struct jt_policy {
      * expert out. */
     void (*on_logits)(void *self, const jt_route_site *site, float *logits,
                       int n_tokens, int n_experts);
+    /* Scores [tokens, experts] after gating, and `bias` [experts], which selection
+     * (only) adds to them: it holds the model's own and may be changed for this call.
+     */
+    void (*on_scores)(void *self, const jt_route_site *site, const float *scores,
+                      int n_tokens, int n_experts, float *bias);
     /* The selected route: expert ids in range or -1, any finite weights. */
     void (*on_route)(void *self, const jt_route_site *site, jt_route *route);
 } jt_policy;
 
-/* Reads the route that the experts will follow. */
+/* Reads the route that the experts will follow; not called for replays. */
 typedef struct jt_watcher {
     const char *name;
     void *self;

@@ -17,7 +17,11 @@ static void layer_forward(jt_context *ctx, const jt_model *model, int index,
     jt_lap(ctx, JT_STAGE_ATTENTION);
 
     x = jt_input_of(jt_rms_norm(ctx, h, &layer->ffn_norm, eps));
-    jt_route_site site = {index, chunk->ids, chunk->positions};
+    jt_route_site site = {.layer = index,
+                          .token_ids = chunk->ids,
+                          .positions = chunk->positions,
+                          .draw = chunk->draw,
+                          .replay = chunk->replay};
     y = layer->is_mixture
             ? jt_mixture_forward(ctx, &layer->mixture, store, hooks, &site, &x)
             : jt_dense_forward(ctx, &layer->dense, store, &x);

@@ -13,6 +13,8 @@ typedef struct jt_chunk {
     size_t start;             /* place in the cache of the first token */
     size_t count;
     bool all_logits; /* of every token; otherwise of the last only */
+    uint64_t draw;   /* as in jt_route_site */
+    bool replay;     /* the same */
 } jt_chunk;
 
 /* Run the layers over a chunk: keys and values go into kv[layer], the result are logits

@@ -13,24 +13,28 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     const jt_router *r = &m->router;
     int tokens = (int)jt_rows(&x->x);
     jt_tensor logits = {0};
-    r->scorer->score(ctx, r, x, &logits);
+    r->scorer->score(ctx, r, site, x, &logits);
     jt_lap(ctx, JT_STAGE_SCORE);
     jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
-    jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)r->n_experts);
+    jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (jt_failed(ctx))
         return route;
     for (int i = 0; i < hooks->n_policies; i++) {
         const jt_policy *p = &hooks->policy[i];
         if (p->on_logits)
-            p->on_logits(p->self, site, logits.data, tokens, r->n_experts);
+            p->on_logits(p->self, site, logits.data, tokens, jt_router_rows(r));
     }
-    r->selector->select(ctx, r, &logits, &scores, &route);
+    jt_router_select(ctx, r, hooks, site, &logits, &scores, &route);
     for (int i = 0; i < hooks->n_policies; i++) {
         const jt_policy *p = &hooks->policy[i];
         if (p->on_route)
             p->on_route(p->self, site, &route);
     }
-    for (int i = 0; i < hooks->n_watchers; i++) {
+    for (int i = 0; i < hooks->n_terms; i++) {
+        const jt_route_term *term = &hooks->term[i];
+        term->add(term->self, ctx, site, r, &logits, &scores, &route);
+    }
+    for (int i = 0; i < hooks->n_watchers && !site->replay; i++) {
         const jt_watcher *w = &hooks->watcher[i];
         if (w->on_route)
             w->on_route(w->self, site, &route);

@@ -16,12 +16,24 @@ typedef struct jt_mixture {
                         1 */
 } jt_mixture;
 
+/* A term that training adds to the loss for what the router did (balance, z-loss).
+ * Called after selection: it notes its value and pushes its gradient, into those of the
+ * scores or logits, on the tape (ctx->tape NULL: a first pass without gradients, or an
+ * evaluation). */
+typedef struct jt_route_term {
+    void *self;
+    void (*add)(void *self, jt_context *ctx, const jt_route_site *site,
+                const jt_router *router, const jt_tensor *logits,
+                const jt_tensor *scores, const jt_route *route);
+} jt_route_term;
+
 enum { JT_MAX_HOOKS = 16 };
-typedef struct jt_hooks {
+struct jt_hooks {
     jt_policy policy[JT_MAX_HOOKS];
     jt_watcher watcher[JT_MAX_HOOKS];
-    int n_policies, n_watchers;
-} jt_hooks;
+    jt_route_term term[JT_MAX_HOOKS];
+    int n_policies, n_watchers, n_terms;
+};
 
 /* score, select, dispatch, apply, combine: [tokens, d]. */
 jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,

@@ -10,21 +10,32 @@
 #include "tensor/ops.h"
 
 typedef struct jt_router jt_router;
+typedef struct jt_hooks jt_hooks; /* moe/mixture.h */
 
-/* Stage 1: how well does each expert fit each token? Logits [tokens, experts]. */
+/* Stage 1: how well does each expert fit each token? Logits [tokens, rows of the
+ * router]. */
 typedef struct jt_scorer {
     const char *name;
-    void (*score)(jt_context *ctx, const jt_router *router, jt_input *x,
-                  jt_tensor *logits);
+    void (*score)(jt_context *ctx, const jt_router *router, const jt_route_site *site,
+                  jt_input *x, jt_tensor *logits);
 } jt_scorer;
 
-/* Stage 2: which experts does each token get, with what weight? Fills the route's slots
- * from the logits; `scores` [tokens, experts] is room for the values after gating,
- * which route->scores then points to. */
+/* What selection looks at. All arrays have a column for each row of the router. */
+typedef struct jt_choice {
+    const jt_router *router;
+    const jt_tensor *logits; /* -infinity: a policy took this expert out */
+    const jt_tensor *values; /* what is compared: the scores, or the logits when the
+                                gate comes after the choice */
+    const float *bias;       /* [rows of the router], added to the values; NULL: none */
+    jt_route *route;
+} jt_choice;
+
+/* Stage 2: which experts does each token get? Fills route->expert with rows of the
+ * router, -1 in unused slots. What is the same for all (gating before, null experts,
+ * capacity and weights after) is in jt_router_select. */
 typedef struct jt_selector {
     const char *name;
-    void (*select)(jt_context *ctx, const jt_router *router, const jt_tensor *logits,
-                   jt_tensor *scores, jt_route *route);
+    void (*choose)(jt_context *ctx, const jt_choice *choice);
 } jt_selector;
 
 /* What turns logits into scores. */
@@ -34,15 +45,40 @@ struct jt_router {
     const jt_scorer *scorer;
     const jt_selector *selector;
     int n_experts, k;
-    jt_tensor weight;         /* [experts, d] */
-    jt_tensor bias;           /* [experts], on the logits; may be empty */
-    jt_tensor selection_bias; /* [experts], on the scores, for selection only; may be
-                                 empty (DeepSeek-V3) */
+    int n_null;       /* null experts: rows after those of the experts. A pick of
+                         one leaves the slot unused (AdaMoE) */
+    jt_tensor weight; /* [experts + null, d] */
+    jt_tensor bias;   /* [experts + null], on the logits; may be empty */
+    jt_tensor selection_bias; /* [experts + null], on the scores, for selection only;
+                                 may be empty (DeepSeek-V3) */
     jt_gating gating;
-    bool gate_after;  /* gating over the k chosen logits instead of over all */
+    bool gate_after;  /* gating over the chosen logits instead of over all */
     bool renormalise; /* weights of a token are divided by their sum */
     float scale;      /* then multiplied by this; 1 for none */
+
+    float temperature;         /* cosine: logits are divided by it */
+    int n_groups, groups_used; /* grouped, group_limited: of n_experts / n_groups */
+    float top_p;               /* top_p: probability that a token's experts reach */
+
+    /* Training only. */
+    float jitter;       /* the router's input times a uniform number in 1 +- jitter */
+    float noise;        /* Gaussian noise of this deviation on the logits */
+    float capacity;     /* > 0: an expert takes at most ceil(capacity * k * tokens /
+                           experts) tokens, others are dropped */
+    bool drop_position; /* the last ones are dropped; otherwise the lowest scores */
 };
+
+/* Rows of the router. */
+static inline int jt_router_rows(const jt_router *router)
+{
+    return router->n_experts + router->n_null;
+}
+
+/* Stage 2 as a whole: gate, let `policies` see the scores, choose, drop what exceeds
+ * the capacity, weigh. `scores` [tokens, rows] is room for the gated logits. */
+void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *hooks,
+                      const jt_route_site *site, const jt_tensor *logits,
+                      jt_tensor *scores, jt_route *route);
 
 /* Parts by name; NULL when there is none. */
 const jt_scorer *jt_scorer_find(const char *name);

@@ -3,9 +3,10 @@
 #include "moe/router.h"
 
 /* logits = W x + b */
-static void score_linear(jt_context *ctx, const jt_router *router, jt_input *x,
-                         jt_tensor *logits)
+static void score_linear(jt_context *ctx, const jt_router *router,
+                         const jt_route_site *site, jt_input *x, jt_tensor *logits)
 {
+    (void)site;
     *logits = jt_linear(ctx, x, &router->weight, &router->bias);
 }
 

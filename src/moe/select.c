@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "moe/back.h"
-#include "moe/router.h"
+#include "moe/mixture.h"
 
 static float sigmoid(float x)
 {
@@ -21,21 +21,6 @@ static void gate(const jt_kernels *kernels, jt_gating gating, float *scores,
         scores[i] = sigmoid(logits[i]);
 }
 
-typedef struct topk_args {
-    const jt_kernels *kernels;
-    const jt_router *router;
-    const jt_tensor *logits;
-    jt_tensor *scores;
-    jt_route *route;
-} topk_args;
-
-/* What selection compares: the scores, and a bias that only selection sees. */
-static float preference(const topk_args *a, const float *values, size_t expert)
-{
-    const float *bias = a->router->selection_bias.data;
-    return values[expert] + (bias ? bias[expert] : 0.0f);
-}
-
 static bool taken(const int32_t *chosen, int count, int32_t expert)
 {
     for (int i = 0; i < count; i++) {
@@ -47,17 +32,19 @@ static bool taken(const int32_t *chosen, int count, int32_t expert)
 
 /* The k best experts in falling order, the lower id first on a tie. Experts whose logit
  * is -infinity are out; slots that stay empty hold -1. */
-static void choose(const topk_args *a, const float *logits, const float *values,
-                   int32_t *chosen)
+static void topk_token(void *arg, size_t t)
 {
-    int k = a->route->k;
+    const jt_choice *c = arg;
+    const float *logits = jt_row(c->logits, t), *values = jt_row(c->values, t);
+    int k = c->route->k;
+    int32_t *chosen = c->route->expert + t * (size_t)k;
     for (int j = 0; j < k; j++) {
         chosen[j] = -1;
         float best = 0.0f;
-        for (int32_t e = 0; e < a->route->n_experts; e++) {
+        for (int32_t e = 0; e < (int32_t)jt_cols(c->logits); e++) {
             if (logits[e] == -INFINITY || taken(chosen, j, e))
                 continue;
-            float value = preference(a, values, (size_t)e);
+            float value = values[e] + (c->bias ? c->bias[e] : 0.0f);
             if (chosen[j] < 0 || value > best) {
                 chosen[j] = e;
                 best = value;
@@ -66,15 +53,52 @@ static void choose(const topk_args *a, const float *logits, const float *values,
     }
 }
 
+static void choose_topk(jt_context *ctx, const jt_choice *choice)
+{
+    size_t tokens = (size_t)choice->route->n_tokens;
+    size_t work = tokens * jt_cols(choice->logits) * (size_t)(choice->route->k + 8);
+    jt_for_rows(ctx, tokens, work, topk_token, (void *)(uintptr_t)choice);
+}
+
+static const jt_selector selectors[] = {
+    {"topk", choose_topk},
+};
+
+const jt_selector *jt_selector_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
+        if (strcmp(selectors[i].name, name) == 0)
+            return &selectors[i];
+    }
+    return NULL;
+}
+
+typedef struct select_args {
+    const jt_kernels *kernels;
+    const jt_router *router;
+    const jt_tensor *logits;
+    jt_tensor *scores;
+    jt_route *route;
+} select_args;
+
+static void gate_token(void *arg, size_t t)
+{
+    const select_args *a = arg;
+    gate(a->kernels, a->router->gating, jt_row(a->scores, t), jt_row(a->logits, t),
+         jt_cols(a->logits));
+}
+
 /* Weights of the chosen experts from their scores, or from their logits alone when the
  * gate comes after the choice. */
-static void weigh(const topk_args *a, const float *logits, const float *scores,
-                  const int32_t *chosen, float *weight)
+static void weigh_token(void *arg, size_t t)
 {
+    const select_args *a = arg;
     const jt_router *r = a->router;
-    const float *from = r->gate_after ? logits : scores;
-    float nothing = r->gate_after ? -INFINITY : 0.0f, sum = 0.0f;
     int k = a->route->k;
+    const int32_t *chosen = a->route->expert + t * (size_t)k;
+    float *weight = a->route->weight + t * (size_t)k;
+    const float *from = jt_row(r->gate_after ? a->logits : a->scores, t);
+    float nothing = r->gate_after ? -INFINITY : 0.0f, sum = 0.0f;
     for (int j = 0; j < k; j++)
         weight[j] = chosen[j] >= 0 ? from[chosen[j]] : nothing;
     if (r->gate_after)
@@ -88,39 +112,45 @@ static void weigh(const topk_args *a, const float *logits, const float *scores,
         weight[j] = chosen[j] >= 0 ? weight[j] * factor : 0.0f;
 }
 
-static void select_token(void *arg, size_t t)
+/* The selection bias as policies leave it for this call; NULL for none. */
+static const float *bias_for(jt_context *ctx, const jt_router *router,
+                             const jt_hooks *hooks, const jt_route_site *site,
+                             const jt_tensor *scores)
 {
-    const topk_args *a = arg;
-    const float *logits = jt_row(a->logits, t);
-    float *scores = jt_row(a->scores, t);
-    int32_t *chosen = a->route->expert + t * (size_t)a->route->k;
-    gate(a->kernels, a->router->gating, scores, logits, (size_t)a->route->n_experts);
-    choose(a, logits, a->router->gate_after ? logits : scores, chosen);
-    weigh(a, logits, scores, chosen, a->route->weight + t * (size_t)a->route->k);
+    float *bias = NULL;
+    size_t n = jt_cols(scores);
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (!p->on_scores)
+            continue;
+        if (!bias) {
+            bias = jt_scratch(ctx, n, sizeof *bias);
+            if (!bias)
+                return NULL;
+            memset(bias, 0, n * sizeof *bias);
+            if (jt_has(&router->selection_bias))
+                memcpy(bias, router->selection_bias.data, n * sizeof *bias);
+        }
+        p->on_scores(p->self, site, scores->data, (int)jt_rows(scores), (int)n, bias);
+    }
+    return bias ? bias : router->selection_bias.data;
 }
 
-static void select_topk(jt_context *ctx, const jt_router *router,
-                        const jt_tensor *logits, jt_tensor *scores, jt_route *route)
+void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *hooks,
+                      const jt_route_site *site, const jt_tensor *logits,
+                      jt_tensor *scores, jt_route *route)
 {
     if (jt_failed(ctx))
         return;
-    topk_args args = {ctx->kernels, router, logits, scores, route};
+    select_args args = {ctx->kernels, router, logits, scores, route};
     size_t tokens = (size_t)route->n_tokens;
-    size_t work = tokens * (size_t)route->n_experts * (size_t)(route->k + 8);
-    jt_for_rows(ctx, tokens, work, select_token, &args);
+    jt_for_rows(ctx, tokens, tokens * jt_cols(logits) * 8, gate_token, &args);
+    jt_choice choice = {router, logits, router->gate_after ? logits : scores,
+                        bias_for(ctx, router, hooks, site, scores), route};
+    if (jt_failed(ctx))
+        return;
+    router->selector->choose(ctx, &choice);
+    jt_for_rows(ctx, tokens, tokens * (size_t)route->k * 8, weigh_token, &args);
     route->scores = scores->data;
     jt_select_record(ctx, router, logits, scores, route);
-}
-
-static const jt_selector selectors[] = {
-    {"topk", select_topk},
-};
-
-const jt_selector *jt_selector_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
-        if (strcmp(selectors[i].name, name) == 0)
-            return &selectors[i];
-    }
-    return NULL;
 }

@@ -102,7 +102,11 @@ static jt_route select_one(jt_context *ctx, const jt_router *router, float *logi
                     .shape = {1, (size_t)router->n_experts}};
     jt_tensor scores = jt_new(ctx, 1, (size_t)router->n_experts);
     jt_route route = jt_route_new(ctx, 1, router->n_experts, router->k);
-    jt_selector_find("topk")->select(ctx, router, &in, &scores, &route);
+    static const jt_hooks none;
+    jt_route_site site = {0};
+    jt_router topk = *router;
+    topk.selector = jt_selector_find("topk");
+    jt_router_select(ctx, &topk, &none, &site, &in, &scores, &route);
     assert_int_equal(ctx->err.code, JT_OK);
     return route;
 }
@@ -317,7 +321,8 @@ static void policies_change_the_route(void **state)
     jt_context *ctx = *state;
     seen s = {0};
     jt_hooks hooks = {
-        .policy = {{"mask", &s, mask_first, NULL}, {"drop", &s, NULL, drop_last_slot}},
+        .policy = {{.name = "mask", .self = &s, .on_logits = mask_first},
+                   {.name = "drop", .self = &s, .on_route = drop_last_slot}},
         .watcher = {{"watch", &s, watch}},
         .n_policies = 2,
         .n_watchers = 1};
