@@ -129,6 +129,8 @@ JT_API jt_status jt_gguf_writer_new(jt_gguf_writer **out, const char *path,
 /* Set a key; a later call with the same key replaces the value, in its place. */
 JT_API jt_status jt_gguf_set_u32(jt_gguf_writer *w, const char *key, uint32_t value,
                                  jt_err *err);
+JT_API jt_status jt_gguf_set_u64(jt_gguf_writer *w, const char *key, uint64_t value,
+                                 jt_err *err);
 JT_API jt_status jt_gguf_set_f32(jt_gguf_writer *w, const char *key, float value,
                                  jt_err *err);
 JT_API jt_status jt_gguf_set_bool(jt_gguf_writer *w, const char *key, bool value,

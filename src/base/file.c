@@ -54,6 +54,15 @@ void jt_map_close(jt_map *map)
     *map = (jt_map){0};
 }
 
+void jt_map_forget(const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)data + bytes) / page * page;
+    if (start < end) /* only advice: a refusal changes nothing */
+        (void)madvise((void *)start, end - start, MADV_DONTNEED);
+}
+
 /* Read `stream` to its end. */
 static jt_status slurp(char **data, size_t *bytes, FILE *stream, const char *path,
                        size_t limit, jt_err *err)

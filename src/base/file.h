@@ -16,6 +16,9 @@ typedef struct jt_map {
 /* Map a regular file read only. JT_E_IO names the path and the reason. */
 jt_status jt_map_open(jt_map *out, const char *path, jt_err *err);
 void jt_map_close(jt_map *map);
+/* Part of a map will not be read again soon: whole pages in it are given back to the
+ * system, which reads them anew if they are. */
+void jt_map_forget(const void *data, size_t bytes);
 
 /* Read a whole file ("-" is standard input) into a fresh buffer with a NUL after its
  * last byte; refuses more than `limit` bytes with JT_E_LIMIT. The caller frees. */

@@ -170,6 +170,12 @@ jt_status jt_gguf_set_u32(jt_gguf_writer *w, const char *key, uint32_t value,
     return put_copy(w, c_string(key), JT_GGUF_U32, &value, sizeof value, err);
 }
 
+jt_status jt_gguf_set_u64(jt_gguf_writer *w, const char *key, uint64_t value,
+                          jt_err *err)
+{
+    return put_copy(w, c_string(key), JT_GGUF_U64, &value, sizeof value, err);
+}
+
 jt_status jt_gguf_set_f32(jt_gguf_writer *w, const char *key, float value, jt_err *err)
 {
     return put_copy(w, c_string(key), JT_GGUF_F32, &value, sizeof value, err);

@@ -13,8 +13,14 @@ typedef struct jt_chunk {
     size_t start;             /* place in the cache of the first token */
     size_t count;
     bool all_logits; /* of every token; otherwise of the last only */
+    bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
+                        again for its gradients (activation checkpointing, Chen et al.
+                        2016); the layers may then share one kv */
     uint64_t draw;   /* as in jt_route_site */
     bool replay;     /* the same */
+    /* Sees the hidden states [count, d] after each layer; may be NULL. */
+    void (*on_layer)(void *user, int layer, const jt_tensor *h);
+    void *user;
 } jt_chunk;
 
 /* Run the layers over a chunk: keys and values go into kv[layer], the result are logits

@@ -21,6 +21,7 @@ typedef struct training {
     jt_context ctx;
     jt_tensor parameter[MAX_PARAMETERS];
     char name[MAX_PARAMETERS][96];
+    float *kept[MAX_PARAMETERS]; /* gradients, to compare */
     int n_parameters;
     int32_t *targets, *positions, *first;
 } training;
@@ -73,23 +74,26 @@ static jt_kv_layer *new_kv(jt_context *ctx, const jt_model *model, size_t tokens
     return kv;
 }
 
-static double loss_of(training *tr, bool gradients)
+typedef enum mode { LOSS, GRADIENTS, CHECKPOINTED } mode;
+
+static double loss_of(training *tr, mode how)
 {
     static const jt_hooks none;
     jt_context *ctx = &tr->ctx;
     jt_tape tape = {0};
-    ctx->tape = gradients ? &tape : NULL;
+    ctx->tape = how == LOSS ? NULL : &tape;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_chunk chunk = {.ids = tr->g.tokens,
                       .positions = tr->positions,
                       .first = tr->first,
                       .count = tr->g.count,
-                      .all_logits = true};
+                      .all_logits = true,
+                      .checkpoint = how == CHECKPOINTED};
     jt_kv_layer *kv = new_kv(ctx, tr->g.model, tr->g.count);
     jt_tensor logits =
         jt_transformer_forward(ctx, tr->g.model, &chunk, kv, &jt_store_mapped, &none);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, 1.0f, NULL);
-    if (gradients)
+    if (how != LOSS)
         jt_tape_backward(ctx);
     if (jt_failed(ctx))
         fail_msg("%s", ctx->err.msg);
@@ -115,7 +119,7 @@ static void check_parameter(training *tr, int which, jt_rng *rng)
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < n; i++)
             x[i] = origin[i] + (side ? -step : step) * direction[i];
-        loss[side] = loss_of(tr, false);
+        loss[side] = loss_of(tr, LOSS);
     }
     memcpy(x, origin, n * sizeof *origin);
     double measured = (loss[0] - loss[1]) / (2.0 * (double)step);
@@ -131,6 +135,24 @@ static void check_parameter(training *tr, int which, jt_rng *rng)
     free(direction);
 }
 
+/* Layers that are run again give the same gradients, bit for bit. */
+static void check_checkpointing(training *tr)
+{
+    for (int i = 0; i < tr->n_parameters; i++) {
+        jt_tensor *t = &tr->parameter[i];
+        size_t bytes = values_of(t) * sizeof(float);
+        tr->kept[i] = malloc(bytes);
+        memcpy(tr->kept[i], t->grad, bytes);
+        memset(t->grad, 0, bytes);
+    }
+    loss_of(tr, CHECKPOINTED);
+    for (int i = 0; i < tr->n_parameters; i++) {
+        const jt_tensor *t = &tr->parameter[i];
+        assert_memory_equal(tr->kept[i], t->grad, values_of(t) * sizeof(float));
+        free(tr->kept[i]);
+    }
+}
+
 static void check_model(void **state)
 {
     training tr = {0};
@@ -139,9 +161,10 @@ static void check_model(void **state)
     jt_model_each_parameter(tr.g.model, own, &tr);
     pack(&tr);
     assert_int_equal(jt_context_init(&tr.ctx, 2, NULL, NULL), JT_OK);
-    loss_of(&tr, true);
+    loss_of(&tr, GRADIENTS);
     for (int i = 0; i < tr.n_parameters; i++)
         check_parameter(&tr, i, &rng);
+    check_checkpointing(&tr);
     jt_context_free(&tr.ctx);
     for (int i = 0; i < tr.n_parameters; i++) {
         free(tr.parameter[i].data);

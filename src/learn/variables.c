@@ -1,0 +1,104 @@
+#include "learn/variables.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "model/parameters.h"
+
+static size_t values_of(const jt_tensor *t)
+{
+    return jt_rows(t) * jt_cols(t);
+}
+
+static void count_one(void *user, const char *name, jt_tensor *t)
+{
+    jt_variables *v = user;
+    (void)name;
+    v->count++;
+    v->values += values_of(t);
+}
+
+/* A matrix, a stack of them, or a vector (one row). */
+static jt_param describe(const jt_tensor *t)
+{
+    jt_param p = {.count = 1, .rows = 1, .cols = jt_cols(t)};
+    if (t->n_dims >= 2)
+        p.rows = t->shape[t->n_dims - 2];
+    if (t->n_dims >= 3)
+        p.count = t->shape[0];
+    return p;
+}
+
+static void take_one(void *user, const char *name, jt_tensor *t)
+{
+    jt_variables *v = user;
+    size_t i = v->count++, rows = jt_rows(t), cols = jt_cols(t);
+    size_t row_bytes = jt_dtype_row_bytes(t->dtype, cols);
+    float *value = v->value + v->values;
+    for (size_t r = 0; r < rows; r++)
+        jt_dequantize(t->dtype, value + r * cols, (const char *)t->data + r * row_bytes,
+                      cols);
+    jt_map_forget(t->data, rows * row_bytes);
+    t->data = value;
+    t->grad = v->grad + v->values;
+    t->dtype = JT_F32;
+    snprintf(v->name[i], sizeof v->name[i], "%s", name);
+    v->list[i] = describe(t);
+    v->list[i].name = v->name[i];
+    v->list[i].value = value;
+    v->list[i].grad = t->grad;
+    v->values += values_of(t);
+}
+
+jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
+{
+    jt_variables v = {0};
+    jt_model_each_parameter(model, count_one, &v);
+    v.list = jt_alloc(v.count, sizeof *v.list);
+    v.name = jt_alloc(v.count, sizeof *v.name);
+    v.value = jt_alloc(v.values, sizeof *v.value);
+    v.grad = jt_calloc(v.values, sizeof *v.grad);
+    if (!v.list || !v.name || !v.value || !v.grad) {
+        jt_variables_free(&v);
+        return jt_fail_memory(err, "taking a model's parameters into memory");
+    }
+    v.count = v.values = 0;
+    jt_model_each_parameter(model, take_one, &v);
+    *out = v;
+    return JT_OK;
+}
+
+void jt_variables_free(jt_variables *v)
+{
+    free(v->list);
+    free(v->name);
+    free(v->value);
+    free(v->grad);
+    *v = (jt_variables){0};
+}
+
+enum { ZERO_RUN = 1 << 16 };
+
+static void zero_run(void *arg, size_t i)
+{
+    const jt_variables *v = arg;
+    size_t first = i * ZERO_RUN, left = v->values - first;
+    memset(v->grad + first, 0, (left < ZERO_RUN ? left : ZERO_RUN) * sizeof *v->grad);
+}
+
+void jt_variables_zero_grad(jt_variables *v, jt_pool *pool)
+{
+    jt_pool_run(pool, zero_run, v, (v->values + ZERO_RUN - 1) / ZERO_RUN);
+}
+
+const jt_param *jt_variables_find(const jt_variables *v, const char *name)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        if (strcmp(v->name[i], name) == 0)
+            return &v->list[i];
+    }
+    return NULL;
+}
