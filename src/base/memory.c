@@ -104,7 +104,10 @@ static bool next_block(jt_arena *arena, size_t bytes)
 {
     jt_arena_block *kept = arena->current ? arena->current->next : arena->first;
     if (!kept || kept->bytes < bytes) {
-        size_t want = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+        /* Few large blocks: what they do not use stays untouched, and the same work
+         * with slightly other sizes fits again. */
+        size_t want = arena->total / 2 > BLOCK_BYTES ? arena->total / 2 : BLOCK_BYTES;
+        want = bytes > want ? bytes : want;
         if (want > PTRDIFF_MAX - HEADER)
             return false;
         jt_arena_block *fresh = jt_alloc(want + HEADER, 1);

@@ -176,34 +176,51 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static bool make_room(jt_optim *optim)
+/* Lengths of optim->scratch and optim->parts. */
+static void room_lengths(const jt_optim *optim, size_t *scratch, size_t *parts)
 {
-    size_t scratch = 0, parts = 0;
+    *scratch = *parts = 0;
     for (size_t i = 0; i < optim->n_slots; i++) {
         const slot *s = &optim->slots[i];
         if (!s->rule)
             continue;
         if (s->rule->scratch)
-            scratch = larger(scratch, s->rule->scratch(&s->param));
-        parts = larger(
-            parts, larger(s->param.count * s->param.rows, s->n / JT_OPTIM_CHUNK + 1));
+            *scratch = larger(*scratch, s->rule->scratch(&s->param));
+        *parts = larger(
+            *parts, larger(s->param.count * s->param.rows, s->n / JT_OPTIM_CHUNK + 1));
     }
+}
+
+static bool make_room(jt_optim *optim)
+{
+    size_t scratch, parts;
+    room_lengths(optim, &scratch, &parts);
     optim->scratch = jt_alloc(scratch, sizeof(float));
     optim->parts = jt_alloc(parts, sizeof(double));
     return optim->scratch && optim->parts;
 }
 
-static jt_status fill(jt_optim *optim, const jt_param *params, size_t n_params,
-                      const jt_optim_group *groups, size_t n_groups, jt_err *err)
+/* Parameters with their rules, without state. */
+static jt_status fill_slots(jt_optim *optim, const jt_param *params, size_t n_params,
+                            const jt_optim_group *groups, size_t n_groups, jt_err *err)
 {
+    for (size_t i = 0; i < n_groups; i++)
+        JT_TRY(check_group(&groups[i], err));
     optim->slots = jt_calloc(n_params, sizeof *optim->slots);
     if (!optim->slots)
         return jt_fail_memory(err, "making an optimiser");
     optim->n_slots = n_params;
+    for (size_t i = 0; i < n_params; i++)
+        JT_TRY(fill_slot(&optim->slots[i], &params[i], groups, n_groups, err));
+    return JT_OK;
+}
+
+static jt_status fill(jt_optim *optim, const jt_param *params, size_t n_params,
+                      const jt_optim_group *groups, size_t n_groups, jt_err *err)
+{
+    JT_TRY(fill_slots(optim, params, n_params, groups, n_groups, err));
     for (size_t i = 0; i < n_params; i++) {
-        slot *s = &optim->slots[i];
-        JT_TRY(fill_slot(s, &params[i], groups, n_groups, err));
-        if (!make_state(s))
+        if (!make_state(&optim->slots[i]))
             return jt_fail(err, JT_E_MEMORY,
                            "out of memory for the optimiser's state of '%s'",
                            params[i].name);
@@ -215,8 +232,6 @@ jt_status jt_optim_new(jt_optim **out, const jt_kernels *kernels,
                        const jt_param *params, size_t n_params,
                        const jt_optim_group *groups, size_t n_groups, jt_err *err)
 {
-    for (size_t i = 0; i < n_groups; i++)
-        JT_TRY(check_group(&groups[i], err));
     jt_optim *optim = jt_calloc(1, sizeof *optim);
     if (!optim)
         return jt_fail_memory(err, "making an optimiser");
@@ -331,12 +346,22 @@ void jt_optim_set_steps(jt_optim *optim, int64_t steps)
     optim->steps = steps;
 }
 
-size_t jt_optim_state_bytes(const jt_optim *optim)
+jt_status jt_optim_measure(const jt_param *params, size_t n_params,
+                           const jt_optim_group *groups, size_t n_groups,
+                           jt_optim_size *out, jt_err *err)
 {
-    size_t values = 0;
-    for (size_t i = 0; i < optim->n_slots; i++) {
+    jt_optim optim = {0};
+    size_t scratch, parts;
+    jt_status status = fill_slots(&optim, params, n_params, groups, n_groups, err);
+    *out = (jt_optim_size){0};
+    for (size_t i = 0; i < optim.n_slots && status == JT_OK; i++) {
+        const slot *s = &optim.slots[i];
+        out->trained += s->rule ? s->n : 0;
         for (size_t j = 0; j < JT_OPTIM_STATES; j++)
-            values += state_length(&optim->slots[i], j);
+            out->bytes += state_length(s, j) * sizeof(float);
     }
-    return values * sizeof(float);
+    room_lengths(&optim, &scratch, &parts);
+    out->bytes += scratch * sizeof(float) + parts * sizeof(double);
+    free(optim.slots);
+    return status;
 }

@@ -99,6 +99,14 @@ typedef struct jt_optim_state {
 bool jt_optim_state_at(jt_optim *optim, size_t i, jt_optim_state *state);
 int64_t jt_optim_steps(const jt_optim *optim);
 void jt_optim_set_steps(jt_optim *optim, int64_t steps);
-size_t jt_optim_state_bytes(const jt_optim *optim);
+
+/* What an optimiser of these parameters would hold, and how many values it would
+ * change. Values and gradients are not looked at; gradients must not be NULL. */
+typedef struct jt_optim_size {
+    size_t bytes, trained;
+} jt_optim_size;
+jt_status jt_optim_measure(const jt_param *params, size_t n_params,
+                           const jt_optim_group *groups, size_t n_groups,
+                           jt_optim_size *out, jt_err *err);
 
 #endif

@@ -241,7 +241,10 @@ static void a_resumed_run_gives_the_same_bits(void **state)
                  *resumed = fixture_optim(f, &b, &group, 1);
         model_start(f, &a, 1);
         model_train(f, &a, 1, whole, f->one, 0, f->steps / 2, 1.0f);
-        assert_int_equal(copy_state(resumed, whole), jt_optim_state_bytes(whole));
+        jt_optim_size size;
+        assert_int_equal(jt_optim_measure(b.params, PARAMS, &group, 1, &size, NULL),
+                         JT_OK);
+        assert_true(copy_state(resumed, whole) <= size.bytes);
         for (size_t i = 0; i < PARAMS; i++)
             memcpy(b.params[i].value, a.params[i].value,
                    values(&a.params[i]) * sizeof(float));
