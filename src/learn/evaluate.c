@@ -1,0 +1,84 @@
+/* Loss on held-out data, domain by domain. */
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "learn/loss.h"
+#include "learn/train.h"
+#include "model/transformer.h"
+#include "store/mapped.h"
+
+/* Sum of the losses of one batch, and of the tokens that have one. */
+static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
+                                double *sum, double *counted, jt_err *err)
+{
+    jt_context *ctx = &t->ctx;
+    size_t n;
+    jt_chunk chunk = {.ids = t->batch.tokens,
+                      .positions = t->batch.positions,
+                      .first = t->batch.first,
+                      .count = t->batch.n_seqs * t->batch.seq_len,
+                      .all_logits = true};
+    if (o->on_batch)
+        o->on_batch(o->user, &t->batch);
+    ctx->err = (jt_err){0};
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, t->kv,
+                                              &jt_store_mapped, o->hooks);
+    double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
+    jt_arena_rewind(&ctx->scratch, mark);
+    if (jt_failed(ctx)) {
+        if (err)
+            *err = ctx->err;
+        return ctx->err.code;
+    }
+    *sum += loss * (double)n;
+    *counted += (double)n;
+    return JT_OK;
+}
+
+static jt_status evaluate_domain(jt_trainer *t, const jt_evaluation_options *o,
+                                 size_t source, double *loss, jt_err *err)
+{
+    size_t sequences = jt_data_eval_count(t->data, source), per = t->batch.n_seqs;
+    size_t most = (size_t)t->config->eval.batches * per, filled;
+    double sum = 0.0, counted = 0.0;
+    if (most && sequences > most)
+        sequences = most;
+    for (size_t first = 0; first < sequences; first += per) {
+        JT_TRY(jt_progress_report(&t->options->progress, "evaluating", first, sequences,
+                                  err));
+        JT_TRY(jt_data_eval_batch(t->data, source, first, &t->batch, &filled, err));
+        JT_TRY(evaluate_batch(t, o, &sum, &counted, err));
+    }
+    *loss = counted > 0.0 ? sum / counted : 0.0;
+    return JT_OK;
+}
+
+jt_status jt_trainer_evaluate(jt_trainer *t, const jt_evaluation_options *o,
+                              jt_evaluation *out, jt_err *err)
+{
+    jt_evaluation e = {.n_domains = jt_data_sources(t->data)};
+    double shares = 0.0;
+    e.domain_loss = jt_calloc(e.n_domains, sizeof *e.domain_loss);
+    if (!e.domain_loss)
+        return jt_fail_memory(err, "evaluating");
+    for (size_t i = 0; i < e.n_domains; i++) {
+        double share = jt_data_eval_count(t->data, i) ? jt_data_share(t->data, i) : 0.0;
+        jt_status status = evaluate_domain(t, o, i, &e.domain_loss[i], err);
+        if (status != JT_OK) {
+            jt_evaluation_free(&e);
+            return status;
+        }
+        e.loss += share * e.domain_loss[i];
+        shares += share;
+    }
+    e.loss = shares > 0.0 ? e.loss / shares : 0.0;
+    *out = e;
+    return JT_OK;
+}
+
+void jt_evaluation_free(jt_evaluation *evaluation)
+{
+    free(evaluation->domain_loss);
+    *evaluation = (jt_evaluation){0};
+}

@@ -1,0 +1,74 @@
+/* The trainer: a model, its data and an optimiser, stepped as a configuration says. */
+#ifndef JT_TRAIN_H
+#define JT_TRAIN_H
+
+#include "junto/learn.h"
+#include "learn/balance.h"
+#include "learn/checkpoint.h"
+#include "learn/config.h"
+#include "learn/data.h"
+#include "learn/schedule.h"
+
+typedef struct jt_trainer {
+    const jt_config *config;
+    const jt_train_options *options;
+    char *checkpoint; /* path */
+    jt_data *data;
+    jt_model *model;
+    jt_variables variables;
+    jt_optim *optim;
+    jt_balance *balance;
+    jt_schedule schedule;
+    jt_context ctx;
+    jt_hooks hooks; /* of training passes */
+    jt_batch batch;
+    jt_kv_layer *kv; /* [layers] */
+    float *kv_memory;
+    jt_progress_made made;
+} jt_trainer;
+
+/* Read the data, then make, import or (with options->resume) reopen the checkpoint in
+ * the output folder and take the model into memory. Borrows both arguments. Errors as
+ * jt_train. */
+jt_status jt_trainer_new(jt_trainer **out, const jt_config *config,
+                         const jt_train_options *options, jt_err *err);
+void jt_trainer_free(jt_trainer *trainer); /* NULL is fine */
+
+/* What one step saw. */
+typedef struct jt_step_report {
+    double loss; /* nats per token, without the balance terms */
+    double grad_norm, lr;
+} jt_step_report;
+
+/* One optimiser step over config->train.accumulate micro-batches. JT_E_FORMAT when
+ * something is not finite: the variables are then those of before the step. */
+jt_status jt_trainer_step(jt_trainer *trainer, jt_step_report *report, jt_err *err);
+
+/* Held-out losses, nats per token. `share` weighs them as the training data is mixed.
+ */
+typedef struct jt_evaluation {
+    double loss;
+    size_t n_domains;
+    double *domain_loss; /* [n_domains] */
+} jt_evaluation;
+
+/* Evaluate with `hooks` (policies and watchers; `on_batch`, if not NULL, is called with
+ * each batch before its pass). */
+typedef struct jt_evaluation_options {
+    const jt_hooks *hooks;
+    void (*on_batch)(void *user, const jt_batch *batch);
+    void *user;
+} jt_evaluation_options;
+jt_status jt_trainer_evaluate(jt_trainer *trainer, const jt_evaluation_options *options,
+                              jt_evaluation *out, jt_err *err);
+void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
+
+/* Save a checkpoint, or the finished model, in the output folder. */
+jt_status jt_trainer_save(jt_trainer *trainer, jt_err *err);
+jt_status jt_trainer_export(jt_trainer *trainer, jt_err *err);
+
+/* Sizes of the fresh model that a configuration asks for; `n_vocab` where it says 0. */
+jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
+                          jt_err *err);
+
+#endif

@@ -1,0 +1,187 @@
+/* One step of training. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "learn/loss.h"
+#include "learn/train.h"
+#include "model/transformer.h"
+#include "store/mapped.h"
+#include "tensor/tape.h"
+
+/* The batch as one chunk: sequences lie side by side, `first` keeps them apart. */
+static jt_chunk chunk_of(const jt_trainer *t, int64_t index)
+{
+    return (jt_chunk){
+        .ids = t->batch.tokens,
+        .positions = t->batch.positions,
+        .first = t->batch.first,
+        .count = t->batch.n_seqs * t->batch.seq_len,
+        .all_logits = true,
+        .checkpoint = t->config->train.checkpoint_activations,
+        /* any number that is never 0 and never comes twice in a run */
+        .draw = ((uint64_t)t->config->train.seed << 32 ^ (uint64_t)index) + 1,
+    };
+}
+
+/* ---- what was not finite ---- */
+
+/* Notes the first layer whose output is not finite. */
+static void look(void *user, int layer, const jt_tensor *h)
+{
+    int *first = user;
+    size_t n = jt_rows(h) * jt_cols(h);
+    for (size_t i = 0; i < n && *first < 0; i++) {
+        if (!isfinite(jt_row(h, 0)[i]))
+            *first = layer;
+    }
+}
+
+/* Run the micro-batch again and see after which layer it goes wrong. */
+static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
+{
+    static const jt_hooks none;
+    int accumulate = t->config->train.accumulate;
+    int layer = -1;
+    jt_chunk chunk = chunk_of(t, index);
+    chunk.on_layer = look;
+    chunk.user = &layer;
+    chunk.draw = 0;
+    jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
+    jt_transformer_forward(&t->ctx, t->model, &chunk, t->kv, &jt_store_mapped, &none);
+    jt_arena_rewind(&t->ctx.scratch, mark);
+    char where[64] = "in the output";
+    if (layer >= 0)
+        snprintf(where, sizeof where, "first in layer %d", layer);
+    return jt_fail(err, JT_E_FORMAT,
+                   "the loss is not finite at step %lld, micro-batch %lld, %s; the "
+                   "last checkpoint is as it was (a lower optim.lr may help)",
+                   (long long)t->made.step + 1, (long long)(index % accumulate) + 1,
+                   where);
+}
+
+static jt_status fail_gradient(const jt_trainer *t, const char *name, jt_err *err)
+{
+    return jt_fail(err, JT_E_FORMAT,
+                   "the gradient of '%s' is not finite at step %lld; the last "
+                   "checkpoint is as it was (a lower optim.lr may help)",
+                   name ? name : "all tensors together", (long long)t->made.step + 1);
+}
+
+/* ---- the step ---- */
+
+/* Forward and backward of one micro-batch; gradients add up in the variables. */
+static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err *err)
+{
+    jt_context *ctx = &t->ctx;
+    float scale = 1.0f / (float)t->config->train.accumulate;
+    JT_TRY(jt_data_train_batch(t->data, (uint64_t)index, &t->batch, err));
+    jt_balance_micro(t->balance, scale);
+    jt_chunk chunk = chunk_of(t, index);
+    jt_tape tape = {0};
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    ctx->tape = &tape;
+    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, t->kv,
+                                              &jt_store_mapped, &t->hooks);
+    *loss = jt_cross_entropy(ctx, &logits, t->batch.targets, scale, NULL);
+    bool finite = isfinite(*loss);
+    if (finite)
+        jt_tape_backward(ctx);
+    ctx->tape = NULL;
+    jt_arena_rewind(&ctx->scratch, mark);
+    if (jt_failed(ctx)) {
+        if (err)
+            *err = ctx->err;
+        return ctx->err.code;
+    }
+    return finite ? JT_OK : fail_loss(t, index, err);
+}
+
+/* BIP moves selection biases within a step; one that fails must leave them as they
+ * were. Copy all of them from (`back`) or to `room`; the number of values. */
+static size_t copy_biases(const jt_model *model, float *room, bool back)
+{
+    size_t n = 0;
+    for (int i = 0; i < model->params.n_layers; i++) {
+        const jt_tensor *bias = &model->layers[i].mixture.router.selection_bias;
+        if (!model->layers[i].is_mixture || !jt_has(bias))
+            continue;
+        size_t bytes = jt_cols(bias) * sizeof(float);
+        if (back)
+            memcpy(bias->data, room + n, bytes);
+        else if (room)
+            memcpy(room + n, bias->data, bytes);
+        n += jt_cols(bias);
+    }
+    return n;
+}
+
+/* SMoE-Dropout: the number of experts rises in a line over the run. */
+static void set_experts_used(jt_trainer *t)
+{
+    int from = t->config->router.used_from, to = t->model->params.n_experts_used;
+    double progress = (double)t->made.step / (double)t->config->train.steps;
+    if (!from)
+        return;
+    int used = (int)lround((to - from) * progress) + from;
+    for (int i = 0; i < t->model->params.n_layers; i++) {
+        if (t->model->layers[i].is_mixture)
+            t->model->layers[i].mixture.router.k = used < to ? used : to;
+    }
+}
+
+static jt_status gather_gradients(jt_trainer *t, double *loss, jt_err *err)
+{
+    int accumulate = t->config->train.accumulate;
+    *loss = 0.0;
+    jt_variables_zero_grad(&t->variables, t->ctx.pool);
+    for (int i = 0; i < accumulate; i++) {
+        double part;
+        JT_TRY(jt_progress_report(&t->options->progress, "step", (unsigned long long)i,
+                                  (unsigned long long)accumulate, err));
+        JT_TRY(micro_batch(t, t->made.step * accumulate + i, &part, err));
+        *loss += part / accumulate;
+    }
+    return JT_OK;
+}
+
+/* The gradients of a step in the variables, with their norm, or everything as it was.
+ */
+static jt_status gather_or_undo(jt_trainer *t, jt_step_report *report, jt_err *err)
+{
+    const char *culprit;
+    jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
+    float *biases =
+        jt_scratch(&t->ctx, copy_biases(t->model, NULL, false), sizeof *biases);
+    if (!biases)
+        return jt_fail_memory(err, "training");
+    copy_biases(t->model, biases, false);
+    jt_status status = gather_gradients(t, &report->loss, err);
+    if (status == JT_OK) {
+        report->grad_norm = jt_optim_grad_norm(t->optim, t->ctx.pool, &culprit);
+        if (!isfinite(report->grad_norm))
+            status = fail_gradient(t, culprit, err);
+    }
+    if (status != JT_OK)
+        copy_biases(t->model, biases, true);
+    jt_arena_rewind(&t->ctx.scratch, mark);
+    return status;
+}
+
+jt_status jt_trainer_step(jt_trainer *t, jt_step_report *report, jt_err *err)
+{
+    double clip = t->config->optim.clip;
+    t->ctx.err = (jt_err){0};
+    set_experts_used(t);
+    jt_balance_begin(t->balance);
+    JT_TRY(gather_or_undo(t, report, err));
+    report->lr = jt_schedule_lr(&t->schedule, t->made.step);
+    bool clipped = clip > 0.0 && report->grad_norm > clip;
+    jt_optim_step(t->optim, t->ctx.pool, (float)report->lr,
+                  clipped ? (float)(clip / report->grad_norm) : 1.0f);
+    jt_balance_end(t->balance);
+    t->made.step++;
+    t->made.tokens +=
+        (uint64_t)t->config->train.accumulate * t->batch.n_seqs * t->batch.seq_len;
+    return JT_OK;
+}
