@@ -40,10 +40,14 @@ JT_API const char *jt_stage_name(jt_stage stage);
  * experts from none to k: unused slots hold -1 and weight 0. */
 typedef struct jt_route {
     int n_tokens, n_experts;
-    int k;               /* slots per token */
-    int32_t *expert;     /* [tokens, k], -1 for an unused slot */
-    float *weight;       /* [tokens, k] */
-    const float *scores; /* [tokens, experts], after gating */
+    int k;                 /* slots per token */
+    int32_t *expert;       /* [tokens, k], -1 for an unused slot */
+    float *weight;         /* [tokens, k] */
+    const int32_t *picked; /* [tokens, k] what selection chose, before null experts (ids
+                              from n_experts on) and those beyond the capacity were
+                              taken out of `expert` */
+    int n_rows;            /* of the router: experts and null experts */
+    const float *scores;   /* [tokens, rows of the router], after gating */
     float *weight_grad; /* [tokens, k], with a tape: gradient of the weights; or NULL */
 } jt_route;
 

@@ -60,11 +60,13 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
     add_tensor(info, &m->router.bias);
     add_tensor(info, &m->router.selection_bias);
     add_tensor(info, &m->shared_gate);
-    add_bank(info, &m->experts, m->router.k);
+    int experts = m->router.n_experts;
+    int used = m->router.k < experts ? m->router.k : experts; /* the rest are null */
+    add_bank(info, &m->experts, used);
     add_bank(info, &m->shared, 1);
     info->n_moe_layers++;
-    max_into(&info->n_experts, (size_t)m->router.n_experts);
-    max_into(&info->n_experts_used, (size_t)m->router.k);
+    max_into(&info->n_experts, (size_t)experts);
+    max_into(&info->n_experts_used, (size_t)used);
     max_into(&info->expert_width, m->experts.width);
     max_into(&info->shared_width, m->shared.width);
 }

@@ -18,6 +18,10 @@ static const jt_family families[] = {
      .gating = JT_GATE_SOFTMAX, .renormalise = true},
     {.arch = "olmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE,
      .gating = JT_GATE_SOFTMAX},
+    /* Junto's own, for models that no other family describes: any router, shared experts
+     * with or without a gate. */
+    {.arch = "junto", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
+     .gating = JT_GATE_SOFTMAX},
 };
 /* clang-format on */
 

@@ -1,27 +1,8 @@
 #include <stdlib.h>
-#include <string.h>
 
-#include "model/model.h"
-
+#include "base/join.h"
 #include "base/memory.h"
-
-/* "llama, qwen2, ..." for the error message. */
-static void list_families(char *text, size_t room)
-{
-    size_t used = 0;
-    text[0] = '\0';
-    for (size_t i = 0; jt_family_name(i) && used + 1 < room; i++) {
-        size_t len = strlen(jt_family_name(i));
-        if (used + len + 3 > room)
-            break;
-        if (i) {
-            memcpy(text + used, ", ", 2);
-            used += 2;
-        }
-        memcpy(text + used, jt_family_name(i), len + 1);
-        used += len;
-    }
-}
+#include "model/model.h"
 
 static jt_status find_family(jt_model *model, jt_err *err)
 {
@@ -32,7 +13,7 @@ static jt_status find_family(jt_model *model, jt_err *err)
     if (model->family)
         return JT_OK;
     char known[200];
-    list_families(known, sizeof known);
+    jt_join_names(known, sizeof known, jt_family_name);
     return jt_fail(err, JT_E_UNSUPPORTED, "family '%.*s' is not supported (known: %s)",
                    (int)(arch.len < 64 ? arch.len : 64), arch.data, known);
 }

@@ -10,11 +10,8 @@
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
     int n_ctx_train, n_vocab;
-    int n_experts, n_experts_used;
     float norm_eps, clamp;
-    bool renormalise;
-    float weights_scale;
-    jt_gating gating;
+    jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
     jt_rope_params rope;
 } jt_params;
 
@@ -38,7 +35,7 @@ struct jt_model {
     jt_tokenizer *tokenizer; /* NULL when the file has none */
 };
 
-/* Read "<arch>.*" keys; every number is checked against sane bounds. */
+/* Read "<arch>.*" and "junto.*" keys; every number is checked against sane bounds. */
 jt_status jt_params_read(jt_params *out, const jt_gguf *file, const jt_family *family,
                          jt_err *err);
 

@@ -49,8 +49,9 @@ static jt_status fail_shape(binder *b, const jt_gguf_tensor *t, int n_dims,
                    b->name, has, wants);
 }
 
-/* Bind a tensor of exactly this shape. `plain` asks for F32 (norms, biases); otherwise
- * any type with a matrix product. A missing one is an error unless `optional`. */
+/* Bind a tensor of exactly this shape. `plain` asks for F32 (norms, biases, some
+ * routers); otherwise any type with a matrix product. A missing one is an error unless
+ * `optional`. */
 static jt_status bind(binder *b, jt_tensor *out, const char *suffix, bool plain,
                       bool optional, int n_dims, const size_t *shape)
 {
@@ -154,24 +155,24 @@ static const char *const expert_names[JT_PARTS] = {
 static const char *const shared_names[JT_PARTS] = {
     "ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"};
 
-static jt_status bind_mixture(binder *b, jt_mixture *m, const jt_family *family)
+/* Null experts have rows in the router, after those of the experts, and nothing else.
+ */
+static jt_status bind_router(binder *b, jt_router *router)
+{
+    *router = b->p->router;
+    size_t d = (size_t)b->p->d_model, rows = (size_t)jt_router_rows(router);
+    bool plain = router->scorer->plain_weight;
+    JT_TRY(bind(b, &router->weight, "ffn_gate_inp.weight", plain, false, 2,
+                (size_t[]){rows, d}));
+    JT_TRY(bind_vector(b, &router->bias, "ffn_gate_inp.bias", rows, true));
+    return bind_vector(b, &router->selection_bias, "exp_probs_b.bias", rows, true);
+}
+
+static jt_status bind_mixture(binder *b, jt_mixture *m)
 {
     const jt_params *p = b->p;
-    size_t d = (size_t)p->d_model, experts = (size_t)p->n_experts;
-    m->router = (jt_router){
-        .scorer = jt_scorer_find("linear"),
-        .selector = jt_selector_find("topk"),
-        .n_experts = p->n_experts,
-        .k = p->n_experts_used,
-        .gating = p->gating,
-        .gate_after = family->gate_after,
-        .renormalise = p->renormalise,
-        .scale = p->weights_scale,
-    };
-    JT_TRY(bind_matrix(b, &m->router.weight, "ffn_gate_inp.weight", experts, d));
-    JT_TRY(bind_vector(b, &m->router.bias, "ffn_gate_inp.bias", experts, true));
-    JT_TRY(
-        bind_vector(b, &m->router.selection_bias, "exp_probs_b.bias", experts, true));
+    size_t d = (size_t)p->d_model, experts = (size_t)p->router.n_experts;
+    JT_TRY(bind_router(b, &m->router));
     JT_TRY(bind_bank(b, &m->experts, expert_names, true, experts));
     if (!look_up(b, shared_names[JT_PART_GATE]))
         return JT_OK;
@@ -195,10 +196,10 @@ static jt_status bind_layer(binder *b, jt_layer *layer, const jt_family *family)
     layer->is_mixture = look_up(b, "ffn_gate_inp.weight") != NULL;
     if (!layer->is_mixture)
         return bind_bank(b, &layer->dense, dense_names, false, 1);
-    if (!b->p->n_experts)
+    if (!b->p->router.n_experts)
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' in a model without experts",
                        b->name);
-    return bind_mixture(b, &layer->mixture, family);
+    return bind_mixture(b, &layer->mixture);
 }
 
 jt_status jt_weights_bind(jt_model *model, jt_err *err)

@@ -1,6 +1,7 @@
 #include "moe/back.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "tensor/tape.h"
 
@@ -10,7 +11,7 @@ typedef struct saved_select {
     const jt_kernels *kernels;
     const jt_router *router;
     jt_tensor logits, scores;
-    jt_route route;
+    jt_route route; /* as selected: policies may change the one in use */
 } saved_select;
 
 /* Through the scaling and the renormalising, w = scale * v / sum(v): gradients of the
@@ -54,7 +55,7 @@ static void back_gate_after(const saved_select *s, size_t t, const float *dv,
 /* Gate over all logits, its gradients in the scores. */
 static void back_gate(const saved_select *s, size_t t)
 {
-    size_t n = (size_t)s->route.n_experts;
+    size_t n = jt_cols(&s->scores);
     const float *p = jt_row(&s->scores, t), *dp = jt_grad_row(&s->scores, t);
     float *dlogits = jt_grad_row(&s->logits, t);
     if (s->router->gating == JT_GATE_SOFTMAX) {
@@ -117,15 +118,23 @@ static void select_backward(jt_context *ctx, void *saved)
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     select_work work = {s, jt_scratch(ctx, tokens * 2 * k, sizeof(float))};
     if (!jt_failed(ctx))
-        jt_for_rows(ctx, tokens, tokens * (size_t)s->route.n_experts * 8, back_token,
-                    &work);
+        jt_for_rows(ctx, tokens, tokens * jt_cols(&s->scores) * 8, back_token, &work);
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
 void jt_select_record(jt_context *ctx, const jt_router *router, const jt_tensor *logits,
                       const jt_tensor *scores, const jt_route *route)
 {
+    if (!ctx->tape)
+        return;
+    size_t slots = (size_t)route->n_tokens * (size_t)route->k;
     saved_select saved = {ctx->kernels, router, *logits, *scores, *route};
+    saved.route.expert = jt_scratch(ctx, slots, sizeof(int32_t));
+    saved.route.weight = jt_scratch(ctx, slots, sizeof(float));
+    if (jt_failed(ctx))
+        return;
+    memcpy(saved.route.expert, route->expert, slots * sizeof(int32_t));
+    memcpy(saved.route.weight, route->weight, slots * sizeof(float));
     jt_tape_push(ctx, select_backward, &saved, sizeof saved);
 }
 

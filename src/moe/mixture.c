@@ -13,7 +13,7 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     const jt_router *r = &m->router;
     int tokens = (int)jt_rows(&x->x);
     jt_tensor logits = {0};
-    r->scorer->score(ctx, r, site, x, &logits);
+    jt_router_score(ctx, r, site, x, &logits);
     jt_lap(ctx, JT_STAGE_SCORE);
     jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));

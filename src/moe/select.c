@@ -1,4 +1,5 @@
-#include <math.h>
+#include "moe/select.h"
+
 #include <string.h>
 
 #include "moe/back.h"
@@ -9,68 +10,25 @@ static float sigmoid(float x)
     return 1.0f / (1.0f + expf(-x));
 }
 
+static bool all_out(const float *logits, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (logits[i] != -INFINITY)
+            return false;
+    }
+    return true;
+}
+
 /* Gate `n` logits. An expert at -infinity (taken out by a policy) scores 0. */
 static void gate(const jt_kernels *kernels, jt_gating gating, float *scores,
                  const float *logits, size_t n)
 {
-    if (gating == JT_GATE_SOFTMAX) {
+    if (gating == JT_GATE_SOFTMAX && !all_out(logits, n)) {
         kernels->softmax(scores, logits, n);
         return;
     }
     for (size_t i = 0; i < n; i++)
         scores[i] = sigmoid(logits[i]);
-}
-
-static bool taken(const int32_t *chosen, int count, int32_t expert)
-{
-    for (int i = 0; i < count; i++) {
-        if (chosen[i] == expert)
-            return true;
-    }
-    return false;
-}
-
-/* The k best experts in falling order, the lower id first on a tie. Experts whose logit
- * is -infinity are out; slots that stay empty hold -1. */
-static void topk_token(void *arg, size_t t)
-{
-    const jt_choice *c = arg;
-    const float *logits = jt_row(c->logits, t), *values = jt_row(c->values, t);
-    int k = c->route->k;
-    int32_t *chosen = c->route->expert + t * (size_t)k;
-    for (int j = 0; j < k; j++) {
-        chosen[j] = -1;
-        float best = 0.0f;
-        for (int32_t e = 0; e < (int32_t)jt_cols(c->logits); e++) {
-            if (logits[e] == -INFINITY || taken(chosen, j, e))
-                continue;
-            float value = values[e] + (c->bias ? c->bias[e] : 0.0f);
-            if (chosen[j] < 0 || value > best) {
-                chosen[j] = e;
-                best = value;
-            }
-        }
-    }
-}
-
-static void choose_topk(jt_context *ctx, const jt_choice *choice)
-{
-    size_t tokens = (size_t)choice->route->n_tokens;
-    size_t work = tokens * jt_cols(choice->logits) * (size_t)(choice->route->k + 8);
-    jt_for_rows(ctx, tokens, work, topk_token, (void *)(uintptr_t)choice);
-}
-
-static const jt_selector selectors[] = {
-    {"topk", choose_topk},
-};
-
-const jt_selector *jt_selector_find(const char *name)
-{
-    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
-        if (strcmp(selectors[i].name, name) == 0)
-            return &selectors[i];
-    }
-    return NULL;
 }
 
 typedef struct select_args {
@@ -136,6 +94,23 @@ static const float *bias_for(jt_context *ctx, const jt_router *router,
     return bias ? bias : router->selection_bias.data;
 }
 
+/* Note what was picked; picks of null experts leave their slots unused. */
+static void settle(jt_context *ctx, jt_route *route, const jt_tensor *scores)
+{
+    size_t slots = (size_t)route->n_tokens * (size_t)route->k;
+    int32_t *picked = jt_scratch(ctx, slots, sizeof *picked);
+    if (!picked)
+        return;
+    memcpy(picked, route->expert, slots * sizeof *picked);
+    for (size_t s = 0; s < slots; s++) {
+        if (picked[s] >= route->n_experts)
+            route->expert[s] = -1;
+    }
+    route->picked = picked;
+    route->n_rows = (int)jt_cols(scores);
+    route->scores = scores->data;
+}
+
 void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *hooks,
                       const jt_route_site *site, const jt_tensor *logits,
                       jt_tensor *scores, jt_route *route)
@@ -145,12 +120,20 @@ void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *
     select_args args = {ctx->kernels, router, logits, scores, route};
     size_t tokens = (size_t)route->n_tokens;
     jt_for_rows(ctx, tokens, tokens * jt_cols(logits) * 8, gate_token, &args);
-    jt_choice choice = {router, logits, router->gate_after ? logits : scores,
-                        bias_for(ctx, router, hooks, site, scores), route};
+    jt_choice choice = {.router = router,
+                        .logits = logits,
+                        .scores = scores,
+                        .values = router->gate_after ? logits : scores,
+                        .bias = bias_for(ctx, router, hooks, site, scores),
+                        .route = route};
     if (jt_failed(ctx))
         return;
     router->selector->choose(ctx, &choice);
+    settle(ctx, route, scores);
+    if (site->draw && router->capacity > 0.0f)
+        jt_capacity_drop(ctx, router, scores, route);
+    if (jt_failed(ctx))
+        return;
     jt_for_rows(ctx, tokens, tokens * (size_t)route->k * 8, weigh_token, &args);
-    route->scores = scores->data;
     jt_select_record(ctx, router, logits, scores, route);
 }

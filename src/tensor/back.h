@@ -9,6 +9,8 @@ void jt_products_record(jt_context *ctx, const jt_product *products, size_t coun
 /* Keeps a copy of x, which the residual stream changes in place. */
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                         const jt_tensor *w, float eps);
+void jt_times_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const float *factor);
 void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);
 void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias);
 void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,

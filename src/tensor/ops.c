@@ -42,6 +42,24 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
     return y;
 }
 
+static void times_row(void *arg, size_t i)
+{
+    const row_args *a = arg;
+    for (size_t j = i * a->n; j < (i + 1) * a->n; j++)
+        a->y[j] = a->x[j] * a->w[j];
+}
+
+jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor)
+{
+    jt_tensor y = jt_new(ctx, jt_rows(x), jt_cols(x));
+    if (jt_failed(ctx))
+        return y;
+    row_args args = {.y = y.data, .x = x->data, .w = factor, .n = jt_cols(x)};
+    jt_for_rows(ctx, jt_rows(x), jt_rows(x) * jt_cols(x), times_row, &args);
+    jt_times_record(ctx, &y, x, factor);
+    return y;
+}
+
 static void add_row(void *arg, size_t i)
 {
     const row_args *a = arg;

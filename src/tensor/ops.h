@@ -46,9 +46,13 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias);
 
 /* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
- * each normalised by itself). */
+ * each normalised by itself). Where w has a gradient, so has x. */
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps);
+
+/* x * factor, value by value. The factors, of the shape of x and alive as long as the
+ * tape, are constants: gradients reach x alone. */
+jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 
 /* y += x; y += bias on every row (nothing for an empty bias). The old value of y is
  * gone; what read it before has kept what it needs. */

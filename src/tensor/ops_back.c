@@ -53,7 +53,7 @@ static void norm_backward(jt_context *ctx, void *saved)
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                         const jt_tensor *w, float eps)
 {
-    if (!ctx->tape)
+    if (!ctx->tape || !x->grad)
         return;
     size_t values = jt_rows(x) * jt_cols(x);
     float *copy = jt_scratch(ctx, values, sizeof *copy);
@@ -62,6 +62,37 @@ void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
     memcpy(copy, x->data, values * sizeof *copy);
     saved_norm saved = {*y, *x, *w, copy, eps};
     jt_tape_push(ctx, norm_backward, &saved, sizeof saved);
+}
+
+/* ---- constant factors: dx += factor * dy ---- */
+
+typedef struct saved_times {
+    jt_tensor y, x;
+    const float *factor;
+} saved_times;
+
+static void times_row(void *arg, size_t i)
+{
+    const saved_times *s = arg;
+    size_t n = jt_cols(&s->y);
+    const float *dy = jt_grad_row(&s->y, i), *factor = s->factor + i * n;
+    float *dx = jt_grad_row(&s->x, i);
+    for (size_t j = 0; j < n; j++)
+        dx[j] += factor[j] * dy[j];
+}
+
+static void times_backward(jt_context *ctx, void *saved)
+{
+    const saved_times *s = saved;
+    jt_for_rows(ctx, jt_rows(&s->y), jt_rows(&s->y) * jt_cols(&s->y), times_row, saved);
+}
+
+void jt_times_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const float *factor)
+{
+    saved_times saved = {*y, *x, factor};
+    if (x->grad)
+        jt_tape_push(ctx, times_backward, &saved, sizeof saved);
 }
 
 /* ---- sums ---- */
