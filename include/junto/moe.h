@@ -45,6 +45,8 @@ typedef struct jt_route {
     float *weight;       /* [tokens, k] */
     const float *scores; /* [tokens, experts], after gating */
     float *weight_grad; /* [tokens, k], with a tape: gradient of the weights; or NULL */
+    int32_t *picked;    /* [tokens, k], what selection wanted: rows of the router, null
+                           experts too, before the capacity; -1 for none */
 } jt_route;
 
 /* A route turned around: for every expert its tokens. Rows are sorted by expert, then

@@ -54,7 +54,7 @@ static void back_gate_after(const saved_select *s, size_t t, const float *dv,
 /* Gate over all logits, its gradients in the scores. */
 static void back_gate(const saved_select *s, size_t t)
 {
-    size_t n = (size_t)s->route.n_experts;
+    size_t n = jt_cols(&s->scores);
     const float *p = jt_row(&s->scores, t), *dp = jt_grad_row(&s->scores, t);
     float *dlogits = jt_grad_row(&s->logits, t);
     if (s->router->gating == JT_GATE_SOFTMAX) {

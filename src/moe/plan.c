@@ -21,6 +21,7 @@ jt_route jt_route_new(jt_context *ctx, int n_tokens, int n_experts, int k)
         .expert = jt_scratch(ctx, slots, sizeof(int32_t)),
         .weight = jt_scratch(ctx, slots, sizeof(float)),
         .weight_grad = new_gradients(ctx, slots),
+        .picked = jt_scratch(ctx, slots, sizeof(int32_t)),
     };
 }
 

@@ -150,6 +150,8 @@ void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *
     if (jt_failed(ctx))
         return;
     router->selector->choose(ctx, &choice);
+    memcpy(route->picked, route->expert,
+           tokens * (size_t)route->k * sizeof *route->picked);
     jt_for_rows(ctx, tokens, tokens * (size_t)route->k * 8, weigh_token, &args);
     route->scores = scores->data;
     jt_select_record(ctx, router, logits, scores, route);
