@@ -1,4 +1,4 @@
-/* UTF-8 for streams of text. */
+/* Small help with text: UTF-8 in streams, words that are nearly the same. */
 #ifndef JUNTO_TEXT_H
 #define JUNTO_TEXT_H
 
@@ -20,6 +20,10 @@ extern "C" {
  *     memmove(buffer, buffer + n, used -= n);
  */
 JT_API size_t jt_utf8_whole(const char *text, size_t len);
+
+/* Edit distance of two words (insert, delete, replace, swap neighbours), for "did you
+ * mean"; words over 40 bytes are infinitely far from all. */
+JT_API int jt_text_distance(const char *a, size_t a_len, const char *b, size_t b_len);
 
 #ifdef __cplusplus
 }

@@ -45,7 +45,7 @@ static int unknown_verb(const char *name)
     int best = 1 + (int)strlen(name) / 3;
     for (const cli_verb *const *verb = cli_verbs; *verb; verb++) {
         const char *known = (*verb)->name;
-        int distance = cli_distance(name, strlen(name), known, strlen(known));
+        int distance = jt_text_distance(name, strlen(name), known, strlen(known));
         if (distance <= best) {
             best = distance - 1;
             nearest = *verb;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "junto/text.h"
 #include "value.h"
 
 const cli_option cli_common_options[] = {
@@ -114,33 +115,6 @@ static bool match_flag(const cli_verb *verb, char *args, const char *text, match
     return true;
 }
 
-int cli_distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    enum { LONGEST = 40 };
-    if (a_len > LONGEST || b_len > LONGEST)
-        return LONGEST;
-    int d[LONGEST + 1][LONGEST + 1];
-    for (size_t i = 0; i <= a_len; i++) {
-        for (size_t j = 0; j <= b_len; j++) {
-            if (!i || !j) {
-                d[i][j] = (int)(i + j);
-                continue;
-            }
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best)
-                best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best)
-                best = d[i][j - 1] + 1;
-            bool swapped =
-                i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    }
-    return d[a_len][b_len];
-}
-
 static jt_status fail_unknown(const cli_verb *verb, const char *text, jt_err *err)
 {
     size_t len = strcspn(text, "=");
@@ -152,7 +126,7 @@ static jt_status fail_unknown(const cli_verb *verb, const char *text, jt_err *er
             const char *rest = o->flags, *word;
             size_t word_len;
             while (cli_next_word(&rest, &word, &word_len)) {
-                int distance = cli_distance(text, len, word, word_len);
+                int distance = jt_text_distance(text, len, word, word_len);
                 if (distance < best && word_len > 2) {
                     best = distance;
                     nearest = word;

@@ -105,8 +105,4 @@ size_t cli_main_flag(const cli_option *option, const char **flag);
 /* Does the flag take a value? */
 bool cli_takes_value(const cli_option *option);
 
-/* Edit distance of two words (insert, delete, replace, swap neighbours), for "did you
- * mean"; words over 40 bytes are infinitely far from all. */
-int cli_distance(const char *a, size_t a_len, const char *b, size_t b_len);
-
 #endif

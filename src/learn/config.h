@@ -141,8 +141,4 @@ void jt_config_free(jt_config *config); /* {0} is fine */
  * NULL without memory. */
 char *jt_config_json(const jt_config *config);
 
-/* The table as a Markdown list for the documents. The caller frees; NULL without
- * memory. */
-char *jt_config_markdown(void);
-
 #endif

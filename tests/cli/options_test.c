@@ -250,26 +250,12 @@ static void test_mistakes(void **state)
     }
 }
 
-static void test_distance(void **state)
-{
-    (void)state;
-    assert_int_equal(cli_distance("run", 3, "run", 3), 0);
-    assert_int_equal(cli_distance("rnu", 3, "run", 3), 1);
-    assert_int_equal(cli_distance("", 0, "run", 3), 3);
-    assert_int_equal(cli_distance("bench", 5, "bnech", 5), 1);
-    assert_int_equal(cli_distance("tokenise", 8, "tokenize", 8), 1);
-    char longest[64] = {0};
-    memset(longest, 'a', sizeof longest - 1);
-    assert_true(cli_distance(longest, 63, longest, 63) > 20);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),  cmocka_unit_test(test_spellings),
         cmocka_unit_test(test_all_kinds), cmocka_unit_test(test_last_one_counts),
         cmocka_unit_test(test_help_wins), cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_distance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* UTF-8 in streams, and normalization form C. */
+/* UTF-8 in streams, normalization form C, and words that are nearly the same. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -185,12 +185,26 @@ static void alphabet(void **state)
     }
 }
 
+static void distance(void **state)
+{
+    (void)state;
+    assert_int_equal(jt_text_distance("run", 3, "run", 3), 0);
+    assert_int_equal(jt_text_distance("rnu", 3, "run", 3), 1);
+    assert_int_equal(jt_text_distance("", 0, "run", 3), 3);
+    assert_int_equal(jt_text_distance("bench", 5, "bnech", 5), 1);
+    assert_int_equal(jt_text_distance("tokenise", 8, "tokenize", 8), 1);
+    char longest[64] = {0};
+    memset(longest, 'a', sizeof longest - 1);
+    assert_true(jt_text_distance(longest, 63, longest, 63) > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters), cmocka_unit_test(whole_characters),
         cmocka_unit_test(streaming),  cmocka_unit_test(normal_forms),
         cmocka_unit_test(many_marks), cmocka_unit_test(alphabet),
+        cmocka_unit_test(distance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
