@@ -119,7 +119,7 @@ static size_t copy_biases(const jt_model *model, float *room, bool back)
 /* SMoE-Dropout: the number of experts rises in a line over the run. */
 static void set_experts_used(jt_trainer *t)
 {
-    int from = t->config->router.used_from, to = t->model->params.n_experts_used;
+    int from = t->config->router.used_from, to = t->model->params.router.k;
     double progress = (double)t->made.step / (double)t->config->train.steps;
     if (!from)
         return;
