@@ -342,6 +342,38 @@ static void policies_change_the_route(void **state)
     }
 }
 
+/* Nobody outside the router meets a null expert, and weights are of the true ones. */
+static void null_experts_reach_nobody(void **state)
+{
+    enum { NULLS = 7 };
+    jt_context *ctx = *state;
+    seen s = {0};
+    jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+    jt_mixture m = {.router = {.scorer = jt_scorer_find("linear"),
+                               .selector = jt_selector_find("topk"),
+                               .n_experts = EXPERTS,
+                               .n_null = NULLS,
+                               .k = K,
+                               .weight = random_tensor(ctx, 1, EXPERTS + NULLS, D),
+                               .renormalise = true,
+                               .scale = 1.0f},
+                    .experts = random_bank(ctx, EXPERTS)};
+    check_layer(ctx, &m, &hooks, &s, TOKENS);
+    int unused = 0, nulls = 0;
+    for (int t = 0; t < TOKENS; t++) {
+        double sum = 0.0;
+        for (int slot = t * K; slot < (t + 1) * K; slot++) {
+            assert_in_range(s.expert[slot] + 1, 0, EXPERTS);
+            unused += s.expert[slot] < 0;
+            nulls += s.route.picked[slot] >= EXPERTS;
+            sum += s.weight[slot];
+        }
+        assert_true(sum == 0.0 || fabs(sum - 1.0) < 1e-6);
+    }
+    assert_int_equal(unused, nulls);
+    assert_in_range(nulls, 1, TOKENS * K - 1);
+}
+
 static void parts_are_found_by_name(void **state)
 {
     (void)state;
@@ -366,6 +398,7 @@ int main(void)
         STAGE(masked_experts_and_ties),
         STAGE(layer_equals_its_definition),
         STAGE(policies_change_the_route),
+        STAGE(null_experts_reach_nobody),
         STAGE(parts_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,6 +165,34 @@ static void norm(void **state)
     check_setting(&heads);
 }
 
+/* Constant factors, and a norm whose weight is constant. */
+static jt_tensor times_forward(jt_context *ctx, setting *s)
+{
+    float *factor = jt_scratch(ctx, TOKENS * D, sizeof *factor);
+    jt_tensor ones = {.data = jt_scratch(ctx, D, sizeof(float)),
+                      .dtype = JT_F32,
+                      .n_dims = 1,
+                      .shape = {D}};
+    if (jt_failed(ctx))
+        return ones;
+    for (int i = 0; i < TOKENS * D; i++)
+        factor[i] = (float)(i % 5) - 1.5f;
+    for (size_t i = 0; i < D; i++)
+        jt_row(&ones, 0)[i] = 1.0f;
+    jt_tensor y = jt_times(ctx, &s->input[0], factor);
+    return jt_rms_norm(ctx, &y, &ones, 1e-5f);
+}
+
+static void times(void **state)
+{
+    (void)state;
+    jt_rng rng = {.seed = 6};
+    setting s = {.input = {parameter(&rng, TOKENS, D, 0)},
+                 .n_inputs = 1,
+                 .forward = times_forward};
+    check_setting(&s);
+}
+
 /* Embedding, a residual block with two products of one input, and the output: what is
  * changed in place and what is read twice. */
 static jt_tensor block_forward(jt_context *ctx, setting *s)
@@ -220,10 +248,8 @@ static void gather(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear),
-        cmocka_unit_test(norm),
-        cmocka_unit_test(block),
-        cmocka_unit_test(gather),
+        cmocka_unit_test(linear), cmocka_unit_test(norm),   cmocka_unit_test(times),
+        cmocka_unit_test(block),  cmocka_unit_test(gather),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
