@@ -19,7 +19,8 @@ extern "C" {
 typedef struct jt_usage jt_usage;
 
 JT_API jt_status jt_usage_new(jt_usage **out, const jt_model *model, jt_err *err);
-JT_API void jt_usage_free(jt_usage *usage); /* NULL is fine */
+JT_API void jt_usage_free(jt_usage *usage);  /* NULL is fine */
+JT_API void jt_usage_reset(jt_usage *usage); /* all counts are 0 again */
 /* A watcher to add to a session; valid as long as `usage`. */
 JT_API jt_watcher jt_usage_watcher(jt_usage *usage);
 

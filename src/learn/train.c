@@ -14,7 +14,7 @@
 
 typedef struct run {
     jt_trainer *t;
-    jt_observer *observer;
+    jt_observer observer;
     jt_journal *journal;
     double rate;        /* tokens per second, smoothed */
     double saved_at;    /* seconds */
@@ -41,9 +41,7 @@ static jt_status tell(run *r, jt_train_event *event, json_t *extra, jt_err *err)
     event->step = t->made.step;
     event->steps = t->config->train.steps;
     event->tokens = t->made.tokens;
-    jt_status status = JT_OK;
-    if (event->kind != JT_TRAIN_SAVE)
-        status = jt_journal_write(r->journal, event, extra, err);
+    jt_status status = jt_journal_write(r->journal, event, extra, err);
     json_decref(extra);
     if (t->options->on_event && t->options->on_event(t->options->user, event))
         r->stop = true;
@@ -91,8 +89,8 @@ static jt_status evaluate(run *r, jt_err *err)
 {
     jt_trainer *t = r->t;
     jt_evaluation e;
-    jt_evaluation_options options = jt_observer_options(r->observer);
-    jt_observer_reset(r->observer);
+    jt_evaluation_options options = jt_observer_options(&r->observer);
+    jt_observer_reset(&r->observer);
     JT_TRY(jt_trainer_evaluate(t, &options, &e, err));
     const char **domain = jt_calloc(e.n_domains, sizeof *domain);
     jt_status status = domain ? JT_OK : jt_fail_memory(err, "evaluating");
@@ -104,7 +102,7 @@ static jt_status evaluate(run *r, jt_err *err)
                             .domain = domain,
                             .domain_loss = e.domain_loss};
     if (status == JT_OK)
-        status = tell(r, &event, jt_observer_json(r->observer), err);
+        status = tell(r, &event, jt_observer_json(&r->observer), err);
     if (status == JT_OK)
         status = jt_curves_write(r->log, r->curves, err);
     free(domain);
@@ -178,7 +176,7 @@ static jt_status start(run *r, jt_err *err)
         return jt_fail_memory(err, "starting a training");
     r->saved_at = jt_seconds();
     JT_TRY(write_config(t, err));
-    JT_TRY(jt_observer_new(&r->observer, t, err));
+    JT_TRY(jt_observer_init(&r->observer, t, err));
     return jt_journal_open(&r->journal, r->log, t->options->resume ? t->made.step : -1,
                            err);
 }
@@ -192,7 +190,7 @@ static jt_status train(const jt_config *config, const jt_train_options *options,
     if (status == JT_OK)
         status = run_and_keep(&r, err);
     jt_journal_close(r.journal);
-    jt_observer_free(r.observer);
+    jt_observer_free(&r.observer);
     jt_trainer_free(r.t);
     free(r.log);
     free(r.curves);

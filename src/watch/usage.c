@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -80,6 +81,17 @@ void jt_usage_free(jt_usage *usage)
     free(usage->counted);
     free(usage->index);
     free(usage);
+}
+
+void jt_usage_reset(jt_usage *usage)
+{
+    for (size_t i = 0; i < usage->n_counted; i++) {
+        layer_counts *counted = &usage->counted[i];
+        size_t n = (size_t)counted->n_experts;
+        counted->tokens = 0;
+        memset(counted->counts, 0, n * sizeof *counted->counts);
+        memset(counted->weights, 0, n * sizeof *counted->weights);
+    }
 }
 
 static void on_route(void *self, const jt_route_site *site, const jt_route *route)
