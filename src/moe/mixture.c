@@ -25,6 +25,8 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
             p->on_logits(p->self, site, logits.data, tokens, jt_router_rows(r));
     }
     jt_router_select(ctx, r, hooks, site, &logits, &scores, &route);
+    if (jt_failed(ctx))
+        return route;
     for (int i = 0; i < hooks->n_policies; i++) {
         const jt_policy *p = &hooks->policy[i];
         if (p->on_route)

@@ -130,7 +130,7 @@ void jt_router_select(jt_context *ctx, const jt_router *router, const jt_hooks *
         return;
     router->selector->choose(ctx, &choice);
     settle(ctx, route, scores);
-    if (site->draw && router->capacity > 0.0f)
+    if (site->draw && router->capacity > 0.0f && !jt_failed(ctx))
         jt_capacity_drop(ctx, router, scores, route);
     if (jt_failed(ctx))
         return;

@@ -68,6 +68,8 @@ static bool is_router(const jt_gguf_tensor *t)
     return strstr(name, "ffn_gate_inp.weight") != NULL;
 }
 
+static jt_dtype router_type = JT_F32;
+
 /* Copy all tensors; routers get `n_null` rows more, copies of their first ones. */
 static void copy_tensors(jt_gguf_writer *w, const jt_gguf *source, size_t n_null)
 {
@@ -78,12 +80,14 @@ static void copy_tensors(jt_gguf_writer *w, const jt_gguf *source, size_t n_null
         memcpy(shape, t->shape, sizeof shape);
         shape[0] += is_router(t) ? n_null : 0;
         snprintf(name, sizeof name, "%.*s", (int)t->name.len, t->name.data);
-        assert_int_equal(jt_gguf_add_tensor(w, name, t->dtype, t->n_dims, shape, NULL),
+        jt_dtype dtype = is_router(t) ? router_type : t->dtype;
+        assert_int_equal(jt_gguf_add_tensor(w, name, dtype, t->n_dims, shape, NULL),
                          JT_OK);
     }
     for (size_t i = 0; i < jt_gguf_tensor_count(source); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(source, i);
-        assert_int_equal(jt_gguf_write(w, t->data, t->bytes, NULL), JT_OK);
+        size_t bytes = is_router(t) && router_type == JT_F16 ? t->bytes / 2 : t->bytes;
+        assert_int_equal(jt_gguf_write(w, t->data, bytes, NULL), JT_OK);
         if (is_router(t) && n_null)
             assert_int_equal(
                 jt_gguf_write(w, t->data, t->bytes / t->shape[0] * n_null, NULL),
@@ -333,6 +337,11 @@ static void wrong_keys_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_refusal(cases[i].with, cases[i].culprit);
+    static const setting cosine[] = {{"junto.router.score", "s:cosine"}, {0}};
+    router_type = JT_F16; /* fine for a product, not for lengths */
+    expect_refusal(cosine, "has type F16, expected F32");
+    jt_model_free(load_with(NULL, 0));
+    router_type = JT_F32;
 }
 
 int main(void)

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "moe/mixture.h"
 #include "store/mapped.h"
+#include "tensor/tape.h"
 
 enum { TOKENS = 37, EXPERTS = 12, K = 3, D = 24, WIDTH = 20 };
 
@@ -242,6 +243,7 @@ static void watch(void *self, const jt_route_site *site, const jt_route *route)
 {
     seen *s = self;
     assert_int_equal(site->layer, 5);
+    assert_non_null(route->picked); /* selection is done */
     s->watchers++;
     s->route = *route;
     memcpy(s->expert, route->expert, sizeof s->expert);
@@ -374,6 +376,60 @@ static void null_experts_reach_nobody(void **state)
     assert_in_range(nulls, 1, TOKENS * K - 1);
 }
 
+/* A pass that runs out of memory at any place: it ends with the error, and nobody is
+ * shown a route that was not made. The scratch memory's block is filled more and more,
+ * and there is no second one. */
+static void run_out_of_memory(jt_context *ctx, const jt_mixture *m)
+{
+    enum { STEP = 320 };
+    size_t failures = 0;
+    jt_status status = JT_E_MEMORY;
+    jt_input x = jt_input_of(random_tensor(ctx, 1, TOKENS, D));
+    for (size_t filled = 1 << 20; status != JT_OK; filled -= STEP) {
+        jt_tape tape = {0};
+        seen s = {0};
+        jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+        jt_route_site site = {.layer = 5, .draw = 1};
+        jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+        jt_fault_after(0);
+        if (jt_scratch(ctx, filled, 1)) {
+            ctx->tape = &tape;
+            jt_mixture_forward(ctx, m, &jt_store_mapped, &hooks, &site, &x);
+            ctx->tape = NULL;
+        }
+        jt_fault_after(-1);
+        status = ctx->err.code;
+        ctx->err = (jt_err){0};
+        jt_arena_rewind(&ctx->scratch, mark);
+        failures += status == JT_E_MEMORY;
+        assert_true(status == JT_OK || status == JT_E_MEMORY);
+        assert_true(s.watchers == 1 || status == JT_E_MEMORY);
+    }
+    assert_true(failures > 100);
+}
+
+static void lack_of_memory_is_an_error(void **state)
+{
+    jt_context *ctx = *state;
+    jt_mixture m = {.router = {.scorer = jt_scorer_find("cosine"),
+                               .n_experts = EXPERTS,
+                               .k = K,
+                               .weight = random_tensor(ctx, 1, EXPERTS, D),
+                               .temperature = 1.0f,
+                               .n_groups = 3,
+                               .groups_used = 2,
+                               .top_p = 0.5f,
+                               .jitter = 0.1f,
+                               .noise = 0.1f,
+                               .capacity = 1.0f,
+                               .scale = 1.0f},
+                    .experts = random_bank(ctx, EXPERTS)};
+    for (size_t i = 0; jt_selector_name(i); i++) {
+        m.router.selector = jt_selector_find(jt_selector_name(i));
+        run_out_of_memory(ctx, &m);
+    }
+}
+
 static void parts_are_found_by_name(void **state)
 {
     (void)state;
@@ -399,6 +455,7 @@ int main(void)
         STAGE(layer_equals_its_definition),
         STAGE(policies_change_the_route),
         STAGE(null_experts_reach_nobody),
+        STAGE(lack_of_memory_is_an_error),
         STAGE(parts_are_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
