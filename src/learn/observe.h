@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "junto/watch.h"
 #include "learn/train.h"
 #include "watch/congestion.h"
 #include "watch/special.h"
