@@ -71,4 +71,16 @@ jt_status jt_trainer_export(jt_trainer *trainer, jt_err *err);
 jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
                           jt_err *err);
 
+/* Groups of parameters in the order in which they are tried: what never trains, those
+ * of the configuration, vectors (without weight decay), all others. The caller frees.
+ */
+jt_status jt_config_groups(const jt_config *config, jt_optim_group **out, size_t *count,
+                           jt_err *err);
+
+/* Open the data sources of a configuration. Borrows `tok` (NULL with token files only).
+ */
+jt_status jt_config_data_open(jt_data **out, const jt_config *config,
+                              const jt_tokenizer *tok, size_t n_vocab,
+                              const jt_progress *progress, jt_err *err);
+
 #endif

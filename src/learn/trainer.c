@@ -12,56 +12,6 @@
 
 /* ---- the model ---- */
 
-static jt_status find_router(const jt_config_router *c, jt_router *r, jt_err *err)
-{
-    bool random = strcmp(c->score, "random") == 0;
-    r->scorer = jt_scorer_find(random ? "linear" : c->score);
-    r->selector = jt_selector_find(c->select);
-    if (!r->scorer)
-        return jt_fail(err, JT_E_ARG, "router.score: '%s' is not known", c->score);
-    if (!r->selector)
-        return jt_fail(err, JT_E_ARG, "router.select: '%s' is not known", c->select);
-    r->gating = strcmp(c->gating, "sigmoid") ? JT_GATE_SOFTMAX : JT_GATE_SIGMOID;
-    r->gate_after = c->gate_after;
-    r->renormalise = c->renormalise;
-    r->scale = (float)c->scale;
-    r->temperature = (float)c->temperature;
-    r->n_groups = c->groups;
-    r->groups_used = c->groups_used;
-    r->top_p = (float)c->top_p;
-    r->n_null = c->null_experts;
-    return JT_OK;
-}
-
-jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
-                          jt_err *err)
-{
-    const jt_config_model *m = &config->model;
-    *out = (jt_sizes){
-        .family = m->family,
-        .name = m->name,
-        .n_layers = m->layers,
-        .n_dense_layers = m->experts ? m->dense_layers : 0,
-        .d_model = m->width,
-        .n_heads = m->heads,
-        .n_kv_heads = m->kv_heads ? m->kv_heads : m->heads,
-        .head_dim = m->head_dim ? m->head_dim : m->width / (m->heads ? m->heads : 1),
-        .dense_width = m->ffn_width,
-        .n_experts = m->experts,
-        .n_experts_used = m->experts_used,
-        .expert_width = m->expert_width,
-        .shared_width = m->shared_width,
-        .n_ctx = m->context ? m->context : config->data.seq_len,
-        .n_vocab = m->vocab ? m->vocab : n_vocab,
-        .rope_base = (float)m->rope_base,
-        .norm_eps = (float)m->norm_eps,
-        .tied = m->tied,
-        .selection_bias =
-            config->balance.bias_rate > 0.0 || config->balance.bip_rounds > 0,
-    };
-    return find_router(&config->router, &out->router, err);
-}
-
 static jt_status create_fresh(jt_trainer *t, const jt_gguf *vocabulary, int n_vocab,
                               jt_err *err)
 {
@@ -85,36 +35,6 @@ static jt_status import_model(jt_trainer *t, const jt_model *from, jt_err *err)
     }
     return jt_checkpoint_import(t->checkpoint, from, n_null,
                                 t->config->model.experts_used, err);
-}
-
-/* ---- the data ---- */
-
-static jt_status open_data(jt_trainer *t, const jt_tokenizer *tok, size_t n_vocab,
-                           jt_err *err)
-{
-    const jt_config_data *c = &t->config->data;
-    jt_data_source *sources = jt_calloc(c->n_sources, sizeof *sources);
-    if (!sources)
-        return jt_fail_memory(err, "opening the data");
-    for (size_t i = 0; i < c->n_sources; i++)
-        sources[i] = (jt_data_source){.path = c->source[i].path,
-                                      .domain = c->source[i].domain,
-                                      .weight = c->source[i].weight,
-                                      .separator = c->source[i].separator};
-    int64_t seed = c->seed >= 0 ? c->seed : t->config->train.seed;
-    jt_data_options options = {
-        .seq_len = (size_t)c->seq_len,
-        .held_out = c->held_out,
-        .seed = (uint64_t)seed,
-        .chat = jt_chat_format_named(c->chat),
-        .progress = t->options->progress,
-    };
-    jt_status status =
-        options.chat
-            ? jt_data_open(&t->data, sources, c->n_sources, tok, n_vocab, &options, err)
-            : jt_fail(err, JT_E_ARG, "data.chat: '%s' is not known", c->chat);
-    free(sources);
-    return status;
 }
 
 /* ---- the checkpoint ---- */
@@ -154,7 +74,8 @@ static jt_status begin_with(jt_trainer *t, const jt_gguf *vocabulary,
         return jt_fail(err, JT_E_ARG,
                        "model.vocab: say how many tokens there are, or give a "
                        "data.tokenizer");
-    JT_TRY(open_data(t, tok, (size_t)n_vocab, err));
+    JT_TRY(jt_config_data_open(&t->data, t->config, tok, (size_t)n_vocab,
+                               &t->options->progress, err));
     if (t->options->resume)
         return JT_OK;
     return from ? import_model(t, from, err)
@@ -191,47 +112,11 @@ static jt_status begin(jt_trainer *t, jt_err *err)
 
 /* ---- what trains ---- */
 
-/* Groups in the order in which they are tried: what never trains, those of the
- * configuration, vectors (without weight decay), all others. */
 static jt_status make_optim(jt_trainer *t, jt_err *err)
 {
-    enum { OURS = 5 };
-    const jt_config_optim *c = &t->config->optim;
-    jt_optim_group usual = {.pattern = "*",
-                            .lr_scale = 1.0f,
-                            .weight_decay = (float)c->weight_decay,
-                            .beta1 = (float)c->beta1,
-                            .beta2 = (float)c->beta2,
-                            .eps = (float)c->eps,
-                            .momentum = (float)c->momentum,
-                            .nesterov = c->nesterov};
-    jt_optim_kind_named(c->kind, &usual.kind);
-    jt_optim_group *groups = jt_alloc(c->n_groups + OURS, sizeof *groups);
-    if (!groups)
-        return jt_fail_memory(err, "making an optimiser");
-    size_t n = 0;
-    groups[n++] = (jt_optim_group){.pattern = "*exp_probs_b.bias", .frozen = true};
-    if (strcmp(t->config->router.score, "random") == 0)
-        groups[n++] = (jt_optim_group){.pattern = "*ffn_gate_inp.*", .frozen = true};
-    for (size_t i = 0; i < c->n_groups; i++) {
-        const jt_config_group *g = &c->group[i];
-        groups[n] = usual;
-        groups[n].pattern = g->pattern;
-        groups[n].frozen = g->frozen;
-        groups[n].lr_scale = (float)g->lr_scale;
-        if (g->weight_decay >= 0.0)
-            groups[n].weight_decay = (float)g->weight_decay;
-        if (*g->kind)
-            jt_optim_kind_named(g->kind, &groups[n].kind);
-        n++;
-    }
-    groups[n] = usual;
-    groups[n].weight_decay = 0.0f;
-    groups[n++].pattern = "*norm.weight";
-    groups[n] = usual;
-    groups[n].weight_decay = 0.0f;
-    groups[n++].pattern = "*.bias";
-    groups[n++] = usual;
+    jt_optim_group *groups;
+    size_t n;
+    JT_TRY(jt_config_groups(t->config, &groups, &n, err));
     jt_status status = jt_optim_new(&t->optim, t->ctx.kernels, t->variables.list,
                                     t->variables.count, groups, n, err);
     free(groups);

@@ -207,6 +207,57 @@ uint64_t jt_blueprint_params(const jt_blueprint *b)
     return params;
 }
 
+uint64_t jt_blueprint_active(const jt_blueprint *b)
+{
+    const jt_sizes *s = &b->sizes;
+    uint64_t params = 0;
+    for (size_t i = 0; i < b->n_tensors; i++) {
+        const jt_blueprint_tensor *t = &b->tensor[i];
+        uint64_t values = jt_blueprint_values(t);
+        if (t->n_dims == 3) /* used experts can be fewer than slots: nulls */
+            values = values / (uint64_t)s->n_experts *
+                     (uint64_t)(s->n_experts_used < s->n_experts ? s->n_experts_used
+                                                                 : s->n_experts);
+        if (s->tied || strcmp(t->name, "token_embd.weight") != 0)
+            params += values;
+    }
+    return params;
+}
+
+jt_sizes jt_sizes_of(const jt_model *model)
+{
+    const jt_params *p = &model->params;
+    jt_sizes s = {
+        .family = model->family->arch,
+        .name = "",
+        .n_layers = p->n_layers,
+        .d_model = p->d_model,
+        .n_heads = p->n_heads,
+        .n_kv_heads = p->n_kv_heads,
+        .head_dim = p->k_dim,
+        .n_experts = p->router.n_experts,
+        .n_experts_used = p->router.k,
+        .n_ctx = p->n_ctx_train,
+        .n_vocab = p->n_vocab,
+        .rope_base = p->rope.base,
+        .norm_eps = p->norm_eps,
+        .tied = model->output.data == model->embedding.data,
+        .router = p->router,
+    };
+    for (int i = 0; i < p->n_layers; i++) {
+        const jt_layer *layer = &model->layers[i];
+        if (layer->is_mixture) {
+            s.expert_width = (int)layer->mixture.experts.width;
+            s.shared_width = (int)layer->mixture.shared.width;
+            s.selection_bias = jt_has(&layer->mixture.router.selection_bias);
+        } else {
+            s.dense_width = (int)layer->dense.width;
+            s.n_dense_layers++;
+        }
+    }
+    return s;
+}
+
 /* ---- keys ---- */
 
 typedef struct keys {

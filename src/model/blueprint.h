@@ -51,9 +51,16 @@ jt_status jt_blueprint_new(jt_blueprint *out, const jt_sizes *sizes, float init_
                            jt_err *err);
 void jt_blueprint_free(jt_blueprint *blueprint); /* {0} is fine */
 
+/* The sizes of a model that exists (widths are those of the last layer of their kind),
+ * so that its like can be planned. Texts are borrowed from the model. */
+jt_sizes jt_sizes_of(const jt_model *model);
+
 /* Values of a tensor and of all. */
 size_t jt_blueprint_values(const jt_blueprint_tensor *tensor);
 uint64_t jt_blueprint_params(const jt_blueprint *blueprint);
+/* Of all, those that work for one token: the experts that are used, and the embedding
+ * only where it is the output too. */
+uint64_t jt_blueprint_active(const jt_blueprint *blueprint);
 
 /* The keys of the model, for a file. */
 jt_status jt_blueprint_keys(const jt_blueprint *blueprint, jt_gguf_writer *writer,

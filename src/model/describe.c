@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "model/model.h"
 
 static uint64_t values_of(const jt_tensor *t)
@@ -76,7 +78,11 @@ static void count_file(jt_model_info *info, const jt_gguf *file)
     info->file_bytes = jt_gguf_file_bytes(file);
     for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(file, i);
+        static const char training[] = "junto.train/"; /* state of a checkpoint */
         uint64_t values = 1;
+        if (t->name.len >= sizeof training - 1 &&
+            memcmp(t->name.data, training, sizeof training - 1) == 0)
+            continue;
         for (int d = 0; d < t->n_dims; d++)
             values *= t->shape[d];
         info->n_params += values;
