@@ -317,6 +317,17 @@ void jt_data_documents(const jt_data *data, size_t source, size_t *train,
     *skipped = docs->skipped;
 }
 
+uint64_t jt_data_bytes(const jt_data *data)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < data->n_sources; i++) {
+        const jt_docs *docs = &data->sources[i].docs;
+        bytes +=
+            docs->own.count * sizeof *docs->own.ids + docs->count * sizeof *docs->items;
+    }
+    return bytes;
+}
+
 uint64_t jt_data_epoch_tokens(const jt_data *data)
 {
     uint64_t sum = 0;

@@ -115,6 +115,8 @@ void jt_data_tokens(const jt_data *data, size_t source, uint64_t *train,
 /* Documents of a source for training, held out, and skipped. */
 void jt_data_documents(const jt_data *data, size_t source, size_t *train,
                        size_t *held_out, size_t *skipped);
+/* Memory that the tokens take; token files are mapped and take none. */
+uint64_t jt_data_bytes(const jt_data *data);
 /* Tokens for training, all sources: one epoch. */
 uint64_t jt_data_epoch_tokens(const jt_data *data);
 

@@ -67,9 +67,22 @@ void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 jt_status jt_trainer_save(jt_trainer *trainer, jt_err *err);
 jt_status jt_trainer_export(jt_trainer *trainer, jt_err *err);
 
-/* Sizes of the fresh model that a configuration asks for; `n_vocab` where it says 0. */
-jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
-                          jt_err *err);
+/* Where a run begins: an existing model, or sizes and perhaps a vocabulary. */
+typedef struct jt_start_point {
+    jt_model *model;         /* or NULL */
+    jt_gguf *vocabulary;     /* or NULL */
+    const jt_tokenizer *tok; /* of either; NULL for none */
+    jt_tokenizer *own_tok;
+} jt_start_point;
+
+/* Open model.init, or data.tokenizer, or neither; `checkpoint` (may be NULL) stands in
+ * for model.init. */
+jt_status jt_start_open(jt_start_point *out, const jt_config *config,
+                        const char *checkpoint, jt_err *err);
+void jt_start_close(jt_start_point *start);
+/* Sizes of the model that will be trained; texts are borrowed from both. */
+jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
+                         jt_sizes *out, jt_err *err);
 
 /* Groups of parameters in the order in which they are tried: what never trains, those
  * of the configuration, vectors (without weight decay), all others. The caller frees.

@@ -26,8 +26,8 @@ static jt_status find_router(const jt_config_router *c, jt_router *r, jt_err *er
     return JT_OK;
 }
 
-jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
-                          jt_err *err)
+static jt_status fresh_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
+                             jt_err *err)
 {
     const jt_config_model *m = &config->model;
     *out = (jt_sizes){
@@ -54,6 +54,63 @@ jt_status jt_config_sizes(const jt_config *config, int n_vocab, jt_sizes *out,
     };
     return find_router(&config->router, &out->router, err);
 }
+
+/* ---- where a run begins ---- */
+
+static jt_status open_vocabulary(jt_start_point *start, const char *path, jt_err *err)
+{
+    JT_TRY(jt_gguf_open(&start->vocabulary, path, err));
+    jt_status status = jt_tokenizer_new(&start->own_tok, start->vocabulary, err);
+    if (status != JT_OK)
+        return jt_fail_within(err, status, "'%s'", path);
+    start->tok = start->own_tok;
+    return JT_OK;
+}
+
+jt_status jt_start_open(jt_start_point *out, const jt_config *config,
+                        const char *checkpoint, jt_err *err)
+{
+    const char *init = checkpoint ? checkpoint : config->model.init;
+    *out = (jt_start_point){0};
+    if (*init) {
+        JT_TRY(jt_model_load(&out->model, init, err));
+        out->tok = jt_model_tokenizer(out->model);
+        return JT_OK;
+    }
+    if (!*config->data.tokenizer)
+        return JT_OK;
+    jt_status status = open_vocabulary(out, config->data.tokenizer, err);
+    if (status != JT_OK)
+        jt_start_close(out);
+    return status;
+}
+
+void jt_start_close(jt_start_point *start)
+{
+    jt_model_free(start->model);
+    jt_tokenizer_free(start->own_tok);
+    jt_gguf_close(start->vocabulary);
+    *start = (jt_start_point){0};
+}
+
+jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
+                         jt_sizes *out, jt_err *err)
+{
+    int n_vocab = config->model.vocab;
+    if (start->model) {
+        *out = jt_sizes_of(start->model);
+        return JT_OK;
+    }
+    if (!n_vocab && start->tok)
+        n_vocab = (int)jt_vocab_size(start->tok);
+    if (!n_vocab)
+        return jt_fail(err, JT_E_ARG,
+                       "model.vocab: say how many tokens there are, or give a "
+                       "data.tokenizer");
+    return fresh_sizes(config, n_vocab, out, err);
+}
+
+/* ---- the optimiser ---- */
 
 /* [optim] as one group. */
 static jt_optim_group usual_group(const jt_config_optim *c)
@@ -108,6 +165,8 @@ jt_status jt_config_groups(const jt_config *config, jt_optim_group **out, size_t
     *count = n;
     return JT_OK;
 }
+
+/* ---- the data ---- */
 
 static jt_status open_sources(jt_data **out, const jt_config *config,
                               const jt_data_source *sources, const jt_tokenizer *tok,

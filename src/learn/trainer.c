@@ -12,13 +12,11 @@
 
 /* ---- the model ---- */
 
-static jt_status create_fresh(jt_trainer *t, const jt_gguf *vocabulary, int n_vocab,
-                              jt_err *err)
+static jt_status create_fresh(jt_trainer *t, const jt_gguf *vocabulary,
+                              const jt_sizes *sizes, jt_err *err)
 {
-    jt_sizes sizes;
     jt_blueprint blueprint;
-    JT_TRY(jt_config_sizes(t->config, n_vocab, &sizes, err));
-    JT_TRY(jt_blueprint_new(&blueprint, &sizes, (float)t->config->model.init_std, err));
+    JT_TRY(jt_blueprint_new(&blueprint, sizes, (float)t->config->model.init_std, err));
     jt_status status = jt_checkpoint_create(t->checkpoint, &blueprint, vocabulary,
                                             (uint64_t)t->config->train.seed, err);
     jt_blueprint_free(&blueprint);
@@ -62,51 +60,25 @@ static jt_status prepare_folder(jt_trainer *t, jt_err *err)
 }
 
 /* Data first, so that nothing is written when it is no good. */
-static jt_status begin_with(jt_trainer *t, const jt_gguf *vocabulary,
-                            const jt_tokenizer *tok, const jt_model *from, jt_err *err)
+static jt_status begin_at(jt_trainer *t, const jt_start_point *start, jt_err *err)
 {
-    int n_vocab = t->config->model.vocab;
-    if (from)
-        n_vocab = from->params.n_vocab;
-    else if (!n_vocab && tok)
-        n_vocab = (int)jt_vocab_size(tok);
-    if (!n_vocab)
-        return jt_fail(err, JT_E_ARG,
-                       "model.vocab: say how many tokens there are, or give a "
-                       "data.tokenizer");
-    JT_TRY(jt_config_data_open(&t->data, t->config, tok, (size_t)n_vocab,
+    jt_sizes sizes;
+    JT_TRY(jt_start_sizes(start, t->config, &sizes, err));
+    JT_TRY(jt_config_data_open(&t->data, t->config, start->tok, (size_t)sizes.n_vocab,
                                &t->options->progress, err));
     if (t->options->resume)
         return JT_OK;
-    return from ? import_model(t, from, err)
-                : create_fresh(t, vocabulary, n_vocab, err);
+    return start->model ? import_model(t, start->model, err)
+                        : create_fresh(t, start->vocabulary, &sizes, err);
 }
 
 static jt_status begin(jt_trainer *t, jt_err *err)
 {
-    const char *init = t->config->model.init, *path = t->config->data.tokenizer;
-    if (t->options->resume)
-        init = t->checkpoint;
-    jt_status status;
-    if (*init) {
-        jt_model *from;
-        JT_TRY(jt_model_load(&from, init, err));
-        status = begin_with(t, NULL, jt_model_tokenizer(from), from, err);
-        jt_model_free(from);
-        return status;
-    }
-    if (!*path)
-        return begin_with(t, NULL, NULL, NULL, err);
-    jt_gguf *vocabulary;
-    jt_tokenizer *tok = NULL;
-    JT_TRY(jt_gguf_open(&vocabulary, path, err));
-    status = jt_tokenizer_new(&tok, vocabulary, err);
-    if (status == JT_OK)
-        status = begin_with(t, vocabulary, tok, NULL, err);
-    else
-        jt_fail_within(err, status, "'%s'", path);
-    jt_tokenizer_free(tok);
-    jt_gguf_close(vocabulary);
+    jt_start_point start;
+    JT_TRY(jt_start_open(&start, t->config, t->options->resume ? t->checkpoint : NULL,
+                         err));
+    jt_status status = begin_at(t, &start, err);
+    jt_start_close(&start);
     return status;
 }
 

@@ -1,0 +1,245 @@
+/* What a run will cost, before it begins. Memory is counted as the operations take it:
+ * every activation has a gradient beside it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "learn/train.h"
+
+/* ---- memory ---- */
+
+/* Values that the tape keeps of a tensor that an operation makes, for one token. */
+static double kept(double values)
+{
+    return 2.0 * values; /* itself and its gradient */
+}
+
+/* A norm keeps its input too. */
+static double kept_norm(double values)
+{
+    return kept(values) + values;
+}
+
+/* Floats that attention keeps for one token. */
+static double attention_values(const jt_sizes *s, jt_qk_norm qk_norm)
+{
+    double d = s->d_model, q = s->n_heads * s->head_dim,
+           kv = s->n_kv_heads * s->head_dim;
+    double values = kept_norm(d) + kept(q + kv + kv);
+    if (qk_norm != JT_QK_NORM_NONE)
+        values += kept_norm(q + kv);
+    values += q + kv;         /* rotated, in the order of the kernel */
+    values += q + s->n_heads; /* outputs and sums in that order */
+    return values + kept(q) + kept(d);
+}
+
+/* The same of an FFN of that width for `rows` rows a token. */
+static double ffn_values(const jt_sizes *s, double rows, double width)
+{
+    return rows * (kept(s->d_model) + kept(3.0 * width) + kept(s->d_model));
+}
+
+static double mixture_values(const jt_sizes *s)
+{
+    double d = s->d_model, k = s->n_experts_used;
+    double router_rows = s->n_experts + s->router.n_null;
+    double rows = k * s->n_experts / router_rows; /* the others are null */
+    double values = kept_norm(d) + kept(2.0 * router_rows) + 8.0 * k + kept(d);
+    values += ffn_values(s, rows, s->expert_width);
+    if (s->shared_width)
+        values += ffn_values(s, 1.0, s->shared_width) + 5.0;
+    return values;
+}
+
+static double layer_values(const jt_sizes *s, const jt_family *family, int layer)
+{
+    bool dense = !s->n_experts || layer < s->n_dense_layers;
+    double ffn = dense
+                     ? kept_norm(s->d_model) + 5.0 + ffn_values(s, 1.0, s->dense_width)
+                     : mixture_values(s);
+    return attention_values(s, family->qk_norm) + ffn;
+}
+
+/* Most floats at a time for one token of a micro-batch. */
+static double activation_values(const jt_sizes *s, bool checkpoint)
+{
+    const jt_family *family = jt_family_find(s->family, strlen(s->family));
+    double kv = 2.0 * s->n_kv_heads * s->head_dim, d = s->d_model;
+    double layers = 0.0, largest = 0.0;
+    for (int i = 0; i < s->n_layers; i++) {
+        double values = layer_values(s, family, i);
+        layers += checkpoint ? d : values + kv;
+        largest = values > largest ? values : largest;
+    }
+    double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + kept(s->n_vocab) + 2.0;
+    if (checkpoint) /* the layer that runs again comes after the head is done */
+        return layers + ends + kv + largest;
+    return layers + ends;
+}
+
+/* ---- arithmetic ---- */
+
+/* Two operations a weight and token forward, twice that backward; attention looks at
+ * half a sequence on average. Recomputing is not counted. */
+static double flops_per_token(const jt_blueprint *b, int seq_len)
+{
+    const jt_sizes *s = &b->sizes;
+    double look = 0.5 * seq_len * s->n_heads * s->head_dim * 2.0;
+    return 6.0 * ((double)jt_blueprint_active(b) + s->n_layers * look);
+}
+
+/* Products of squares that stay in the cache, one for each thread. */
+typedef struct peak {
+    const jt_kernels *kernels;
+    float *matrices; /* [threads, 3, SIDE, SIDE] */
+    char *scratch;   /* [threads] */
+} peak;
+
+enum { SIDE = 384, PRODUCTS = 16 };
+
+static void multiply(void *arg, size_t i)
+{
+    const peak *p = arg;
+    float *a = p->matrices + i * 3 * SIDE * SIDE;
+    for (int round = 0; round < PRODUCTS; round++)
+        p->kernels->gemm(&(jt_gemm){
+            .c = a + 2 * SIDE * SIDE,
+            .a = a,
+            .b = a + SIDE * SIDE,
+            .ldc = SIDE,
+            .a_row = SIDE,
+            .a_col = 1,
+            .b_row = SIDE,
+            .b_col = 1,
+            .m = SIDE,
+            .n = SIDE,
+            .k = SIDE,
+            .scratch = (float *)(p->scratch + i * jt_gemm_scratch()),
+        });
+}
+
+/* Operations per second of F32 products, the best of several rounds. */
+static jt_status measure_peak(const jt_config_train *c, double *flops, jt_err *err)
+{
+    enum { ROUNDS = 10 };
+    jt_context ctx;
+    *flops = 0.0;
+    JT_TRY(jt_context_init(&ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
+    size_t threads = (size_t)jt_pool_threads(ctx.pool);
+    peak p = {ctx.kernels, jt_calloc(threads * 3 * SIDE * SIDE, sizeof(float)),
+              jt_calloc(threads, jt_gemm_scratch())};
+    jt_status status =
+        p.matrices && p.scratch ? JT_OK : jt_fail_memory(err, "measuring the machine");
+    double work = 2.0 * SIDE * SIDE * SIDE * PRODUCTS * (double)threads;
+    for (int round = 0; round < ROUNDS && status == JT_OK; round++) {
+        double start = jt_seconds();
+        jt_pool_run(ctx.pool, multiply, &p, threads);
+        double rate = work / (jt_seconds() - start);
+        *flops = rate > *flops ? rate : *flops;
+    }
+    free(p.matrices);
+    free(p.scratch);
+    jt_context_free(&ctx);
+    return status;
+}
+
+/* ---- the plan ---- */
+
+static jt_status plan_optimiser(const jt_config *config, const jt_blueprint *b,
+                                jt_train_plan *plan, jt_err *err)
+{
+    static float nothing;
+    jt_optim_group *groups;
+    jt_optim_size size = {0};
+    size_t n_groups;
+    jt_param *params = jt_calloc(b->n_tensors, sizeof *params);
+    if (!params)
+        return jt_fail_memory(err, "planning a training");
+    for (size_t i = 0; i < b->n_tensors; i++) {
+        const jt_blueprint_tensor *t = &b->tensor[i];
+        int n = t->n_dims;
+        params[i] = (jt_param){.name = t->name,
+                               .grad = &nothing,
+                               .count = n > 2 ? t->shape[0] : 1,
+                               .rows = n > 1 ? t->shape[n - 2] : 1,
+                               .cols = t->shape[n - 1]};
+    }
+    jt_status status = jt_config_groups(config, &groups, &n_groups, err);
+    if (status == JT_OK) {
+        status = jt_optim_measure(params, b->n_tensors, groups, n_groups, &size, err);
+        free(groups);
+    }
+    plan->optimiser_bytes = size.bytes;
+    plan->n_trained_params = size.trained;
+    free(params);
+    return status;
+}
+
+static void plan_data(const jt_config *config, const jt_data *data, jt_train_plan *plan)
+{
+    const jt_config_train *c = &config->train;
+    plan->steps = c->steps;
+    plan->tokens_per_step =
+        (uint64_t)c->batch * (uint64_t)c->accumulate * (uint64_t)config->data.seq_len;
+    plan->tokens = plan->tokens_per_step * (uint64_t)c->steps;
+    plan->epoch_tokens = jt_data_epoch_tokens(data);
+    plan->data_bytes = jt_data_bytes(data);
+}
+
+static jt_status plan_model(const jt_config *config, const jt_sizes *sizes,
+                            jt_train_plan *plan, jt_err *err)
+{
+    const double usual_share = 0.5;
+    jt_blueprint b;
+    JT_TRY(jt_blueprint_new(&b, sizes, 0.0f, err));
+    double tokens = (double)config->train.batch * config->data.seq_len;
+    double values = activation_values(&b.sizes, config->train.checkpoint_activations);
+    plan->n_params = jt_blueprint_params(&b);
+    plan->n_active_params = jt_blueprint_active(&b);
+    plan->flops_per_token = flops_per_token(&b, config->data.seq_len);
+    plan->weight_bytes = plan->gradient_bytes = plan->n_params * sizeof(float);
+    plan->activation_bytes = (uint64_t)(tokens * values * sizeof(float));
+    jt_status status = plan_optimiser(config, &b, plan, err);
+    jt_blueprint_free(&b);
+    JT_TRY(status);
+    plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
+                        plan->optimiser_bytes + plan->activation_bytes +
+                        plan->data_bytes;
+    JT_TRY(measure_peak(&config->train, &plan->peak_flops, err));
+    plan->seconds =
+        (double)plan->tokens * plan->flops_per_token / (plan->peak_flops * usual_share);
+    return JT_OK;
+}
+
+static jt_status dry_run(const jt_config *config, const jt_train_options *options,
+                         jt_train_plan *plan, jt_err *err)
+{
+    jt_start_point start;
+    jt_sizes sizes;
+    jt_data *data = NULL;
+    JT_TRY(jt_start_open(&start, config, NULL, err));
+    jt_status status = jt_start_sizes(&start, config, &sizes, err);
+    if (status == JT_OK)
+        status = jt_config_data_open(&data, config, start.tok, (size_t)sizes.n_vocab,
+                                     &options->progress, err);
+    if (status == JT_OK) {
+        plan_data(config, data, plan);
+        status = plan_model(config, &sizes, plan, err);
+    }
+    jt_data_free(data);
+    jt_start_close(&start);
+    return status;
+}
+
+jt_status jt_train_dry_run(const jt_train_options *options, jt_train_plan *plan,
+                           jt_err *err)
+{
+    jt_config config;
+    *plan = (jt_train_plan){0};
+    JT_TRY(jt_config_read(&config, options->config, options->settings,
+                          options->n_settings, err));
+    jt_status status = dry_run(&config, options, plan, err);
+    jt_config_free(&config);
+    return status;
+}
