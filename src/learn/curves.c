@@ -61,6 +61,18 @@ static jt_status add_steps(const picture *p, jt_panel *panel, jt_series_kind kin
     return add_curve(p, panel, series, label, color, true);
 }
 
+/* A series of few points, one of its kind. */
+static jt_status add_one(const picture *p, jt_panel *panel, jt_series_kind kind,
+                         const char *label, const char *color)
+{
+    const jt_series *series = jt_series_find(p->set, kind);
+    if (!series)
+        return JT_OK;
+    JT_TRY(add_curve(p, panel, series, label, color, false));
+    panel->curve[panel->n_curves - 1].strong = true;
+    return JT_OK;
+}
+
 static size_t count_kind(const jt_series_set *set, jt_series_kind kind)
 {
     size_t count = 0;
@@ -77,8 +89,7 @@ static void ramp(char *color, size_t size, size_t i, size_t n)
              (int)(110 - 60 * fabs(2 * at - 1)), (int)(200 - 160 * at));
 }
 
-/* All series of a kind, each with its points: in the order of the ramp, or in distinct
- * colours. */
+/* All series of a kind, in the order of the ramp or in distinct colours. */
 static jt_status add_points(const picture *p, jt_panel *panel, jt_series_kind kind,
                             bool ordered)
 {
@@ -93,7 +104,6 @@ static jt_status add_points(const picture *p, jt_panel *panel, jt_series_kind ki
         if (ordered)
             ramp(color, sizeof color, k, n);
         JT_TRY(add_curve(p, panel, series, series->name, color, false));
-        panel->curve[panel->n_curves - 1].dots = true;
         k++;
     }
     return JT_OK;
@@ -105,14 +115,8 @@ static jt_status fill_loss(const picture *p, jt_panel *panel)
 {
     panel->title = "Loss, nats per token";
     JT_TRY(add_steps(p, panel, JT_SERIES_LOSS, "training", blue));
-    JT_TRY(add_points(p, panel, JT_SERIES_DOMAIN, false));
-    const jt_series *held_out = jt_series_find(p->set, JT_SERIES_HELD_OUT);
-    if (!held_out)
-        return JT_OK;
-    JT_TRY(add_curve(p, panel, held_out, "held out", orange, false));
-    panel->curve[panel->n_curves - 1].strong = true;
-    panel->curve[panel->n_curves - 1].dots = true;
-    return JT_OK;
+    JT_TRY(add_one(p, panel, JT_SERIES_HELD_OUT, "held out", orange));
+    return add_points(p, panel, JT_SERIES_DOMAIN, false);
 }
 
 static jt_status fill_balance(const picture *p, jt_panel *panel)
@@ -127,8 +131,7 @@ static jt_status fill_rate(const picture *p, jt_panel *panel)
 {
     panel->title = "Learning rate";
     panel->from_zero = true;
-    const jt_series *rate = jt_series_find(p->set, JT_SERIES_RATE);
-    return rate ? add_curve(p, panel, rate, "rate", grey, false) : JT_OK;
+    return add_one(p, panel, JT_SERIES_RATE, "rate", grey);
 }
 
 static jt_status fill_congestion(const picture *p, jt_panel *panel)
@@ -136,6 +139,14 @@ static jt_status fill_congestion(const picture *p, jt_panel *panel)
     panel->title = "Congestion coefficient of each layer";
     panel->from_zero = true;
     return add_points(p, panel, JT_SERIES_CONGESTION, true);
+}
+
+static jt_status fill_information(const picture *p, jt_panel *panel)
+{
+    panel->title = "What the choice of experts says about the domain (1: all)";
+    panel->from_zero = true;
+    JT_TRY(add_one(p, panel, JT_SERIES_INFORMATION, "information", blue));
+    return add_one(p, panel, JT_SERIES_CHANCE, "by chance", grey);
 }
 
 /* Is there more than zeros? A dense model has no balance. */
@@ -188,6 +199,7 @@ static jt_status draw_panels(picture *p)
     JT_TRY(add_panel(p, fill_balance, LOW));
     JT_TRY(add_panel(p, fill_rate, LOW));
     JT_TRY(add_panel(p, fill_congestion, LOW));
+    JT_TRY(add_panel(p, fill_information, LOW));
     if (p->top == 0) {
         fprintf(p->out, "<text x=\"%d\" y=\"60\">No steps yet</text>\n", JT_PANEL_LEFT);
         p->top = 100;

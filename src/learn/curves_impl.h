@@ -17,7 +17,9 @@ typedef enum jt_series_kind {
     JT_SERIES_VIOLATION,
     JT_SERIES_WORST,
     JT_SERIES_RATE,
-    JT_SERIES_CONGESTION
+    JT_SERIES_CONGESTION,
+    JT_SERIES_INFORMATION,
+    JT_SERIES_CHANCE
 } jt_series_kind;
 
 typedef struct jt_point {
@@ -56,7 +58,7 @@ typedef struct jt_curve {
     size_t n;
     const char *label; /* NULL: not in the legend, and the range is not made for it */
     char color[16];
-    bool strong, dots;
+    bool strong;
 } jt_curve;
 
 typedef struct jt_panel {

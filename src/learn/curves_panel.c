@@ -73,7 +73,8 @@ static void print_number(FILE *out, double value)
 
 static void draw_ticks(FILE *out, const axis *x, const axis *y, int top)
 {
-    double low = ceil(y->low / y->step - 1e-9), high = floor(y->high / y->step + 1e-9);
+    double low = ceil(y->low / y->step - 1e-9) + 0.0,
+           high = floor(y->high / y->step + 1e-9);
     for (double i = low; i <= high; i++) {
         double at = top + y->size - place(y, i * y->step);
         fprintf(out, "<path class=\"grid\" d=\"M%d %.1fh%d\"/>", JT_PANEL_LEFT, at,
@@ -84,7 +85,7 @@ static void draw_ticks(FILE *out, const axis *x, const axis *y, int top)
         fputs("</text>\n", out);
     }
     high = floor(x->high / x->step + 1e-9);
-    for (double i = ceil(x->low / x->step - 1e-9); i <= high; i++) {
+    for (double i = 0.0; i <= high; i++) {
         double at = JT_PANEL_LEFT + place(x, i * x->step);
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %dv%d\"/>", at, top, y->size);
         fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">", at, top + y->size + 15);
@@ -108,9 +109,12 @@ static axis value_axis(const jt_panel *panel, int height)
     }
     if (!(low <= high))
         low = high = 0.0;
+    bool from_zero = panel->from_zero && low >= 0.0;
+    if (from_zero)
+        low = 0.0;
     double margin = 0.04 * (high - low);
-    low = panel->from_zero && low >= 0.0 ? 0.0 : low - margin;
-    return make_axis(low, high + margin, height, height / 40);
+    low -= from_zero ? 0.0 : margin;
+    return make_axis(low, high + margin, height, height / 25);
 }
 
 /* Beyond the frame a line need not be true, but its numbers must stay small. */
@@ -137,7 +141,7 @@ static void draw_curve(FILE *out, const jt_curve *curve, const axis *x, const ax
         pen = there;
     }
     fputs("\"/>\n", out);
-    for (size_t i = 0; curve->dots && curve->n <= MOST_DOTS && i < curve->n; i++) {
+    for (size_t i = 0; curve->label && curve->n <= MOST_DOTS && i < curve->n; i++) {
         if (isfinite(curve->point[i].y))
             fprintf(out, "<circle fill=\"%s\" r=\"2.2\" cx=\"%.1f\" cy=\"%.1f\"/>\n",
                     curve->color, JT_PANEL_LEFT + place(x, curve->point[i].x),
@@ -161,6 +165,14 @@ static void print_label(FILE *out, const char *label)
     fputs(*label ? "…" : "", out);
 }
 
+static double last_value(const jt_curve *curve)
+{
+    size_t n = curve->n;
+    while (n > 1 && !isfinite(curve->point[n - 1].y))
+        n--;
+    return n ? curve->point[n - 1].y : NAN;
+}
+
 static void draw_entry(FILE *out, const jt_curve *curve, double at)
 {
     int left = JT_PANEL_LEFT + JT_PANEL_WIDTH + 14;
@@ -169,13 +181,11 @@ static void draw_entry(FILE *out, const jt_curve *curve, double at)
             "<text x=\"%d\" y=\"%.1f\">",
             curve->color, left, at - 4, left + 22, at);
     print_label(out, curve->label);
-    for (size_t i = curve->n; i-- > 0;) {
-        if (isfinite(curve->point[i].y)) {
-            fputc(' ', out);
-            print_number(out, curve->point[i].y);
-            break;
-        }
-    }
+    fprintf(out, "</text><text class=\"y\" x=\"%d\" y=\"%.1f\">", JT_PICTURE_WIDTH - 10,
+            at);
+    double value = last_value(curve);
+    if (isfinite(value))
+        print_number(out, value);
     fputs("</text>\n", out);
 }
 
@@ -202,6 +212,7 @@ static void draw_legend(FILE *out, const jt_panel *panel, int top, int height)
 void jt_panel_draw(FILE *out, const jt_panel *panel, int top, int height)
 {
     axis x = make_axis(0.0, panel->last, JT_PANEL_WIDTH, 8);
+    x.step = fmax(x.step, 1.0);
     axis y = value_axis(panel, height);
     fprintf(out, "<text class=\"title\" x=\"%d\" y=\"%d\">", JT_PANEL_LEFT, top - 8);
     jt_svg_text(out, panel->title);

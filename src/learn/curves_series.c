@@ -65,6 +65,23 @@ static jt_status add_step(const collector *c, const json_t *line)
     return add(c, JT_SERIES_RATE, "", json_object_get(line, "lr"));
 }
 
+/* "congestion" has a number for each of "layers". */
+static jt_status add_congestion(const collector *c, const json_t *line)
+{
+    const json_t *layers = json_object_get(line, "layers");
+    size_t i;
+    json_t *value;
+    json_array_foreach(json_object_get(line, "congestion"), i, value)
+    {
+        const json_t *layer = json_object_get(json_array_get(layers, i), "layer");
+        char name[32];
+        snprintf(name, sizeof name, "layer %lld",
+                 layer ? (long long)json_integer_value(layer) : (long long)i);
+        JT_TRY(add(c, JT_SERIES_CONGESTION, name, value));
+    }
+    return JT_OK;
+}
+
 static jt_status add_eval(const collector *c, const json_t *line)
 {
     JT_TRY(add(c, JT_SERIES_HELD_OUT, "", json_object_get(line, "loss")));
@@ -74,22 +91,9 @@ static jt_status add_eval(const collector *c, const json_t *line)
     {
         JT_TRY(add(c, JT_SERIES_DOMAIN, name, value));
     }
-    return JT_OK;
-}
-
-static jt_status add_layers(const collector *c, const json_t *line)
-{
-    size_t i;
-    json_t *layer;
-    json_array_foreach(json_object_get(line, "layers"), i, layer)
-    {
-        char name[32];
-        json_int_t index = json_integer_value(json_object_get(layer, "layer"));
-        snprintf(name, sizeof name, "layer %lld", (long long)index);
-        JT_TRY(
-            add(c, JT_SERIES_CONGESTION, name, json_object_get(layer, "congestion")));
-    }
-    return JT_OK;
+    JT_TRY(add(c, JT_SERIES_INFORMATION, "", json_object_get(line, "information")));
+    JT_TRY(add(c, JT_SERIES_CHANCE, "", json_object_get(line, "shuffled")));
+    return add_congestion(c, line);
 }
 
 static jt_status collect(void *user, const json_t *line, jt_err *err)
@@ -97,10 +101,8 @@ static jt_status collect(void *user, const json_t *line, jt_err *err)
     collector c = {user, json_number_value(json_object_get(line, "step")), err};
     const char *kind = json_string_value(json_object_get(line, "kind"));
     if (kind && strcmp(kind, "step") == 0)
-        JT_TRY(add_step(&c, line));
-    else if (kind && strcmp(kind, "eval") == 0)
-        JT_TRY(add_eval(&c, line));
-    return add_layers(&c, line);
+        return add_step(&c, line);
+    return kind && strcmp(kind, "eval") == 0 ? add_eval(&c, line) : JT_OK;
 }
 
 jt_status jt_series_read(jt_series_set *set, const char *log_path, jt_err *err)
