@@ -47,7 +47,7 @@ typedef struct jt_train_event {
     size_t n_domains; /* JT_TRAIN_EVAL */
     const char *const *domain;
     const double *domain_loss;
-    const char *path; /* JT_TRAIN_SAVE: the model file */
+    const char *path; /* JT_TRAIN_SAVE: checkpoint.gguf, at the very end model.gguf */
 } jt_train_event;
 
 typedef struct jt_train_options {

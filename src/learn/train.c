@@ -16,10 +16,10 @@ typedef struct run {
     jt_trainer *t;
     jt_observer observer;
     jt_journal *journal;
-    double rate;        /* tokens per second, smoothed */
-    double saved_at;    /* seconds */
-    bool stop;          /* asked for by the caller */
-    char *log, *curves; /* paths */
+    double rate;                /* tokens per second, smoothed */
+    double saved_at;            /* seconds */
+    bool stop;                  /* asked for by the caller */
+    char *log, *curves, *model; /* paths */
 } run;
 
 enum { SAVE_SECONDS = 300 }; /* a checkpoint at least so often */
@@ -55,6 +55,13 @@ static jt_status save(run *r, jt_err *err)
     JT_TRY(jt_trainer_save(r->t, err));
     r->saved_at = jt_seconds();
     jt_train_event event = {.kind = JT_TRAIN_SAVE, .path = r->t->checkpoint};
+    return tell(r, &event, NULL, err);
+}
+
+static jt_status export_model(run *r, jt_err *err)
+{
+    JT_TRY(jt_trainer_export(r->t, err));
+    jt_train_event event = {.kind = JT_TRAIN_SAVE, .path = r->model};
     return tell(r, &event, NULL, err);
 }
 
@@ -132,7 +139,7 @@ static jt_status run_steps(run *r, jt_err *err)
     if (t->made.step < c->train.steps)
         return jt_fail(err, JT_E_INTERRUPTED, "interrupted after step %lld of %lld",
                        (long long)t->made.step, (long long)c->train.steps);
-    return jt_trainer_export(t, err);
+    return export_model(r, err);
 }
 
 /* An interrupted run keeps what it has. */
@@ -172,7 +179,8 @@ static jt_status start(run *r, jt_err *err)
     jt_trainer *t = r->t;
     r->log = path_in(t, "log.jsonl");
     r->curves = path_in(t, "curves.svg");
-    if (!r->log || !r->curves)
+    r->model = path_in(t, "model.gguf");
+    if (!r->log || !r->curves || !r->model)
         return jt_fail_memory(err, "starting a training");
     r->saved_at = jt_seconds();
     JT_TRY(write_config(t, err));
@@ -194,6 +202,7 @@ static jt_status train(const jt_config *config, const jt_train_options *options,
     jt_trainer_free(r.t);
     free(r.log);
     free(r.curves);
+    free(r.model);
     return status;
 }
 
