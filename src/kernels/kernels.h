@@ -94,6 +94,11 @@ typedef struct jt_attn {
     float scale;
 } jt_attn;
 
+/* How precise the products of training are. BF16: both factors are rounded to bfloat16
+ * (nearest even) and the products of those summed as floats; a processor may take
+ * values below 2^-126 for zero. */
+typedef enum jt_precision { JT_PRECISION_F32, JT_PRECISION_BF16 } jt_precision;
+
 /* Matrix product of floats with any strides, for training.
  *   C[i, j] (+)= sum over k of A[i, k] B[k, j]    i < m, j < n
  *   A[i, k] = a[a_index[i] * a_row + k_index[k] * a_col]    an index that is NULL
@@ -103,11 +108,12 @@ typedef struct jt_attn {
  * along k, of A only: the same tokens when A is turned, as for the gradient of a
  * weight. C overlaps nothing else.
  *
- * Order of sums: the products of each JT_GEMM_K values of k (from 0, JT_GEMM_K, ..) are
- * summed in order with fma, and these sums are added to C in order; the scalar level
- * sums straight on. So a value does not depend on m, n or its place, and threads may
- * share rows or columns as they like: best in multiples of JT_GEMM_TILE, and rows
- * (columns) where A (B) is the larger side, as each call copies both. */
+ * Order of sums: the products of each JT_GEMM_K values of k (from 0, JT_GEMM_K, ..; of
+ * twice as many where the processor multiplies pairs of bfloat16) are summed in order
+ * with fma, and these sums are added to C in order; the scalar level sums straight on.
+ * So a value does not depend on m, n or its place, and threads may share rows or
+ * columns as they like: best in multiples of JT_GEMM_TILE, and rows (columns) where A
+ * (B) is the larger side, as each call copies both. */
 #define JT_GEMM_TILE 48 /* a multiple of every level's tile, in both directions */
 #define JT_GEMM_M    96 /* rows, columns and k that are copied at a time */
 #define JT_GEMM_N    480
@@ -119,6 +125,7 @@ typedef struct jt_gemm {
     size_t ldc, a_row, a_col, b_row, b_col;
     size_t m, n, k;
     bool accumulate;
+    jt_precision precision;
     float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
 } jt_gemm;
 

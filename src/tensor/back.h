@@ -5,7 +5,9 @@
 
 #include "tensor/ops.h"
 
-void jt_products_record(jt_context *ctx, const jt_product *products, size_t count);
+/* The products themselves, too: for many rows at once there is a faster way than that
+ * of jt_products, with sums in another order. */
+void jt_products_train(jt_context *ctx, const jt_product *products, size_t count);
 /* Keeps a copy of x, which the residual stream changes in place. */
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                         const jt_tensor *w, float eps);

@@ -19,8 +19,9 @@ typedef struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
     jt_arena scratch;
-    jt_tape *tape; /* NULL: nothing is kept for gradients */
-    jt_err err;    /* code JT_OK while all is well */
+    jt_tape *tape;          /* NULL: nothing is kept for gradients */
+    jt_precision precision; /* of products with a tape, forward and back */
+    jt_err err;             /* code JT_OK while all is well */
     double times[JT_STAGE_COUNT];
     double lap;
 } jt_context;

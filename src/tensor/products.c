@@ -151,6 +151,10 @@ jt_input jt_input_of(jt_tensor x)
 
 void jt_products(jt_context *ctx, jt_product *products, size_t count)
 {
+    if (ctx->tape) {
+        jt_products_train(ctx, products, count);
+        return;
+    }
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
@@ -159,5 +163,4 @@ void jt_products(jt_context *ctx, jt_product *products, size_t count)
     work w = {ctx->kernels, products, cuts, count};
     size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);
-    jt_products_record(ctx, products, count);
 }

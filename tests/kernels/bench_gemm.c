@@ -4,46 +4,18 @@
 #include <stdlib.h>
 
 #include "check.h"
-
-#ifdef __x86_64__
-#include <immintrin.h>
-
-/* Billions of operations per second of 12 chains of fma. */
-#define PEAK(name, flags, vec, set1, fma, lanes)                                     \
-    __attribute__((target(flags))) static double peak_##name(void)                   \
-    {                                                                                \
-        const long steps = 4000000;                                                  \
-        vec x[12], a = set1(0.999f);                                                 \
-        _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) x[i] = set1((float)i); \
-        double start = bench_now();                                                  \
-        for (long s = 0; s < steps; s++)                                             \
-            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++)                    \
-            {                                                                        \
-                x[i] = fma(a, x[i], a);                                              \
-                __asm__ volatile("" : "+v"(x[i]));                                   \
-            }                                                                        \
-        return 2.0 * lanes * 12 * (double)steps / (bench_now() - start) / 1e9;       \
-    }
-PEAK(avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, 8)
-PEAK(avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps, 16)
-#undef PEAK
+#include "peak.h"
 
 static double peak(jt_cpu_level level)
 {
     double best = 0;
     for (int i = 0; i < 5; i++) {
-        double speed = level == JT_CPU_AVX2 ? peak_avx2() : peak_avx512();
+        double start = bench_now(), work = peak_work(level);
+        double speed = work / (bench_now() - start) / 1e9;
         best = speed > best ? speed : best;
     }
     return best;
 }
-#else
-static double peak(jt_cpu_level level)
-{
-    (void)level;
-    return 0;
-}
-#endif
 
 /* layout: NN, NT (B transposed), TN (A transposed), NN with gathered rows of A, TN with
  * gathered k. */
@@ -79,11 +51,9 @@ static double speed(const jt_kernels *k, jt_gemm *g)
 
 void bench_gemm(void)
 {
-    static const size_t shapes[][3] = {{512, 256, 256},
-                                       {256, 768, 256},
-                                       {2048, 256, 1024},
-                                       {32, 256, 256},
-                                       {1024, 1024, 1024}};
+    static const size_t shapes[][3] = {
+        {512, 256, 256}, {341, 64, 256},    {341, 256, 64}, {64, 256, 341},
+        {256, 768, 256}, {2048, 256, 1024}, {32, 256, 256}, {1024, 1024, 1024}};
     const size_t most = 2048 * 1024;
     float *data = aligned_alloc(64, 3 * most * sizeof *data);
     float *scratch = malloc(jt_gemm_scratch());
@@ -96,17 +66,21 @@ void bench_gemm(void)
         const jt_kernels *k = jt_kernels_level((jt_cpu_level)level);
         if (!k)
             continue;
-        double top = peak((jt_cpu_level)level);
-        printf("%-8s fma reaches %.0f GFLOP/s; percent of it by gemm\n", k->name, top);
-        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            const size_t *d = shapes[s];
-            printf("%-8s m %4zu n %4zu k %4zu", k->name, d[0], d[1], d[2]);
+        printf("%-8s fma reaches %.0f GFLOP/s; percent of it by gemm\n", k->name,
+               peak((jt_cpu_level)level));
+        for (size_t s = 0; s < 2 * sizeof shapes / sizeof *shapes; s++) {
+            const size_t *d = shapes[s / 2];
+            double top = peak((jt_cpu_level)level); /* of the moment */
+            jt_precision precision = s % 2 ? JT_PRECISION_BF16 : JT_PRECISION_F32;
+            printf("%-8s %s m %4zu n %4zu k %4zu", k->name, s % 2 ? "BF16" : "F32 ",
+                   d[0], d[1], d[2]);
             for (int layout = 0; layout < LAYOUTS; layout++) {
                 jt_gemm g = product(layout, d[0], d[1], d[2], index);
                 g.a = data;
                 g.b = data + most;
                 g.c = data + 2 * most;
                 g.scratch = scratch;
+                g.precision = precision;
                 printf("  %s %3.0f%%", layouts[layout], 100 * speed(k, &g) / top);
             }
             putchar('\n');

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "check.h"
 
 #define MEMORY_ROWS 40 /* more than the tokens that are gathered */
@@ -48,6 +49,7 @@ static void make_task(checker *c, task *t)
     g->k = pick(c, 0, 4) ? pick(c, 0, 90) : pick(c, 380, 800);
     g->ldc = g->n + pick(c, 0, 5);
     g->accumulate = pick(c, 0, 1);
+    g->precision = pick(c, 0, 1) ? JT_PRECISION_BF16 : JT_PRECISION_F32;
     t->a_index = pick(c, 0, 2) == 0 ? pick_index(c, g->m) : NULL;
     t->k_index = pick(c, 0, 2) == 0 ? pick_index(c, g->k) : NULL;
     g->a_index = t->a_index;
@@ -66,6 +68,13 @@ static void make_task(checker *c, task *t)
         fill_floats(c, g->c + i * g->ldc, g->n, FILL_NORMAL);
 }
 
+static double factor(const jt_gemm *g, float x)
+{
+    return (double)(g->precision == JT_PRECISION_F32
+                        ? x
+                        : jt_bf16_to_float(jt_float_to_bf16(x)));
+}
+
 /* The error of C[i, j], which was `before`, as a part of what was added up. */
 static double error_at(const jt_gemm *g, size_t i, size_t j, float before)
 {
@@ -73,8 +82,8 @@ static double error_at(const jt_gemm *g, size_t i, size_t j, float before)
     for (size_t k = 0; k < g->k; k++) {
         size_t row = g->a_index ? (size_t)g->a_index[i] : i;
         size_t column = g->k_index ? (size_t)g->k_index[k] : k;
-        double product = (double)g->a[row * g->a_row + column * g->a_col] *
-                         (double)g->b[k * g->b_row + j * g->b_col];
+        double product = factor(g, g->a[row * g->a_row + column * g->a_col]) *
+                         factor(g, g->b[k * g->b_row + j * g->b_col]);
         sum += product;
         size += fabs(product);
     }
@@ -97,8 +106,8 @@ static void check_values(checker *c, const task *t, const float *before)
             }
     check(c, gaps, "gemm wrote between its rows");
     check(c, worst <= (double)(g->k + 2) * 0x1p-24,
-          "gemm: error %g, m %zu n %zu k %zu, gathers %d %d", worst, g->m, g->n, g->k,
-          g->a_index != NULL, g->k_index != NULL);
+          "gemm: error %g, m %zu n %zu k %zu, gathers %d %d, precision %d", worst, g->m,
+          g->n, g->k, g->a_index != NULL, g->k_index != NULL, (int)g->precision);
 }
 
 /* A part of C by itself, from what C was before. */
@@ -126,9 +135,56 @@ static void check_part(checker *c, const task *t, const float *before)
     free(part.c);
 }
 
+/* A value of every kind meets a one: infinities and NaNs come out, others rounded. */
+static void check_specials(checker *c, jt_precision precision)
+{
+    static const float values[] = {INFINITY,    -INFINITY,    NAN,          0.0f,
+                                   -0.0f,       1.0f,         0x1.01p0f,    0x1.03p0f,
+                                   0x1.fep127f, 0x1.fffp127f, -0x1.0101p3f, 3e-38f};
+    enum { N = sizeof values / sizeof *values };
+    static const uint32_t nan_that_overflows = 0x7fffffff;
+    float a[N + 1], y[N + 1], one = 1.0f;
+    float *scratch = malloc(jt_gemm_scratch());
+    memcpy(a, values, sizeof values);
+    memcpy(a + N, &nan_that_overflows, sizeof *a);
+    jt_gemm g = {.c = y,
+                 .ldc = 1,
+                 .a = a,
+                 .b = &one,
+                 .a_row = 1,
+                 .a_col = 1,
+                 .b_row = 1,
+                 .b_col = 1,
+                 .m = N + 1,
+                 .n = 1,
+                 .k = 1,
+                 .precision = precision,
+                 .scratch = scratch};
+    c->level->gemm(&g);
+    for (size_t i = 0; i < g.m; i++) {
+        double want = factor(&g, a[i]);
+        check(c, isnan(want) ? isnan(y[i]) : want == (double)y[i], "gemm: %g became %g",
+              (double)a[i], (double)y[i]);
+    }
+    g.a = &one;
+    g.b = a;
+    g.m = 1;
+    g.n = N + 1;
+    g.ldc = N + 1;
+    c->level->gemm(&g);
+    for (size_t i = 0; i < g.n; i++) {
+        double want = factor(&g, a[i]);
+        check(c, isnan(want) ? isnan(y[i]) : want == (double)y[i],
+              "gemm: %g on the right became %g", (double)a[i], (double)y[i]);
+    }
+    free(scratch);
+}
+
 void check_gemm(checker *c)
 {
-    for (int i = 0; i < 40; i++) {
+    check_specials(c, JT_PRECISION_F32);
+    check_specials(c, JT_PRECISION_BF16);
+    for (int i = 0; i < 80; i++) {
         task t;
         make_task(c, &t);
         float *before = malloc(t.c.bytes);

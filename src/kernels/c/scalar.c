@@ -105,15 +105,22 @@ static void attention(const jt_attn *a)
     }
 }
 
+static float narrow(float x, jt_precision precision)
+{
+    return precision == JT_PRECISION_F32 ? x : jt_bf16_to_float(jt_float_to_bf16(x));
+}
+
 static void gemm(const jt_gemm *g)
 {
     for (size_t i = 0; i < g->m; i++) {
         const float *a = g->a + (g->a_index ? (size_t)g->a_index[i] : i) * g->a_row;
         for (size_t j = 0; j < g->n; j++) {
             float sum = 0;
-            for (size_t k = 0; k < g->k; k++)
-                sum += a[(g->k_index ? (size_t)g->k_index[k] : k) * g->a_col] *
-                       g->b[k * g->b_row + j * g->b_col];
+            for (size_t k = 0; k < g->k; k++) {
+                size_t at = g->k_index ? (size_t)g->k_index[k] : k;
+                sum += narrow(a[at * g->a_col], g->precision) *
+                       narrow(g->b[k * g->b_row + j * g->b_col], g->precision);
+            }
             float *c = &g->c[i * g->ldc + j];
             *c = g->accumulate ? *c + sum : sum;
         }

@@ -26,6 +26,9 @@ bool jt_kernels_init_avx512(jt_kernels *table)
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
         !__builtin_cpu_supports("avx512vnni"))
         return false;
-    jt_x86_set_avx512(table, __builtin_cpu_supports("avx512bf16"));
+    bool bf16 = __builtin_cpu_supports("avx512bf16");
+    jt_x86_set_avx512(table, bf16);
+    if (bf16)
+        jt_x86_set_avx512bf16(table);
     return true;
 }

@@ -14,6 +14,7 @@
 #define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
 #define GEMM_ROWS         4
 #define GEMM_WIDTH        3
+#define GEMM_PAIR         1
 #define ALWAYS_INLINE     static inline __attribute__((always_inline))
 
 /* Half a tile where dot_codes keeps sums of 16 bits beside those of 32. */
@@ -127,6 +128,17 @@ ALWAYS_INLINE vi vi_from_vf(vf x)
 ALWAYS_INLINE vf vf_cast(vi bits)
 {
     return _mm256_castsi256_ps(bits);
+}
+
+ALWAYS_INLINE vi vi_cast(vf x)
+{
+    return _mm256_castps_si256(x);
+}
+
+ALWAYS_INLINE vf vf_unless_nan(vf x, vi yes, vi no)
+{
+    __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    return _mm256_blendv_ps(vf_cast(yes), vf_cast(no), nan);
 }
 
 ALWAYS_INLINE vi vi_set1(int x)

@@ -3,6 +3,7 @@
  *   vf, vi     LANES floats, LANES 32-bit integers
  *   TILE       activations rows that a product handles at once
  *   GEMM_*     rows, and vectors of columns, that gemm sums in registers
+ *   GEMM_PAIR  values of bfloat16 that an instruction multiplies in a lane; 1: none
  *   dword      four code bytes, or two halves, of one row, in one lane
  *
  * simd_avx2.h has the same words. Static, for one translation unit. */
@@ -20,7 +21,12 @@
 #define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
 #define GEMM_ROWS         8
 #define GEMM_WIDTH        3
-#define ALWAYS_INLINE     static inline __attribute__((always_inline))
+#ifdef __AVX512BF16__
+#define GEMM_PAIR 2
+#else
+#define GEMM_PAIR 1
+#endif
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Activation rows whose sums fit the registers, by group and largest code. */
 #define WIDEST(group, top) TILE
@@ -129,6 +135,18 @@ ALWAYS_INLINE vi vi_from_vf(vf x)
 ALWAYS_INLINE vf vf_cast(vi bits)
 {
     return _mm512_castsi512_ps(bits);
+}
+
+ALWAYS_INLINE vi vi_cast(vf x)
+{
+    return _mm512_castps_si512(x);
+}
+
+/* Lane by lane: yes, or no where x is a NaN. */
+ALWAYS_INLINE vf vf_unless_nan(vf x, vi yes, vi no)
+{
+    __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return vf_cast(_mm512_mask_mov_epi32(yes, nan, no));
 }
 
 ALWAYS_INLINE vi vi_set1(int x)
@@ -242,5 +260,30 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
                     _mm512_dpbusd_epi32(sum[v][t], w[v][s], _mm512_set1_epi32(dword));
         }
 }
+
+#if GEMM_PAIR == 2
+/* Lanes of two bfloat16, rounded to nearest even: of low (first) and high at the same
+ * lane; */
+ALWAYS_INLINE vf vf_pairs(vf low, vf high)
+{
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
+                         23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i both = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+    return vf_cast(_mm512_permutexvar_epi16(order, both));
+}
+
+/* or of neighbours in x and then y. */
+ALWAYS_INLINE vf vf_pair_up(vf x, vf y)
+{
+    return vf_cast((__m512i)_mm512_cvtne2ps_pbh(y, x));
+}
+
+/* c + both products of the pairs */
+ALWAYS_INLINE vf vf_dot_pairs(vf a, vf b, vf c)
+{
+    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+}
+#endif
 
 #endif

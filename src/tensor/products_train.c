@@ -1,55 +1,25 @@
-/* Gradients of matrix products, y = x w^T: dx += dy w and dw += dy^T x. */
+/* Matrix products with a tape, y = x w^T, and their gradients: dx += dy w and
+ * dw += dy^T x. */
 #include <string.h>
 
 #include "tensor/back.h"
+#include "tensor/gemms.h"
 #include "tensor/tape.h"
 
-/* Matrix products that run in one parallel region, each cut into runs of rows of C. */
-typedef struct gemm_work {
-    const jt_kernels *kernels;
-    const jt_gemm *list;
-    const size_t *first_item; /* [count] */
-    size_t count;
-    char *scratch; /* jt_gemm_scratch() bytes for each thread */
-} gemm_work;
-
-enum { RUN = 2 * JT_GEMM_TILE };
-
-static size_t items_of(const jt_gemm *g)
+static jt_gemm output_gemm(const jt_product *p)
 {
-    return (g->m + RUN - 1) / RUN;
-}
-
-static void gemm_item(void *arg, size_t item)
-{
-    const gemm_work *w = arg;
-    size_t i = 0;
-    while (i + 1 < w->count && w->first_item[i + 1] <= item)
-        i++;
-    jt_gemm part = w->list[i];
-    size_t row = (item - w->first_item[i]) * RUN;
-    part.c += row * part.ldc;
-    part.a += row * part.a_row;
-    part.m = part.m - row < RUN ? part.m - row : RUN;
-    part.scratch = (float *)(w->scratch + (size_t)jt_pool_self() * jt_gemm_scratch());
-    w->kernels->gemm(&part);
-}
-
-static void run_gemms(jt_context *ctx, const jt_gemm *list, size_t count)
-{
-    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    size_t threads = (size_t)jt_pool_threads(ctx->pool), items = 0;
-    size_t *first = jt_scratch(ctx, count + 1, sizeof *first);
-    char *scratch = jt_scratch(ctx, threads, jt_gemm_scratch());
-    if (!jt_failed(ctx)) {
-        for (size_t i = 0; i < count; i++) {
-            first[i] = items;
-            items += items_of(&list[i]);
-        }
-        gemm_work work = {ctx->kernels, list, first, count, scratch};
-        jt_pool_run(ctx->pool, gemm_item, &work, items);
-    }
-    jt_arena_rewind(&ctx->scratch, mark);
+    size_t n = jt_cols(&p->w);
+    return (jt_gemm){.c = p->y,
+                     .ldc = p->ldy,
+                     .a = jt_row(&p->x->x, p->first),
+                     .a_row = n,
+                     .a_col = 1,
+                     .b = p->w.data,
+                     .b_row = 1,
+                     .b_col = n,
+                     .m = p->tokens,
+                     .n = jt_rows(&p->w),
+                     .k = n};
 }
 
 typedef struct saved_products {
@@ -110,14 +80,14 @@ static void input_waves(jt_context *ctx, const saved_products *s, jt_gemm *list)
         for (size_t j = start; j < i && !clash; j++)
             clash = same_rows(&s->list[i], &s->x[i], &s->list[j], &s->x[j]);
         if (clash) {
-            run_gemms(ctx, list, n);
+            jt_gemms(ctx, list, n);
             start = i;
             n = 0;
         }
         if (s->x[i].grad && s->list[i].tokens)
             list[n++] = input_gemm(&s->list[i], &s->x[i]);
         if (i + 1 == s->count)
-            run_gemms(ctx, list, n);
+            jt_gemms(ctx, list, n);
     }
 }
 
@@ -133,15 +103,14 @@ static void products_backward(jt_context *ctx, void *saved)
             if (s->list[i].w.grad && s->list[i].tokens)
                 list[n++] = weight_gemm(&s->list[i], &s->x[i]);
         }
-        run_gemms(ctx, list, n);
+        jt_gemms(ctx, list, n);
     }
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
-void jt_products_record(jt_context *ctx, const jt_product *products, size_t count)
+/* Put the products on the tape. */
+static void record(jt_context *ctx, const jt_product *products, size_t count)
 {
-    if (!ctx->tape)
-        return;
     jt_product *list = jt_scratch(ctx, count, sizeof *list);
     jt_tensor *x = jt_scratch(ctx, count, sizeof *x);
     if (jt_failed(ctx))
@@ -152,4 +121,21 @@ void jt_products_record(jt_context *ctx, const jt_product *products, size_t coun
     }
     saved_products saved = {list, x, count};
     jt_tape_push(ctx, products_backward, &saved, sizeof saved);
+}
+
+void jt_products_train(jt_context *ctx, const jt_product *products, size_t count)
+{
+    record(ctx, products, count);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
+        jt_dtype dtype = products[i].w.dtype;
+        if (dtype != JT_F32)
+            jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients through weights of type %s",
+                    jt_dtype_name(dtype));
+        list[i] = output_gemm(&products[i]);
+    }
+    if (!jt_failed(ctx))
+        jt_gemms(ctx, list, count);
+    jt_arena_rewind(&ctx->scratch, mark);
 }
