@@ -92,7 +92,7 @@ struct jt_arena_block {
     size_t bytes; /* usable, after the header */
 };
 
-enum { HEADER = ALIGN, BLOCK_BYTES = 1 << 20 };
+enum { HEADER = ALIGN, BLOCK_BYTES = 1 << 20, LARGE_BYTES = 8 << 20 };
 
 static char *block_data(jt_arena_block *block)
 {
@@ -106,14 +106,18 @@ static bool next_block(jt_arena *arena, size_t bytes)
     if (!kept || kept->bytes < bytes) {
         /* Few large blocks: what they do not use stays untouched, and the same work
          * with slightly other sizes fits again. */
-        size_t want = arena->total / 2 > BLOCK_BYTES ? arena->total / 2 : BLOCK_BYTES;
+        size_t want = arena->first ? arena->total / 2 : arena->total;
+        want = want > BLOCK_BYTES ? want : BLOCK_BYTES;
         want = bytes > want ? bytes : want;
         if (want > PTRDIFF_MAX - HEADER)
             return false;
-        jt_arena_block *fresh = jt_alloc(want + HEADER, 1);
+        jt_arena_block *fresh = want < LARGE_BYTES ? jt_alloc(want + HEADER, 1)
+                                                   : jt_alloc_large(want + HEADER);
         if (!fresh)
             return false;
         *fresh = (jt_arena_block){.next = kept, .bytes = want};
+        if (!arena->first)
+            arena->total = 0;
         if (arena->current)
             arena->current->next = fresh;
         else
@@ -146,17 +150,27 @@ jt_arena_mark jt_arena_save(const jt_arena *arena)
     return (jt_arena_mark){arena->current, arena->used};
 }
 
-void jt_arena_rewind(jt_arena *arena, jt_arena_mark mark)
-{
-    arena->current = mark.block;
-    arena->used = mark.used;
-}
-
-void jt_arena_free(jt_arena *arena)
+static void free_blocks(jt_arena *arena)
 {
     for (jt_arena_block *block = arena->first, *next; block; block = next) {
         next = block->next;
         free(block);
     }
-    *arena = (jt_arena){0};
+    arena->first = arena->current = NULL;
+    arena->used = 0;
+}
+
+void jt_arena_rewind(jt_arena *arena, jt_arena_mark mark)
+{
+    arena->current = mark.block;
+    arena->used = mark.used;
+    /* Empty, and in pieces: the next block will be one as large as all of them. */
+    if (!mark.block && arena->first && arena->first->next)
+        free_blocks(arena);
+}
+
+void jt_arena_free(jt_arena *arena)
+{
+    free_blocks(arena);
+    arena->total = 0;
 }

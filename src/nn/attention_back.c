@@ -13,6 +13,8 @@ typedef struct back {
     float *dk, *dv; /* [kv_heads, tokens, dim] */
     float *minus;   /* [pairs] negative sines: the rotation back, [tokens, pairs] */
     char *scratch;  /* jt_gemm_scratch() bytes for each thread */
+    size_t *bound;  /* [spans + 1] tiles, falling: a span is bound[i + 1] .. bound[i] */
+    size_t n_spans;
 } back;
 
 static void split_token(void *arg, size_t t)
@@ -41,12 +43,31 @@ static void back_tile(void *user, const jt_attn *call, size_t kv_head, size_t ro
     });
 }
 
-/* Tiles of a head add to the same keys and values: one after the other. */
-static void back_head(void *arg, size_t kv_head)
+/* Cut the tiles into spans of which none sees keys of another: where a document begins
+ * with a tile. */
+static void find_spans(back *b)
+{
+    const jt_attention_pass *p = &b->p;
+    size_t lowest = p->tokens; /* key that the tokens from here on see */
+    b->bound[0] = p->n_tiles;
+    for (size_t i = p->n_tiles; i-- > 0;) {
+        size_t end = (i + 1) * p->tile;
+        for (size_t t = i * p->tile; t < end && t < p->tokens; t++) {
+            size_t first = p->first ? (size_t)p->first[t] : 0;
+            lowest = first < lowest ? first : lowest;
+        }
+        if (lowest >= i * p->tile)
+            b->bound[++b->n_spans] = i;
+    }
+}
+
+/* Tiles of a span add to the same keys and values: one after the other. */
+static void back_span(void *arg, size_t i)
 {
     const back *b = arg;
-    for (size_t i = 0; i < b->p.n_tiles; i++)
-        jt_attention_each_tile(&b->p, kv_head, i, back_tile, arg);
+    const size_t *bound = b->bound + i % b->n_spans;
+    for (size_t tile = bound[1]; tile < bound[0]; tile++)
+        jt_attention_each_tile(&b->p, i / b->n_spans, tile, back_tile, arg);
 }
 
 /* grad += x, but for values that lie on the border to which they were clamped. */
@@ -88,8 +109,7 @@ static void unplace_token(void *arg, size_t t)
 static float *zeros(jt_context *ctx, size_t count, int dim)
 {
     float *x = jt_scratch(ctx, count, (size_t)dim * sizeof *x);
-    if (x)
-        memset(x, 0, count * (size_t)dim * sizeof *x);
+    jt_zero(ctx, x, count * (size_t)dim);
     return x;
 }
 
@@ -107,11 +127,13 @@ static void attention_backward(jt_context *ctx, void *saved)
     b.dv = zeros(ctx, keys, a->v_dim);
     b.minus = jt_scratch(ctx, turns, sizeof(float));
     b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), jt_gemm_scratch());
+    b.bound = jt_scratch(ctx, b.p.n_tiles + 1, sizeof *b.bound);
     if (!jt_failed(ctx)) {
         size_t work = queries * (size_t)a->k_dim;
         ctx->kernels->scale(b.minus, -1.0f, b.p.angles->sin.data, turns);
         jt_for_rows(ctx, b.p.tokens, work, split_token, &b);
-        jt_pool_run(ctx->pool, back_head, &b, (size_t)a->n_kv_heads);
+        find_spans(&b);
+        jt_pool_run(ctx->pool, back_span, &b, (size_t)a->n_kv_heads * b.n_spans);
         jt_for_rows(ctx, b.p.tokens, work, unplace_token, &b);
     }
     jt_arena_rewind(&ctx->scratch, mark);

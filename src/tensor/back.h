@@ -8,9 +8,10 @@
 /* The products themselves, too: for many rows at once there is a faster way than that
  * of jt_products, with sums in another order. */
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count);
-/* Keeps a copy of x, which the residual stream changes in place. */
+/* `copy` is x as it was, for the residual stream changes it in place; NULL when no
+ * gradient is wanted. */
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                        const jt_tensor *w, float eps);
+                        const float *copy, const jt_tensor *w, float eps);
 void jt_times_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                      const float *factor);
 void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);

@@ -38,6 +38,29 @@ void *jt_scratch(jt_context *ctx, size_t count, size_t size)
     return p;
 }
 
+enum { ZERO_RUN = 1 << 15 };
+
+typedef struct zeroing {
+    float *x;
+    size_t n;
+} zeroing;
+
+static void zero_run(void *arg, size_t i)
+{
+    const zeroing *z = arg;
+    size_t first = i * ZERO_RUN, left = z->n - first;
+    memset(z->x + first, 0, (left < ZERO_RUN ? left : ZERO_RUN) * sizeof *z->x);
+}
+
+void jt_zero(jt_context *ctx, float *x, size_t n)
+{
+    zeroing z = {x, n};
+    if (x && n <= ZERO_RUN)
+        memset(x, 0, n * sizeof *x);
+    else if (x)
+        jt_pool_run(ctx->pool, zero_run, &z, (n + ZERO_RUN - 1) / ZERO_RUN);
+}
+
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
 {
     size_t values = 0;
@@ -47,8 +70,7 @@ jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
     jt_tensor t = {.data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
     if (ctx->tape) {
         t.grad = jt_scratch(ctx, values, sizeof(float));
-        if (t.grad)
-            memset(t.grad, 0, values * sizeof(float));
+        jt_zero(ctx, t.grad, values);
     }
     return t;
 }

@@ -44,6 +44,9 @@ void *jt_scratch(jt_context *ctx, size_t count, size_t size);
  * when there is a tape. */
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
 
+/* Set n values to zero, over the pool when they are many; nothing for NULL. */
+void jt_zero(jt_context *ctx, float *x, size_t n);
+
 /* Add the time since the last lap to `stage`; jt_lap_start forgets it. */
 void jt_lap_start(jt_context *ctx);
 void jt_lap(jt_context *ctx, jt_stage stage);

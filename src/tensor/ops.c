@@ -14,33 +14,45 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
     return y;
 }
 
-/* Arguments of a row-wise loop; each operation uses some. */
-typedef struct row_args {
+typedef struct norm_args {
     const jt_kernels *kernels;
-    float *y;
+    float *y, *copy; /* copy: of x, for gradients; or NULL */
     const float *x, *w;
     size_t n;
     float eps;
-} row_args;
+} norm_args;
 
 static void rms_norm_row(void *arg, size_t i)
 {
-    const row_args *a = arg;
-    a->kernels->rms_norm(a->y + i * a->n, a->x + i * a->n, a->w, a->n, a->eps);
+    const norm_args *a = arg;
+    const float *x = a->x + i * a->n;
+    a->kernels->rms_norm(a->y + i * a->n, x, a->w, a->n, a->eps);
+    if (a->copy)
+        memcpy(a->copy + i * a->n, x, a->n * sizeof *x);
 }
 
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps)
 {
     jt_tensor y = jt_new(ctx, jt_rows(x), jt_cols(x));
+    size_t n = jt_cols(w), values = jt_rows(x) * jt_cols(x);
+    bool keeps = ctx->tape && x->grad;
+    float *copy = keeps ? jt_scratch(ctx, values, sizeof *copy) : NULL;
     if (jt_failed(ctx))
         return y;
-    size_t n = jt_cols(w), values = jt_rows(x) * jt_cols(x);
-    row_args args = {ctx->kernels, y.data, x->data, w->data, n, eps};
+    norm_args args = {ctx->kernels, y.data, copy, x->data, w->data, n, eps};
     jt_for_rows(ctx, values / n, values, rms_norm_row, &args);
-    jt_rms_norm_record(ctx, &y, x, w, eps);
+    jt_rms_norm_record(ctx, &y, x, copy, w, eps);
     return y;
 }
+
+/* Arguments of a row-wise loop; each operation uses some. */
+typedef struct row_args {
+    const jt_kernels *kernels;
+    float *y;
+    const float *x, *w;
+    size_t n;
+} row_args;
 
 static void times_row(void *arg, size_t i)
 {
