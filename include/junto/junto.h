@@ -14,6 +14,7 @@
 #include "junto/status.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"
+#include "junto/vocabulary.h"
 #include "junto/watch.h"
 
 #ifdef __cplusplus

@@ -135,7 +135,7 @@ void cli_print_overview(FILE *out)
         if (strcmp(section, (*verb)->section))
             fprintf(out, "\n%s:\n", (*verb)->section);
         section = (*verb)->section;
-        fprintf(out, "  %-12s %s\n", (*verb)->name, (*verb)->summary);
+        fprintf(out, "  %-15s %s\n", (*verb)->name, (*verb)->summary);
     }
     fputs("\n'junto help COMMAND' or 'junto COMMAND --help' shows the flags and "
           "examples.\n",

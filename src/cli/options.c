@@ -242,7 +242,7 @@ jt_status cli_parse(const cli_verb *verb, int argc, char *const *argv, void *arg
         } else if (operand && operand->flags) {
             JT_TRY(cli_store(operand, (char *)args + operand->offset, operand->flags,
                              text, err));
-            operand++;
+            operand += operand->kind != CLI_LIST; /* a list takes all that follow */
         } else {
             return jt_fail(err, JT_E_ARG, "unexpected argument '%s'", text);
         }
@@ -250,15 +250,20 @@ jt_status cli_parse(const cli_verb *verb, int argc, char *const *argv, void *arg
     return check_required(verb, args, err);
 }
 
+static void free_fields(const cli_option *options, char *base)
+{
+    for (const cli_option *o = options; o && o->flags; o++) {
+        char *field = base + o->offset;
+        if (o->kind == CLI_LIST)
+            free(((cli_list *)field)->items);
+        else if (o->kind == CLI_INTS)
+            free(((cli_ints *)field)->items);
+    }
+}
+
 void cli_args_free(const cli_verb *verb, void *args)
 {
-    for (const cli_group *group = verb->groups; group->options; group++) {
-        for (const cli_option *o = group->options; o->flags; o++) {
-            char *field = (char *)args + group->base + o->offset;
-            if (o->kind == CLI_LIST)
-                free(((cli_list *)field)->items);
-            else if (o->kind == CLI_INTS)
-                free(((cli_ints *)field)->items);
-        }
-    }
+    free_fields(verb->operands, args);
+    for (const cli_group *group = verb->groups; group->options; group++)
+        free_fields(group->options, (char *)args + group->base);
 }

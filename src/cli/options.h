@@ -32,7 +32,7 @@ typedef enum cli_kind {
     CLI_STRING, /* const char * */
     CLI_PATH,   /* const char *, completed as a file name */
     CLI_CHOICE, /* const char *, one of the words in `value` ("random|zero") */
-    CLI_LIST,   /* cli_list: may be given several times */
+    CLI_LIST,   /* cli_list: may be given several times; an operand takes the rest */
     CLI_INTS    /* cli_ints: "1,2,3", each in min .. max */
 } cli_kind;
 

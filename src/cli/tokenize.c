@@ -216,18 +216,32 @@ static int decode(cli_context *cli, const struct tokenize_args *args,
     return code;
 }
 
+/* Only the vocabulary is read: the file may have nothing else. */
+static jt_status open_tokenizer(jt_tokenizer **out, const char *path, jt_err *err)
+{
+    jt_gguf *file;
+    JT_TRY(jt_gguf_open(&file, path, err));
+    jt_status status;
+    if (jt_gguf_kv_find(file, "tokenizer.ggml.model"))
+        status = jt_tokenizer_new(out, file, err);
+    else
+        status = jt_fail(err, JT_E_UNSUPPORTED, "there is no tokenizer in it");
+    jt_gguf_close(file);
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "%s", path);
+}
+
 static int run(cli_context *cli, const void *raw)
 {
     const struct tokenize_args *args = raw;
     if (!!args->prompt + !!args->file + !!args->decode > 1)
         return cli_usage(cli, "give only one of --prompt, --file and --decode");
     jt_err err = {0};
-    cli_model m;
-    if (cli_load(&m, args->model, true, &err) != JT_OK)
+    jt_tokenizer *tokenizer;
+    if (open_tokenizer(&tokenizer, args->model, &err) != JT_OK)
         return cli_fail(cli, &err);
     int code =
-        args->decode ? decode(cli, args, m.tokenizer) : encode(cli, args, m.tokenizer);
-    cli_unload(&m);
+        args->decode ? decode(cli, args, tokenizer) : encode(cli, args, tokenizer);
+    jt_tokenizer_free(tokenizer);
     return code;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "learn/data_impl.h"
+#include "text/pieces.h"
 #include "text/utf8.h"
 
 /* Text longer than this is encoded in pieces of about as much: memory is bounded, and
@@ -68,22 +69,11 @@ static jt_status survey_piece(survey *s, const jt_reader *r, jt_str text, jt_err
     return judge(s, false, err);
 }
 
-/* Bytes of the next piece: up to a line end, or else to the end of a character. */
-static size_t piece_bytes(jt_str text)
-{
-    if (text.len <= PIECE)
-        return text.len;
-    const char *line_end = memrchr(text.data, '\n', PIECE);
-    if (line_end)
-        return (size_t)(line_end - text.data) + 1;
-    return jt_utf8_whole(text.data, PIECE);
-}
-
 static jt_status read_document(jt_reader *r, survey *s, jt_str text, jt_err *err)
 {
     JT_TRY(jt_reader_begin(r, err));
     while (text.len > 0) {
-        jt_str piece = {text.data, piece_bytes(text)};
+        jt_str piece = {text.data, jt_pieces_chunk(text, PIECE)};
         JT_TRY(survey_piece(s, r, piece, err));
         JT_TRY(jt_reader_text(r, piece, 0, err));
         text = (jt_str){text.data + piece.len, text.len - piece.len};

@@ -47,6 +47,16 @@ size_t jt_alphabet_char(unsigned char byte, char out[2])
     return 2;
 }
 
+void jt_alphabet_order(unsigned char bytes[256])
+{
+    size_t n = 0;
+    for (unsigned code = 0; code < FIRST_OTHER + OTHERS; code++) {
+        int byte = byte_of(code);
+        if (byte >= 0)
+            bytes[n++] = (unsigned char)byte;
+    }
+}
+
 size_t jt_alphabet_decode(char *out, jt_str text)
 {
     size_t n = 0;

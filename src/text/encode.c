@@ -2,7 +2,7 @@
  * pieces (byte-level) or not (SentencePiece), and each piece is merged. */
 #include <stdlib.h>
 
-#include "text/nfc.h"
+#include "text/pieces.h"
 #include "text/utf8.h"
 #include "text/vocab.h"
 
@@ -11,8 +11,7 @@ typedef struct encoder {
     const jt_tokenizer *tok;
     jt_tokens *out;
     jt_merger merger;
-    jt_nfc nfc;
-    pcre2_match_data *scratch;
+    jt_pieces pieces; /* byte-level */
     jt_err *err;
 } encoder;
 
@@ -68,26 +67,6 @@ static jt_status encode_piece(void *user, jt_str piece)
     for (size_t i = 0; i < piece.len; i++)
         JT_TRY(push_byte(e, piece.data[i]));
     return finish_piece(e);
-}
-
-/* Byte-level: runs of bytes that are not UTF-8 are pieces of their own. */
-static jt_status encode_bytewise(encoder *e, jt_str text)
-{
-    while (text.len > 0) {
-        jt_str run = {text.data, jt_utf8_valid(text.data, text.len)};
-        if (run.len > 0) {
-            jt_str normal = run;
-            if (e->tok->pre && e->tok->pre->nfc)
-                JT_TRY(jt_nfc_run(&e->nfc, run, &normal, e->err));
-            JT_TRY(jt_splitter_run(&e->tok->splitter, e->scratch, normal, encode_piece,
-                                   e, e->err));
-        } else {
-            run.len = jt_utf8_invalid(text.data, text.len);
-            JT_TRY(encode_piece(e, run));
-        }
-        text = (jt_str){text.data + run.len, text.len - run.len};
-    }
-    return JT_OK;
 }
 
 /* The token of one character of a SentencePiece vocabulary, -1 when there is none. */
@@ -147,7 +126,9 @@ static jt_status encode_plain(encoder *e, jt_str text)
 {
     if (!text.len)
         return JT_OK;
-    return e->tok->sentencepiece ? encode_sentence(e, text) : encode_bytewise(e, text);
+    if (e->tok->sentencepiece)
+        return encode_sentence(e, text);
+    return jt_pieces_run(&e->pieces, text, encode_piece, e, e->err);
 }
 
 static jt_status encode_text(encoder *e, jt_str text, bool parse_control)
@@ -169,11 +150,8 @@ static jt_status encode_text(encoder *e, jt_str text, bool parse_control)
 
 static jt_status encode_all(encoder *e, jt_str text, unsigned flags)
 {
-    if (e->tok->pre) {
-        e->scratch = jt_splitter_scratch(&e->tok->splitter);
-        if (!e->scratch)
-            return no_memory(e);
-    }
+    if (e->tok->pre)
+        JT_TRY(jt_pieces_new(&e->pieces, e->tok->pre, &e->tok->splitter, e->err));
     bool add = flags & JT_ENCODE_ADD_SPECIAL;
     if (add && e->tok->add_bos)
         JT_TRY(emit(e, e->tok->bos));
@@ -195,8 +173,7 @@ jt_status jt_encode(const jt_tokenizer *tok, const char *text, size_t len,
     jt_status status = encode_all(&e, (jt_str){len ? text : "", len}, flags);
     if (status != JT_OK)
         tokens->count = before;
-    pcre2_match_data_free(e.scratch);
+    jt_pieces_free(&e.pieces);
     jt_merger_free(&e.merger);
-    jt_nfc_free(&e.nfc);
     return status;
 }

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
-VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity", "upcycle",
+VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity",
+         "train-tokenizer", "upcycle",
          "completion", "man", "help"]
 
 
