@@ -161,6 +161,8 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     const jt_config_train *c = &t->config->train;
     JT_TRY(prepare_folder(t, err));
     JT_TRY(jt_context_init(&t->ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
+    if (strcmp(c->precision, "bf16") == 0)
+        t->ctx.precision = JT_PRECISION_BF16;
     JT_TRY(begin(t, err));
     JT_TRY(jt_model_load(&t->model, t->checkpoint, err));
     JT_TRY(jt_variables_take(&t->variables, t->model, err));

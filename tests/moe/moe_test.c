@@ -377,15 +377,19 @@ static void null_experts_reach_nobody(void **state)
 }
 
 /* A pass that runs out of memory at any place: it ends with the error, and nobody is
- * shown a route that was not made. The scratch memory's block is filled more and more,
- * and there is no second one. */
+ * shown a route that was not made. The last block of scratch memory is filled less and
+ * less, and there is none after it. */
 static void run_out_of_memory(jt_context *ctx, const jt_mixture *m)
 {
-    enum { STEP = 320 };
+    enum { BLOCK = 16 << 20, STEP = 31 * 64 };
     size_t failures = 0;
     jt_status status = JT_E_MEMORY;
     jt_input x = jt_input_of(random_tensor(ctx, 1, TOKENS, D));
-    for (size_t filled = 1 << 20; status != JT_OK; filled -= STEP) {
+    jt_arena_mark start = jt_arena_save(&ctx->scratch);
+    assert_non_null(jt_scratch(ctx, BLOCK, 1));
+    jt_arena_rewind(&ctx->scratch, start);
+    for (size_t filled = BLOCK; status != JT_OK; filled -= STEP) {
+        assert_true(filled > BLOCK / 2);
         jt_tape tape = {0};
         seen s = {0};
         jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
