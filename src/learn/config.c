@@ -293,18 +293,19 @@ typedef struct nearest {
     int distance;
 } nearest;
 
-static void consider(nearest *n, const char *section, const char *key)
+static void consider(nearest *n, const jt_config_section *section, const char *key)
 {
     char known[LABEL];
-    snprintf(known, sizeof known, "%s%s%s", section, *key ? "." : "", key);
-    int distance = jt_text_distance(n->wanted, strlen(n->wanted), known, strlen(known));
     const char *dot = strrchr(n->wanted, '.');
+    snprintf(known, sizeof known, "%s%s%s", section->name, *key ? "." : "", key);
+    int distance = jt_text_distance(n->wanted, strlen(n->wanted), known, strlen(known));
     if (strcmp(dot ? dot + 1 : n->wanted, key) == 0)
         distance = 0; /* the right name in another section */
-    if (distance < n->distance) {
-        n->distance = distance;
-        memcpy(n->found, known, sizeof known);
-    }
+    if (distance >= n->distance)
+        return;
+    n->distance = distance;
+    snprintf(n->found, sizeof n->found, "%s%s%s%s", section->name,
+             *key && section->item_bytes ? ".0" : "", *key ? "." : "", key);
 }
 
 static jt_status fail_unknown(const reader *r, const char *label)
@@ -314,11 +315,11 @@ static jt_status fail_unknown(const reader *r, const char *label)
     size_t len = strlen(n.wanted);
     n.distance = len > 9 ? 4 : 1 + (int)len / 3;
     for (const jt_config_section *s = jt_config_sections; s->name; s++) {
-        consider(&n, s->name, "");
+        consider(&n, s, "");
         for (const jt_config_key *key = s->keys; key->name; key++)
-            consider(&n, s->name, key->name);
+            consider(&n, s, key->name);
     }
-    if (n.found[0])
+    if (n.found[0] && strcmp(n.found, label) != 0)
         return jt_fail(r->err, JT_E_ARG, "unknown key '%s' (did you mean '%s'?)", label,
                        n.found);
     return jt_fail(r->err, JT_E_ARG, "unknown key '%s' (see 'junto train --help-keys')",
@@ -341,7 +342,7 @@ static jt_status read_key(const reader *r, const jt_config_section *section, voi
     return key ? store(r, key, base, value, label) : fail_unknown(r, label);
 }
 
-/* The keys of a list's item. */
+/* The keys of a new item of a list. */
 static jt_status read_item(const reader *r, const jt_config_section *list, size_t i,
                            json_t *table)
 {
@@ -359,19 +360,21 @@ static jt_status read_item(const reader *r, const jt_config_section *list, size_
     return JT_OK;
 }
 
+/* `name` is the key of the list, for its line. */
 static jt_status read_list(const reader *r, const jt_config_section *list,
-                           const json_t *value)
+                           const char *name, const json_t *value)
 {
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        json_t *table = json_array_get(value, i);
-        if (!json_is_object(table))
-            return jt_fail(r->err, JT_E_ARG, "%s.%zu: expected a table", list->name, i);
-        JT_TRY(read_item(r, list, i, table));
-    }
-    if (json_is_array(value))
-        return JT_OK;
-    return jt_fail(r->err, JT_E_ARG, "%s: expected a list of tables: [[%s]]",
-                   list->name, list->name);
+    bool tables = json_is_array(value);
+    for (size_t i = 0; i < json_array_size(value); i++)
+        tables = tables && json_is_object(json_array_get(value, i));
+    if (!tables)
+        return located(r, name,
+                       jt_fail(r->err, JT_E_ARG,
+                               "%s: expected a list of tables: [[%s]]", list->name,
+                               list->name));
+    for (size_t i = 0; i < json_array_size(value); i++)
+        JT_TRY(read_item(r, list, i, json_array_get(value, i)));
+    return JT_OK;
 }
 
 static jt_status read_section(const reader *r, const jt_config_section *section,
@@ -385,10 +388,10 @@ static jt_status read_section(const reader *r, const jt_config_section *section,
         char label[LABEL];
         snprintf(label, sizeof label, "%s.%.80s", section->name, name);
         const jt_config_section *list = find_section(label, true);
-        jt_status status = list ? read_list(r, list, value)
-                                : read_key(r, section, base, name, value, label);
-        /* What is wrong inside an item has its line already. */
-        JT_TRY(list ? status : located(r, name, status));
+        if (list)
+            JT_TRY(read_list(r, list, name, value));
+        else
+            JT_TRY(located(r, name, read_key(r, section, base, name, value, label)));
     }
     return JT_OK;
 }

@@ -33,6 +33,7 @@ typedef struct jt_config_section {
     const jt_config_key *keys; /* ends with {0} */
     size_t offset;             /* in jt_config: of the struct, or of the array */
     size_t item_bytes, count_offset, most; /* a list: item, its count, at most */
+    bool needed;                           /* a list with at least one item */
 } jt_config_section;
 
 extern const jt_config_section jt_config_sections[]; /* ends with {0} */

@@ -94,33 +94,38 @@ static void show_initial(const jt_config_key *key, char *text, size_t size)
         text[0] = '\0';
 }
 
-static void print_header(FILE *out, const jt_config_section *s, bool markdown)
+static void print_markdown(FILE *out, const jt_config_section *s)
 {
     const char *open = s->item_bytes ? "[[" : "[", *close = s->item_bytes ? "]]" : "]";
-    if (markdown)
-        fprintf(out,
-                "%s### `%s%s%s`\n\n%c%s.\n\n| key | default | values | meaning |\n"
-                "| --- | --- | --- | --- |\n",
-                s == jt_config_sections ? "" : "\n", open, s->name, close,
-                toupper((unsigned char)s->help[0]), s->help + 1);
-    else
-        fprintf(out, "%s%s%s%s  # %s\n", s == jt_config_sections ? "" : "\n", open,
-                s->name, close, s->help);
-}
-
-static void print_key(FILE *out, const jt_config_key *key, bool markdown)
-{
-    char initial[80], values[120];
-    show_initial(key, initial, sizeof initial);
-    jt_config_describe(key, values, sizeof values);
-    const char *tick = *initial ? "`" : "";
-    if (markdown)
+    fprintf(out,
+            "%s### `%s%s%s`\n\n%c%s.\n\n| key | default | values | meaning |\n"
+            "| --- | --- | --- | --- |\n",
+            s == jt_config_sections ? "" : "\n", open, s->name, close,
+            toupper((unsigned char)s->help[0]), s->help + 1);
+    for (const jt_config_key *key = s->keys; key->name; key++) {
+        char initial[80], values[120];
+        show_initial(key, initial, sizeof initial);
+        jt_config_describe(key, values, sizeof values);
+        const char *tick = *initial ? "`" : "";
         fprintf(out, "| `%s` | %s%s%s | %s | %s |\n", key->name, tick, initial, tick,
                 values, key->help);
-    else if (*initial)
-        fprintf(out, "%s = %s  # %s (%s)\n", key->name, initial, key->help, values);
-    else
-        fprintf(out, "# %s = ...  # %s (%s)\n", key->name, key->help, values);
+    }
+}
+
+/* What is not needed is a comment: the whole is a configuration to begin with. */
+static void print_toml(FILE *out, const jt_config_section *s)
+{
+    const char *open = s->item_bytes ? "[[" : "[", *close = s->item_bytes ? "]]" : "]";
+    const char *off = s->item_bytes && !s->needed ? "# " : "";
+    fprintf(out, "%s%s%s%s%s  # %s\n", s == jt_config_sections ? "" : "\n", off, open,
+            s->name, close, s->help);
+    for (const jt_config_key *key = s->keys; key->name; key++) {
+        char initial[80], values[120];
+        show_initial(key, initial, sizeof initial);
+        jt_config_describe(key, values, sizeof values);
+        fprintf(out, "%s%s = %s  # %s (%s)\n", *initial ? off : "# ", key->name,
+                *initial ? initial : "...", key->help, values);
+    }
 }
 
 char *jt_train_keys(bool markdown)
@@ -131,9 +136,10 @@ char *jt_train_keys(bool markdown)
     if (!out)
         return NULL;
     for (const jt_config_section *s = jt_config_sections; s->name; s++) {
-        print_header(out, s, markdown);
-        for (const jt_config_key *key = s->keys; key->name; key++)
-            print_key(out, key, markdown);
+        if (markdown)
+            print_markdown(out, s);
+        else
+            print_toml(out, s);
     }
     bool failed = ferror(out);
     if (fclose(out) == 0 && !failed)

@@ -253,9 +253,10 @@ static bool read_radix(const char *digits, int shift, int64_t *value)
 /* Decimal numbers are what they are in JSON, but for a plus and the underscores. */
 static json_t *read_decimal(const char *word)
 {
-    word += *word == '+';
-    bool begins = strchr("0123456789", word[*word == '-']) && word[*word == '-'];
-    return begins ? json_loads(word, JSON_DECODE_ANY, NULL) : NULL;
+    bool plus = *word == '+', minus = *word == '-';
+    if (strspn(word + (plus || minus), "0123456789") == 0)
+        return NULL;
+    return json_loads(word + plus, JSON_DECODE_ANY, NULL);
 }
 
 static json_t *read_number(char *word)
