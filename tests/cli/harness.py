@@ -20,7 +20,7 @@ MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
 VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity",
-         "train-tokenizer", "upcycle",
+         "train", "train-tokenizer", "upcycle",
          "completion", "man", "help"]
 
 
