@@ -20,8 +20,7 @@ MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
 VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity",
-         "train-tokenizer", "upcycle",
-         "completion", "man", "help"]
+         "train-tokenizer", "upcycle", "completion", "man", "help"]
 
 
 class Result:
