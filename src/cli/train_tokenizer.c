@@ -116,8 +116,9 @@ const cli_verb cli_verb_train_tokenizer = {
     .details =
         "Byte-level BPE (Sennrich et al. 2016): beginning with single bytes, the "
         "pair of tokens that is seen most often becomes a new token, again and "
-        "again. The file has only the keys of a tokenizer; 'junto train' takes "
-        "it from there. Lines that are a special token divide documents.",
+        "again. The file has the keys of a tokenizer and no model: the data.tokenizer "
+        "of 'junto train'. Special tokens that stand in the texts divide documents and "
+        "are not learnt from.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

@@ -44,11 +44,10 @@ typedef struct jt_bpe {
 } jt_bpe;
 
 /* Merge until there are `size` tokens (at least 256) or no pair is left that was seen
- * `min_count` times. No token gets the bytes of one of `reserved`. Errors: JT_E_MEMORY,
- * JT_E_INTERRUPTED. jt_bpe_free is for failures too. */
+ * `min_count` times. Errors: JT_E_MEMORY, JT_E_INTERRUPTED. jt_bpe_free is for failures
+ * too. */
 jt_status jt_bpe_train(jt_bpe *out, const jt_words *words, size_t size,
-                       uint64_t min_count, const jt_names *reserved,
-                       const jt_progress *progress, jt_err *err);
+                       uint64_t min_count, const jt_progress *progress, jt_err *err);
 void jt_bpe_free(jt_bpe *bpe);
 
 #endif

@@ -18,7 +18,6 @@ typedef struct trainer {
     size_t n_runs;
     int32_t *ids; /* those of all runs */
     jt_pairs pairs;
-    const jt_names *reserved;
     jt_err *err;
 } trainer;
 
@@ -121,8 +120,7 @@ static jt_status merge_word(trainer *t, const jt_bpe_merge *m, uint32_t word)
     return JT_OK;
 }
 
-/* The token that a pair becomes: a new one, or one with the same bytes. -1: its bytes
- * are reserved. */
+/* The token that a pair becomes: a new one, or one with the same bytes. */
 static jt_status find_token(trainer *t, const jt_pair *pair, int32_t *id)
 {
     jt_str left = t->out->tokens[pair->left], right = t->out->tokens[pair->right];
@@ -135,11 +133,7 @@ static jt_status find_token(trainer *t, const jt_pair *pair, int32_t *id)
     jt_str joined = {bytes, len};
     size_t known = jt_names_find(&t->out->by_bytes, joined);
     *id = known != JT_NAMES_NONE ? (int32_t)known : (int32_t)t->out->n_tokens;
-    if (jt_names_find(t->reserved, joined) != JT_NAMES_NONE)
-        *id = -1;
-    else if (known == JT_NAMES_NONE)
-        return add_token(t, joined);
-    return JT_OK;
+    return known == JT_NAMES_NONE ? add_token(t, joined) : JT_OK;
 }
 
 static jt_status record(trainer *t, const jt_bpe_merge *merge)
@@ -156,8 +150,6 @@ static jt_status merge_pair(trainer *t, jt_pair *pair)
 {
     jt_bpe_merge merge = {pair->left, pair->right, -1};
     JT_TRY(find_token(t, pair, &merge.id));
-    if (merge.id < 0)
-        return JT_OK;
     /* Where two merges make the same bytes, a pair can come up again. */
     if (!pair->merged)
         JT_TRY(record(t, &merge));
@@ -195,11 +187,10 @@ static jt_status train(trainer *t, const jt_words *words, size_t size,
 }
 
 jt_status jt_bpe_train(jt_bpe *out, const jt_words *words, size_t size,
-                       uint64_t min_count, const jt_names *reserved,
-                       const jt_progress *progress, jt_err *err)
+                       uint64_t min_count, const jt_progress *progress, jt_err *err)
 {
     *out = (jt_bpe){0};
-    trainer t = {.out = out, .reserved = reserved, .err = err};
+    trainer t = {.out = out, .err = err};
     jt_status status = train(&t, words, size, min_count, progress);
     jt_pairs_free(&t.pairs);
     free(t.runs);

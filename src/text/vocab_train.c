@@ -22,7 +22,7 @@ typedef struct making {
     jt_splitter splitter;
     jt_pieces pieces;
     jt_specials specials;
-    jt_names reserved; /* texts of the special tokens */
+    jt_names names; /* of the special tokens */
     jt_words words;
     jt_bpe bpe;
     jt_err *err;
@@ -65,10 +65,10 @@ static jt_status list_specials(making *m)
         return no_memory(m);
     for (size_t i = 0; i < count; i++) {
         jt_str text = {m->options.specials[i], strlen(m->options.specials[i])};
-        if (!text.len || jt_names_find(&m->reserved, text) != JT_NAMES_NONE)
+        if (!text.len || jt_names_find(&m->names, text) != JT_NAMES_NONE)
             return jt_fail(m->err, JT_E_ARG, "special token '%.80s' is %s", text.data,
                            text.len ? "there twice" : "empty");
-        if (!jt_names_add(&m->reserved, text, i))
+        if (!jt_names_add(&m->names, text, i))
             return no_memory(m);
         m->specials.list[i] = (jt_special){text, (int32_t)i, true};
     }
@@ -189,6 +189,12 @@ static jt_status set_lists(const making *m, jt_gguf_writer *w, jt_arena *arena)
     int32_t *types = jt_arena_alloc(arena, count, sizeof *types);
     if (!merges || !texts || !types)
         return no_memory(m);
+    for (size_t i = 0; i < bpe->n_tokens; i++) {
+        if (jt_names_find(&m->names, spelt[i]) != JT_NAMES_NONE)
+            return jt_fail(m->err, JT_E_ARG,
+                           "special token '%.*s' has the name of another token",
+                           (int)spelt[i].len, spelt[i].data);
+    }
     for (size_t i = 0; i < count; i++) {
         bool special = i >= bpe->n_tokens;
         const char *name = special ? o->specials[i - bpe->n_tokens] : NULL;
@@ -235,7 +241,7 @@ static jt_status make(making *m, const char *const *paths, size_t n_paths,
     JT_TRY(count_files(m, paths, n_paths));
     const jt_vocabulary_options *o = &m->options;
     JT_TRY(jt_bpe_train(&m->bpe, &m->words, o->size - o->n_specials, o->min_count,
-                        &m->reserved, &o->progress, m->err));
+                        &o->progress, m->err));
     return write_file(m, out_path);
 }
 
@@ -258,7 +264,7 @@ jt_status jt_vocabulary_train(const char *const *paths, size_t n_paths,
     jt_pieces_free(&m.pieces);
     jt_splitter_free(&m.splitter);
     free(m.specials.list);
-    jt_names_free(&m.reserved);
+    jt_names_free(&m.names);
     jt_words_free(&m.words);
     jt_bpe_free(&m.bpe);
     return status;

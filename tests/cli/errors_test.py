@@ -41,6 +41,12 @@ class Usage(CommandTest):
                 ("--output is missing", "logits", "m", "--tokens", "1"),
                 ("either --tokens or --prompt", "logits", "m", "-o", "x"),
                 ("--file is missing", "perplexity", "m"),
+                ("FILE... is missing", "train-tokenizer", "-o", "x"),
+                ("--output is missing", "train-tokenizer", "a", "b"),
+                ("260 tokens", "train-tokenizer", TEXT, "-o", "x", "--vocab-size", "260",
+                 "--special", "a<", "--special", "b<", "--special", "c<",
+                 "--special", "d<", "--special", "e<"),
+                ("no pre-tokenizer 'x'", "train-tokenizer", TEXT, "-o", "x", "--pre", "x"),
                 ("OUT.gguf is missing", "upcycle", "a", "--experts", "4"),
                 ("--experts is missing", "upcycle", "a", "b", "--top-k", "1"),
                 ("--top-k: 3 is more than the 2 experts", "upcycle", "a", "b",
@@ -68,6 +74,8 @@ class Files(CommandTest):
         self.bad(1, "no/such.gguf", "upcycle", "no/such.gguf", self.folder / "o.gguf",
                  "--experts", "2", "--top-k", "1")
         self.bad(1, "no/such.txt", "run", MIXTURE, "-f", "no/such.txt")
+        self.bad(1, "no/such.txt", "train-tokenizer", TEXT, "no/such.txt", "-o",
+                 self.folder / "o.gguf")
         self.bad(1, "no/such.txt", "perplexity", MIXTURE, "-f", "no/such.txt")
 
     def test_directory(self):
@@ -104,6 +112,7 @@ class Output(CommandTest):
     def writers(self, path):
         yield "logits", MIXTURE, "--tokens", ",".join(["1"] * 100), "-o", path
         yield "upcycle", DENSE, path, "--experts", "2", "--top-k", "1"
+        yield "train-tokenizer", TEXT, "-o", path
 
     def test_unwritable_path(self):
         path = self.folder / "no" / "such" / "folder"

@@ -1,6 +1,7 @@
-"""Verbs that measure and make: info, logits, perplexity, bench, upcycle."""
+"""Verbs that measure and make: info, logits, perplexity, bench, and what writes models."""
 
 import unittest
+from pathlib import Path
 
 from harness import DENSE, GOLDEN, MIXTURE, TEXT, CommandTest, read_npy
 
@@ -116,6 +117,28 @@ class Bench(CommandTest):
 
     def test_limits(self):
         self.bad(2, "--prompt and --gen", *self.args, "-p", "128")
+
+
+class TrainTokenizer(CommandTest):
+    def test_learns_the_words_of_its_texts(self):
+        path, other = self.folder / "v.gguf", self.folder / "other.txt"
+        other.write_text("zyxw " * 5000)
+        got = self.good("train-tokenizer", TEXT, other, "-o", path, "--vocab-size", "300",
+                        "--pre", "qwen2", "--special", "<end>", "--json").json()
+        self.assertEqual((got["tokens"], got["merges"]), (300, 300 - 256 - 1))
+        size = other.stat().st_size + len(Path(TEXT).read_bytes())
+        self.assertEqual(got["bytes"], size)
+        self.assertLess(got["text_tokens"], size)
+        ids = self.good("tokenize", path, "-p", " zyxw<end>").text().strip().split(",")
+        self.assertEqual((len(ids), ids[1]), (2, "299"))
+        again = self.good("tokenize", path, "--decode", ",".join(ids)).text()
+        self.assertEqual(again, " zyxw<end>")
+
+    def test_says_when_there_is_nothing_to_merge(self):
+        path, text = self.folder / "v.gguf", self.folder / "t.txt"
+        text.write_text("abab")
+        result = self.good("train-tokenizer", text, "-o", path)
+        self.assertIn("only 260 tokens", result.err)
 
 
 class Upcycle(CommandTest):
