@@ -10,9 +10,18 @@ typedef struct saved_loss {
     const int32_t *targets;
     float scale; /* over the rows that count */
     double *nll; /* [rows] */
-    float *p;    /* probabilities: [rows, vocab] with a tape, else [threads, vocab] */
-    bool keeps;  /* the first of them */
+    float *room; /* [threads, vocab], probabilities of a row */
 } saved_loss;
+
+/* The probabilities of a row, in this thread's room. They are computed once for the
+ * loss and once more for its gradient: that costs less than to keep them all. */
+static float *probabilities(const saved_loss *s, size_t t)
+{
+    size_t n = jt_cols(&s->logits);
+    float *p = s->room + (size_t)jt_pool_self() * n;
+    s->kernels->softmax(p, jt_row(&s->logits, t), n);
+    return p;
+}
 
 /* log p[target], where p is too small for a float, by way of the likeliest token. */
 static double log_of_small(const float *row, const float *p, size_t n, int32_t target)
@@ -26,49 +35,44 @@ static double log_of_small(const float *row, const float *p, size_t n, int32_t t
 static void loss_row(void *arg, size_t t)
 {
     const saved_loss *s = arg;
-    size_t n = jt_cols(&s->logits);
-    const float *row = jt_row(&s->logits, t);
-    float *p = s->p + (s->keeps ? t : (size_t)jt_pool_self()) * n;
+    int32_t target = s->targets[t];
     s->nll[t] = 0.0;
-    if (s->targets[t] < 0)
+    if (target < 0)
         return;
-    s->kernels->softmax(p, row, n);
-    float chance = p[s->targets[t]];
-    s->nll[t] = chance < 1e-30f ? -log_of_small(row, p, n, s->targets[t])
-                                : -log((double)chance);
+    const float *p = probabilities(s, t), *row = jt_row(&s->logits, t);
+    s->nll[t] = p[target] < 1e-30f ? -log_of_small(row, p, jt_cols(&s->logits), target)
+                                   : -log((double)p[target]);
 }
 
 /* softmax - one at the target */
 static void back_row(void *arg, size_t t)
 {
     const saved_loss *s = arg;
-    size_t n = jt_cols(&s->logits);
-    float *grad = jt_grad_row(&s->logits, t);
     if (s->targets[t] < 0)
         return;
-    s->kernels->axpy(grad, s->scale, s->p + t * n, n);
-    grad[s->targets[t]] -= s->scale;
+    float *p = probabilities(s, t);
+    p[s->targets[t]] -= 1.0f;
+    s->kernels->axpy(jt_grad_row(&s->logits, t), s->scale, p, jt_cols(&s->logits));
 }
 
 static void loss_backward(jt_context *ctx, void *saved)
 {
     const saved_loss *s = saved;
     size_t rows = jt_rows(&s->logits);
-    jt_for_rows(ctx, rows, rows * jt_cols(&s->logits), back_row, saved);
+    jt_for_rows(ctx, rows, 8 * rows * jt_cols(&s->logits), back_row, saved);
 }
 
 double jt_cross_entropy(jt_context *ctx, const jt_tensor *logits,
                         const int32_t *targets, float scale, size_t *counted)
 {
     size_t rows = jt_rows(logits), n = jt_cols(logits), count = 0;
-    size_t kept = ctx->tape ? rows : (size_t)jt_pool_threads(ctx->pool);
+    size_t threads = (size_t)jt_pool_threads(ctx->pool);
     saved_loss s = {
         .kernels = ctx->kernels,
         .logits = *logits,
         .targets = targets,
         .nll = jt_scratch(ctx, rows, sizeof(double)),
-        .p = jt_scratch(ctx, kept, n * sizeof(float)),
-        .keeps = ctx->tape != NULL,
+        .room = jt_scratch(ctx, threads, n * sizeof(float)),
     };
     if (jt_failed(ctx))
         return NAN;

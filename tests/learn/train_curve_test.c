@@ -7,28 +7,26 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "junto/junto.h"
+#include "learn/balance.h"
 #include "learn/loss.h"
-#include "learn/optim.h"
 #include "learn/schedule.h"
-#include "model/parameters.h"
+#include "learn/variables.h"
 #include "model/transformer.h"
 #include "store/mapped.h"
 #include "tensor/tape.h"
-
-enum { MAX_PARAMETERS = 64 };
 
 typedef struct training {
     jt_gguf *curves;
     jt_model *model;
     jt_context ctx;
-    jt_param param[MAX_PARAMETERS];
-    size_t n_params;
+    jt_variables variables;
     jt_optim *optim;
+    jt_balance *balance;
+    jt_hooks hooks;
     jt_schedule schedule;
     uint32_t micro_batches, sequences;
     size_t length, count;  /* tokens of a sequence, of a micro-batch */
@@ -76,20 +74,6 @@ static const float *curve(const training *tr, const char *run, const char *what)
 
 /* ---- setting up ---- */
 
-/* Parameters become copies in memory, with gradients. */
-static void own(void *user, const char *name, jt_tensor *t)
-{
-    training *tr = user;
-    size_t n = jt_rows(t) * jt_cols(t);
-    float *copy = malloc(n * sizeof *copy);
-    memcpy(copy, t->data, n * sizeof *copy);
-    t->data = copy;
-    t->grad = calloc(n, sizeof(float));
-    assert_in_range(tr->n_params, 0, MAX_PARAMETERS - 1);
-    tr->param[tr->n_params++] =
-        (jt_param){strdup(name), copy, t->grad, 1, jt_rows(t), jt_cols(t)};
-}
-
 static void make_optimiser(training *tr)
 {
     jt_optim_group group[] = {
@@ -101,13 +85,21 @@ static void make_optimiser(training *tr)
         group[i].beta2 = number(tr, "beta2");
         group[i].eps = number(tr, "eps");
     }
-    must(jt_optim_new(&tr->optim, tr->ctx.kernels, tr->param, tr->n_params, group, 2,
-                      &err));
+    must(jt_optim_new(&tr->optim, tr->ctx.kernels, tr->variables.list,
+                      tr->variables.count, group, 2, &err));
     tr->schedule = (jt_schedule){.kind = JT_SCHEDULE_COSINE,
                                  .lr = number(tr, "lr"),
                                  .final_lr = number(tr, "final_lr"),
                                  .warmup_steps = whole(tr, "warmup"),
                                  .steps = whole(tr, "steps")};
+}
+
+/* `alpha`: of the balance loss. */
+static void make_balance(training *tr, float alpha)
+{
+    jt_balance_options options = {.loss = alpha, .scope = JT_SCOPE_MICRO};
+    must(jt_balance_new(&tr->balance, tr->model, &options, &err));
+    must(jt_balance_attach(tr->balance, &tr->hooks, &err));
 }
 
 static void begin(training *tr)
@@ -117,7 +109,7 @@ static void begin(training *tr)
     must(jt_gguf_open(&tr->curves, data_path(path, sizeof path, "curves.gguf"), &err));
     must(jt_model_load(&tr->model, data_path(path, sizeof path, "mixtral.gguf"), &err));
     must(jt_context_init(&tr->ctx, 2, NULL, &err));
-    jt_model_each_parameter(tr->model, own, tr);
+    must(jt_variables_take(&tr->variables, tr->model, &err));
     make_optimiser(tr);
     const jt_gguf_tensor *tokens = jt_gguf_find(tr->curves, "tokens");
     assert_non_null(tokens);
@@ -133,17 +125,14 @@ static void begin(training *tr)
 
 static void end(training *tr)
 {
-    for (size_t i = 0; i < tr->n_params; i++) {
-        free((void *)(uintptr_t)tr->param[i].name);
-        free(tr->param[i].value);
-        free(tr->param[i].grad);
-    }
     free(tr->targets);
     free(tr->positions);
     free(tr->first);
+    jt_balance_free(tr->balance);
     jt_optim_free(tr->optim);
     jt_context_free(&tr->ctx);
     jt_model_free(tr->model);
+    jt_variables_free(&tr->variables);
     jt_gguf_close(tr->curves);
 }
 
@@ -174,22 +163,23 @@ static jt_kv_layer *new_kv(jt_context *ctx, const jt_params *p, size_t tokens)
 }
 
 /* Forward and backward of the next micro-batch; its loss. */
-static double micro_batch(training *tr, const jt_hooks *hooks)
+static double micro_batch(training *tr)
 {
     jt_context *ctx = &tr->ctx;
+    float share = 1.0f / (float)tr->micro_batches;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_tape tape = {0};
     ctx->tape = &tape;
     pack(tr);
+    jt_balance_micro(tr->balance, share);
     jt_chunk chunk = {.ids = tr->tokens,
                       .positions = tr->positions,
                       .first = tr->first,
                       .count = tr->count,
                       .all_logits = true};
     jt_kv_layer *kv = new_kv(ctx, &tr->model->params, tr->count);
-    jt_tensor logits =
-        jt_transformer_forward(ctx, tr->model, &chunk, kv, &jt_store_mapped, hooks);
-    float share = 1.0f / (float)tr->micro_batches;
+    jt_tensor logits = jt_transformer_forward(ctx, tr->model, &chunk, kv,
+                                              &jt_store_mapped, &tr->hooks);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, share, NULL);
     jt_tape_backward(ctx);
     if (jt_failed(ctx))
@@ -201,29 +191,29 @@ static double micro_batch(training *tr, const jt_hooks *hooks)
 }
 
 /* The size of the gradient before clipping goes to `norm`. */
-static double train_step(training *tr, const jt_hooks *hooks, double *norm)
+static double train_step(training *tr, double *norm)
 {
     double loss = 0.0, clip = number(tr, "clip");
-    for (size_t i = 0; i < tr->n_params; i++)
-        memset(tr->param[i].grad, 0,
-               tr->param[i].rows * tr->param[i].cols * sizeof(float));
+    jt_variables_zero_grad(&tr->variables, tr->ctx.pool);
+    jt_balance_begin(tr->balance);
     for (uint32_t i = 0; i < tr->micro_batches; i++)
-        loss += micro_batch(tr, hooks) / tr->micro_batches;
+        loss += micro_batch(tr) / tr->micro_batches;
     *norm = jt_optim_grad_norm(tr->optim, tr->ctx.pool, NULL);
     jt_optim_step(tr->optim, tr->ctx.pool,
                   jt_schedule_lr(&tr->schedule, jt_optim_steps(tr->optim)),
                   *norm > clip ? (float)(clip / *norm) : 1.0f);
+    jt_balance_end(tr->balance);
     return loss;
 }
 
 /* ---- the runs ---- */
 
-static void compare(training *tr, const char *run, const jt_hooks *hooks)
+static void compare(training *tr, const char *run)
 {
     const float *losses = curve(tr, run, "loss"), *norms = curve(tr, run, "grad_norm");
     double worst_loss = 0.0, worst_norm = 0.0;
     for (int64_t step = 0; step < tr->schedule.steps; step++) {
-        double norm, loss = train_step(tr, hooks, &norm);
+        double norm, loss = train_step(tr, &norm);
         worst_loss = fmax(worst_loss, fabs(loss / losses[step] - 1.0));
         worst_norm = fmax(worst_norm, fabs(norm / norms[step] - 1.0));
         if (!(worst_loss < 1e-4 && worst_norm < 1e-3))
@@ -237,11 +227,21 @@ static void compare(training *tr, const char *run, const jt_hooks *hooks)
 
 static void test_plain(void **state)
 {
-    static const jt_hooks none;
     training tr;
     (void)state;
     begin(&tr);
-    compare(&tr, "plain", &none);
+    make_balance(&tr, 0.0f);
+    compare(&tr, "plain");
+    end(&tr);
+}
+
+static void test_balanced(void **state)
+{
+    training tr;
+    (void)state;
+    begin(&tr);
+    make_balance(&tr, number(&tr, "balance"));
+    compare(&tr, "balanced");
     end(&tr);
 }
 
@@ -249,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_balanced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
