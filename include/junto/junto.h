@@ -10,6 +10,7 @@
 #include "junto/model.h"
 #include "junto/moe.h"
 #include "junto/npy.h"
+#include "junto/recipe.h"
 #include "junto/session.h"
 #include "junto/status.h"
 #include "junto/text.h"

@@ -18,6 +18,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_train,
     &cli_verb_train_tokenizer,
     &cli_verb_upcycle,
+    &cli_verb_recipe,
     &cli_verb_completion,
     &cli_verb_man,
     &cli_verb_help,

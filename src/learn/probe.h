@@ -1,0 +1,34 @@
+/* Probes: what is asked of a trained model beside its loss. "NAME" or "NAME:A,B,...":
+ * each argument gives metrics of its own.
+ *
+ *   k:2,4             loss@k=2: held-out loss with so many experts per token
+ *   mask_top:0.125    loss@mask_top=0.125: that share of the experts, those which each
+ *                     token likes best, is out; the next ones do the work
+ *   mask_pick         loss@mask_pick: of the experts that a token would use, one at
+ *                     random is out; the next one takes its place
+ *   no_shared         loss@no_shared: without the shared expert; one routed one more
+ *   groups:4          of batches of held-out text, with the experts in so many groups
+ * of neighbours: spread@groups=4, picks of the busiest group less those of the idlest,
+ * per token; peak@groups=4, the busiest over the mean experts_per_token experts_sd:
+ * deviation over tokens of the number of true experts random_load:8     no model:
+ * random logits for 64 experts in so many groups, as many picks. topk_peak@groups=8,
+ * grouped_peak@groups=8: load of the busiest group over the mean; topk_even@groups=8:
+ * share of batches in which all groups have the same load recover_gamma:14  no model:
+ * recovered@gamma=14, the coefficient that is fitted to a million picks from the
+ * congestion game with this one
+ */
+#ifndef JT_PROBE_H
+#define JT_PROBE_H
+
+#include "learn/recipe_impl.h"
+#include "learn/train.h"
+
+/* Is this a probe? JT_E_ARG when not. */
+jt_status jt_probe_check(const char *probe, jt_err *err);
+
+/* Ask it of the trainer's model, which is afterwards as it was. Errors as
+ * jt_trainer_evaluate; JT_E_ARG when the model has not what is asked for. */
+jt_status jt_probe_run(const char *probe, jt_trainer *trainer, jt_metrics *metrics,
+                       jt_err *err);
+
+#endif

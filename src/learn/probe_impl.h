@@ -1,0 +1,27 @@
+/* Inside the probes. */
+#ifndef JT_PROBE_IMPL_H
+#define JT_PROBE_IMPL_H
+
+#include "learn/probe.h"
+
+/* One argument of a probe: as it was written, and as a number. */
+typedef struct jt_probe_call {
+    jt_trainer *trainer;
+    jt_metrics *metrics;
+    const char *text; /* "" without arguments */
+    double value;
+    jt_err *err;
+} jt_probe_call;
+
+typedef jt_status jt_probe_fn(const jt_probe_call *call);
+
+/* Held-out loss with `hooks` under a printed name. */
+jt_status jt_probe_loss(const jt_probe_call *call, const jt_hooks *hooks,
+                        const char *name);
+
+/* probe_load.c: where tokens go. */
+jt_probe_fn jt_probe_groups, jt_probe_experts_per_token;
+/* probe_chance.c: parts without a model. */
+jt_probe_fn jt_probe_random_load, jt_probe_recover_gamma;
+
+#endif
