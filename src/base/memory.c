@@ -160,6 +160,13 @@ static void free_blocks(jt_arena *arena)
     arena->used = 0;
 }
 
+bool jt_arena_reserve(jt_arena *arena, size_t bytes)
+{
+    bool done = next_block(arena, bytes);
+    arena->current = NULL;
+    return done;
+}
+
 void jt_arena_rewind(jt_arena *arena, jt_arena_mark mark)
 {
     arena->current = mark.block;

@@ -55,6 +55,9 @@ typedef struct jt_arena_mark {
 /* count * size bytes, 64-byte aligned, not initialised. NULL on failure. A jt_arena
  * that is all zero is empty and ready. */
 void *jt_arena_alloc(jt_arena *arena, size_t count, size_t size);
+/* One block of at least `bytes` for an arena that is all zero, so that work whose size
+ * is known lies in one piece. False (unchanged) on failure. */
+bool jt_arena_reserve(jt_arena *arena, size_t bytes);
 jt_arena_mark jt_arena_save(const jt_arena *arena);
 void jt_arena_rewind(jt_arena *arena, jt_arena_mark mark);
 void jt_arena_free(jt_arena *arena);

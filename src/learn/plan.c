@@ -61,11 +61,13 @@ static double layer_values(const jt_sizes *s, const jt_family *family, int layer
     return attention_values(s, family->qk_norm) + ffn;
 }
 
-/* Most floats at a time for one token of a micro-batch. */
+/* Most floats at a time for one token of a micro-batch: all layers, the head, and what
+ * the gradients of the last attention take on top. */
 static double activation_values(const jt_sizes *s, bool checkpoint)
 {
     const jt_family *family = jt_family_find(s->family, strlen(s->family));
-    double kv = 2.0 * s->n_kv_heads * s->head_dim, d = s->d_model;
+    double d = s->d_model, q = s->n_heads * s->head_dim;
+    double kv = 2.0 * s->n_kv_heads * s->head_dim;
     double layers = 0.0, largest = 0.0;
     for (int i = 0; i < s->n_layers; i++) {
         double values = layer_values(s, family, i);
@@ -73,9 +75,17 @@ static double activation_values(const jt_sizes *s, bool checkpoint)
         largest = values > largest ? values : largest;
     }
     double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + kept(s->n_vocab) + 2.0;
+    double back = 2.0 * q + kv + 0.5 * s->head_dim;
     if (checkpoint) /* the layer that runs again comes after the head is done */
-        return layers + ends + kv + largest;
-    return layers + ends;
+        return layers + ends + kv + largest + back;
+    return layers + ends + back;
+}
+
+uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_config *config)
+{
+    double tokens = (double)config->train.batch * config->data.seq_len;
+    bool checkpoint = config->train.checkpoint_activations;
+    return (uint64_t)(tokens * activation_values(sizes, checkpoint) * sizeof(float));
 }
 
 /* ---- arithmetic ---- */
@@ -193,13 +203,11 @@ static jt_status plan_model(const jt_config *config, const jt_sizes *sizes,
     const double usual_share = 0.5;
     jt_blueprint b;
     JT_TRY(jt_blueprint_new(&b, sizes, 0.0f, err));
-    double tokens = (double)config->train.batch * config->data.seq_len;
-    double values = activation_values(&b.sizes, config->train.checkpoint_activations);
     plan->n_params = jt_blueprint_params(&b);
     plan->n_active_params = jt_blueprint_active(&b);
     plan->flops_per_token = flops_per_token(&b, config->data.seq_len);
     plan->weight_bytes = plan->gradient_bytes = plan->n_params * sizeof(float);
-    plan->activation_bytes = (uint64_t)(tokens * values * sizeof(float));
+    plan->activation_bytes = jt_plan_activation_bytes(&b.sizes, config);
     jt_status status = plan_optimiser(config, &b, plan, err);
     jt_blueprint_free(&b);
     JT_TRY(status);

@@ -84,6 +84,10 @@ void jt_start_close(jt_start_point *start);
 jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
                          jt_sizes *out, jt_err *err);
 
+/* Memory that the activations of a micro-batch will take, with their gradients and the
+ * keys and values. */
+uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_config *config);
+
 /* Groups of parameters in the order in which they are tried: what never trains, those
  * of the configuration, vectors (without weight decay), all others. The caller frees.
  */

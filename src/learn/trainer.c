@@ -156,6 +156,21 @@ static jt_status make_kv(jt_trainer *t, jt_err *err)
     return JT_OK;
 }
 
+/* One block of scratch memory from the start: pieces that do not fit together would
+ * take more. What is not used of it is not touched. */
+static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
+{
+    jt_sizes sizes = jt_sizes_of(t->model);
+    size_t bytes = (size_t)jt_plan_activation_bytes(&sizes, t->config);
+    if (!jt_arena_reserve(&t->ctx.scratch, bytes + bytes / 8))
+        return jt_fail(
+            err, JT_E_MEMORY,
+            "out of memory for the activations of a micro-batch (%zu MiB): a "
+            "smaller train.batch or train.checkpoint_activations may help",
+            bytes >> 20);
+    return JT_OK;
+}
+
 static jt_status set_up(jt_trainer *t, jt_err *err)
 {
     const jt_config_train *c = &t->config->train;
@@ -174,7 +189,8 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     JT_TRY(make_balance(t, err));
     JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, (size_t)t->config->data.seq_len,
                         err));
-    return make_kv(t, err);
+    JT_TRY(make_kv(t, err));
+    return reserve_scratch(t, err);
 }
 
 jt_status jt_trainer_new(jt_trainer **out, const jt_config *config,

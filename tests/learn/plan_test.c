@@ -1,0 +1,153 @@
+/* What a dry run says of memory, beside what a run takes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "junto/learn.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 }; /* memory of their own on top of everything */
+#else
+enum { SANITIZED = 0 };
+#endif
+
+static char folder[64], config[96];
+
+static int set_up(void **state)
+{
+    static const char text[] =
+        "[model]\nlayers = 3\nwidth = 128\nheads = 4\nkv_heads = 2\nexperts = 16\n"
+        "experts_used = 4\nexpert_width = 64\nshared_width = 64\nvocab = 2048\ntied = "
+        "true\n"
+        "[data]\nseq_len = 256\n[[data.source]]\npath = 'data.bin'\nseparator = '0'\n"
+        "[train]\nsteps = 2\nbatch = 8\n[output]\ndir = 'run'\n";
+    char path[96];
+    (void)state;
+    strcpy(folder, "/tmp/junto-plan-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    snprintf(config, sizeof config, "%s/config.toml", folder);
+    FILE *f = fopen(config, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, sizeof text - 1, f), sizeof text - 1);
+    fclose(f);
+    snprintf(path, sizeof path, "%s/data.bin", folder);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (int32_t i = 0; i < 20000; i++) {
+        int32_t token = i % 500 ? i * 31 % 2048 : 0;
+        assert_int_equal(fwrite(&token, sizeof token, 1, f), 1);
+    }
+    fclose(f);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[96];
+    (void)state;
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    return system(command);
+}
+
+/* Most bytes that this process has held. */
+static double peak_bytes(void)
+{
+    char line[128];
+    double kilobytes = 0.0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kilobytes = strtod(line + 6, NULL);
+    }
+    if (f)
+        fclose(f);
+    return kilobytes * 1024.0;
+}
+
+/* In a child of its own: what it held at most, less what it held before. */
+static double measure(const jt_train_options *options)
+{
+    int ends[2];
+    double bytes = 0.0;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        double before = peak_bytes();
+        jt_err err = {0};
+        if (jt_train(options, &err) == JT_OK)
+            bytes = peak_bytes() - before;
+        else
+            fprintf(stderr, "%s\n", err.msg);
+        ssize_t wrote = write(ends[1], &bytes, sizeof bytes);
+        _exit(wrote == sizeof bytes ? 0 : 1);
+    }
+    assert_int_equal(read(ends[0], &bytes, sizeof bytes), sizeof bytes);
+    close(ends[0]);
+    close(ends[1]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    return bytes;
+}
+
+static void memory_is_predicted(void **state)
+{
+    static const char *const cases[][2] = {
+        {"train.threads=2", "optim.kind=adamw"},
+        {"train.checkpoint_activations=true", "train.batch=16"},
+        {"model.tied=false", "optim.kind=adafactor"},
+        {"model.experts=0", "model.ffn_width=512"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char dir[128];
+        const char *settings[3] = {dir, cases[i][0], cases[i][1]};
+        jt_train_options options = {
+            .config = config, .settings = settings, .n_settings = 3};
+        jt_train_plan plan;
+        jt_err err = {0};
+        snprintf(dir, sizeof dir, "output.dir=%s/run%zu", folder, i);
+        if (jt_train_dry_run(&options, &plan, &err) != JT_OK)
+            fail_msg("%s", err.msg);
+        double measured = measure(&options), said = (double)plan.total_bytes;
+        assert_true(measured > 0.0);
+        if (!SANITIZED && (measured > 1.1 * said || measured < 0.9 * said))
+            fail_msg("case %zu: %.1f MB were said, %.1f MB taken", i, said / 1e6,
+                     measured / 1e6);
+    }
+}
+
+static void the_rest_of_the_plan(void **state)
+{
+    jt_train_options options = {.config = config};
+    jt_train_plan plan;
+    jt_err err = {0};
+    (void)state;
+    assert_int_equal(jt_train_dry_run(&options, &plan, &err), JT_OK);
+    uint64_t attention = 128 + 128 * 128 + 2 * 64 * 128 + 2 * 32 + 128 * 128;
+    uint64_t expert = 3 * 64 * 128, router = 16 * 128;
+    uint64_t ends = 2048 * 128 + 128;
+    uint64_t always = 3 * (attention + 128 + router + expert) + ends;
+    assert_int_equal(plan.n_params, always + 3 * 16 * expert);
+    assert_int_equal(plan.n_trained_params, plan.n_params);
+    assert_int_equal(plan.tokens_per_step % (8 * 256), 0);
+    assert_int_equal(plan.tokens, 2 * plan.tokens_per_step);
+    assert_true(plan.flops_per_token > 6.0 * (double)(3 * (attention + 4 * expert)));
+    assert_true(plan.peak_flops > 1e6);
+    assert_true(plan.seconds > 0.0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_predicted),
+        cmocka_unit_test(the_rest_of_the_plan),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
