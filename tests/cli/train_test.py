@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import time
 import unittest
@@ -134,6 +135,46 @@ class Resume(TrainTest):
         for line in stopped_log + (whole_log := self.log()):
             line.pop("tokens_per_second", None)
         self.assertEqual(stopped_log, whole_log)
+
+    def test_killed_at_any_moment(self):
+        every = ("--set", "output.save_every=1", "--set", "train.steps=200",
+                 "--set", "eval.every=50", "-q")
+        checkpoint = self.out / "checkpoint.gguf"
+        resume = ()
+        for moment in (0.15, 0.05, 0.1, 0.2):
+            process = start("train", self.config, *every, *resume)
+            while not checkpoint.exists() and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(moment)
+            process.kill()
+            process.communicate()
+            resume = ("--resume",)
+            self.good("info", checkpoint)  # whole, whenever it was
+        self.good("train", self.config, *every, *resume)
+        killed = (self.out / "model.gguf").read_bytes()
+        steps = [line["step"] for line in self.log() if line["kind"] == "step"]
+        self.assertEqual(steps, list(range(1, 201)))
+        self.out = self.folder / "whole"
+        self.good("train", self.config, *every, "--set", f"output.dir={self.out}")
+        self.assertEqual((self.out / "model.gguf").read_bytes(), killed)
+
+    def test_disk_full(self):
+        self.good("train", self.config)
+        before = (self.out / "checkpoint.gguf").read_bytes()
+
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            limit = len(before) // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        process = start("train", self.config, "--resume", "--set", "train.steps=8",
+                        preexec_fn=small_files)
+        out, err = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertIn(b"checkpoint.gguf", err)
+        self.assertEqual((self.out / "checkpoint.gguf").read_bytes(), before)
+        self.assertFalse(list(self.out.glob("*.part")))
+        self.good("train", self.config, "--resume", "--set", "train.steps=8")
 
     def test_neither_lost_nor_invented(self):
         self.bad(1, "checkpoint.gguf", "train", self.config, "--resume", "-q")
