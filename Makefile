@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 SECONDS ?= 600
 C_FILES  = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all demo test test-real bench check-san fuzz lint format deps install golden clean
+.PHONY: all demo mini-model test test-real bench check-san fuzz lint format deps install golden clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(if $(VERBOSE),-v,--quiet)
@@ -21,6 +21,11 @@ $(BUILD)/build.ninja:
 
 demo: all
 	@tools/demo
+
+# The model that the demo uses, from nothing: downloads texts, trains for less than two
+# hours.
+mini-model: all
+	@tools/mini-model
 
 test: all
 	@meson test -C $(BUILD) --no-rebuild --print-errorlogs
