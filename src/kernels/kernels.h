@@ -80,7 +80,7 @@ typedef struct jt_matmul {
  * fixed. A query with from >= to gives zeros. Values at positions that some query of
  * the tile sees must be finite. */
 #define JT_ATTN_BLOCK 64
-#define JT_ATTN_MAX_Q 32
+#define JT_ATTN_MAX_Q 64
 typedef struct jt_attn {
     float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
     float *lse;     /* [n_q] log of the sum of exp(scale * q . K), or NULL */

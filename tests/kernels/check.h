@@ -55,6 +55,7 @@ void check_backward(checker *c); /* gradients of the vector functions; dot */
 void check_attention_back(checker *c);
 void bench(void);
 void bench_gemm(void);
+void bench_attention(void);
 double bench_now(void); /* seconds of this thread */
 
 #endif

@@ -165,8 +165,13 @@ static int check_all(uint64_t seed)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
-        bench();
-        bench_gemm();
+        const char *part = argc > 2 ? argv[2] : "";
+        if (!*part || strcmp(part, "matmul") == 0)
+            bench();
+        if (!*part || strcmp(part, "gemm") == 0)
+            bench_gemm();
+        if (!*part || strcmp(part, "attention") == 0)
+            bench_attention();
         return 0;
     }
     return check_all(argc > 1 ? strtoull(argv[1], NULL, 0) : 1);

@@ -12,6 +12,8 @@
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/vector.h"
 
+#define ATTN_WIDE 2 /* vectors of values at once */
+
 typedef struct attn_state {
     const jt_attn *a;
     float p[JT_ATTN_MAX_Q][JT_ATTN_BLOCK]; /* scores, then weights, of one block */
@@ -91,32 +93,50 @@ ALWAYS_INLINE vf load_values(const void *v, size_t n, const bool halves)
     return vf_load_half(some);
 }
 
-/* out = out * shrink + weights . values for queries j .. j + tile. */
-ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int tile,
-                               const bool halves)
+/* out = out * shrink + weights . values for queries j .. j + tile and `wide` vectors
+ * from value e on: enough sums at once to keep the multipliers busy. */
+ALWAYS_INLINE void attn_values_at(const attn_state *s, int j, int base, size_t e,
+                                  const int tile, const int wide, const bool halves)
 {
     const jt_attn *a = s->a;
     const size_t value_bytes = halves ? sizeof(uint16_t) : sizeof(float);
-    const size_t dim = (size_t)a->v_dim;
+    const size_t rest = (size_t)a->v_dim - e, stride = a->v_stride * value_bytes;
     int first = s->from > base ? s->from - base : 0;
     int last = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
-    float *out = a->out + (size_t)j * a->out_stride;
-    for (size_t e = 0; e < dim; e += LANES) {
-        const uint8_t *v = a->v;
-        v += ((size_t)base * a->v_stride + e) * value_bytes;
-        vf total[TILE];
-        for (int t = 0; t < tile; t++)
-            total[t] = vf_mul(vf_load_n(out + (size_t)t * a->out_stride + e, dim - e),
-                              vf_set1(s->shrink[j + t]));
-        for (int i = first; i < last; i++) {
-            vf value =
-                load_values(v + (size_t)i * a->v_stride * value_bytes, dim - e, halves);
-            for (int t = 0; t < tile; t++)
-                total[t] = vf_fma(vf_set1(s->p[j + t][i]), value, total[t]);
+    float *out = a->out + (size_t)j * a->out_stride + e;
+    const uint8_t *v = (const uint8_t *)a->v + (size_t)base * stride + e * value_bytes;
+    vf total[TILE][ATTN_WIDE];
+    for (int t = 0; t < tile; t++)
+        for (int w = 0; w < wide; w++) {
+            size_t at = (size_t)w * LANES;
+            total[t][w] =
+                vf_mul(vf_load_n(out + (size_t)t * a->out_stride + at, rest - at),
+                       vf_set1(s->shrink[j + t]));
         }
+    for (int i = first; i < last; i++) {
+        vf value[ATTN_WIDE];
+        for (int w = 0; w < wide; w++)
+            value[w] =
+                load_values(v + (size_t)i * stride + (size_t)w * LANES * value_bytes,
+                            rest - (size_t)w * LANES, halves);
         for (int t = 0; t < tile; t++)
-            vf_store_n(out + (size_t)t * a->out_stride + e, total[t], dim - e);
+            for (int w = 0; w < wide; w++)
+                total[t][w] = vf_fma(vf_set1(s->p[j + t][i]), value[w], total[t][w]);
     }
+    for (int t = 0; t < tile; t++)
+        for (int w = 0; w < wide; w++)
+            vf_store_n(out + (size_t)t * a->out_stride + w * LANES, total[t][w],
+                       rest - (size_t)w * LANES);
+}
+
+ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int tile,
+                               const bool halves)
+{
+    size_t e = 0, dim = (size_t)s->a->v_dim;
+    for (; e + ATTN_WIDE * LANES <= dim; e += ATTN_WIDE * LANES)
+        attn_values_at(s, j, base, e, tile, ATTN_WIDE, halves);
+    for (; e < dim; e += LANES)
+        attn_values_at(s, j, base, e, tile, 1, halves);
 }
 
 ALWAYS_INLINE void attn_all_values(const attn_state *s, int base, const bool halves)
