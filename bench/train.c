@@ -9,6 +9,10 @@
  * the same active parameters (an FFN as wide as 4 experts and the shared one). A step
  * sees 8 sequences of 256 tokens. Prints one JSON object a line.
  *
+ * Rates are given by the clock, and by the processor time of the process: the latter
+ * times the number of threads is what the clock would show on a machine that does
+ * nothing else (waiting threads spin, and are counted).
+ *
  * Model operations per token are 6 for each parameter of a matrix that a token meets
  * (the experts that it uses, the output, not the look-up of its embedding), and for
  * attention 12 * layers * heads * head dimension * mean number of keys, of which a
@@ -51,7 +55,7 @@ typedef struct subject {
     jt_variables variables;
     jt_optim *optim;
     double flops; /* per token */
-    double seconds[MAX_STEPS], phases[PHASES];
+    double seconds[MAX_STEPS], cpu_seconds[MAX_STEPS], phases[PHASES];
     size_t steps;
 } subject;
 
@@ -67,12 +71,21 @@ static void must(jt_status status)
     }
 }
 
+/* Seconds that all threads together have run. */
+static double cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 /* ---- the machine ---- */
 
 enum { SIDE = 384, PRODUCTS = 16 }; /* three matrices lie in the L2 cache of a core */
 
 static jt_gemm products[PRODUCTS];
-static double peaks[MAX_STEPS]; /* operations per second, one try before each step */
+/* Operations per second, and per second of processor time: one try before each step. */
+static double peaks[MAX_STEPS], cpu_peaks[MAX_STEPS];
 static size_t n_peaks;
 
 static void prepare_products(void)
@@ -107,11 +120,13 @@ static void multiply(void *arg, size_t i)
 /* Square products, each by one thread. */
 static void measure_peak(void)
 {
-    double start = jt_seconds();
+    double work = 2.0 * SIDE * SIDE * SIDE * PRODUCTS;
+    double start = jt_seconds(), cpu_start = cpu_now();
     jt_pool_run(ctx.pool, multiply, NULL, PRODUCTS);
-    double seconds = jt_seconds() - start;
-    if (n_peaks < MAX_STEPS)
-        peaks[n_peaks++] = 2.0 * SIDE * SIDE * SIDE * PRODUCTS / seconds;
+    if (n_peaks == MAX_STEPS)
+        return;
+    cpu_peaks[n_peaks] = work / (cpu_now() - cpu_start);
+    peaks[n_peaks++] = work / (jt_seconds() - start);
 }
 
 /* ---- the models ---- */
@@ -205,12 +220,12 @@ static double lap(double *start)
     return *start - before;
 }
 
-static double step(subject *s)
+static void step(subject *s)
 {
     static const jt_hooks none;
     static batch b;
     draw_batch(&b);
-    double start = jt_seconds(), begun = start;
+    double start = jt_seconds(), begun = start, cpu_begun = cpu_now();
     jt_arena_mark mark = jt_arena_save(&ctx.scratch);
     jt_tape tape = {0};
     ctx.tape = &tape;
@@ -232,7 +247,8 @@ static double step(subject *s)
     jt_optim_step(s->optim, ctx.pool, 1e-4f, norm > 1.0 ? (float)(1.0 / norm) : 1.0f);
     jt_variables_zero_grad(&s->variables, ctx.pool);
     s->phases[OPTIMISER] += lap(&start);
-    return start - begun;
+    s->cpu_seconds[s->steps] = cpu_now() - cpu_begun;
+    s->seconds[s->steps++] = start - begun;
 }
 
 static void measure(subject *s, double seconds)
@@ -240,7 +256,7 @@ static void measure(subject *s, double seconds)
     double until = jt_seconds() + seconds;
     while (jt_seconds() < until && s->steps < MAX_STEPS) {
         measure_peak();
-        s->seconds[s->steps++] = step(s);
+        step(s);
     }
 }
 
@@ -252,33 +268,39 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *x, size_t n)
+static void sort(double *x, size_t n)
 {
     qsort(x, n, sizeof *x, by_value);
-    return x[n / 2];
 }
 
-static void report(subject *s, double dense_seconds)
+static void report(subject *s, const subject *dense)
 {
-    double middle = median(s->seconds, s->steps), rate = s->flops * TOKENS / middle;
-    double peak = median(peaks, n_peaks), best = peaks[n_peaks - 1], all = 0.0;
+    size_t n = s->steps, slow = n - 1 - n / 20, fast = n / 20;
+    double middle = s->seconds[n / 2], cpu = s->cpu_seconds[n / 2], all = 0.0;
+    double work = s->flops * TOKENS;
     for (int i = 0; i < PHASES; i++)
         all += s->phases[i];
     printf("{\"bench\": \"train\", \"model\": \"%s\", \"cpu\": \"%s\", "
            "\"threads\": %d, \"parameters\": %zu, \"flops_per_token\": %.4g, "
            "\"steps\": %zu, ",
            s->name, ctx.kernels->name, jt_pool_threads(ctx.pool), s->variables.values,
-           s->flops, s->steps);
-    printf("\"tokens_per_second\": {\"p5\": %.0f, \"median\": %.0f, \"p95\": %.0f}, "
-           "\"peak_gflops\": {\"median\": %.1f, \"best\": %.1f}, "
-           "\"utilisation\": {\"of_median\": %.3f, \"of_best\": %.3f}, ",
-           TOKENS / s->seconds[s->steps - 1 - s->steps / 20], TOKENS / middle,
-           TOKENS / s->seconds[s->steps / 20], peak / 1e9, best / 1e9, rate / peak,
-           rate / best);
-    printf("\"time_over_dense\": %.3f, \"forward\": %.3f, \"backward\": %.3f, "
-           "\"optimiser\": %.3f}\n",
-           middle / dense_seconds, s->phases[FORWARD] / all, s->phases[BACKWARD] / all,
-           s->phases[OPTIMISER] / all);
+           s->flops, n);
+    printf(
+        "\"tokens_per_second\": {\"p5\": %.0f, \"median\": %.0f, \"p95\": %.0f}, "
+        "\"tokens_per_cpu_second\": {\"p5\": %.0f, \"median\": %.0f, \"p95\": %.0f}, ",
+        TOKENS / s->seconds[slow], TOKENS / middle, TOKENS / s->seconds[fast],
+        TOKENS / s->cpu_seconds[slow], TOKENS / cpu, TOKENS / s->cpu_seconds[fast]);
+    printf("\"peak_gflops\": {\"median\": %.1f, \"best\": %.1f, \"by_cpu\": %.1f}, "
+           "\"utilisation\": {\"of_median\": %.3f, \"of_best\": %.3f, "
+           "\"by_cpu\": %.3f}, ",
+           peaks[n_peaks / 2] / 1e9, peaks[n_peaks - 1] / 1e9,
+           cpu_peaks[n_peaks / 2] / 1e9, work / middle / peaks[n_peaks / 2],
+           work / middle / peaks[n_peaks - 1], work / cpu / cpu_peaks[n_peaks / 2]);
+    printf("\"time_over_dense\": {\"median\": %.3f, \"by_cpu\": %.3f}, "
+           "\"forward\": %.3f, \"backward\": %.3f, \"optimiser\": %.3f}\n",
+           middle / dense->seconds[dense->steps / 2],
+           cpu / dense->cpu_seconds[dense->steps / 2], s->phases[FORWARD] / all,
+           s->phases[BACKWARD] / all, s->phases[OPTIMISER] / all);
 }
 
 static double setting(int argc, char **argv, const char *key, double otherwise)
@@ -304,15 +326,22 @@ int main(int argc, char **argv)
     begin(&s[DENSE], "dense, as many active", 0);
     for (int i = 0; i < 2 * SUBJECTS; i++) /* warm up: memory finds its size */
         step(&s[i % SUBJECTS]);
-    for (int i = 0; i < SUBJECTS; i++)
+    for (int i = 0; i < SUBJECTS; i++) {
         memset(s[i].phases, 0, sizeof s[i].phases);
+        s[i].steps = 0;
+    }
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < SUBJECTS; i++)
             measure(&s[i], seconds);
     }
-    double dense = median(s[DENSE].seconds, s[DENSE].steps);
+    sort(peaks, n_peaks);
+    sort(cpu_peaks, n_peaks);
+    for (int i = 0; i < SUBJECTS; i++) {
+        sort(s[i].seconds, s[i].steps);
+        sort(s[i].cpu_seconds, s[i].steps);
+    }
     for (int i = 0; i < SUBJECTS; i++)
-        report(&s[i], dense);
+        report(&s[i], &s[DENSE]);
     for (int i = 0; i < SUBJECTS; i++)
         end(&s[i]);
     jt_context_free(&ctx);
