@@ -80,8 +80,9 @@ JT_API jt_status jt_train(const jt_train_options *options, jt_err *err);
 JT_API jt_status jt_train_dry_run(const jt_train_options *options, jt_train_plan *plan,
                                   jt_err *err);
 
-/* Every key of the configuration with its default and meaning: as TOML with comments, or
- * as the Markdown tables of docs/training.md. The caller frees; NULL without memory. */
+/* Every key of the configuration with its default and meaning: as TOML with comments,
+ * or as the Markdown tables of docs/training.md. The caller frees; NULL without memory.
+ */
 JT_API char *jt_train_keys(bool markdown);
 
 #ifdef __cplusplus
