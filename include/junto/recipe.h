@@ -62,9 +62,11 @@ typedef struct jt_recipe_options {
     int seeds;     /* 0: as many as the recipe says */
     int64_t steps; /* of the base; variants with steps of their own change by the same
                       factor. 0: as the recipe says */
-    const char *const *only; /* variants; those that they start from are run too */
-    size_t n_only;           /* 0: all */
-    int threads;             /* 0: all processors */
+    const char *const *only;     /* variants; those that they start from are run too */
+    size_t n_only;               /* 0: all */
+    const char *const *settings; /* "key=value" on top of every configuration */
+    size_t n_settings;
+    int threads;      /* 0: all processors */
     const char *keep; /* folder for data, models and logs: DIR/VARIANT-SEED; NULL: a
                          temporary one, removed at the end */
     void (*on_run)(void *user, const jt_recipe_run_event *event); /* may be NULL */

@@ -9,7 +9,7 @@ struct recipe_args {
     const char *recipe, *keep;
     bool list, json;
     int seeds, steps, threads;
-    cli_list only;
+    cli_list only, settings;
 };
 
 static const cli_option operands[] = {
@@ -44,6 +44,11 @@ static const cli_option options[] = {
      .value = "VARIANT",
      .offset = offsetof(struct recipe_args, only),
      .help = "run this variant (may be given several times) and what it starts from"},
+    {.flags = "--set",
+     .kind = CLI_LIST,
+     .value = "KEY=VALUE",
+     .offset = offsetof(struct recipe_args, settings),
+     .help = "change a key of every training (docs/training.md lists them)"},
     {.flags = "-o --output",
      .kind = CLI_PATH,
      .value = "DIR",
@@ -142,6 +147,8 @@ static int run_recipe(cli_context *cli, const struct recipe_args *args,
                              .steps = args->steps,
                              .only = args->only.items,
                              .n_only = args->only.count,
+                             .settings = args->settings.items,
+                             .n_settings = args->settings.count,
                              .threads = args->threads,
                              .keep = args->keep,
                              .on_run = on_run,

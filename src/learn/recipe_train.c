@@ -11,7 +11,7 @@
 #include "learn/recipe_impl.h"
 #include "learn/train.h"
 
-enum { MAX_MORE = 8, SETTING = 4200, FIRST_STEPS = 5 };
+enum { OURS = 5, SETTING = 4200, FIRST_STEPS = 5 };
 
 typedef struct training {
     const jt_recipe_job *job;
@@ -26,44 +26,52 @@ typedef struct training {
 
 /* ---- configuration ---- */
 
-/* Settings that the job adds to its variant's. */
+/* Settings on top of those of the variant: what the job adds, then the caller's. */
 typedef struct more {
-    char text[MAX_MORE][SETTING];
-    const char *list[MAX_MORE];
+    char text[OURS][SETTING];
+    const char **list;
     size_t n;
 } more;
 
-static void add(more *m, const char *key, const char *value, bool quoted)
+static void add_number(more *m, const char *key, int64_t value)
 {
-    const char *quote = quoted ? "'" : ""; /* literal: nothing in it is special */
-    snprintf(m->text[m->n], SETTING, "%s=%s%s%s", key, quote, value, quote);
+    snprintf(m->text[m->n], SETTING, "%s=%lld", key, (long long)value);
     m->list[m->n] = m->text[m->n];
     m->n++;
 }
 
-static void add_number(more *m, const char *key, int64_t value)
+/* In quotes, in which nothing is special. */
+static void add_path(more *m, const char *key, const char *path)
 {
-    char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)value);
-    add(m, key, text, false);
+    snprintf(m->text[m->n], SETTING, "%s='%s'", key, path);
+    m->list[m->n] = m->text[m->n];
+    m->n++;
 }
 
 static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *out,
                            jt_err *err)
 {
+    const jt_recipe_options *o = job->options;
     more *m = jt_calloc(1, sizeof *m);
-    if (!m)
+    if (m)
+        m->list = jt_calloc(OURS + o->n_settings, sizeof *m->list);
+    if (!m || !m->list) {
+        free(m);
         return jt_fail_memory(err, "starting a training");
+    }
     add_number(m, "train.seed", job->seed);
-    add(m, "output.dir", job->dir, true);
+    add_path(m, "output.dir", job->dir);
     if (steps)
         add_number(m, "train.steps", steps);
     if (job->init)
-        add(m, "model.init", job->init, true);
-    if (job->options->threads)
-        add_number(m, "train.threads", job->options->threads);
+        add_path(m, "model.init", job->init);
+    if (o->threads)
+        add_number(m, "train.threads", o->threads);
+    for (size_t i = 0; i < o->n_settings; i++)
+        m->list[m->n++] = o->settings[i];
     jt_status status =
         jt_recipe_config(out, job->recipe, job->variant, job->data, m->list, m->n, err);
+    free(m->list);
     free(m);
     return status;
 }
@@ -231,6 +239,8 @@ static jt_status train(training *t)
     JT_TRY(measure_training(t));
     for (size_t i = 0; i < job->variant->n_probes; i++)
         JT_TRY(jt_probe_run(job->variant->probe[i], t->trainer, t->metrics, t->err));
+    if (job->options->keep)
+        JT_TRY(jt_trainer_save(t->trainer, t->err));
     return job->export ? jt_trainer_export(t->trainer, t->err) : JT_OK;
 }
 

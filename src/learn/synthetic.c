@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 
-enum { CLASSES = 16, FOLLOWERS = 4, ROUNDS = 4 };
+enum { FOLLOWERS = 4, ROUNDS = 4 };
 
 /* What the stream of a domain is used for. */
 enum { STREAM_ORDER, STREAM_FOLLOWERS, STREAM_TEXT, STREAM_MIXED, STREAMS };
@@ -17,7 +17,7 @@ enum { STREAM_ORDER, STREAM_FOLLOWERS, STREAM_TEXT, STREAM_MIXED, STREAMS };
 typedef struct domain {
     uint64_t seed;
     uint64_t stream; /* the first of its STREAMS */
-    int n_vocab;
+    int n_vocab, n_classes;
     int32_t *order; /* [vocab] tokens, the most frequent first */
     double *below;  /* [vocab] Zipf: share of the ranks up to each */
     double odds[FOLLOWERS];
@@ -65,6 +65,7 @@ static jt_status domain_init(domain *d, const jt_synthetic_options *o, int index
     *d = (domain){.seed = o->seed,
                   .stream = (uint64_t)index * STREAMS,
                   .n_vocab = o->n_vocab,
+                  .n_classes = o->n_classes,
                   .order = jt_alloc((size_t)o->n_vocab, sizeof *d->order),
                   .below = jt_alloc((size_t)o->n_vocab, sizeof *d->below)};
     if (!d->order || !d->below)
@@ -86,7 +87,7 @@ static void domain_free(domain *d)
 static int32_t follower(const domain *d, int32_t before, int32_t last, int which)
 {
     uint64_t context =
-        (uint64_t)(before % CLASSES) * (uint64_t)d->n_vocab + (uint64_t)last;
+        (uint64_t)(before % d->n_classes) * (uint64_t)d->n_vocab + (uint64_t)last;
     jt_rng rng = {d->seed, d->stream + STREAM_FOLLOWERS,
                   (context * FOLLOWERS + (uint64_t)which) * ROUNDS};
     return d->order[draw(d->below, d->n_vocab, jt_rng_double(&rng))];

@@ -1,10 +1,10 @@
 /* Synthetic text: domains with grammars of their own, for experiments that need no
  * corpus.
  *
- * Each domain is a chain of order 2: the token before last counts by its class (one of
- * 16), and each context has a few followers whose probabilities fall like 1 / rank.
- * Followers are drawn from a Zipf distribution over the domain's own order of the
- * vocabulary. All of it is a function of the seed. */
+ * Each domain is a chain of order 2: the token before last counts by its class, and
+ * each context has a few followers whose probabilities fall like 1 / rank. Followers
+ * are drawn from a Zipf distribution over the domain's own order of the vocabulary. All
+ * of it is a function of the seed. */
 #ifndef JT_SYNTHETIC_H
 #define JT_SYNTHETIC_H
 
@@ -14,6 +14,7 @@
 
 typedef struct jt_synthetic_options {
     int n_domains, n_vocab;
+    int n_classes;         /* 1: a chain of order 1; n_vocab: of order 2 in full */
     int documents, length; /* of each domain; tokens of a document */
     uint64_t seed;
 } jt_synthetic_options;

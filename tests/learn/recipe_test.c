@@ -1,0 +1,376 @@
+/* Recipes: what a condition means, what is refused, and a small one run to its end. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "learn/recipe_impl.h"
+
+/* ---- conditions ---- */
+
+static jt_status look_up(void *user, const char *variant, size_t variant_len,
+                         const char *metric, size_t metric_len, double *value,
+                         jt_err *err)
+{
+    (void)user;
+    if (variant_len != 1)
+        return jt_fail(err, JT_E_ARG, "no '%.*s'", (int)variant_len, variant);
+    if (metric_len == 6 && memcmp(metric, "absent", 6) == 0)
+        *value = (double)NAN;
+    else
+        *value = (*variant == 'a' ? 2.0 : 3.0) + (double)metric_len / 100.0;
+    return JT_OK;
+}
+
+static void margins(void **state)
+{
+    static const struct {
+        const char *condition;
+        double margin;
+    } cases[] = {
+        {"a.loss < b.loss", 1.0},
+        {"a.loss > b.loss", -1.0},
+        {"a.x < 2 * b.x - 1", 2.0 * 3.01 - 1.0 - 2.01},
+        {"  ( a.x + 1 ) * 2 > 6 ", 3.01 * 2.0 - 6.0},
+        {"a.x / b.x < 1", 1.0 - 2.01 / 3.01},
+        {"10 - 3 - 2 > 4", 1.0},
+        {"a.loss@k=2 < b.loss@mask_top=0.125", 3.19 - 2.08},
+        {"1 < 2 < 4 < 7", 1.0},
+        {"1 < 4 > 3.5", 0.5},
+        {"3 < 2 < 9", -1.0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double margin;
+        jt_err err = {0};
+        if (jt_claim_margin(cases[i].condition, look_up, NULL, &margin, &err) != JT_OK)
+            fail_msg("%s", err.msg);
+        assert_float_equal(margin, cases[i].margin, 1e-12);
+    }
+}
+
+static void what_was_not_measured(void **state)
+{
+    static const char *const cases[] = {"a.absent < 1", "1 < a.absent < 5",
+                                        "a.absent < 1 < 2", "1 < 2 < a.absent"};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double margin;
+        assert_int_equal(jt_claim_margin(cases[i], look_up, NULL, &margin, NULL),
+                         JT_OK);
+        assert_true(isnan(margin));
+    }
+}
+
+static void conditions_without_sense(void **state)
+{
+    static const char *const cases[][2] = {
+        {"", "a number"},
+        {"a.x", "< or >"},
+        {"a.x <", "ends where"},
+        {"a.x < b.x b.x", "the end"},
+        {"( a.x < 1", "')'"},
+        {"a.x < 1z", "a number"},
+        {".x < 1", "VARIANT"},
+        {"a. < 1", "VARIANT"},
+        {"other.x < 1", "no 'other'"},
+        {"a.x = 1", "< or >"},
+    };
+    char deep[200];
+    jt_err err;
+    double margin;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err = (jt_err){0};
+        assert_int_equal(jt_claim_margin(cases[i][0], look_up, NULL, &margin, &err),
+                         JT_E_ARG);
+        if (!strstr(err.msg, cases[i][1]))
+            fail_msg("%s", err.msg);
+    }
+    memset(deep, '(', sizeof deep);
+    deep[sizeof deep - 1] = '\0';
+    assert_int_equal(jt_claim_margin(deep, look_up, NULL, &margin, &err), JT_E_ARG);
+}
+
+static void spread(void **state)
+{
+    double values[] = {1.0, (double)NAN, 3.0}, mean, sd;
+    (void)state;
+    jt_spread(values, 3, &mean, &sd);
+    assert_float_equal(mean, 2.0, 1e-15);
+    assert_float_equal(sd, sqrt(2.0), 1e-15);
+    jt_spread(values, 1, &mean, &sd);
+    assert_float_equal(mean, 1.0, 1e-15);
+    assert_true(isnan(sd));
+    jt_spread(values + 1, 1, &mean, &sd);
+    assert_true(isnan(mean));
+}
+
+/* ---- files ---- */
+
+#define HEAD "title = 'T'\npaper = 'P'\ntext = 'X'\n"
+#define BASE                                                                      \
+    "[data]\ndomains = 2\nvocab = 32\nclasses = 2\ndocuments = 40\nlength = 24\n" \
+    "[base.model]\nlayers = 1\nwidth = 16\nheads = 2\nexperts = 4\n"              \
+    "expert_width = 8\nshared_width = 8\nvocab = 32\n"                            \
+    "[base.data]\nseq_len = 24\nheld_out = 0.2\n"                                 \
+    "[base.optim]\nlr = 0.02\n[base.train]\nsteps = 30\nbatch = 4\n"
+#define PLAIN "[[variant]]\nname = 'plain'\n"
+
+typedef struct world {
+    char dir[64], path[96];
+} world;
+
+static jt_status open_text(const world *w, const char *text, jt_recipe **recipe,
+                           jt_err *err)
+{
+    FILE *f = fopen(w->path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    return jt_recipe_open(recipe, w->path, err);
+}
+
+static void files_without_sense(void **state)
+{
+    static const char *const cases[][2] = {
+        {"title = 'T'\n" BASE PLAIN, "'paper' is missing"},
+        {HEAD "colour = 1\n" BASE PLAIN, "unknown key 'colour'"},
+        {HEAD "seeds = 0\n" BASE PLAIN, "'seeds'"},
+        {HEAD "checkpoints = [101]\n" BASE PLAIN, "percents"},
+        {HEAD PLAIN, "[base] is missing"},
+        {HEAD BASE, "[[variant]]"},
+        {HEAD BASE "[[variant]]\nname = 'Plain'\n", "small"},
+        {HEAD BASE PLAIN PLAIN, "twice"},
+        {HEAD BASE PLAIN "from = 'plain'\n", "before it"},
+        {HEAD BASE PLAIN "set = {'model.widht' = 3}\n", "model.width"},
+        {HEAD BASE PLAIN "set = {'model.heads' = 3}\n", "variant 'plain'"},
+        {HEAD BASE PLAIN "probe = ['k']\n", "needs arguments"},
+        {HEAD BASE PLAIN "probe = ['k:x']\n", "no positive number"},
+        {HEAD BASE PLAIN "probe = ['no_shared:1']\n", "takes no arguments"},
+        {HEAD BASE PLAIN "probe = ['ask']\n", "unknown probe"},
+        {HEAD BASE PLAIN "[[claim]]\ntext = 'T'\n", "'holds' is missing"},
+        {HEAD BASE PLAIN "[[claim]]\ntext = 'T'\nholds = 'a.loss < 1'\n",
+         "no variant 'a'"},
+        {HEAD BASE "[base.router]\nselect = 'any'\n" PLAIN, "router.select"},
+        {HEAD "[data", "line 4"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        jt_recipe *recipe;
+        jt_err err = {0};
+        jt_status status = open_text(*state, cases[i][0], &recipe, &err);
+        assert_true(status == JT_E_ARG || status == JT_E_FORMAT);
+        if (!strstr(err.msg, cases[i][1]))
+            fail_msg("%zu: %s", i, err.msg);
+    }
+}
+
+static void those_of_the_library(void **state)
+{
+    size_t n = 0;
+    const char *name;
+    jt_err err = {0};
+    jt_recipe *recipe;
+    (void)state;
+    for (; (name = jt_recipe_name(n)); n++) {
+        jt_recipe_info info;
+        if (jt_recipe_open(&recipe, name, &err) != JT_OK)
+            fail_msg("%s", err.msg);
+        jt_recipe_describe(recipe, &info);
+        assert_string_equal(info.name, name);
+        assert_true(info.seeds >= 3);
+        assert_true(info.n_claims > 0);
+        assert_non_null(info.table[0]);
+        jt_recipe_free(recipe);
+    }
+    assert_true(n >= 7);
+    assert_int_equal(jt_recipe_open(&recipe, "nothing", &err), JT_E_ARG);
+    assert_int_equal(jt_recipe_open(&recipe, "./nothing.toml", &err), JT_E_IO);
+}
+
+/* ---- runs ---- */
+
+static const char small[] =
+    HEAD "seeds = 2\ntable = ['loss']\ncheckpoints = [50]\n" BASE
+         "[[variant]]\nname = 'still'\nset = {'optim.lr' = 1e-9}\n"
+         "[[variant]]\nname = 'moving'\nprobe = ['k:1,2', 'mask_top:0.25', 'mask_pick',"
+         " 'no_shared', 'groups:2', 'experts_per_token']\n"
+         "[[variant]]\nname = 'further'\nfrom = 'moving'\nset = {'train.steps' = 10}\n"
+         "[[variant]]\nname = 'blend'\nmixed = true\n"
+         "[[claim]]\ntext = 'training helps'\nholds = 'moving.loss < still.loss'\n"
+         "[[claim]]\ntext = 'it does not'\nholds = 'still.loss < moving.loss'\n"
+         "[[claim]]\ntext = 'unknown'\nholds = 'moving.absent < 1'\n"
+         "[[claim]]\ntext = 'more helps'\nholds = 'further.loss < moving.loss'\n";
+
+static jt_recipe *open_small(const world *w)
+{
+    jt_recipe *recipe;
+    jt_err err = {0};
+    if (open_text(w, small, &recipe, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    return recipe;
+}
+
+static jt_recipe_result *run(const jt_recipe *recipe, const jt_recipe_options *options)
+{
+    jt_recipe_result *result;
+    jt_err err = {0};
+    if (jt_recipe_run(&result, recipe, options, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    return result;
+}
+
+static double value_of(const jt_recipe_result *r, const char *variant,
+                       const char *metric, int seed)
+{
+    for (size_t v = 0; v < r->n_variants; v++) {
+        for (size_t m = 0; m < r->n_metrics; m++) {
+            if (strcmp(r->variant[v], variant) == 0 &&
+                strcmp(r->metric[m], metric) == 0)
+                return r
+                    ->value[(v * r->n_metrics + m) * (size_t)r->seeds + (size_t)seed];
+        }
+    }
+    return (double)NAN;
+}
+
+static void a_whole_recipe(void **state)
+{
+    jt_recipe *recipe = open_small(*state);
+    jt_recipe_options options = {.threads = 1};
+    jt_recipe_result *r = run(recipe, &options);
+    assert_int_equal(r->seeds, 2);
+    assert_int_equal(r->n_variants, 4);
+    assert_int_equal(r->n_claims, 4);
+    assert_int_equal(r->claim[0].verdict, JT_VERDICT_SHOWN);
+    assert_int_equal(r->claim[0].holds, 2);
+    assert_int_equal(r->claim[1].verdict, JT_VERDICT_REVERSED);
+    assert_int_equal(r->claim[1].holds, 0);
+    assert_true(r->claim[1].mean == -r->claim[0].mean);
+    assert_int_equal(r->claim[2].verdict, JT_VERDICT_OPEN);
+    assert_int_equal(r->claim[2].judged, 0);
+    assert_int_equal(r->claim[3].verdict, JT_VERDICT_SHOWN);
+    /* probes that change nothing or a lot */
+    assert_true(value_of(r, "moving", "loss@k=2", 0) ==
+                value_of(r, "moving", "loss", 0));
+    assert_true(value_of(r, "moving", "experts_used", 1) == 2.0);
+    assert_true(value_of(r, "moving", "experts_sd", 1) == 0.0);
+    static const char *const worse[] = {"loss@k=1", "loss@mask_top=0.25",
+                                        "loss@mask_pick", "loss@no_shared"};
+    for (size_t i = 0; i < sizeof worse / sizeof *worse; i++)
+        assert_true(value_of(r, "moving", worse[i], 0) !=
+                    value_of(r, "moving", "loss", 0));
+    assert_true(value_of(r, "moving", "peak@groups=2", 0) >= 1.0);
+    assert_true(value_of(r, "moving", "loss@50%", 0) >
+                value_of(r, "moving", "loss", 0));
+    assert_true(isfinite(value_of(r, "blend", "loss", 1)));
+    jt_recipe_result_free(r);
+    jt_recipe_free(recipe);
+}
+
+/* The same again, one variant and what it comes from, kept. */
+static void the_same_again(void **state)
+{
+    static const char *const only[] = {"further"};
+    const world *w = *state;
+    char keep[96], path[160];
+    jt_recipe *recipe = open_small(w);
+    jt_recipe_options options = {.threads = 2, .seeds = 1};
+    jt_recipe_result *whole = run(recipe, &options);
+    snprintf(keep, sizeof keep, "%s/kept", w->dir);
+    options = (jt_recipe_options){
+        .threads = 1, .seeds = 1, .only = only, .n_only = 1, .keep = keep};
+    jt_recipe_result *part = run(recipe, &options);
+    assert_int_equal(part->n_variants, 2);
+    assert_true(value_of(part, "further", "loss", 0) ==
+                value_of(whole, "further", "loss", 0));
+    assert_int_equal(part->claim[0].judged, 0);
+    static const char *const files[] = {"moving-1/model.gguf", "further-1/log.jsonl",
+                                        "further-1/checkpoint.gguf",
+                                        "data/domain1.npy"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", keep, files[i]);
+        assert_int_equal(access(path, R_OK), 0);
+    }
+    jt_recipe_result_free(whole);
+    jt_recipe_result_free(part);
+    jt_recipe_free(recipe);
+}
+
+static int stop_later(void *user, const char *what, unsigned long long done,
+                      unsigned long long total)
+{
+    int *calls = user;
+    assert_non_null(what);
+    assert_true(done < total);
+    return ++*calls == 7;
+}
+
+static void stops_when_asked(void **state)
+{
+    int calls = 0;
+    jt_err err = {0};
+    jt_recipe_result *result;
+    jt_recipe *recipe = open_small(*state);
+    jt_recipe_options options = {.threads = 1, .progress = {stop_later, &calls}};
+    assert_int_equal(jt_recipe_run(&result, recipe, &options, &err), JT_E_INTERRUPTED);
+    assert_int_equal(calls, 7);
+    jt_recipe_free(recipe);
+}
+
+static void options_without_sense(void **state)
+{
+    static const char *const only[] = {"moving", "nobody"}, *const settings[] = {"a=b"};
+    jt_err err = {0};
+    jt_recipe_result *result;
+    jt_recipe *recipe = open_small(*state);
+    const jt_recipe_options cases[] = {{.only = only, .n_only = 2},
+                                       {.settings = settings, .n_settings = 1},
+                                       {.seeds = -1},
+                                       {.steps = -1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(jt_recipe_run(&result, recipe, &cases[i], &err), JT_E_ARG);
+    jt_recipe_free(recipe);
+}
+
+static int set_up(void **state)
+{
+    static world w;
+    snprintf(w.dir, sizeof w.dir, "/tmp/junto-recipe-test-XXXXXX");
+    assert_non_null(mkdtemp(w.dir));
+    snprintf(w.path, sizeof w.path, "%s/recipe.toml", w.dir);
+    *state = &w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    const world *w = *state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", w->dir);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(margins),
+        cmocka_unit_test(what_was_not_measured),
+        cmocka_unit_test(conditions_without_sense),
+        cmocka_unit_test(spread),
+        cmocka_unit_test(files_without_sense),
+        cmocka_unit_test(those_of_the_library),
+        cmocka_unit_test(a_whole_recipe),
+        cmocka_unit_test(the_same_again),
+        cmocka_unit_test(stops_when_asked),
+        cmocka_unit_test(options_without_sense),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
