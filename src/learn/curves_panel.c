@@ -71,25 +71,32 @@ static void print_number(FILE *out, double value)
     }
 }
 
+/* The first and the last multiple of the step on an axis. */
+static void find_ticks(const axis *a, long *first, long *last)
+{
+    *first = (long)ceil(a->low / a->step - 1e-9);
+    *last = (long)floor(a->high / a->step + 1e-9);
+}
+
 static void draw_ticks(FILE *out, const axis *x, const axis *y, int top)
 {
-    double low = ceil(y->low / y->step - 1e-9) + 0.0,
-           high = floor(y->high / y->step + 1e-9);
-    for (double i = low; i <= high; i++) {
-        double at = top + y->size - place(y, i * y->step);
+    long first, last;
+    find_ticks(y, &first, &last);
+    for (long i = first; i <= last; i++) {
+        double value = (double)i * y->step, at = top + y->size - place(y, value);
         fprintf(out, "<path class=\"grid\" d=\"M%d %.1fh%d\"/>", JT_PANEL_LEFT, at,
                 x->size);
         fprintf(out, "<text class=\"y\" x=\"%d\" y=\"%.1f\">", JT_PANEL_LEFT - 6,
                 at + 4);
-        print_number(out, i * y->step);
+        print_number(out, value);
         fputs("</text>\n", out);
     }
-    high = floor(x->high / x->step + 1e-9);
-    for (double i = 0.0; i <= high; i++) {
-        double at = JT_PANEL_LEFT + place(x, i * x->step);
+    find_ticks(x, &first, &last);
+    for (long i = first; i <= last; i++) {
+        double value = (double)i * x->step, at = JT_PANEL_LEFT + place(x, value);
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %dv%d\"/>", at, top, y->size);
         fprintf(out, "<text class=\"x\" x=\"%.1f\" y=\"%d\">", at, top + y->size + 15);
-        print_number(out, i * x->step);
+        print_number(out, value);
         fputs("</text>\n", out);
     }
 }

@@ -6,6 +6,8 @@
 #include "learn/curves_impl.h"
 #include "learn/journal.h"
 
+#define LARGEST   1e30 /* beyond it a value is a gap: sums must stay finite */
+#define LAST_STEP 1e15
 enum { WINDOWS = 50, WIDEST = 401 }; /* of the mean: share of the series, points */
 
 /* ---- reading ---- */
@@ -53,6 +55,8 @@ static jt_status add(const collector *c, jt_series_kind kind, const char *name,
     if (!s || !jt_grow((void **)&s->point, &s->capacity, s->n + 1, sizeof *s->point))
         return jt_fail_memory(c->err, "drawing the curves");
     double y = json_is_number(value) ? json_number_value(value) : NAN;
+    if (fabs(y) > LARGEST)
+        y = NAN;
     s->point[s->n++] = (jt_point){c->step, y};
     return JT_OK;
 }
@@ -99,6 +103,8 @@ static jt_status add_eval(const collector *c, const json_t *line)
 static jt_status collect(void *user, const json_t *line, jt_err *err)
 {
     collector c = {user, json_number_value(json_object_get(line, "step")), err};
+    if (!(c.step >= 0.0 && c.step <= LAST_STEP))
+        return JT_OK; /* no line of ours */
     const char *kind = json_string_value(json_object_get(line, "kind"));
     if (kind && strcmp(kind, "step") == 0)
         return add_step(&c, line);

@@ -97,7 +97,11 @@ static jt_status add_member(parser *p, slot *out, json_t *table, origin how,
                             json_t *value)
 {
     jt_toml_scan *s = &p->s;
-    JT_TRY(make_room(p->toml, s->err));
+    jt_status status = make_room(p->toml, s->err);
+    if (status != JT_OK) {
+        json_decref(value);
+        return status;
+    }
     if (json_object_set_new_nocheck(table, s->text, value) != 0)
         return jt_fail_memory(s->err, "reading TOML");
     *out = find_member(p, table);

@@ -273,17 +273,21 @@ static json_t *read_number(char *word)
                                                              : NULL;
 }
 
+/* May stand in a number, boolean or date. */
+static bool is_plain(int c)
+{
+    return is_bare(c) || c == '+' || c == '.' || c == ':';
+}
+
 jt_status jt_toml_scan_plain(jt_toml_scan *s, json_t **out)
 {
-    char word[LONGEST_NUMBER + 1];
+    char word[LONGEST_NUMBER + 1] = "";
     size_t len = 0;
-    for (int c; (c = jt_toml_peek(s)), is_bare(c) || (c > 0 && strchr("+.:", c));
-         s->at++) {
+    while (is_plain(jt_toml_peek(s))) {
         if (len == LONGEST_NUMBER)
             return jt_fail(s->err, JT_E_FORMAT, "'%.20s...' is too long for a number",
                            word);
-        word[len++] = (char)c;
-        word[len] = '\0';
+        word[len++] = *s->at++;
     }
     if (len == 0)
         return jt_toml_expected(s, "a value");

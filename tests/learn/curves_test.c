@@ -161,15 +161,17 @@ static void strange_numbers(void **state)
 {
     (void)state;
     static const char *const values[][2] = {
-        {"1e308", "-1e308"},  {"5", "5"},    {"-3", "-3"},
-        {"1e-300", "2e-300"}, {"null", "7"},
+        {"1e308", "-1e308"}, {"1e30", "-1e30"},    {"5", "5"},
+        {"-3", "-3"},        {"1e-300", "2e-300"}, {"null", "7"},
     };
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         char log[400];
         snprintf(log, sizeof log,
                  "{\"kind\":\"step\",\"step\":1,\"loss\":%s,\"lr\":0}\n"
                  "{\"kind\":\"step\",\"step\":2,\"loss\":%s,\"lr\":0}\n"
-                 "{\"kind\":\"step\",\"step\":900000000000,\"loss\":4}\n",
+                 "{\"kind\":\"step\",\"step\":900000000000,\"loss\":4}\n"
+                 "{\"kind\":\"step\",\"step\":1e300,\"loss\":4}\n"
+                 "{\"kind\":\"step\",\"step\":-5,\"loss\":4}\n",
                  values[i][0], values[i][1]);
         char *svg = draw(log, strlen(log));
         assert_int_equal(count(svg, "class=\"frame\""), 1);

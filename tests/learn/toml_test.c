@@ -100,6 +100,11 @@ static void numbers(void **state)
                  "line 1: '%s' is not a number of TOML, or too large", bad[i]);
         check_refused(&(pair){text, message}, 1);
     }
+    char text[200] = "a = 1";
+    memset(text + 5, '0', 150);
+    check_refused(&(pair){text, "line 1: '10000000000000000000...' is too long for a "
+                                "number"},
+                  1);
     static const pair other[] = {
         {"a = inf", "line 1: 'inf' is not a finite number"},
         {"a = -nan", "line 1: '-nan' is not a finite number"},
