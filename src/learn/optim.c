@@ -154,6 +154,19 @@ static size_t state_length(const slot *s, size_t i)
     }
 }
 
+/* Zeros, in huge pages when there are many: a step goes through all of them. */
+static float *new_state(size_t n)
+{
+    enum { MANY = 1 << 19 };
+    if (n < MANY)
+        return jt_calloc(n, sizeof(float));
+    float *state =
+        n <= SIZE_MAX / sizeof *state ? jt_alloc_large(n * sizeof *state) : NULL;
+    if (state)
+        memset(state, 0, n * sizeof *state);
+    return state;
+}
+
 static bool make_state(slot *s)
 {
     for (size_t i = 0; i < JT_OPTIM_STATES; i++) {
@@ -162,7 +175,7 @@ static bool make_state(slot *s)
             continue;
         const char *kind = s->rule->states[i].name;
         size_t room = strlen(kind) + strlen(s->param.name) + 2;
-        s->state[i] = jt_calloc(n, sizeof(float));
+        s->state[i] = new_state(n);
         s->state_names[i] = jt_alloc(room, 1);
         if (!s->state[i] || !s->state_names[i])
             return false;

@@ -37,12 +37,9 @@ static jt_status import_model(jt_trainer *t, const jt_model *from, jt_err *err)
 
 /* ---- the checkpoint ---- */
 
-static jt_status prepare_folder(jt_trainer *t, jt_err *err)
+static jt_status find_checkpoint(jt_trainer *t, jt_err *err)
 {
     const char *dir = t->config->output.dir;
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
-        return jt_fail(err, JT_E_IO, "cannot make the folder '%s': %s", dir,
-                       strerror(errno));
     size_t room = strlen(dir) + sizeof "/checkpoint.gguf";
     t->checkpoint = jt_alloc(room, 1);
     if (!t->checkpoint)
@@ -59,6 +56,15 @@ static jt_status prepare_folder(jt_trainer *t, jt_err *err)
     return JT_OK;
 }
 
+static jt_status make_folder(const jt_trainer *t, jt_err *err)
+{
+    const char *dir = t->config->output.dir;
+    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
+        return jt_fail(err, JT_E_IO, "cannot make the folder '%s': %s", dir,
+                       strerror(errno));
+    return JT_OK;
+}
+
 /* Data first, so that nothing is written when it is no good. */
 static jt_status begin_at(jt_trainer *t, const jt_start_point *start, jt_err *err)
 {
@@ -68,6 +74,7 @@ static jt_status begin_at(jt_trainer *t, const jt_start_point *start, jt_err *er
                                &t->options->progress, err));
     if (t->options->resume)
         return JT_OK;
+    JT_TRY(make_folder(t, err));
     return start->model ? import_model(t, start->model, err)
                         : create_fresh(t, start->vocabulary, &sizes, err);
 }
@@ -174,7 +181,7 @@ static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
 static jt_status set_up(jt_trainer *t, jt_err *err)
 {
     const jt_config_train *c = &t->config->train;
-    JT_TRY(prepare_folder(t, err));
+    JT_TRY(find_checkpoint(t, err));
     JT_TRY(jt_context_init(&t->ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
     if (strcmp(c->precision, "bf16") == 0)
         t->ctx.precision = JT_PRECISION_BF16;

@@ -59,12 +59,14 @@ jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
     jt_model_each_parameter(model, count_one, &v);
     v.list = jt_alloc(v.count, sizeof *v.list);
     v.name = jt_alloc(v.count, sizeof *v.name);
-    v.value = jt_alloc(v.values, sizeof *v.value);
-    v.grad = jt_calloc(v.values, sizeof *v.grad);
+    size_t bytes = v.values * sizeof(float);
+    v.value = jt_alloc_large(bytes);
+    v.grad = jt_alloc_large(bytes);
     if (!v.list || !v.name || !v.value || !v.grad) {
         jt_variables_free(&v);
         return jt_fail_memory(err, "taking a model's parameters into memory");
     }
+    memset(v.grad, 0, bytes);
     v.count = v.values = 0;
     jt_model_each_parameter(model, take_one, &v);
     *out = v;
