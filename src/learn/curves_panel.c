@@ -58,7 +58,7 @@ static void print_number(FILE *out, double value)
 {
     double size = fabs(value);
     if (size != 0.0 && size < 1e-3) {
-        int power = (int)floor(log10(size) + 1e-9);
+        int power = (int)floor(log10(size) + 1e-3); /* 9.999 is 10 */
         fprintf(out, "%.3ge%d", value / pow(10.0, power), power);
     } else if (size >= 1e9) {
         fprintf(out, "%.4gG", value * 1e-9);
