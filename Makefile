@@ -45,8 +45,10 @@ check-san:
 	    -Db_lundef=false --buildtype=debugoptimized >/dev/null
 	@test -d $(BUILD)-tsan || meson setup $(BUILD)-tsan -Db_sanitize=thread \
 	    -Db_lundef=false --buildtype=debugoptimized >/dev/null
-	@ninja -C $(BUILD)-asan --quiet && meson test -C $(BUILD)-asan --no-rebuild --print-errorlogs
+	@ninja -C $(BUILD)-asan --quiet && meson test -C $(BUILD)-asan --no-rebuild --print-errorlogs \
+	    --timeout-multiplier 4
 	@ninja -C $(BUILD)-tsan --quiet && meson test -C $(BUILD)-tsan --no-rebuild --print-errorlogs \
+	    --timeout-multiplier 4 \
 	    --suite threads
 
 fuzz:

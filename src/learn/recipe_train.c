@@ -142,16 +142,21 @@ static jt_status measure(training *t, const char *when)
     return status == JT_OK ? measure_routing(t, when) : status;
 }
 
-static bool is_checkpoint(const training *t, int64_t step, int *percent)
+/* Measure at the shares of the run that the recipe names; in a short run several of
+ * them may be the same step. */
+static jt_status measure_checkpoints(training *t)
 {
     const jt_recipe *recipe = t->job->recipe;
     int64_t steps = t->trainer->config->train.steps;
     for (size_t i = 0; i < recipe->n_checkpoints; i++) {
-        *percent = recipe->checkpoint[i];
-        if ((steps * *percent + 99) / 100 == step)
-            return true;
+        int percent = recipe->checkpoint[i];
+        char when[16];
+        if ((steps * percent + 99) / 100 != t->trainer->made.step)
+            continue;
+        snprintf(when, sizeof when, "@%d%%", percent);
+        JT_TRY(measure(t, when));
     }
-    return false;
+    return JT_OK;
 }
 
 static jt_status measure_training(training *t)
@@ -201,7 +206,6 @@ static jt_status step(training *t)
 {
     jt_trainer *trainer = t->trainer;
     jt_step_report report;
-    int percent;
     double start = jt_seconds();
     JT_TRY(jt_trainer_step(trainer, &report, t->err));
     double seconds = jt_seconds() - start;
@@ -213,11 +217,7 @@ static jt_status step(training *t)
         t->first_violation += balance.max_violation;
     t->experts_used += balance.experts_used;
     JT_TRY(write_step(t, &report, &balance, seconds));
-    if (!is_checkpoint(t, trainer->made.step, &percent))
-        return JT_OK;
-    char when[16];
-    snprintf(when, sizeof when, "@%d%%", percent);
-    return measure(t, when);
+    return measure_checkpoints(t);
 }
 
 static jt_status train(training *t)

@@ -106,7 +106,8 @@ static void memory_is_predicted(void **state)
         {"model.experts=0", "model.ffn_width=512"},
     };
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    size_t count = SANITIZED ? 1 : sizeof cases / sizeof *cases;
+    for (size_t i = 0; i < count; i++) {
         char dir[128];
         const char *settings[3] = {dir, cases[i][0], cases[i][1]};
         jt_train_options options = {
