@@ -236,7 +236,7 @@ static int run(cli_context *cli, const void *raw)
     if (!!args->prompt + !!args->file + !!args->decode > 1)
         return cli_usage(cli, "give only one of --prompt, --file and --decode");
     jt_err err = {0};
-    jt_tokenizer *tokenizer;
+    jt_tokenizer *tokenizer = NULL;
     if (open_tokenizer(&tokenizer, args->model, &err) != JT_OK)
         return cli_fail(cli, &err);
     int code =

@@ -29,7 +29,7 @@ static double log_of_small(const float *row, const float *p, size_t n, int32_t t
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
         best = row[i] > row[best] ? i : best;
-    return (double)row[target] - row[best] + log(p[best]);
+    return (double)row[target] - row[best] + log((double)p[best]);
 }
 
 static void loss_row(void *arg, size_t t)

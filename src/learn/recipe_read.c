@@ -334,7 +334,7 @@ static jt_status parse(jt_recipe *recipe, const char *name, const char *text,
     char *kept = room(&r, strlen(name) + 1, 1);
     if (!kept)
         return JT_E_MEMORY;
-    memcpy(kept, name, strlen(name));
+    memcpy(kept, name, strlen(name) + 1);
     recipe->info.name = kept;
     jt_status status = jt_toml_parse(&toml, text, len, err);
     if (status == JT_OK) {

@@ -243,7 +243,8 @@ static jt_status gather_names(const runner *r, result *out)
             char *copy = room(out, strlen(name) + 1, 1, r->err);
             if (!copy)
                 return JT_E_MEMORY;
-            names[count++] = strcpy(copy, name);
+            memcpy(copy, name, strlen(name) + 1);
+            names[count++] = copy;
         }
     }
     out->public.metric = names;

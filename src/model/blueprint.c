@@ -138,7 +138,7 @@ static void add_mixture(drawing *d)
     static const char *const shared[JT_PARTS] = {
         "ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"};
     const jt_sizes *s = &d->b->sizes;
-    size_t rows = (size_t)(s->n_experts + s->router.n_null);
+    size_t rows = (size_t)s->n_experts + (size_t)s->router.n_null;
     add_matrix(d, "ffn_gate_inp.weight", 0, rows, (size_t)s->d_model);
     if (s->selection_bias)
         add(d, "exp_probs_b.bias", 0, 0, rows, (jt_start){JT_START_ZERO, 0.0f});

@@ -154,6 +154,8 @@ static saved_products sorted(jt_context *ctx, const jt_product *products, size_t
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count)
 {
     saved_products s = sorted(ctx, products, count);
+    if (jt_failed(ctx))
+        return;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {

@@ -72,7 +72,7 @@ void jt_congestion_free(jt_congestion *c)
 {
     if (!c)
         return;
-    for (size_t i = 0; i < c->n_watched; i++) {
+    for (size_t i = 0; c->watched && i < c->n_watched; i++) {
         free(c->watched[i].sums);
         free(c->watched[i].room);
     }

@@ -144,10 +144,10 @@ double jt_congestion_fit_gamma(const double *q, const double *seen, size_t n,
 double jt_congestion_fit_temperature(const double *q, const double *seen, size_t n,
                                      double *room)
 {
-    enum { POINTS = 21 };
+    enum { POINTS = 21, MIDDLE = 10 };
     double grid[POINTS];
     for (int i = 0; i < POINTS; i++)
-        grid[i] = exp2((i - POINTS / 2) * 0.5);
+        grid[i] = exp2((i - MIDDLE) * 0.5);
     fit f = {jt_congestion_softmax, q, seen, n, room};
     return least(&f, grid, POINTS);
 }

@@ -66,7 +66,7 @@ void jt_special_free(jt_special *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_watched; i++) {
+    for (size_t i = 0; s->watched && i < s->n_watched; i++) {
         free(s->watched[i].counts);
         free(s->watched[i].room);
     }
