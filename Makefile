@@ -60,7 +60,8 @@ lint: $(BUILD)/build.ninja
 	@tools/check-floors
 	@tools/check-headers
 	@ninja -C $(BUILD) --quiet && tools/check-symbols $(BUILD)/libjunto.a
-	@clang-tidy-14 --quiet -p $(BUILD) $(filter src/%.c,$(C_FILES)) 2>/dev/null
+	@printf '%s\n' $(filter src/%.c,$(C_FILES)) | \
+	    xargs -P $$(nproc) -n 10 clang-tidy-14 --quiet -p $(BUILD) 2>/dev/null
 
 format:
 	@clang-format-14 -i $(C_FILES)
