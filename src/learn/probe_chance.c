@@ -79,22 +79,31 @@ jt_status jt_probe_random_load(const jt_probe_call *call)
 
 /* ---- the congestion game ---- */
 
-jt_status jt_probe_recover_gamma(const jt_probe_call *call)
+/* Fit the picks of one game with qualities by chance. */
+static double recover(double gamma, jt_rng *rng)
 {
     enum { PICKS = 1000000 };
     double q[EXPERTS], rest[EXPERTS], room[EXPERTS], seen[EXPERTS] = {0};
-    jt_rng rng = {.seed = (uint64_t)call->trainer->config->train.seed};
     for (int i = 0; i < EXPERTS; i++)
-        q[i] = 0.5 * (double)jt_rng_normal(&rng);
-    jt_congestion_rest(rest, q, EXPERTS, call->value);
+        q[i] = 0.5 * (double)jt_rng_normal(rng);
+    jt_congestion_rest(rest, q, EXPERTS, gamma);
     for (int n = 0; n < PICKS; n++) {
-        double at = jt_rng_double(&rng);
+        double at = jt_rng_double(rng);
         int i = 0;
         while (i + 1 < EXPERTS && at >= rest[i])
             at -= rest[i++];
         seen[i] += 1.0 / PICKS;
     }
-    return jt_metrics_set(call->metrics, call->err,
-                          jt_congestion_fit_gamma(q, seen, EXPERTS, room),
-                          "recovered@gamma=%s", call->text);
+    return jt_congestion_fit_gamma(q, seen, EXPERTS, room);
+}
+
+jt_status jt_probe_recover_gamma(const jt_probe_call *call)
+{
+    enum { GAMES = 10 };
+    jt_rng rng = {.seed = (uint64_t)call->trainer->config->train.seed};
+    double sum = 0.0;
+    for (int i = 0; i < GAMES; i++)
+        sum += recover(call->value, &rng);
+    return jt_metrics_set(call->metrics, call->err, sum / GAMES, "recovered@gamma=%s",
+                          call->text);
 }

@@ -93,25 +93,27 @@ static jt_status read_texts(reader *r, json_t *table, const char *key,
 
 static jt_status read_data(reader *r, json_t *table)
 {
-    static const char *const known[] = {"domains", "vocab", "classes", "documents",
-                                        "length",  "seed",  NULL};
-    jt_synthetic_options *o = &r->recipe->data;
-    int seed = 1, domains = 4, vocab = 256, classes = 16, documents = 100, length = 256;
+    static const char *const known[] = {"domains",   "vocab",  "classes", "common",
+                                        "documents", "length", "seed",    NULL};
+    int domains = 4, vocab = 256, classes = 16, common = 0;
+    int documents = 100, length = 256, seed = 1;
     r->where = "[data]";
     if (table)
         JT_TRY(check_keys(r, table, known));
     JT_TRY(read_int(r, table, "domains", 1, 1000, &domains));
     JT_TRY(read_int(r, table, "vocab", 16, 1 << 16, &vocab));
     JT_TRY(read_int(r, table, "classes", 1, vocab, &classes));
+    JT_TRY(read_int(r, table, "common", 0, 100, &common));
     JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &documents));
     JT_TRY(read_int(r, table, "length", 8, 1 << 20, &length));
     JT_TRY(read_int(r, table, "seed", 0, 1 << 30, &seed));
-    *o = (jt_synthetic_options){.n_domains = domains,
-                                .n_vocab = vocab,
-                                .n_classes = classes,
-                                .documents = documents,
-                                .length = length,
-                                .seed = (uint64_t)seed};
+    r->recipe->data = (jt_synthetic_options){.n_domains = domains,
+                                             .n_vocab = vocab,
+                                             .n_classes = classes,
+                                             .common = common / 100.0,
+                                             .documents = documents,
+                                             .length = length,
+                                             .seed = (uint64_t)seed};
     return JT_OK;
 }
 

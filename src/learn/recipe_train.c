@@ -110,6 +110,14 @@ static double experts_used(const jt_usage *usage)
     return picks / tokens;
 }
 
+static jt_status set_gamma(training *t, const char *name, const char *when,
+                           jt_quality quality)
+{
+    jt_congestion_fit fit;
+    jt_congestion_fit_mean(t->observer.congestion, quality, &fit);
+    return set(t, name, when, fit.gamma);
+}
+
 static jt_status measure_routing(training *t, const char *when)
 {
     jt_observer *o = &t->observer;
@@ -123,6 +131,8 @@ static jt_status measure_routing(training *t, const char *when)
     if (!jt_congestion_fit_mean(o->congestion, JT_QUALITY_LOGIT, &fit))
         return JT_OK;
     JT_TRY(set(t, "gamma", when, fit.gamma));
+    JT_TRY(set_gamma(t, "gamma_probability", when, JT_QUALITY_PROBABILITY));
+    JT_TRY(set_gamma(t, "gamma_chosen", when, JT_QUALITY_CHOSEN));
     JT_TRY(set(t, "game_error", when, fit.error));
     JT_TRY(set(t, "softmax_error", when, fit.softmax_error));
     JT_TRY(set(t, "even_error", when, fit.even_error));

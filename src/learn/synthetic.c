@@ -11,17 +11,22 @@
 
 enum { FOLLOWERS = 4, ROUNDS = 4 };
 
-/* What the stream of a domain is used for. */
+/* What the streams of a domain are used for; what is common is a domain without text,
+ * whose stream says which contexts are. */
 enum { STREAM_ORDER, STREAM_FOLLOWERS, STREAM_TEXT, STREAM_MIXED, STREAMS };
+enum { STREAM_COMMON = STREAM_TEXT };
 
-typedef struct domain {
+typedef struct domain domain;
+struct domain {
     uint64_t seed;
     uint64_t stream; /* the first of its STREAMS */
     int n_vocab, n_classes;
     int32_t *order; /* [vocab] tokens, the most frequent first */
     double *below;  /* [vocab] Zipf: share of the ranks up to each */
     double odds[FOLLOWERS];
-} domain;
+    const domain *common;
+    double common_share;
+};
 
 /* ---- grammars ---- */
 
@@ -66,6 +71,7 @@ static jt_status domain_init(domain *d, const jt_synthetic_options *o, int index
                   .stream = (uint64_t)index * STREAMS,
                   .n_vocab = o->n_vocab,
                   .n_classes = o->n_classes,
+                  .common_share = o->common,
                   .order = jt_alloc((size_t)o->n_vocab, sizeof *d->order),
                   .below = jt_alloc((size_t)o->n_vocab, sizeof *d->below)};
     if (!d->order || !d->below)
@@ -88,6 +94,9 @@ static int32_t follower(const domain *d, int32_t before, int32_t last, int which
 {
     uint64_t context =
         (uint64_t)(before % d->n_classes) * (uint64_t)d->n_vocab + (uint64_t)last;
+    jt_rng coin = {d->seed, d->common->stream + STREAM_COMMON, context * ROUNDS};
+    if (jt_rng_double(&coin) < d->common_share)
+        d = d->common;
     jt_rng rng = {d->seed, d->stream + STREAM_FOLLOWERS,
                   (context * FOLLOWERS + (uint64_t)which) * ROUNDS};
     return d->order[draw(d->below, d->n_vocab, jt_rng_double(&rng))];
@@ -165,23 +174,32 @@ static jt_status write_file(const char *dir, const char *name, const domain *lis
     return status;
 }
 
+static jt_status write_all(const char *dir, const domain *list,
+                           const jt_synthetic_options *o, jt_err *err)
+{
+    char name[JT_SYNTHETIC_NAME];
+    for (int i = 0; i < o->n_domains; i++) {
+        jt_synthetic_name(name, i);
+        JT_TRY(write_file(dir, name, &list[i], 1, o, false, err));
+    }
+    return write_file(dir, JT_SYNTHETIC_MIXED, list, o->n_domains, o, true, err);
+}
+
 jt_status jt_synthetic_write(const char *dir, const jt_synthetic_options *o,
                              jt_err *err)
 {
-    char name[JT_SYNTHETIC_NAME];
     jt_status status = JT_OK;
-    domain *list = jt_calloc((size_t)o->n_domains, sizeof *list);
+    int n = o->n_domains + 1; /* what is common comes last */
+    domain *list = jt_calloc((size_t)n, sizeof *list);
     if (!list)
         return jt_fail_memory(err, "writing synthetic text");
-    for (int i = 0; i < o->n_domains && status == JT_OK; i++) {
+    for (int i = 0; i < n && status == JT_OK; i++) {
         status = domain_init(&list[i], o, i, err);
-        jt_synthetic_name(name, i);
-        if (status == JT_OK)
-            status = write_file(dir, name, &list[i], 1, o, false, err);
+        list[i].common = &list[n - 1];
     }
     if (status == JT_OK)
-        status = write_file(dir, JT_SYNTHETIC_MIXED, list, o->n_domains, o, true, err);
-    for (int i = 0; i < o->n_domains; i++)
+        status = write_all(dir, list, o, err);
+    for (int i = 0; i < n; i++)
         domain_free(&list[i]);
     free(list);
     return status;

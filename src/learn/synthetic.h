@@ -3,8 +3,9 @@
  *
  * Each domain is a chain of order 2: the token before last counts by its class, and
  * each context has a few followers whose probabilities fall like 1 / rank. Followers
- * are drawn from a Zipf distribution over the domain's own order of the vocabulary. All
- * of it is a function of the seed. */
+ * are drawn from a Zipf distribution over the domain's own order of the vocabulary.
+ * Some contexts may be common: their followers are the same in all domains. All of it
+ * is a function of the seed. */
 #ifndef JT_SYNTHETIC_H
 #define JT_SYNTHETIC_H
 
@@ -15,6 +16,7 @@
 typedef struct jt_synthetic_options {
     int n_domains, n_vocab;
     int n_classes;         /* 1: a chain of order 1; n_vocab: of order 2 in full */
+    double common;         /* share of the contexts that are common, 0 .. 1 */
     int documents, length; /* of each domain; tokens of a document */
     uint64_t seed;
 } jt_synthetic_options;

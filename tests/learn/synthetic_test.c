@@ -82,33 +82,50 @@ static void the_files_are_data(void **state)
     jt_data_free(data);
 }
 
-/* A context (class of the token before last, last token) has at most four followers;
- * the two domains have different ones. */
-static void contexts_have_few_followers(void **state)
+/* Followers that a context (class of the token before last, last token) has in the
+ * first domain, at most four, and those of them that it has in the second too. */
+static void count_followers(const char *dir, const jt_synthetic_options *options,
+                            size_t *all, size_t *both)
 {
-    static uint8_t seen[2][CLASSES * VOCAB][VOCAB];
     static const char *const names[] = {"domain0.npy", "domain1.npy"};
-    size_t count, common = 0, all = 0;
+    static uint8_t seen[2][CLASSES * VOCAB][VOCAB];
+    size_t count;
     char *data;
+    memset(seen, 0, sizeof seen);
     for (int d = 0; d < 2; d++) {
-        const int32_t *t = tokens_of(*state, names[d], &usual, &data, &count);
+        const int32_t *t = tokens_of(dir, names[d], options, &data, &count);
         for (size_t i = 2; i < count; i++) {
             if (i % LENGTH >= 2)
                 seen[d][t[i - 2] % CLASSES * VOCAB + t[i - 1]][t[i]] = 1;
         }
         free(data);
     }
+    *all = *both = 0;
     for (int context = 0; context < CLASSES * VOCAB; context++) {
         int followers = 0;
         for (int next = 0; next < VOCAB; next++) {
             followers += seen[0][context][next];
-            all += seen[0][context][next];
-            common += seen[0][context][next] && seen[1][context][next];
+            *both += seen[0][context][next] && seen[1][context][next];
         }
         assert_in_range(followers, 0, 4);
+        *all += (size_t)followers;
     }
-    assert_true(all > CLASSES * VOCAB);
-    assert_true(common < all / 2);
+    assert_true(*all > CLASSES * VOCAB);
+}
+
+static void contexts_have_few_followers(void **state)
+{
+    jt_synthetic_options options = usual;
+    size_t all, both, half_both, whole_both;
+    options.documents = 8 * DOCUMENTS;
+    count_followers(*state, &options, &all, &both);
+    assert_true(both < all / 8); /* by chance */
+    options.common = 0.5;
+    count_followers(*state, &options, &all, &half_both);
+    assert_in_range(half_both, all * 3 / 10, all * 6 / 10);
+    options.common = 1.0;
+    count_followers(*state, &options, &all, &whole_both);
+    assert_true(whole_both > all * 8 / 10);
 }
 
 static void nowhere_to_write(void **state)
