@@ -195,8 +195,6 @@ static void those_of_the_library(void **state)
     assert_int_equal(jt_recipe_open(&recipe, "./nothing.toml", &err), JT_E_IO);
 }
 
-/* ---- runs ---- */
-
 static const char small[] =
     HEAD "seeds = 2\ntable = ['loss']\ncheckpoints = [50]\n" BASE
          "[[variant]]\nname = 'still'\nset = {'optim.lr' = 1e-9}\n"
@@ -217,6 +215,27 @@ static jt_recipe *open_small(const world *w)
         fail_msg("%s", err.msg);
     return recipe;
 }
+
+static void memory_runs_out(void **state)
+{
+    const world *w = *state;
+    jt_status status = JT_E_MEMORY;
+    jt_recipe *recipe = open_small(w);
+    jt_err err;
+    long n = 0;
+    for (; status != JT_OK; n++) {
+        jt_recipe_free(recipe);
+        recipe = NULL;
+        jt_fault_after(n);
+        status = jt_recipe_open(&recipe, w->path, &err);
+        jt_fault_after(-1);
+        assert_true(status == JT_OK || status == JT_E_MEMORY);
+    }
+    assert_true(n > 20);
+    jt_recipe_free(recipe);
+}
+
+/* ---- runs ---- */
 
 static jt_recipe_result *run(const jt_recipe *recipe, const jt_recipe_options *options)
 {
@@ -367,6 +386,7 @@ int main(void)
         cmocka_unit_test(spread),
         cmocka_unit_test(files_without_sense),
         cmocka_unit_test(those_of_the_library),
+        cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(a_whole_recipe),
         cmocka_unit_test(the_same_again),
         cmocka_unit_test(stops_when_asked),
