@@ -26,6 +26,7 @@
 #include "base/random.h"
 #include "learn/checkpoint.h"
 #include "learn/loss.h"
+#include "learn/peak.h"
 #include "model/transformer.h"
 #include "store/mapped.h"
 #include "tensor/tape.h"
@@ -81,48 +82,15 @@ static double cpu_now(void)
 
 /* ---- the machine ---- */
 
-enum { SIDE = 384, PRODUCTS = 16 }; /* three matrices lie in the L2 cache of a core */
-
-static jt_gemm products[PRODUCTS];
+static jt_peak peak;
 /* Operations per second, and per second of processor time: one try before each step. */
 static double peaks[MAX_STEPS], cpu_peaks[MAX_STEPS];
 static size_t n_peaks;
 
-static void prepare_products(void)
-{
-    for (size_t i = 0; i < PRODUCTS; i++) {
-        float *x = jt_alloc(3 * SIDE * SIDE, sizeof *x);
-        float *room = jt_alloc(1, jt_gemm_scratch());
-        if (!x || !room)
-            exit(1);
-        jt_rng_normals(&rng, x, 3 * SIDE * SIDE);
-        products[i] = (jt_gemm){.c = x,
-                                .a = x + SIDE * SIDE,
-                                .b = x + 2 * SIDE * SIDE,
-                                .ldc = SIDE,
-                                .a_row = SIDE,
-                                .a_col = 1,
-                                .b_row = SIDE,
-                                .b_col = 1,
-                                .m = SIDE,
-                                .n = SIDE,
-                                .k = SIDE,
-                                .scratch = room};
-    }
-}
-
-static void multiply(void *arg, size_t i)
-{
-    (void)arg;
-    ctx.kernels->gemm(&products[i]);
-}
-
-/* Square products, each by one thread. */
 static void measure_peak(void)
 {
-    double work = 2.0 * SIDE * SIDE * SIDE * PRODUCTS;
     double start = jt_seconds(), cpu_start = cpu_now();
-    jt_pool_run(ctx.pool, multiply, NULL, PRODUCTS);
+    double work = jt_peak_run(&peak, ctx.pool);
     if (n_peaks == MAX_STEPS)
         return;
     cpu_peaks[n_peaks] = work / (cpu_now() - cpu_start);
@@ -320,7 +288,7 @@ int main(int argc, char **argv)
     int rounds = (int)setting(argc, argv, "rounds", 5);
     double seconds = setting(argc, argv, "seconds", 4);
     must(jt_context_init(&ctx, (int)setting(argc, argv, "threads", 0), NULL, &err));
-    prepare_products();
+    must(jt_peak_init(&peak, ctx.kernels, &err));
     begin(&s[MINI], "mini: 24 experts, 4 used", 24);
     begin(&s[MANY], "64 experts, 4 used", 64);
     begin(&s[DENSE], "dense, as many active", 0);

@@ -125,6 +125,9 @@ static jt_status check_routing(const jt_config *c, jt_err *err)
     if (r->used_from > m->experts_used)
         return FAIL("router.used_from: %d is more than model.experts_used (%d)",
                     r->used_from, m->experts_used);
+    if (r->used_from && is(r->select, "grouped"))
+        return FAIL("router.used_from: with router.select = grouped the number of "
+                    "experts cannot rise one by one");
     if (m->experts_used == 1 && (r->renormalise || r->gate_after) &&
         is(r->gating, "softmax") && is(r->select, "topk") && !is(r->score, "random"))
         return FAIL("router.%s: with model.experts_used = 1 every weight is 1 and the "

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "learn/peak.h"
 #include "learn/train.h"
 
 /* ---- memory ---- */
@@ -99,57 +100,22 @@ static double flops_per_token(const jt_blueprint *b, int seq_len)
     return 6.0 * ((double)jt_blueprint_active(b) + s->n_layers * look);
 }
 
-/* Products of squares that stay in the cache, one for each thread. */
-typedef struct peak {
-    const jt_kernels *kernels;
-    float *matrices; /* [threads, 3, SIDE, SIDE] */
-    char *scratch;   /* [threads] */
-} peak;
-
-enum { SIDE = 384, PRODUCTS = 16 };
-
-static void multiply(void *arg, size_t i)
-{
-    const peak *p = arg;
-    float *a = p->matrices + i * 3 * SIDE * SIDE;
-    for (int round = 0; round < PRODUCTS; round++)
-        p->kernels->gemm(&(jt_gemm){
-            .c = a + 2 * SIDE * SIDE,
-            .a = a,
-            .b = a + SIDE * SIDE,
-            .ldc = SIDE,
-            .a_row = SIDE,
-            .a_col = 1,
-            .b_row = SIDE,
-            .b_col = 1,
-            .m = SIDE,
-            .n = SIDE,
-            .k = SIDE,
-            .scratch = (float *)(p->scratch + i * jt_gemm_scratch()),
-        });
-}
-
 /* Operations per second of F32 products, the best of several rounds. */
 static jt_status measure_peak(const jt_config_train *c, double *flops, jt_err *err)
 {
-    enum { ROUNDS = 10 };
+    enum { ROUNDS = 20 };
     jt_context ctx;
+    jt_peak peak;
     *flops = 0.0;
     JT_TRY(jt_context_init(&ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
-    size_t threads = (size_t)jt_pool_threads(ctx.pool);
-    peak p = {ctx.kernels, jt_calloc(threads * 3 * SIDE * SIDE, sizeof(float)),
-              jt_calloc(threads, jt_gemm_scratch())};
-    jt_status status =
-        p.matrices && p.scratch ? JT_OK : jt_fail_memory(err, "measuring the machine");
-    double work = 2.0 * SIDE * SIDE * SIDE * PRODUCTS * (double)threads;
+    jt_status status = jt_peak_init(&peak, ctx.kernels, err);
     for (int round = 0; round < ROUNDS && status == JT_OK; round++) {
         double start = jt_seconds();
-        jt_pool_run(ctx.pool, multiply, &p, threads);
-        double rate = work / (jt_seconds() - start);
+        double work = jt_peak_run(&peak, ctx.pool),
+               rate = work / (jt_seconds() - start);
         *flops = rate > *flops ? rate : *flops;
     }
-    free(p.matrices);
-    free(p.scratch);
+    jt_peak_free(&peak);
     jt_context_free(&ctx);
     return status;
 }

@@ -24,16 +24,6 @@ typedef struct run {
 
 enum { SAVE_SECONDS = 300 }; /* a checkpoint at least so often */
 
-static char *path_in(const jt_trainer *t, const char *name)
-{
-    const char *dir = t->config->output.dir;
-    size_t room = strlen(dir) + strlen(name) + 2;
-    char *path = jt_alloc(room, 1);
-    if (path)
-        snprintf(path, room, "%s/%s", dir, name);
-    return path;
-}
-
 /* Tell the log and the caller. `extra` (may be NULL) is taken over. */
 static jt_status tell(run *r, jt_train_event *event, json_t *extra, jt_err *err)
 {
@@ -159,7 +149,7 @@ static jt_status run_and_keep(run *r, jt_err *err)
 static jt_status write_config(const jt_trainer *t, jt_err *err)
 {
     jt_output out;
-    char *path = path_in(t, "config.json"), *text = jt_config_json(t->config);
+    char *path = jt_trainer_path(t, "config.json"), *text = jt_config_json(t->config);
     jt_status status = path && text ? jt_output_open(&out, path, err)
                                     : jt_fail_memory(err, "starting a training");
     if (status == JT_OK) {
@@ -177,9 +167,9 @@ static jt_status write_config(const jt_trainer *t, jt_err *err)
 static jt_status start(run *r, jt_err *err)
 {
     jt_trainer *t = r->t;
-    r->log = path_in(t, "log.jsonl");
-    r->curves = path_in(t, "curves.svg");
-    r->model = path_in(t, "model.gguf");
+    r->log = jt_trainer_path(t, "log.jsonl");
+    r->curves = jt_trainer_path(t, "curves.svg");
+    r->model = jt_trainer_path(t, "model.gguf");
     if (!r->log || !r->curves || !r->model)
         return jt_fail_memory(err, "starting a training");
     r->saved_at = jt_seconds();

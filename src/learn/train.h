@@ -63,6 +63,9 @@ jt_status jt_trainer_evaluate(jt_trainer *trainer, const jt_evaluation_options *
                               jt_evaluation *out, jt_err *err);
 void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 
+/* DIR/NAME in the output folder. The caller frees; NULL without memory. */
+char *jt_trainer_path(const jt_trainer *trainer, const char *name);
+
 /* Save a checkpoint, or the finished model, in the output folder. */
 jt_status jt_trainer_save(jt_trainer *trainer, jt_err *err);
 jt_status jt_trainer_export(jt_trainer *trainer, jt_err *err);

@@ -37,14 +37,21 @@ static jt_status import_model(jt_trainer *t, const jt_model *from, jt_err *err)
 
 /* ---- the checkpoint ---- */
 
-static jt_status find_checkpoint(jt_trainer *t, jt_err *err)
+char *jt_trainer_path(const jt_trainer *t, const char *name)
 {
     const char *dir = t->config->output.dir;
-    size_t room = strlen(dir) + sizeof "/checkpoint.gguf";
-    t->checkpoint = jt_alloc(room, 1);
+    size_t room = strlen(dir) + strlen(name) + 2;
+    char *path = jt_alloc(room, 1);
+    if (path)
+        snprintf(path, room, "%s/%s", dir, name);
+    return path;
+}
+
+static jt_status find_checkpoint(jt_trainer *t, jt_err *err)
+{
+    t->checkpoint = jt_trainer_path(t, "checkpoint.gguf");
     if (!t->checkpoint)
         return jt_fail_memory(err, "starting a training");
-    snprintf(t->checkpoint, room, "%s/checkpoint.gguf", dir);
     bool there = access(t->checkpoint, F_OK) == 0;
     if (there && !t->options->resume)
         return jt_fail(err, JT_E_ARG,
@@ -114,18 +121,21 @@ static void make_schedule(jt_trainer *t)
 }
 
 /* Router slots that only training has: the file does not keep them. */
-static void set_routers(jt_trainer *t)
+static jt_status set_routers(jt_trainer *t, jt_err *err)
 {
     const jt_config_router *c = &t->config->router;
     for (int i = 0; i < t->model->params.n_layers; i++) {
         jt_layer *layer = &t->model->layers[i];
         if (!layer->is_mixture)
             continue;
-        layer->mixture.router.jitter = (float)c->jitter;
-        layer->mixture.router.noise = (float)c->noise;
-        layer->mixture.router.capacity = (float)c->capacity;
-        layer->mixture.router.drop_position = strcmp(c->drop, "position") == 0;
+        jt_router *router = &layer->mixture.router;
+        router->jitter = (float)c->jitter;
+        router->noise = (float)c->noise;
+        router->capacity = (float)c->capacity;
+        router->drop_position = strcmp(c->drop, "position") == 0;
+        JT_TRY(jt_router_check(router, err));
     }
+    return JT_OK;
 }
 
 static jt_status make_balance(jt_trainer *t, jt_err *err)
@@ -192,7 +202,7 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     JT_TRY(jt_checkpoint_restore(t->model, t->optim, err));
     t->made = jt_checkpoint_made(t->model);
     make_schedule(t);
-    set_routers(t);
+    JT_TRY(set_routers(t, err));
     JT_TRY(make_balance(t, err));
     JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, (size_t)t->config->data.seq_len,
                         err));
@@ -243,15 +253,12 @@ jt_status jt_trainer_save(jt_trainer *t, jt_err *err)
 jt_status jt_trainer_export(jt_trainer *t, jt_err *err)
 {
     jt_dtype dtype;
-    const char *dir = t->config->output.dir;
-    size_t room = strlen(dir) + sizeof "/model.gguf";
     if (!jt_dtype_from_name(t->config->output.type, &dtype))
         return jt_fail(err, JT_E_ARG, "output.type: unknown type '%s'",
                        t->config->output.type);
-    char *path = jt_alloc(room, 1);
+    char *path = jt_trainer_path(t, "model.gguf");
     if (!path)
         return jt_fail_memory(err, "writing a model");
-    snprintf(path, room, "%s/model.gguf", dir);
     jt_status status = jt_checkpoint_export(path, t->model, &t->variables, dtype, err);
     free(path);
     return status;

@@ -241,6 +241,8 @@ static void contradictions(void **state)
         {{"model.experts_used=1", "router.renormalise=false", "router.gate_after=true"},
          "router.gate_after: with model.experts_used = 1"},
         {{"router.used_from=3"}, "router.used_from: 3 is more than model.experts_used"},
+        {{"router.used_from=1", "router.select=grouped", "router.groups=2"},
+         "router.used_from: with router.select = grouped"},
         {{"router.groups=2"},
          "router.groups: without meaning for router.select = topk"},
         {{"router.select=grouped", "router.groups=3"},
