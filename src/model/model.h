@@ -15,8 +15,12 @@ typedef struct jt_params {
     jt_rope_params rope;
 } jt_params;
 
+/* How a layer mixes tokens: what the part of that name is. */
+typedef enum jt_mixer { JT_MIX_ATTENTION } jt_mixer;
+
 typedef struct jt_layer {
     jt_tensor attn_norm, ffn_norm; /* [d] */
+    jt_mixer mixer;
     jt_attention attention;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */

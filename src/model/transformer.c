@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model/mix.h"
 #include "tensor/tape.h"
 
 /* What all layers of a pass share. The tape keeps a copy; what it points to lives until
@@ -9,13 +10,12 @@
 typedef struct pass {
     const jt_model *model;
     jt_chunk chunk;
-    jt_angles angles;
-    jt_kv_layer *kv;
+    jt_mix mix;
     const jt_store *store;
     const jt_hooks *hooks;
 } pass;
 
-/* One block: h += attention(norm(h)); h += ffn(norm(h)). */
+/* One block: h += mix(norm(h)); h += ffn(norm(h)). */
 static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
     const jt_layer *layer = &p->model->layers[index];
@@ -23,9 +23,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     float eps = p->model->params.norm_eps;
 
     jt_input x = jt_input_of(jt_rms_norm(ctx, h, &layer->attn_norm, eps));
-    jt_tensor y =
-        jt_attention_forward(ctx, &layer->attention, &x, &p->model->rope, &p->angles,
-                             &p->kv[index], chunk->start, chunk->first);
+    jt_tensor y = jt_mix_forward(ctx, &p->mix, chunk, index, &x);
     jt_add_to(ctx, h, &y);
     jt_lap(ctx, JT_STAGE_ATTENTION);
 
@@ -93,17 +91,13 @@ static void run_layer(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 }
 
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
-                                 const jt_chunk *chunk, jt_kv_layer *kv,
+                                 const jt_chunk *chunk, jt_cache *cache,
                                  const jt_store *store, const jt_hooks *hooks)
 {
     jt_lap_start(ctx);
     jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
-    pass p = {model,
-              *chunk,
-              jt_rope_angles(ctx, &model->rope, chunk->positions, chunk->count),
-              kv,
-              store,
-              hooks};
+    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk, cache), store, hooks};
+    jt_cache_feed(cache, chunk->start, chunk->count);
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
     if (!chunk->all_logits && !jt_failed(ctx)) { /* only the last row goes on */

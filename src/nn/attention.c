@@ -40,19 +40,20 @@ static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
     }
 }
 
-static void *kv_at(const jt_attention_pass *p, void *kv, size_t value)
+/* Row `row` of keys or values, of n values each. */
+static void *kv_row(void *kv, jt_dtype type, size_t row, size_t n)
 {
-    return (char *)kv + value * jt_dtype_block_bytes(p->kv->type);
+    return (char *)kv + row * jt_dtype_row_bytes(type, n);
 }
 
-/* Put n values into the cache from value `at` on. */
-static void keep(const jt_attention_pass *p, void *kv, size_t at, const float *x,
+/* Put n values into the cache. */
+static void keep(const jt_attention_pass *p, void *row, jt_dtype type, const float *x,
                  size_t n)
 {
-    if (p->kv->type == JT_F32)
-        memcpy(kv_at(p, kv, at), x, n * sizeof *x);
+    if (type == JT_F32)
+        memcpy(row, x, n * sizeof *x);
     else
-        p->kernels->f32_to_f16(kv_at(p, kv, at), x, n);
+        p->kernels->f32_to_f16(row, x, n);
 }
 
 /* Rotate one token's queries and keys; regroup the queries, store keys and values. */
@@ -69,12 +70,14 @@ static void place_token(void *arg, size_t t)
         p->kernels->rope(q, c, s, p->rope->pairs, p->rope->neox);
     }
     for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
-        size_t place = head * p->kv->capacity + p->start + t;
+        const jt_kv_layer *kv = p->kv;
+        size_t row = head * kv->rows + (p->start + t) % kv->rows;
         float *k = p->rotated + (t * (size_t)a->n_kv_heads + head) * k_dim;
         memcpy(k, jt_row(&p->k, t) + head * k_dim, k_dim * sizeof(float));
         p->kernels->rope(k, c, s, p->rope->pairs, p->rope->neox);
-        keep(p, p->kv->k, place * k_dim, k, k_dim);
-        keep(p, p->kv->v, place * v_dim, jt_row(&p->v, t) + head * v_dim, v_dim);
+        keep(p, kv_row(kv->k, kv->k_type, row, k_dim), kv->k_type, k, k_dim);
+        keep(p, kv_row(kv->v, kv->v_type, row, v_dim), kv->v_type,
+             jt_row(&p->v, t) + head * v_dim, v_dim);
     }
 }
 
@@ -99,9 +102,9 @@ void jt_attention_each_tile(const jt_attention_pass *p, size_t kv_head, size_t i
             .out = p->out + row * v_dim,
             .lse = p->lse ? p->lse + row : NULL,
             .q = p->grouped + row * k_dim,
-            .k = kv_at(p, p->kv->k, kv_head * p->kv->capacity * k_dim),
-            .v = kv_at(p, p->kv->v, kv_head * p->kv->capacity * v_dim),
-            .kv_type = p->kv->type,
+            .k = kv_row(p->kv->k, p->kv->k_type, kv_head * p->kv->rows, k_dim),
+            .v = kv_row(p->kv->v, p->kv->v_type, kv_head * p->kv->rows, v_dim),
+            .kv_type = p->kv->k_type,
             .from = from,
             .to = to,
             .out_stride = v_dim,

@@ -23,13 +23,16 @@ typedef struct jt_attention {
     float scale;      /* of the dot products: 1 / sqrt(k_dim) */
     float clamp;      /* > 0: q, k and v are clamped to +-clamp after the norms */
     float norm_eps;
+    int window; /* > 0: a token sees this many, the last of which is itself */
 } jt_attention;
 
-/* Keys and values of one layer: k [kv_heads, capacity, k_dim], v likewise. */
+/* Keys and values of one layer: k [kv_heads, rows, k_dim], v likewise. The token at
+ * place p lies in row p % rows; rows are all places, or a multiple of JT_ATTN_BLOCK
+ * that has room for the window and a chunk. */
 typedef struct jt_kv_layer {
     void *k, *v;
-    jt_dtype type; /* JT_F16 or JT_F32 */
-    size_t capacity;
+    jt_dtype k_type, v_type;
+    size_t rows;
 } jt_kv_layer;
 
 /* Attention of a chunk of tokens whose first has position `start` in the cache: their

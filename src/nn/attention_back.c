@@ -143,8 +143,8 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
 {
     if (!ctx->tape)
         return;
-    bool whole = pass->start == 0 && pass->kv->capacity == pass->tokens;
-    if (!whole || pass->kv->type != JT_F32) {
+    bool whole = pass->start == 0 && pass->kv->rows >= pass->tokens;
+    if (!whole || pass->kv->k_type != JT_F32 || pass->kv->v_type != JT_F32) {
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "gradients through a cache of keys and values");
         return;
