@@ -146,6 +146,24 @@ typedef struct jt_attn_back {
     float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
 } jt_attn_back;
 
+/* What an FFN does inside: f(gate) * up, or f(gate) alone.
+ *   SILU        v / (1 + exp(-v))
+ *   GELU        v / (1 + exp(-2 sqrt(2 / pi) (v + 0.044715 v^3))), which is the form
+ *               with a tanh (Hendrycks & Gimpel 2016)
+ *   GELU_ERF    v (1 + erf(v / sqrt 2)) / 2
+ *   RELU2       max(v, 0)^2
+ *   SWIGLU_OAI  v / (1 + exp(-1.702 v)) with v = min(gate, 7), times up + 1 with up
+ *               clamped to +-7 (gpt-oss)
+ */
+typedef enum jt_activation {
+    JT_SILU,
+    JT_GELU,
+    JT_GELU_ERF,
+    JT_RELU2,
+    JT_SWIGLU_OAI,
+    JT_ACTIVATION_COUNT
+} jt_activation;
+
 typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -165,8 +183,10 @@ typedef struct jt_kernels {
     void (*scale)(float *y, float a, const float *x, size_t n); /* y = a x */
     /* y = x / sqrt(mean(x^2) + eps) * w; w may be NULL (all ones) */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
-    /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)) */
-    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    /* up NULL: f(gate) */
+    void (*glu)(jt_activation f, float *y, const float *gate, const float *up,
+                size_t n);
+    void (*softcap)(float *y, const float *x, float cap, size_t n); /* cap tanh(x/cap) */
     /* y = exp(x - max) / sum; -inf gives 0, but all -inf gives NaN */
     void (*softmax)(float *y, const float *x, size_t n);
     /* Rotate the first 2 * pairs values of x by the angles of (cos, sin)[pairs]. neox:
@@ -179,9 +199,9 @@ typedef struct jt_kernels {
      * dx +=, dw += dy x / rms; w may be NULL (all ones), dw may be NULL (not wanted) */
     void (*rms_norm_back)(float *dx, float *dw, const float *dy, const float *x,
                           const float *w, size_t n, float eps);
-    /* dgate =, dup =; these may be dy, gate or up themselves */
-    void (*silu_mul_back)(float *dgate, float *dup, const float *dy, const float *gate,
-                          const float *up, size_t n);
+    /* dgate =, dup =; these may be dy, gate or up themselves. up and dup may be NULL */
+    void (*glu_back)(jt_activation f, float *dgate, float *dup, const float *dy,
+                     const float *gate, const float *up, size_t n);
     /* dx += y (dy - dy . y), y being what softmax gave */
     void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
     void (*attention_back)(const jt_attn_back *b);

@@ -47,7 +47,7 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
     size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, token);
     n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, token);
     jt_products(ctx, list, n);
-    jt_input hidden = jt_input_of(jt_silu_mul(ctx, &gate, &up));
+    jt_input hidden = jt_input_of(jt_glu(ctx, JT_SILU, &gate, &up));
     n = list_products(list, bank, lease, plan, JT_PART_DOWN, &y, &hidden, NULL);
     jt_products(ctx, list, n);
     return y;

@@ -46,7 +46,8 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias);
 
 /* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
- * each normalised by itself). Where w has a gradient, so has x. */
+ * each normalised by itself); an empty w is ones, and the rows are those of x. Where w
+ * has a gradient, so has x. */
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps);
 
@@ -59,8 +60,20 @@ jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
-/* silu(gate) * up. Without a tape the result takes the place of `gate`. */
-jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up);
+/* x minus the mean of its row. */
+jt_tensor jt_center(jt_context *ctx, const jt_tensor *x);
+
+/* y *= factor; y = cap * tanh(y / cap), nothing for a cap of 0. What read the old value
+ * before must have kept what it needs. */
+void jt_scale(jt_context *ctx, jt_tensor *y, float factor);
+void jt_softcap(jt_context *ctx, jt_tensor *y, float cap);
+
+/* f(gate) * up; f(gate) where up is empty. Without a tape the result takes the place of
+ * `gate`. */
+jt_tensor jt_glu(jt_context *ctx, jt_activation f, const jt_tensor *gate,
+                 const jt_tensor *up);
+/* The same for rows that hold gate and up side by side. */
+jt_tensor jt_glu_halves(jt_context *ctx, jt_activation f, const jt_tensor *both);
 
 /* Rows `ids` of x, gathered: the tokens of a plan. */
 jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,

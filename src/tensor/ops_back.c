@@ -9,6 +9,7 @@
 typedef struct saved_norm {
     jt_tensor y, x, w;
     const float *copy; /* x as it was */
+    size_t n;          /* values that are normalised together */
     float eps;
 } saved_norm;
 
@@ -37,7 +38,7 @@ static void norm_run(void *arg, size_t run)
 static void norm_backward(jt_context *ctx, void *saved)
 {
     const saved_norm *s = saved;
-    size_t n = jt_cols(&s->w), rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
+    size_t n = s->n, rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
     size_t runs = (rows + NORM_RUN - 1) / NORM_RUN;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     norm_work work = {ctx->kernels, s, jt_scratch(ctx, runs * n, sizeof(float)), rows,
@@ -51,11 +52,11 @@ static void norm_backward(jt_context *ctx, void *saved)
 }
 
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                        const float *copy, const jt_tensor *w, float eps)
+                        const float *copy, const jt_tensor *w, size_t n, float eps)
 {
     if (!copy)
         return;
-    saved_norm saved = {*y, *x, *w, copy, eps};
+    saved_norm saved = {*y, *x, *w, copy, n, eps};
     jt_tape_push(ctx, norm_backward, &saved, sizeof saved);
 }
 
@@ -128,35 +129,6 @@ void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias)
 {
     saved_pair saved = {ctx->kernels, *y, *bias};
     jt_tape_push(ctx, bias_backward, &saved, sizeof saved);
-}
-
-/* ---- silu(gate) * up ---- */
-
-typedef struct saved_silu {
-    const jt_kernels *kernels;
-    jt_tensor y, gate, up;
-} saved_silu;
-
-static void silu_row(void *arg, size_t i)
-{
-    const saved_silu *s = arg;
-    s->kernels->silu_mul_back(jt_grad_row(&s->gate, i), jt_grad_row(&s->up, i),
-                              jt_grad_row(&s->y, i), jt_row(&s->gate, i),
-                              jt_row(&s->up, i), jt_cols(&s->y));
-}
-
-static void silu_backward(jt_context *ctx, void *saved)
-{
-    const saved_silu *s = saved;
-    size_t rows = jt_rows(&s->y);
-    jt_for_rows(ctx, rows, 8 * rows * jt_cols(&s->y), silu_row, saved);
-}
-
-void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
-                        const jt_tensor *up)
-{
-    saved_silu saved = {ctx->kernels, *y, *gate, *up};
-    jt_tape_push(ctx, silu_backward, &saved, sizeof saved);
 }
 
 /* ---- rows by number ---- */

@@ -29,17 +29,6 @@ static void rms_norm_back(float *dx, float *dw, const float *dy, const float *x,
     }
 }
 
-static void silu_mul_back(float *dgate, float *dup, const float *dy, const float *gate,
-                          const float *up, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float g = gate[i], s = 1 / (1 + expf(-g)), slope = s * (1 + g * (1 - s));
-        float to_gate = dy[i] * up[i] * slope, to_up = dy[i] * (g * s);
-        dgate[i] = to_gate;
-        dup[i] = to_up;
-    }
-}
-
 static void softmax_back(float *dx, const float *dy, const float *y, size_t n)
 {
     float mean = dot(dy, y, n);
@@ -78,7 +67,6 @@ void jt_scalar_backward(jt_kernels *table)
 {
     table->dot = dot;
     table->rms_norm_back = rms_norm_back;
-    table->silu_mul_back = silu_mul_back;
     table->softmax_back = softmax_back;
     table->attention_back = attention_back;
 }

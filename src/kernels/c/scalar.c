@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kernels/c/backward.h"
+#include "kernels/c/glu.h"
 #include "kernels/c/loops.h"
 #include "kernels/c/matmul.h"
 
@@ -31,10 +32,10 @@ static void rms_norm(float *y, const float *x, const float *w, size_t n, float e
         y[i] = w ? x[i] * factor * w[i] : x[i] * factor;
 }
 
-static void silu_mul(float *y, const float *gate, const float *up, size_t n)
+static void softcap(float *y, const float *x, float cap, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+        y[i] = cap * tanhf(x[i] / cap);
 }
 
 static void softmax(float *y, const float *x, size_t n)
@@ -135,9 +136,11 @@ void jt_kernels_init_scalar(jt_kernels *table)
     table->dequant[JT_F16] = dequant_f16;
     table->f32_to_f16 = f32_to_f16;
     table->rms_norm = rms_norm;
-    table->silu_mul = silu_mul;
+    table->softcap = softcap;
     table->softmax = softmax;
     table->attention = attention;
     table->gemm = gemm;
     jt_scalar_backward(table);
+    table->glu = jt_plain_glu;
+    table->glu_back = jt_plain_glu_back;
 }
