@@ -72,3 +72,17 @@ jt_status jt_bind_vector(jt_binder *b, jt_tensor *out, const char *suffix, size_
 {
     return jt_bind(b, out, suffix, true, optional, 1, (size_t[]){n});
 }
+
+jt_status jt_bind_norm(jt_binder *b, jt_norm *norm, const jt_family *family,
+                       const char *name)
+{
+    *norm =
+        (jt_norm){.kind = name ? family->norm : JT_NORM_NONE, .eps = b->p->norm_eps};
+    if (!name || family->norm_plain)
+        return JT_OK;
+    char suffix[64];
+    snprintf(suffix, sizeof suffix, "%s.weight", name);
+    JT_TRY(jt_bind_vector(b, &norm->weight, suffix, (size_t)b->p->d_model, false));
+    snprintf(suffix, sizeof suffix, "%s.bias", name);
+    return jt_bind_vector(b, &norm->bias, suffix, (size_t)b->p->d_model, true);
+}

@@ -20,6 +20,8 @@ static void add_bank(jt_model_info *info, const jt_bank *bank, int used)
         uint64_t experts = (uint64_t)bank->n_experts, k = (uint64_t)used;
         info->n_active_params += values_of(&bank->part[p]) / experts * k;
         info->active_bytes += bytes_of(&bank->part[p]) / experts * k;
+        info->n_active_params += values_of(&bank->bias[p]) / experts * k;
+        info->active_bytes += bytes_of(&bank->bias[p]) / experts * k;
     }
 }
 
@@ -35,32 +37,18 @@ static void max_into(int *most, size_t value)
         *most = (int)value;
 }
 
-static void add_layer(jt_model_info *info, const jt_layer *layer)
+static void add_norm(jt_model_info *info, const jt_norm *norm)
 {
-    const jt_attention *a = &layer->attention;
-    const jt_tensor *always[] = {&layer->attn_norm,
-                                 &layer->ffn_norm,
-                                 &a->q,
-                                 &a->k,
-                                 &a->v,
-                                 &a->o,
-                                 &a->q_bias,
-                                 &a->k_bias,
-                                 &a->v_bias,
-                                 &a->o_bias,
-                                 &a->q_norm,
-                                 &a->k_norm};
-    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        add_tensor(info, always[i]);
-    if (!layer->is_mixture) {
-        add_bank(info, &layer->dense, 1);
-        max_into(&info->dense_width, layer->dense.width);
-        return;
-    }
-    const jt_mixture *m = &layer->mixture;
+    add_tensor(info, &norm->weight);
+    add_tensor(info, &norm->bias);
+}
+
+static void add_mixture(jt_model_info *info, const jt_mixture *m)
+{
     add_tensor(info, &m->router.weight);
     add_tensor(info, &m->router.bias);
     add_tensor(info, &m->router.selection_bias);
+    add_tensor(info, &m->router.expert_scale);
     add_tensor(info, &m->shared_gate);
     int experts = m->router.n_experts;
     int used = m->router.k < experts ? m->router.k : experts; /* the rest are null */
@@ -71,6 +59,22 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
     max_into(&info->n_experts_used, (size_t)used);
     max_into(&info->expert_width, m->experts.width);
     max_into(&info->shared_width, m->shared.width);
+}
+
+static void add_layer(jt_model_info *info, const jt_layer *layer)
+{
+    const jt_attention *a = &layer->attention;
+    const jt_tensor *always[] = {&a->q,      &a->k,      &a->v,      &a->o,
+                                 &a->q_bias, &a->k_bias, &a->v_bias, &a->o_bias,
+                                 &a->q_norm, &a->k_norm};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        add_tensor(info, always[i]);
+    for (int place = 0; place < JT_NORM_PLACES; place++)
+        add_norm(info, &layer->norm[place]);
+    add_bank(info, &layer->dense, 1);
+    max_into(&info->dense_width, layer->dense.width);
+    if (layer->is_mixture)
+        add_mixture(info, &layer->mixture);
 }
 
 static void count_file(jt_model_info *info, const jt_gguf *file)
@@ -111,8 +115,9 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
         info->kv_bytes_per_token +=
             jt_cache_token_bytes(&model->layers[i], JT_F16, JT_F16);
     }
-    add_tensor(info, &model->output_norm);
+    add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);
+    add_tensor(info, &model->output_bias);
     if (model->output.data !=
         model->embedding.data) { /* one row of the table is read */
         info->n_active_params += (uint64_t)p->d_model;

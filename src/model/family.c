@@ -4,28 +4,100 @@
 
 #include "junto/model.h"
 
+/* ---- names of norms ---- */
+
+static const jt_norm_names usual_norms = {"attn_norm", NULL, "ffn_norm"};
+static const jt_norm_names misnamed_norms = {"attn_norm", NULL, "post_attention_norm"};
+static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
+                                           "ffn_norm", "post_ffw_norm"};
+static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
+                                          "post_ffw_norm"};
+static const jt_norm_names parallel_norms = {"attn_norm"};
+static const jt_norm_names dbrx_norms = {"attn_norm", NULL, "attn_output_norm"};
+static const jt_norm_names grok_norms = {"attn_norm", "attn_output_norm", "ffn_norm",
+                                         "layer_output_norm"};
+static const jt_norm_names grok2_norms = {"attn_norm", "attn_output_norm", "ffn_norm",
+                                          "post_ffw_norm"};
+static const jt_norm_names arctic_norms = {"attn_norm", NULL, "ffn_norm", NULL,
+                                           "ffn_norm_exps"};
+
+/* ---- the families ---- */
+
 /* clang-format off */
 static const jt_family families[] = {
     /* Llama 1-3, Mistral, SmolLM; with experts: Mixtral. Converters reorder the rows of q
      * and k so that rotation pairs are neighbours. */
-    {.arch = "llama", .upcycled = "llama", .gating = JT_GATE_SOFTMAX, .renormalise = true},
+    {.arch = "llama", .models = "llama mistral mixtral", .upcycled = "llama",
+     .renormalise = true},
+    {.arch = "mistral3", .models = "mistral3 ministral3", .renormalise = true},
+
     {.arch = "qwen2", .upcycled = "llama", .rope_neox = true},
     /* Weights are the plain softmax values, unless the file says otherwise. */
-    {.arch = "qwen2moe", .rope_neox = true, .gating = JT_GATE_SOFTMAX},
+    {.arch = "qwen2moe", .models = "qwen2_moe", .rope_neox = true},
     {.arch = "qwen3", .upcycled = "qwen3moe", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD},
-    {.arch = "qwen3moe", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
-     .gating = JT_GATE_SOFTMAX, .renormalise = true},
-    {.arch = "olmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE,
-     .gating = JT_GATE_SOFTMAX},
+    {.arch = "qwen3moe", .models = "qwen3_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .renormalise = true},
+
+    {.arch = "olmo", .norm = JT_NORM_LAYER, .norm_plain = true},
+    {.arch = "olmo2", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE,
+     .norms = &after_norms},
+    {.arch = "olmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE},
+
+    /* One shared expert as wide as several; the first layer is dense. */
+    {.arch = "deepseek"},
+
+    {.arch = "phi2", .models = "phi", .rope_neox = true, .norms = &parallel_norms,
+     .norm = JT_NORM_LAYER, .parallel = true, .activation = JT_GELU,
+     .ffn_plain = true},
+    {.arch = "phimoe", .rope_neox = true, .norm = JT_NORM_LAYER,
+     .gating = JT_GATE_SPARSEMIXER, .gate_after = true},
+
+    {.arch = "gemma", .rope_neox = true, .activation = JT_GELU,
+     .embedding_root = true},
+
+    {.arch = "granite", .logits_divided = true},
+    {.arch = "granitemoe", .models = "granitemoe granitemoeshared",
+     .logits_divided = true, .gate_after = true},
+
+    {.arch = "glm4", .norms = &around_norms, .ffn_fused = true},
+    {.arch = "glm4moe", .models = "glm4_moe", .rope_neox = true,
+     .norms = &misnamed_norms, .gating = JT_GATE_SIGMOID, .renormalise = true},
+
+    {.arch = "ernie4_5"},
+    {.arch = "ernie4_5-moe", .models = "ernie4_5_moe", .renormalise = true},
+
+    {.arch = "bailingmoe", .models = "bailing_moe"},
+    {.arch = "dots1", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
+    {.arch = "minimax-m2", .models = "minimax_m2", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_WHOLE, .gating = JT_GATE_SIGMOID, .renormalise = true},
+    {.arch = "seed_oss", .rope_neox = true, .norms = &misnamed_norms},
+
+    {.arch = "dbrx", .rope_neox = true, .norms = &dbrx_norms, .norm = JT_NORM_LAYER,
+     .renormalise = true},
+    {.arch = "grok", .rope_neox = true, .norms = &grok_norms, .norms_or = &grok2_norms,
+     .activation = JT_GELU, .beside = JT_BESIDE_SHARED,
+     .embedding_scale = 78.38367176906169f, .logit_scale = 0.5773502691896257f},
+    {.arch = "arctic", .norms = &arctic_norms, .beside = JT_BESIDE_EXPERTS,
+     .renormalise = true},
+    {.arch = "nemotron", .rope_neox = true, .norm = JT_NORM_LAYER,
+     .activation = JT_RELU2, .ffn_plain = true},
+    /* Pangu Pro MoE: one expert of each group, each with a scale of its own. */
+    {.arch = "pangu-pro-moe", .models = "PanguProMoE", .rope_neox = true,
+     .select = "grouped"},
+
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */
-    {.arch = "junto", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
-     .gating = JT_GATE_SOFTMAX},
+    {.arch = "junto", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
 };
 /* clang-format on */
 
 enum { FAMILIES = sizeof families / sizeof *families };
+
+const jt_family *jt_family_at(size_t i)
+{
+    return i < FAMILIES ? &families[i] : NULL;
+}
 
 const jt_family *jt_family_find(const char *arch, size_t len)
 {
@@ -34,6 +106,18 @@ const jt_family *jt_family_find(const char *arch, size_t len)
             return &families[i];
     }
     return NULL;
+}
+
+const jt_norm_names *jt_family_norms(const jt_family *family)
+{
+    return family->norms ? family->norms : &usual_norms;
+}
+
+bool jt_family_plain(const jt_family *f)
+{
+    return !f->norms && f->norm == JT_NORM_RMS && f->activation == JT_SILU &&
+           !f->ffn_fused && !f->ffn_plain && !f->beside && !f->parallel &&
+           !f->embedding_scale && !f->embedding_root && !f->logits_divided;
 }
 
 const char *jt_family_name(size_t i)

@@ -12,7 +12,7 @@ static jt_status find_family(jt_model *model, jt_err *err)
     model->family = jt_family_find(arch.data, arch.len);
     if (model->family)
         return JT_OK;
-    char known[200];
+    char known[400];
     jt_join_names(known, sizeof known, jt_family_name);
     return jt_fail(err, JT_E_UNSUPPORTED, "family '%.*s' is not supported (known: %s)",
                    (int)(arch.len < 64 ? arch.len : 64), arch.data, known);

@@ -27,7 +27,8 @@ jt_status jt_bind_attention(jt_binder *b, jt_attention *a, jt_qk_norm qk_norm)
     a->n_kv_heads = p->n_kv_heads;
     a->k_dim = p->k_dim;
     a->v_dim = p->v_dim;
-    a->scale = 1.0f / sqrtf((float)p->k_dim);
+    a->scale =
+        p->attention_scale > 0.0f ? p->attention_scale : 1.0f / sqrtf((float)p->k_dim);
     a->clamp = p->clamp;
     a->norm_eps = p->norm_eps;
     return JT_OK;

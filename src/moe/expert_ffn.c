@@ -1,11 +1,13 @@
-/* The gated FFN expert: y = W_down (silu(W_gate x) * (W_up x)) (Shazeer 2020, "GLU
- * variants improve transformer").
+/* The FFN expert, gated or not, with or without biases:
+ *   y = W_down (f(W_gate x) * (W_up x))     (Shazeer 2020, "GLU variants improve
+ *   y = W_down f(W_up x)                     transformer")
  *
  * One fused grouped operation over the plan. All gate and up products of all experts
  * run in one parallel region, then all activations, then all down products. Rows are
  * sorted by expert; the tokens are gathered by index inside the product, not copied. */
 #include <string.h>
 
+#include "moe/expert_bias.h"
 #include "moe/experts.h"
 
 /* Products of part `part` for every expert that has rows; their number. Row r of the
@@ -15,7 +17,7 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
                             jt_tensor *y, jt_input *x, const int32_t *token)
 {
     size_t n = 0;
-    for (int e = 0; e < bank->n_experts; e++) {
+    for (int e = 0; jt_has(&bank->part[part]) && e < bank->n_experts; e++) {
         size_t first = (size_t)plan->start[e];
         size_t rows = (size_t)plan->start[e + 1] - first;
         if (rows == 0)
@@ -27,18 +29,35 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
     return n;
 }
 
+/* Output of part `part`, not yet computed; empty where there is no such part. */
+static jt_tensor output_of(jt_context *ctx, const jt_bank *bank, const jt_plan *plan,
+                           int part)
+{
+    const jt_tensor *w = &bank->part[part];
+    return jt_has(w) ? jt_new(ctx, (size_t)plan->n_rows, w->shape[1]) : (jt_tensor){0};
+}
+
+static jt_tensor activate(jt_context *ctx, const jt_bank *bank, const jt_tensor *gate,
+                          const jt_tensor *up)
+{
+    if (bank->fused)
+        return jt_glu_halves(ctx, bank->activation, gate);
+    if (!jt_has(gate)) /* f(up) */
+        return jt_glu(ctx, bank->activation, up, gate);
+    return jt_glu(ctx, bank->activation, gate, up);
+}
+
 static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease *lease,
                            const jt_plan *plan, jt_input *x)
 {
-    size_t rows = (size_t)plan->n_rows;
-    jt_tensor gate = jt_new(ctx, rows, bank->width);
-    jt_tensor up = jt_new(ctx, rows, bank->width);
-    jt_tensor y = jt_new(ctx, rows, bank->d);
+    jt_tensor gate = output_of(ctx, bank, plan, JT_PART_GATE);
+    jt_tensor up = output_of(ctx, bank, plan, JT_PART_UP);
+    jt_tensor y = output_of(ctx, bank, plan, JT_PART_DOWN);
     jt_product *list = jt_scratch(ctx, 2 * (size_t)bank->n_experts, sizeof *list);
     const int32_t *token = plan->token;
     jt_input gathered = {0};
     if (ctx->tape) { /* gradients need each row of a token by itself */
-        gathered = jt_input_of(jt_gather(ctx, &x->x, token, rows));
+        gathered = jt_input_of(jt_gather(ctx, &x->x, token, (size_t)plan->n_rows));
         x = &gathered;
         token = NULL;
     }
@@ -47,9 +66,12 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
     size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, token);
     n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, token);
     jt_products(ctx, list, n);
-    jt_input hidden = jt_input_of(jt_glu(ctx, JT_SILU, &gate, &up));
+    jt_add_expert_bias(ctx, plan, &gate, &bank->bias[JT_PART_GATE]);
+    jt_add_expert_bias(ctx, plan, &up, &bank->bias[JT_PART_UP]);
+    jt_input hidden = jt_input_of(activate(ctx, bank, &gate, &up));
     n = list_products(list, bank, lease, plan, JT_PART_DOWN, &y, &hidden, NULL);
     jt_products(ctx, list, n);
+    jt_add_expert_bias(ctx, plan, &y, &bank->bias[JT_PART_DOWN]);
     return y;
 }
 

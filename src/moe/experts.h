@@ -46,8 +46,14 @@ struct jt_bank {
     int layer;
     int n_experts;
     size_t d, width;
-    jt_tensor
-        part[JT_PARTS]; /* gate, up [experts, width, d]; down [experts, d, width] */
+    jt_activation activation;
+    bool
+        fused; /* part[JT_PART_GATE] holds both, [experts, 2 width, d]: gate, then up */
+    jt_tensor part[JT_PARTS]; /* gate (or empty: activation(up)) and up, [experts,
+                                 width, d]; down [experts, d, width] */
+    jt_tensor bias[JT_PARTS]; /* [experts, rows of the part]; may be empty. They are no
+                                 matter of the store: small, and always there */
+    const char *name[JT_PARTS]; /* of the parts in a file: "ffn_up_exps" */
 };
 
 /* Acquire, apply, release: outputs [plan rows, d]. */

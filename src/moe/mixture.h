@@ -14,6 +14,7 @@ typedef struct jt_mixture {
     jt_tensor
         shared_gate; /* [1, d]: the shared expert's weight is sigmoid(w . x); empty:
                         1 */
+    float scale;     /* > 0: of the sum of all experts */
 } jt_mixture;
 
 /* A term that training adds to the loss for what the router did (balance, z-loss).

@@ -8,7 +8,7 @@
  *   RMS    x / sqrt(mean(x^2) + eps) * w                        (Zhang & Sennrich 2019)
  *   LAYER  (x - mean(x)) / sqrt(var(x) + eps) * w + b           (Ba et al. 2016)
  * An empty w is ones, an empty b zeros. NONE leaves x as it is. */
-typedef enum jt_norm_kind { JT_NORM_NONE, JT_NORM_RMS, JT_NORM_LAYER } jt_norm_kind;
+typedef enum jt_norm_kind { JT_NORM_RMS, JT_NORM_LAYER, JT_NORM_NONE } jt_norm_kind;
 
 typedef struct jt_norm {
     jt_norm_kind kind;
@@ -16,7 +16,7 @@ typedef struct jt_norm {
     jt_tensor weight, bias; /* [n]; may be empty */
 } jt_norm;
 
-/* Of NONE the result is x itself. */
+/* Of NONE the result is x itself; with a tape a copy, as x may change in place. */
 jt_tensor jt_norm_forward(jt_context *ctx, const jt_norm *norm, const jt_tensor *x);
 
 #endif

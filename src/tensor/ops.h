@@ -60,6 +60,9 @@ jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
+/* x, to be kept while x itself changes. */
+jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x);
+
 /* x minus the mean of its row. */
 jt_tensor jt_center(jt_context *ctx, const jt_tensor *x);
 

@@ -16,6 +16,31 @@ static size_t values_of(const jt_tensor *t)
     return jt_rows(t) * jt_cols(t);
 }
 
+/* ---- copying: dx += dy ---- */
+
+static void copy_back_row(void *arg, size_t i)
+{
+    const row_work *w = arg;
+    w->kernels->add(jt_grad_row(&w->x, i), jt_grad_row(&w->y, i), jt_cols(&w->y));
+}
+
+static void copy_backward(jt_context *ctx, void *saved)
+{
+    const row_work *w = saved;
+    jt_for_rows(ctx, jt_rows(&w->y), values_of(&w->y), copy_back_row, saved);
+}
+
+jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x)
+{
+    row_work w = {ctx->kernels, jt_new(ctx, jt_rows(x), jt_cols(x)), *x, 0.0f};
+    if (jt_failed(ctx))
+        return w.y;
+    memcpy(w.y.data, x->data, values_of(x) * sizeof(float));
+    if (x->grad)
+        jt_tape_push(ctx, copy_backward, &w, sizeof w);
+    return w.y;
+}
+
 /* ---- centering: y = x - mean(x), dx += dy - mean(dy) ---- */
 
 /* In double: a mean far from the values must not cost their last bits. */
