@@ -10,7 +10,7 @@
 typedef struct jt_mix {
     const jt_model *model;
     jt_cache *cache;
-    jt_angles angles;
+    jt_angles angles[JT_ROPE_LONG]; /* of usual and local rotations */
 } jt_mix;
 
 /* Before the layers: angles of the chunk's positions, in scratch. */

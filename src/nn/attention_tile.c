@@ -25,8 +25,8 @@ void jt_attention_keep(const jt_kernels *kernels, void *kv, jt_dtype type, size_
         jt_quantize_q4_0(to, x, n);
 }
 
-/* As many whole tokens as a call takes; of a group that is wider, a part. A tile of many
- * queries reads keys and values less often, but leaves fewer tiles to share. */
+/* As many whole tokens as a call takes; of a group that is wider, a part. A tile of
+ * many queries reads keys and values less often, but leaves fewer tiles to share. */
 static size_t tile_of(const jt_context *ctx, const jt_attention *a, size_t tokens)
 {
     enum { FEW = 16 };
@@ -60,7 +60,8 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
     p.out = jt_scratch(ctx, tokens * heads, (size_t)a->v_dim * sizeof(float));
     if (ctx->tape)
         p.lse = jt_scratch(ctx, tokens * heads, sizeof(float));
-    if (jt_dtype_block_values(kv->k_type) > 1 || jt_dtype_block_values(kv->v_type) > 1) {
+    if (jt_dtype_block_values(kv->k_type) > 1 ||
+        jt_dtype_block_values(kv->v_type) > 1) {
         p.scratch_bytes = JT_ATTN_BLOCK * dims * sizeof(float);
         p.scratch =
             jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), p.scratch_bytes);
