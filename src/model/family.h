@@ -56,6 +56,7 @@ typedef struct jt_family {
     bool qk_norm_plain;   /* without weights */
     bool qk_norm_rotated; /* only in layers that are rotated */
     bool attention_gated;
+    bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */
     int wide_scale_layers;     /* in a model of so many layers scores are divided by the
                                   square root of width / heads (Gemma 27B) */
