@@ -39,6 +39,7 @@ typedef struct jt_family {
     /* Attention. */
     bool rope_neox; /* rotation pairs halves; otherwise neighbours */
     jt_qk_norm qk_norm;
+    bool qk_norm_optional; /* where the file has them */
 
     /* The layer. */
     const jt_norm_names *norms;    /* NULL: attn_norm and ffn_norm, before the parts */

@@ -17,7 +17,9 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
         JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
                             there ? (*model->norm_names)[place] : NULL));
     }
-    JT_TRY(jt_bind_attention(b, &layer->attention, family->qk_norm));
+    bool qk_norm = !family->qk_norm_optional || jt_bind_find(b, "attn_q_norm.weight");
+    JT_TRY(jt_bind_attention(b, &layer->attention,
+                             qk_norm ? family->qk_norm : JT_QK_NORM_NONE));
     if (layer->is_mixture)
         JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
     if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)
