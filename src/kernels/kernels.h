@@ -73,25 +73,32 @@ typedef struct jt_matmul {
 
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a
  * group, and several tokens of a chunk), softmax on line, values summed in F32.
- *   out[j] = softmax(scale * q[j] . K[from[j] .. to[j])) V
- * Keys and values are rows of k_dim / v_dim values of kv_type, row p at k + p *
- * k_stride (in elements). Positions are visited in blocks of JT_ATTN_BLOCK that start
- * at multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums
- * fixed. A query with from >= to gives zeros. Values at positions that some query of
- * the tile sees must be finite. */
+ *   out[j] = softmax(cap(scale * q[j] . K[from[j] .. to[j])) and sink[j]) V
+ * where cap(s) = softcap * tanh(s / softcap), or s for a softcap of 0 (Gemma 2), and a
+ * sink is one more score that has no value (gpt-oss).
+ *
+ * Keys and values are rows of k_dim / v_dim values, strides in values too; position p
+ * lies in row p % rows. Positions are visited in blocks of JT_ATTN_BLOCK that start at
+ * multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed;
+ * so where rows are fewer than the positions, they are a multiple of JT_ATTN_BLOCK. A
+ * query with from >= to gives zeros. Values at positions that some query of the tile
+ * sees must be finite. */
 #define JT_ATTN_BLOCK 64
 #define JT_ATTN_MAX_Q 64
 typedef struct jt_attn {
-    float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
-    float *lse;     /* [n_q] log of the sum of exp(scale * q . K), or NULL */
+    float *out; /* [n_q] rows, out_stride floats apart, v_dim used */
+    float *lse; /* [n_q] log of the sum of the exponentials of the scores, or NULL */
     const float *q; /* [n_q] rows, q_stride floats apart, k_dim used */
     const void *k, *v;
-    jt_dtype kv_type;         /* JT_F16 or JT_F32 */
+    jt_dtype k_type, v_type;  /* JT_F32, JT_F16, JT_Q8_0 or JT_Q4_0 */
     const int32_t *from, *to; /* [n_q] */
-    size_t out_stride, q_stride, k_stride, v_stride;
+    const float *sink;        /* [n_q], or NULL */
+    float *scratch; /* JT_ATTN_BLOCK * (k_dim + v_dim) floats of this call alone,
+                       where a type is neither F32 nor F16 */
+    size_t out_stride, q_stride, k_stride, v_stride, rows;
     int n_q; /* 1 .. JT_ATTN_MAX_Q */
     int k_dim, v_dim;
-    float scale;
+    float scale, softcap;
 } jt_attn;
 
 /* How precise the products of training are. BF16: both factors are rounded to bfloat16
@@ -140,7 +147,8 @@ static inline size_t jt_gemm_scratch(void)
  * best in the order of the positions. dq of a query does not depend on the others of
  * the tile; dk and dv get one sum per tile. */
 typedef struct jt_attn_back {
-    jt_attn fwd; /* the forward call, with its results in out and lse; kv_type F32 */
+    jt_attn fwd; /* the forward call, with its results in out and lse; keys and values
+                    are F32, rows as many as positions */
     const float *dout;
     float *dq, *dk, *dv;
     float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
@@ -186,7 +194,8 @@ typedef struct jt_kernels {
     /* up NULL: f(gate) */
     void (*glu)(jt_activation f, float *y, const float *gate, const float *up,
                 size_t n);
-    void (*softcap)(float *y, const float *x, float cap, size_t n); /* cap tanh(x/cap) */
+    void (*softcap)(float *y, const float *x, float cap,
+                    size_t n); /* cap tanh(x/cap) */
     /* y = exp(x - max) / sum; -inf gives 0, but all -inf gives NaN */
     void (*softmax)(float *y, const float *x, size_t n);
     /* Rotate the first 2 * pairs values of x by the angles of (cos, sin)[pairs]. neox:

@@ -244,7 +244,7 @@ jt_sizes jt_sizes_of(const jt_model *model)
         .n_experts_used = p->router.k,
         .n_ctx = p->n_ctx_train,
         .n_vocab = p->n_vocab,
-        .rope_base = p->rope.base,
+        .rope_base = p->rope[JT_ROPE_USUAL].base,
         .norm_eps = p->norm_eps,
         .tied = model->output.data == model->embedding.data,
         .router = p->router,

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "model/model.h"
+#include "model/cache.h"
 
 static uint64_t values_of(const jt_tensor *t)
 {
@@ -107,13 +107,14 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
         .head_dim = p->k_dim,
         .n_ctx_train = p->n_ctx_train,
         .n_vocab = p->n_vocab,
-        .kv_bytes_per_token = (uint64_t)p->n_layers * (uint64_t)p->n_kv_heads *
-                              (uint64_t)(p->k_dim + p->v_dim) * sizeof(uint16_t),
     };
     jt_gguf_get_str(model->file, "general.name", &info->name);
     count_file(info, model->file);
-    for (int i = 0; i < p->n_layers; i++)
+    for (int i = 0; i < p->n_layers; i++) {
         add_layer(info, &model->layers[i]);
+        info->kv_bytes_per_token +=
+            jt_cache_token_bytes(&model->layers[i], JT_F16, JT_F16);
+    }
     add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);
     add_tensor(info, &model->output_bias);

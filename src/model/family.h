@@ -30,6 +30,16 @@ typedef enum jt_beside {
                          read, through a norm of their own (Arctic) */
 } jt_beside;
 
+/* Which layers see a window only, and what else is different there. */
+typedef struct jt_windows {
+    int usual;           /* tokens, where the file does not say */
+    int full_every;      /* of so many layers the last sees everything; 0: none does */
+    bool chunked;        /* as in jt_attention */
+    bool full_unrotated; /* layers that see everything are not rotated */
+    float rope_base; /* of the rotation in windows, which is then not scaled; 0: as in
+                        the other layers, unless the file has a key for it */
+} jt_windows;
+
 typedef struct jt_family {
     const char *arch;     /* general.architecture */
     const char *models;   /* what else it is called: model types of Hugging Face, with
@@ -37,9 +47,22 @@ typedef struct jt_family {
     const char *upcycled; /* family of its sparse upcycling; NULL for none */
 
     /* Attention. */
-    bool rope_neox; /* rotation pairs halves; otherwise neighbours */
+    bool rope_neox;     /* rotation pairs halves; otherwise neighbours */
+    bool yarn_exact;    /* YaRN's ramp begins and ends between pairs (gpt-oss) */
+    bool yarn_scores;   /* the log multiplier of YaRN is of the scores (DeepSeek) */
+    int rope_off_every; /* of so many layers the last is not rotated; 0: none */
     jt_qk_norm qk_norm;
     bool qk_norm_optional; /* where the file has them */
+    bool qk_norm_late;     /* after the rotation */
+    bool qk_norm_plain;    /* without weights */
+    bool qk_norm_rotated;  /* only in layers that are rotated */
+    bool attention_gated;
+    float softcap;             /* of the scores, unless the file has a key for it */
+    int wide_scale_layers;     /* in a model of so many layers scores are divided by the
+                                  square root of width / heads (Gemma 27B) */
+    const jt_windows *windows; /* NULL: all layers see everything */
+    jt_temperature temperature;
+    bool temperature_unrotated; /* only in layers that are not rotated */
 
     /* The layer. */
     const jt_norm_names *norms;    /* NULL: attn_norm and ffn_norm, before the parts */

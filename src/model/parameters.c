@@ -21,14 +21,26 @@ static void visit(const walk *w, const char *suffix, jt_tensor *t)
     w->fn(w->user, name, t);
 }
 
-static void visit_attention(const walk *w, jt_attention *a)
+static void visit_qkv(const walk *w, jt_attention *a)
 {
+    if (jt_has(&a->qkv)) {
+        visit(w, "attn_qkv.weight", &a->qkv);
+        visit(w, "attn_qkv.bias", &a->qkv_bias);
+        jt_attention_cut(a);
+        return;
+    }
     visit(w, "attn_q.weight", &a->q);
     visit(w, "attn_q.bias", &a->q_bias);
     visit(w, "attn_k.weight", &a->k);
     visit(w, "attn_k.bias", &a->k_bias);
     visit(w, "attn_v.weight", &a->v);
     visit(w, "attn_v.bias", &a->v_bias);
+}
+
+static void visit_attention(const walk *w, jt_attention *a)
+{
+    visit_qkv(w, a);
+    visit(w, "attn_sinks.weight", &a->sinks);
     visit(w, "attn_q_norm.weight", &a->q_norm);
     visit(w, "attn_k_norm.weight", &a->k_norm);
     visit(w, "attn_output.weight", &a->o);

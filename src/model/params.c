@@ -48,8 +48,11 @@ jt_status jt_params_read(jt_params *out, const jt_gguf *file, const jt_family *f
 {
     enum { MAX_WIDTH = 1 << 20 };
     jt_params p = {0};
-    jt_key_reader r = {
-        .file = file, .family = family, .prefix = family->arch, .err = err};
+    jt_key_reader r = {.file = file,
+                       .family = family,
+                       .prefix = family->arch,
+                       .layer = -1,
+                       .err = err};
     JT_TRY(read_layers(&r, &p));
     JT_TRY(jt_key_int(&r, "embedding_length", 1, MAX_WIDTH, -1, &p.d_model));
     JT_TRY(jt_key_int(&r, "context_length", 1, INT_MAX / 2, -1, &p.n_ctx_train));

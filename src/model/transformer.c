@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model/mix.h"
 #include "tensor/tape.h"
 
 /* What all layers of a pass share. The tape keeps a copy; what it points to lives until
@@ -9,8 +10,7 @@
 typedef struct pass {
     const jt_model *model;
     jt_chunk chunk;
-    jt_angles angles;
-    jt_kv_layer *kv;
+    jt_mix mix;
     const jt_store *store;
     const jt_hooks *hooks;
 } pass;
@@ -41,7 +41,7 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
                               &site, x);
 }
 
-/* One block: h += attention(norm(h)); h += ffn(norm(h)). In a parallel one both read
+/* One block: h += mix(norm(h)); h += ffn(norm(h)). In a parallel one both read
  * the h that came in; so do experts that stand beside an FFN. */
 static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
@@ -55,9 +55,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
         side = mixture(ctx, p, index, &x);
     }
     jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
-    jt_tensor y =
-        jt_attention_forward(ctx, &layer->attention, &x, &p->model->rope, &p->angles,
-                             &p->kv[index], p->chunk.start, p->chunk.first);
+    jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
     if (!family->parallel)
         add_branch(ctx, p, after, h, y);
     jt_lap(ctx, JT_STAGE_ATTENTION);
@@ -127,18 +125,14 @@ static void run_layer(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 }
 
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
-                                 const jt_chunk *chunk, jt_kv_layer *kv,
+                                 const jt_chunk *chunk, jt_cache *cache,
                                  const jt_store *store, const jt_hooks *hooks)
 {
     jt_lap_start(ctx);
     jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
     jt_scale(ctx, &h, model->params.embedding_scale);
-    pass p = {model,
-              *chunk,
-              jt_rope_angles(ctx, &model->rope, chunk->positions, chunk->count),
-              kv,
-              store,
-              hooks};
+    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk, cache), store, hooks};
+    jt_cache_feed(cache, chunk->start, chunk->count);
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
     if (!chunk->all_logits && !jt_failed(ctx)) { /* only the last row goes on */

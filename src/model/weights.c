@@ -17,9 +17,7 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
         JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
                             there ? (*model->norm_names)[place] : NULL));
     }
-    bool qk_norm = !family->qk_norm_optional || jt_bind_find(b, "attn_q_norm.weight");
-    JT_TRY(jt_bind_attention(b, &layer->attention,
-                             qk_norm ? family->qk_norm : JT_QK_NORM_NONE));
+    JT_TRY(jt_bind_mixer(b, layer, family));
     if (layer->is_mixture)
         JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
     if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)
@@ -62,9 +60,7 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
     if (!jt_has(&model->output))
         model->output = model->embedding;
     JT_TRY(jt_bind_vector(&b, &model->output_bias, "output.bias", vocab, true));
-    jt_tensor factors;
-    JT_TRY(jt_bind_vector(&b, &factors, "rope_freqs.weight", p->rope.dims / 2, true));
-    p->rope.pair_factors = factors.data;
+    JT_TRY(jt_bind_rope_factors(&b, p));
     model->norm_names = find_norm_names(model);
     model->layers = jt_calloc((size_t)p->n_layers, sizeof *model->layers);
     if (!model->layers)

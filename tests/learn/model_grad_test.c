@@ -19,6 +19,7 @@ enum { MAX_PARAMETERS = 128, DOCUMENT = 17 };
 typedef struct training {
     golden g;
     jt_context ctx;
+    jt_cache cache;
     jt_tensor parameter[MAX_PARAMETERS];
     char name[MAX_PARAMETERS][96];
     float *kept[MAX_PARAMETERS]; /* gradients, to compare */
@@ -62,19 +63,6 @@ static void pack(training *tr)
     }
 }
 
-static jt_kv_layer *new_kv(jt_context *ctx, const jt_model *model, size_t tokens)
-{
-    const jt_params *p = &model->params;
-    jt_kv_layer *kv = jt_scratch(ctx, (size_t)p->n_layers, sizeof *kv);
-    for (int i = 0; kv && i < p->n_layers; i++) {
-        size_t k = tokens * (size_t)(p->n_kv_heads * p->k_dim);
-        size_t v = tokens * (size_t)(p->n_kv_heads * p->v_dim);
-        kv[i] = (jt_kv_layer){jt_scratch(ctx, k, sizeof(float)),
-                              jt_scratch(ctx, v, sizeof(float)), JT_F32, tokens};
-    }
-    return kv;
-}
-
 typedef enum mode { LOSS, GRADIENTS, CHECKPOINTED } mode;
 
 static double loss_of(training *tr, mode how)
@@ -90,9 +78,8 @@ static double loss_of(training *tr, mode how)
                       .count = tr->g.count,
                       .all_logits = true,
                       .checkpoint = how == CHECKPOINTED};
-    jt_kv_layer *kv = new_kv(ctx, tr->g.model, tr->g.count);
-    jt_tensor logits =
-        jt_transformer_forward(ctx, tr->g.model, &chunk, kv, &jt_store_mapped, &none);
+    jt_tensor logits = jt_transformer_forward(ctx, tr->g.model, &chunk, &tr->cache,
+                                              &jt_store_mapped, &none);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, 1.0f, NULL);
     if (how != LOSS)
         jt_tape_backward(ctx);
@@ -164,10 +151,13 @@ static void check_model(void **state)
     jt_model_each_parameter(tr.g.model, own, &tr);
     pack(&tr);
     assert_int_equal(jt_context_init(&tr.ctx, 2, NULL, NULL), JT_OK);
+    assert_int_equal(
+        jt_cache_init_train(&tr.cache, tr.g.model, tr.g.count, false, NULL), JT_OK);
     loss_of(&tr, GRADIENTS);
     for (int i = 0; i < tr.n_parameters; i++)
         check_parameter(&tr, i, &rng);
     check_checkpointing(&tr);
+    jt_cache_free(&tr.cache);
     jt_context_free(&tr.ctx);
     for (int i = 0; i < tr.n_parameters; i++) {
         free(tr.parameter[i].data);

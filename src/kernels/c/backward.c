@@ -54,8 +54,14 @@ static void attention_back(const jt_attn_back *b)
             const size_t v_at = (size_t)i * a->v_stride;
             const float *k = (const float *)a->k + k_at,
                         *v = (const float *)a->v + v_at;
-            float p = expf(a->scale * dot(q, k, k_dim) - a->lse[j]);
-            float ds = a->scale * p * (dot(dout, v, v_dim) - mean);
+            float score = a->scale * dot(q, k, k_dim), slope = 1;
+            if (a->softcap > 0) {
+                float tanh = tanhf(score / a->softcap);
+                score = a->softcap * tanh;
+                slope = 1 - tanh * tanh;
+            }
+            float p = expf(score - a->lse[j]);
+            float ds = a->scale * slope * p * (dot(dout, v, v_dim) - mean);
             axpy(b->dv + v_at, p, dout, v_dim);
             axpy(b->dk + k_at, ds, q, k_dim);
             axpy(b->dq + j * a->q_stride, ds, k, k_dim);
