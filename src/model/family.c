@@ -66,6 +66,7 @@ static const jt_family families[] = {
 
     {.arch = "glm4", .norms = &around_norms, .ffn_fused = true},
     {.arch = "glm4moe", .models = "glm4_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_optional = true,
      .norms = &misnamed_norms, .gating = JT_GATE_SIGMOID, .renormalise = true},
 
     {.arch = "ernie4_5"},

@@ -52,9 +52,10 @@ typedef struct jt_family {
     bool yarn_scores;   /* the log multiplier of YaRN is of the scores (DeepSeek) */
     int rope_off_every; /* of so many layers the last is not rotated; 0: none */
     jt_qk_norm qk_norm;
-    bool qk_norm_late;    /* after the rotation */
-    bool qk_norm_plain;   /* without weights */
-    bool qk_norm_rotated; /* only in layers that are rotated */
+    bool qk_norm_optional; /* where the file has them */
+    bool qk_norm_late;     /* after the rotation */
+    bool qk_norm_plain;    /* without weights */
+    bool qk_norm_rotated;  /* only in layers that are rotated */
     bool attention_gated;
     bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */

@@ -1,18 +1,23 @@
 """Where each tensor of a GGUF file lies in a transformers model.
 
 One table serves both directions: every GGUF tensor is a view of a parameter, so reading
-the view exports a model and copying into the view imports one.
+the view exports a model and copying into the view imports one. The exception are norms
+whose files hold 1 + the parameter (PLUS_ONE): these are copies.
 """
 
+import itertools
 import re
 
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)$")
-_EXPERTS = re.compile(r"model\.layers\.(\d+)\.mlp\.experts\.(gate_up_proj|down_proj)$")
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)$")
 
 _TOP = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
+    "model.norm.bias": "output_norm.bias",
+    "model.final_layernorm.weight": "output_norm.weight",
+    "model.final_layernorm.bias": "output_norm.bias",
     "lm_head.weight": "output.weight",
+    "lm_head.bias": "output.bias",
 }
 
 _PART = {
@@ -22,17 +27,52 @@ _PART = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.dense": "attn_output",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.fc1": "ffn_up",
+    "mlp.fc2": "ffn_down",
     "mlp.gate": "ffn_gate_inp",
+    "mlp.router": "ffn_gate_inp",
+    "block_sparse_moe.router": "ffn_gate_inp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "shared_mlp.output_linear": "ffn_down_shexp",
     "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
 }
+
+# Where an architecture has other names for the norms.
+_NORMS_AFTER = {
+    "post_attention_layernorm": "post_attention_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_OTHER = {
+    "glm4": {"post_self_attn_layernorm": "post_attention_norm",
+             "post_mlp_layernorm": "post_ffw_norm"},
+    "glm4moe": {"post_attention_layernorm": "post_attention_norm"},
+    "seed_oss": {"post_attention_layernorm": "post_attention_norm"},
+    "olmo2": _NORMS_AFTER,
+}
+
+# Two tensors of a file in one parameter, one after the other.
+_SPLIT = {
+    "experts.gate_up_proj": ("ffn_gate_exps.weight", "ffn_up_exps.weight"),
+    "shared_mlp.input_linear.weight": ("ffn_gate_shexp.weight", "ffn_up_shexp.weight"),
+}
+
+# Architectures whose files hold the rows of queries and keys in another order.
+_INTERLEAVED = {"llama", "mistral3", "deepseek", "granite", "granitemoe", "bailingmoe",
+                "arctic", "olmo"}
+# Those whose norms multiply by 1 + their parameter, and whose files hold the sum.
+_PLUS_ONE = {"gemma", "nemotron"}
 
 
 def _interleaved(param, heads):
@@ -46,32 +86,48 @@ def _interleaved(param, heads):
     return param.view(heads, 2, half, *param.shape[1:]).transpose(1, 2)
 
 
+def _of_layer(arch, part, data):
+    """Names in the layer and views of a parameter."""
+    for ending, names in _SPLIT.items():
+        if part.endswith(ending):
+            return list(zip(names, data.chunk(2, dim=-2)))
+    if part.endswith("experts.down_proj"):
+        return [("ffn_down_exps.weight", data)]
+    if part.endswith("e_score_correction_bias"):
+        return [("exp_probs_b.bias", data.view(-1))]
+    stem, kind = part.rsplit(".", 1)
+    return [(f"{(_PART | _OTHER.get(arch, {}))[stem]}.{kind}", data)]
+
+
+def tensors(model):
+    """Parameters, and the buffers that files hold; tied weights once."""
+    kept = ((name, data) for name, data in model.named_buffers()
+            if name.endswith("e_score_correction_bias"))
+    return itertools.chain(model.named_parameters(), kept)
+
+
 def gguf_views(model, arch):
     """Yield (GGUF name, shape in PyTorch's order, view of the parameter).
 
-    The view has the elements of the GGUF tensor in the right order, but for "llama"
+    The view has the elements of the GGUF tensor in the right order, but for interleaved
     queries and keys one dimension more: reshape when reading or writing.
     """
     config = model.config
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
-    for name, param in model.named_parameters():  # names tied weights once
-        data = param.data
-        if name in _TOP:
-            yield _TOP[name], data.shape, data
-        elif found := _EXPERTS.match(name):
-            layer, kind = found.groups()
-            if kind == "down_proj":
-                yield f"blk.{layer}.ffn_down_exps.weight", data.shape, data
-            else:
-                gate, up = data.chunk(2, dim=1)
-                yield f"blk.{layer}.ffn_gate_exps.weight", gate.shape, gate
-                yield f"blk.{layer}.ffn_up_exps.weight", up.shape, up
+    for name, param in tensors(model):
+        found = _LAYER.match(name)
+        layer, part = found.groups() if found else (None, name)
+        if found:
+            views = _of_layer(arch, part, param.data)
         else:
-            layer, part, kind = _LAYER.match(name).groups()
-            target = _PART[part]
+            views = [(_TOP[name], param.data)]
+        for target, data in views:
+            stem = target.rsplit(".", 1)[0]
             view = data
-            if arch == "llama" and target in heads:
-                view = _interleaved(data, heads[target])
-            elif target == "ffn_gate_inp_shexp":
+            if arch in _INTERLEAVED and stem in heads:
+                view = _interleaved(data, heads[stem])
+            elif stem == "ffn_gate_inp_shexp":
                 view = data = data[0]
-            yield f"blk.{layer}.{target}.{kind}", data.shape, view
+            elif arch in _PLUS_ONE and target.endswith("norm.weight"):
+                view = data + 1
+            yield f"blk.{layer}.{target}" if found else target, data.shape, view

@@ -23,7 +23,7 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Q
 
-from gguf_views import gguf_views
+from gguf_views import gguf_views, tensors
 
 HERE = pathlib.Path(__file__).parent
 # ---- the models ----------------------------------------------------------------------
@@ -53,9 +53,22 @@ WIDE = dict(hidden_size=256, head_dim=32, num_experts=3, num_experts_per_tok=2,
             moe_intermediate_size=256, norm_topk_prob=True)
 
 
+# What files of newer families are made of: half as large, and said by their configs.
+HALF = dict(half=True)
+EXPERTS = dict(num_local_experts=5, num_experts_per_tok=3, intermediate_size=24)
+NOAUX = dict(n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
+             n_shared_experts=2, first_k_dense_replace=1, norm_topk_prob=True,
+             routed_scaling_factor=1.5, n_group=1, topk_group=1, num_hidden_layers=3)
+GRANITE = dict(embedding_multiplier=3.0, residual_multiplier=0.6,
+               attention_multiplier=0.2, logits_scaling=0.8)
+
+
 def rope(kind, theta=10000.0, **parameters):
     return dict(rope_parameters={"rope_type": kind, "rope_theta": theta, **parameters})
 
+
+GLM = dict(head_dim=12, attention_bias=True) | rope("default",
+                                                    partial_rotary_factor=0.5)
 
 # name: (GGUF architecture, transformers' model type, settings, options of the script)
 MODELS = {
@@ -90,6 +103,46 @@ MODELS = {
         "olmoe", "olmoe", OLMOE | dict(clip_qkv=1.0), {}),
     "mixed": ("qwen3moe", "qwen3_moe", WIDE,
               dict(tokens=32, margin=0.1, quantised=True)),
+    # From here on matrices are F16.
+    "phimoe": (
+        "phimoe", "phimoe",
+        EXPERTS | dict(num_experts_per_tok=2, num_key_value_heads=1,
+                       attention_bias=True, lm_head_bias=True, rms_norm_eps=1e-5,
+                       router_jitter_noise=0.01),
+        dict(half=True, margin=0.01)),
+    "granite": ("granite", "granite", GRANITE, HALF),
+    "granitemoe": ("granitemoe", "granitemoe", GRANITE | EXPERTS, HALF),
+    "granitemoe-shared": ("granitemoe", "granitemoeshared",
+                          GRANITE | EXPERTS | dict(shared_intermediate_size=40), HALF),
+    "glm4": ("glm4", "glm4",
+             dict(attention_bias=True, head_dim=12, partial_rotary_factor=0.5)
+             | rope("default", partial_rotary_factor=0.5), HALF),
+    "glm4moe": ("glm4moe", "glm4_moe", NOAUX | GLM, HALF),
+    "glm4moe-norm": (  # the larger one: norms of q and k; gate and up in one tensor
+        "glm4moe", "glm4_moe", NOAUX | GLM | dict(use_qk_norm=True),
+        dict(half=True, fused=True)),
+    "ernie4_5": ("ernie4_5", "ernie4_5",
+                 dict(head_dim=8, use_bias=True, tie_word_embeddings=True), HALF),
+    "ernie4_5-moe": (
+        "ernie4_5-moe", "ernie4_5_moe",
+        dict(num_hidden_layers=3, moe_num_experts=6, moe_k=3, moe_intermediate_size=24,
+             moe_num_shared_experts=2, moe_layer_start_index=1, moe_layer_end_index=2,
+             moe_layer_interval=1, use_bias=False), HALF),
+    "dots1": ("dots1", "dots1",
+              NOAUX | dict(n_group=2, topk_group=1, num_key_value_heads=4), HALF),
+    "minimax-m2": (
+        "minimax-m2", "minimax_m2",
+        EXPERTS | dict(head_dim=12) | rope("default", partial_rotary_factor=0.5), HALF),
+    "seed_oss": ("seed_oss", "seed_oss", dict(head_dim=8, attention_bias=True), HALF),
+    "gemma": ("gemma", "gemma",
+              dict(head_dim=16, num_key_value_heads=1, tie_word_embeddings=True,
+                   hidden_act="gelu_pytorch_tanh"), HALF),
+    "olmo": ("olmo", "olmo", dict(clip_qkv=4.0), HALF),
+    "olmo2": ("olmo2", "olmo2", {}, HALF),
+    "phi2": ("phi2", "phi", rope("default", partial_rotary_factor=0.5), HALF),
+    "nemotron": ("nemotron", "nemotron",
+                 dict(attention_bias=False, norm_eps=1e-5)
+                 | rope("default", partial_rotary_factor=0.5), HALF),
 }
 
 # Every block format that Junto computes with, once or more ("mixed").
@@ -107,7 +160,8 @@ TYPES = {
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "down_proj": 2.0, "lm_head": 2.5}
+GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "down_proj": 2.0,
+        "lm_head": 2.5}
 
 
 def deviation(name, shape, tied):
@@ -119,12 +173,13 @@ def deviation(name, shape, tied):
 
 def randomise(model, generator):
     """Every parameter away from the value that would hide it."""
-    for name, param in model.named_parameters():
+    plus_one = model.config.model_type in ("gemma", "nemotron")
+    for name, param in tensors(model):
         noise = torch.randn(param.shape, generator=generator)
         if name.endswith("norm.weight"):
-            param.data = 1.0 + 0.25 * noise
+            param.data = 0.25 * noise + (0.0 if plus_one else 1.0)
         elif name.endswith("bias"):
-            param.data = 0.3 * noise
+            param.data = (0.1 if "correction" in name else 0.3) * noise
         else:
             tied = model.config.tie_word_embeddings
             param.data = noise * deviation(name, param.shape, tied)
@@ -177,31 +232,80 @@ def quantise(model, arch, rng):
     return stored
 
 
+def halve(model, arch):
+    """Round the matrices to F16, but routers; return the halves."""
+    stored = {}
+    for name, shape, view in gguf_views(model, arch):
+        if len(shape) < 2 or "ffn_gate_inp" in name:
+            continue
+        half = view.to(torch.float16)
+        view.copy_(half)
+        stored[name] = (Q.F16, half.reshape(shape).contiguous().numpy())
+    return stored
+
+
 # ---- the reference -------------------------------------------------------------------
 
 
+# Ways of choosing: what routers compare, from their logits and the correction bias.
+CHOICES = {
+    "softmax": lambda logits, _bias: logits,  # no bias: logits have the same order
+    "ernie4_5_moe": lambda logits, bias: logits.softmax(-1) + bias,
+    "sigmoid": lambda logits, bias: logits.sigmoid() + bias,
+}
+
+
+def ranked_routes(model, block, router_logits, experts):
+    """The experts of every token in falling order of what was compared, and the least
+    gap between one that was chosen and the next."""
+    bias = next((b for n, b in tensors(block) if n.endswith("correction_bias")), None)
+    kind = model.config.model_type
+    choose = CHOICES.get(kind) or CHOICES["softmax" if bias is None else "sigmoid"]
+    values = choose(router_logits, bias)
+    groups = getattr(model.config, "n_group", None) or 1
+    gaps = []
+    if groups > 1:
+        used = model.config.topk_group
+        best = values.view(len(values), groups, -1).topk(2, dim=-1).values.sum(-1)
+        order = best.sort(dim=-1, descending=True).values
+        gaps.append((order[:, used - 1] - order[:, used]).min().item())
+        kept = torch.zeros_like(best).scatter(1, best.topk(used, dim=-1).indices, 1)
+        out = kept.repeat_interleave(values.shape[1] // groups, dim=1) == 0
+        values = values.masked_fill(out, -1e9)
+    ranked = values.sort(dim=-1, descending=True)
+    k = experts.shape[1]
+    gaps.append((ranked.values[:, :k] - ranked.values[:, 1:k + 1]).min().item())
+    chosen = ranked.indices[:, :k]
+    assert (chosen.sort(dim=-1).values == experts.sort(dim=-1).values).all()
+    return chosen.numpy(), min(gaps)
+
+
 def reference(model, tokens):
-    """Logits, routes, and the least gap between the router's logit of a chosen expert
-    and that of the next in rank."""
+    """Logits, routes, and the least gap between what the router compared of a chosen
+    expert and of the next in rank."""
     k = getattr(model.config, "num_experts_per_tok", 0)
     layers = model.config.num_hidden_layers
     routes = np.full((layers, len(tokens), k), -1, np.int32)
     gaps = [np.inf]
 
-    def watch(layer):
+    def watch(layer, block):
         def hook(_module, _inputs, output):
             router_logits, _weights, experts = output
-            ranked = router_logits.sort(dim=-1, descending=True).values
-            gaps.append((ranked[:, :k] - ranked[:, 1:k + 1]).min().item())
-            routes[layer] = experts.numpy()
+            routes[layer], gap = ranked_routes(model, block, router_logits, experts)
+            gaps.append(gap)
         return hook
 
     for i, layer in enumerate(model.model.layers):
-        if hasattr(layer.mlp, "experts"):
-            layer.mlp.gate.register_forward_hook(watch(i))
+        for block in (getattr(layer, name, None) for name in MIXTURES):
+            if hasattr(block, "experts"):
+                router = getattr(block, "gate", None) or block.router
+                router.register_forward_hook(watch(i, block))
     with torch.no_grad():
         logits = model(torch.from_numpy(tokens)[None].long()).logits[0].numpy()
     return logits, routes if k else None, min(gaps)
+
+
+MIXTURES = ["mlp", "block_sparse_moe"]
 
 
 def build(name):
@@ -218,6 +322,8 @@ def build(name):
         randomise(model, torch.Generator().manual_seed(seed))
         rng = np.random.default_rng(seed)
         stored = quantise(model, arch, rng) if options.get("quantised") else {}
+        if options.get("half"):
+            stored = halve(model, arch)
         tokens = rng.integers(0, config.vocab_size, options.get("tokens", 40), np.int32)
         logits, routes, gap = reference(model, tokens)
         if gap > options.get("margin", 0.005):
@@ -265,7 +371,7 @@ def add_vocabulary(out):
     out.add_chat_template(CHATML)
 
 
-def add_shape(out, config):
+def add_shape(out, arch, config):
     usual = config.hidden_size // config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or usual
     out.add_vocab_size(config.vocab_size)
@@ -278,8 +384,13 @@ def add_shape(out, config):
     if head_dim != usual:
         out.add_key_length(head_dim)
         out.add_value_length(head_dim)
-    out.add_layer_norm_rms_eps(config.rms_norm_eps)
-    out.add_rope_dimension_count(head_dim)
+    eps = getattr(config, "rms_norm_eps", None)
+    if arch in LAYER_NORMS:
+        out.add_layer_norm_eps(eps or getattr(config, LAYER_NORMS[arch], 1e-5))
+    else:
+        out.add_layer_norm_rms_eps(eps)
+    share = config.rope_parameters.get("partial_rotary_factor", 1.0)
+    out.add_rope_dimension_count(int(head_dim * share))
     if getattr(config, "clip_qkv", None):
         out.add_clamp_kqv(config.clip_qkv)
 
@@ -298,8 +409,46 @@ def add_rope(out, model):
         out.add_tensor("rope_freqs.weight", (plain / scaled).astype(np.float32))
 
 
+# Where the epsilon of a family with LayerNorm stands in its config.
+LAYER_NORMS = {"phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
+               "nemotron": "norm_eps"}
+
+# Keys of a file that configs say by these names, where a family has them.
+SAID = {
+    "embedding_multiplier": ("{}.embedding_scale", float),
+    "residual_multiplier": ("{}.residual_scale", float),
+    "attention_multiplier": ("{}.attention.scale", float),
+    "logits_scaling": ("{}.logit_scale", float),
+    "logit_scale": ("{}.logit_scale", float),
+    "first_k_dense_replace": ("{}.leading_dense_block_count", int),
+    "moe_layer_start_index": ("{}.leading_dense_block_count", int),
+    "n_shared_experts": ("{}.expert_shared_count", int),
+    "moe_num_shared_experts": ("{}.expert_shared_count", int),
+    "routed_scaling_factor": ("{}.expert_weights_scale", float),
+    "n_group": ("{}.expert_group_count", int),
+    "topk_group": ("{}.expert_group_used_count", int),
+}
+SIGMOID = {"glm4moe", "dots1", "minimax-m2"}
+# Families whose files say whether weights are divided by their sum.
+SAYS_NORM = {"glm4moe", "dots1"}
+
+
+def add_said(out, arch, config):
+    for name, (key, kind) in SAID.items():
+        value = getattr(config, name, None)
+        if value is not None:
+            add = out.add_float32 if kind is float else out.add_uint32
+            add(key.format(arch), value)
+    if arch in SIGMOID:
+        out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    if arch in SAYS_NORM:
+        out.add_expert_weights_norm(config.norm_topk_prob)
+
+
 def add_experts(out, arch, config):
-    out.add_expert_count(config.num_experts)
+    count = next(filter(None, (getattr(config, n, None) for n in (
+        "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"))))
+    out.add_expert_count(count)
     out.add_expert_used_count(config.num_experts_per_tok)
     if hasattr(config, "moe_intermediate_size"):
         out.add_expert_feed_forward_length(config.moe_intermediate_size)
@@ -322,18 +471,27 @@ def write_model(name, model, stored):
     arch, _, _, options = MODELS[name]
     out = gguf.GGUFWriter(HERE / f"{name}.gguf", arch)
     out.add_name(f"golden {name}")
-    mostly = gguf.LlamaFileType.MOSTLY_Q4_K_M if stored else gguf.LlamaFileType.ALL_F32
-    out.add_file_type(mostly)
+    mostly = gguf.LlamaFileType.ALL_F32
     if stored:
+        mostly = (gguf.LlamaFileType.MOSTLY_F16 if options.get("half")
+                  else gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    out.add_file_type(mostly)
+    if options.get("quantised"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    add_shape(out, model.config)
+    add_shape(out, arch, model.config)
     if hasattr(model.config, "num_experts_per_tok"):
         add_experts(out, arch, model.config)
+    add_said(out, arch, model.config)
     if options.get("text"):
         add_vocabulary(out)
     add_rope(out, model)
     for tensor, shape, view in gguf_views(model, arch):
-        if tensor in stored:
+        if options.get("fused") and "ffn_gate_exps" in tensor:
+            both = [stored[n][1] for n in (tensor, tensor.replace("gate", "up"))]
+            out.add_tensor(tensor.replace("gate", "gate_up"), np.concatenate(both, 1))
+        elif options.get("fused") and "ffn_up_exps" in tensor:
+            continue
+        elif tensor in stored:
             qtype, blocks = stored[tensor]
             out.add_tensor(tensor, blocks, raw_dtype=qtype)
         else:
