@@ -21,6 +21,10 @@ static const jt_norm_names grok2_norms = {"attn_norm", "attn_output_norm", "ffn_
 static const jt_norm_names arctic_norms = {"attn_norm", NULL, "ffn_norm", NULL,
                                            "ffn_norm_exps"};
 
+/* ---- windows ---- */
+
+static const jt_windows unrotated_windows = {.full_every = 4, .full_unrotated = true};
+
 /* ---- the families ---- */
 
 /* clang-format off */
@@ -77,6 +81,17 @@ static const jt_family families[] = {
     {.arch = "minimax-m2", .models = "minimax_m2", .rope_neox = true,
      .qk_norm = JT_QK_NORM_WHOLE, .gating = JT_GATE_SIGMOID, .renormalise = true},
     {.arch = "seed_oss", .rope_neox = true, .norms = &misnamed_norms},
+
+    {.arch = "hunyuan-moe", .models = "hunyuan_v1_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true, .renormalise = true},
+    {.arch = "hunyuan-dense", .models = "hunyuan_v1_dense", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true},
+    {.arch = "exaone-moe", .models = "exaone_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .windows = &unrotated_windows,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
+    {.arch = "afmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
+     .windows = &unrotated_windows, .norms = &around_norms, .embedding_root = true,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
 
     {.arch = "dbrx", .rope_neox = true, .norms = &dbrx_norms, .norm = JT_NORM_LAYER,
      .renormalise = true},

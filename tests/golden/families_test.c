@@ -66,7 +66,7 @@ int main(void)
         FAMILY("minimax-m2"),   FAMILY("seed_oss"),
         FAMILY("gemma"),        FAMILY("olmo"),
         FAMILY("olmo2"),        FAMILY("phi2"),
-        FAMILY("nemotron"),
+        FAMILY("nemotron"), FAMILY("hunyuan-moe"), FAMILY("hunyuan-dense"), FAMILY("exaone-moe"), FAMILY("afmoe"), FAMILY("mistral3"), FAMILY("dbrx"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

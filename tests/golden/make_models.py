@@ -23,7 +23,7 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Q
 
-from gguf_views import gguf_views, tensors
+from gguf_views import CORRECTIONS, gguf_views, tensors
 
 HERE = pathlib.Path(__file__).parent
 # ---- the models ----------------------------------------------------------------------
@@ -43,6 +43,7 @@ BASE = dict(
     pad_token_id=None,
     rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
 )
+BASE_DBRX = {name: BASE[name] for name in ("vocab_size", "rope_parameters")}
 # Few wide heads, so that a scaled rope has 8 frequencies to differ in.
 DENSE = dict(num_attention_heads=2, num_key_value_heads=1)
 MOE = dict(num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24)
@@ -143,6 +144,30 @@ MODELS = {
     "nemotron": ("nemotron", "nemotron",
                  dict(attention_bias=False, norm_eps=1e-5)
                  | rope("default", partial_rotary_factor=0.5), HALF),
+    "hunyuan-moe": ("hunyuan-moe", "hunyuan_v1_moe",
+                    dict(num_experts=5, moe_topk=3, head_dim=8, intermediate_size=24),
+                    HALF),
+    "hunyuan-dense": ("hunyuan-dense", "hunyuan_v1_dense", dict(head_dim=8), HALF),
+    "exaone-moe": (  # layers 0 and 1 see 8 tokens, layer 2 sees all and is not rotated
+        "exaone-moe", "exaone_moe",
+        MOE | dict(num_hidden_layers=3, sliding_window=8, sliding_window_pattern=3,
+                   first_k_dense_replace=1, routed_scaling_factor=1.5, n_group=1,
+                   topk_group=1), HALF),
+    "afmoe": (
+        "afmoe", "afmoe",
+        MOE | dict(num_hidden_layers=4, sliding_window=8, num_dense_layers=1,
+                   num_shared_experts=1, route_scale=1.5, mup_enabled=True, head_dim=8),
+        HALF),
+    "mistral3": (  # queries of tokens from 16 on grow with the logarithm of the position
+        "mistral3", "ministral3",
+        dict(head_dim=16) | rope("yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0,
+                                 original_max_position_embeddings=16,
+                                 llama_4_scaling_beta=0.3), HALF),
+    "dbrx": ("dbrx", "dbrx",
+             dict(d_model=32, n_heads=4, n_layers=2, max_seq_len=256,
+                  attn_config=dict(kv_n_heads=2, clip_qkv=4.0),
+                  ffn_config=dict(ffn_hidden_size=24, moe_num_experts=5, moe_top_k=3)),
+             HALF),
 }
 
 # Every block format that Junto computes with, once or more ("mixed").
@@ -160,7 +185,7 @@ TYPES = {
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "down_proj": 2.0,
+GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "wg": 3.0, "layer": 3.0, "down_proj": 2.0,
         "lm_head": 2.5}
 
 
@@ -176,7 +201,7 @@ def randomise(model, generator):
     plus_one = model.config.model_type in ("gemma", "nemotron")
     for name, param in tensors(model):
         noise = torch.randn(param.shape, generator=generator)
-        if name.endswith("norm.weight"):
+        if param.ndim == 1 and name.endswith("weight"):
             param.data = 0.25 * noise + (0.0 if plus_one else 1.0)
         elif name.endswith("bias"):
             param.data = (0.1 if "correction" in name else 0.3) * noise
@@ -258,7 +283,7 @@ CHOICES = {
 def ranked_routes(model, block, router_logits, experts):
     """The experts of every token in falling order of what was compared, and the least
     gap between one that was chosen and the next."""
-    bias = next((b for n, b in tensors(block) if n.endswith("correction_bias")), None)
+    bias = next((b for n, b in tensors(block) if n.endswith(CORRECTIONS)), None)
     kind = model.config.model_type
     choose = CHOICES.get(kind) or CHOICES["softmax" if bias is None else "sigmoid"]
     values = choose(router_logits, bias)
@@ -283,19 +308,22 @@ def ranked_routes(model, block, router_logits, experts):
 def reference(model, tokens):
     """Logits, routes, and the least gap between what the router compared of a chosen
     expert and of the next in rank."""
-    k = getattr(model.config, "num_experts_per_tok", 0)
+    k = experts_used(model.config)
     layers = model.config.num_hidden_layers
     routes = np.full((layers, len(tokens), k), -1, np.int32)
     gaps = [np.inf]
 
     def watch(layer, block):
         def hook(_module, _inputs, output):
+            if torch.is_tensor(output):  # DBRX
+                output = output, None, output.topk(k).indices
             router_logits, _weights, experts = output
             routes[layer], gap = ranked_routes(model, block, router_logits, experts)
             gaps.append(gap)
         return hook
 
-    for i, layer in enumerate(model.model.layers):
+    body = getattr(model, "transformer", None)
+    for i, layer in enumerate(body.blocks if body else model.model.layers):
         for block in (getattr(layer, name, None) for name in MIXTURES):
             if hasattr(block, "experts"):
                 router = getattr(block, "gate", None) or block.router
@@ -305,16 +333,24 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe"]
+MIXTURES = ["mlp", "block_sparse_moe", "ffn"]
+
+
+def experts_used(config):
+    if hasattr(config, "ffn_config"):
+        return config.ffn_config.moe_top_k
+    return getattr(config, "num_experts_per_tok", 0)
 
 
 def build(name):
     """A model whose routes no rounding can change: the first seed that gives one."""
     arch, kind, settings, options = MODELS[name]
     vocab = text_vocabulary()[0] if options.get("text") else None
-    settings = BASE | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
+    settings = (BASE if kind != "dbrx" else BASE_DBRX) | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._experts_implementation = "eager"
+    if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
+        config.attn_config.rope_theta = 10000.0
     first = 1000 * list(MODELS).index(name)
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
@@ -378,7 +414,9 @@ def add_shape(out, arch, config):
     out.add_context_length(config.max_position_embeddings)
     out.add_embedding_length(config.hidden_size)
     out.add_block_count(config.num_hidden_layers)
-    out.add_feed_forward_length(config.intermediate_size)
+    inner = getattr(config, "ffn_config", None)
+    out.add_feed_forward_length(inner.ffn_hidden_size if inner
+                                else config.intermediate_size)
     out.add_head_count(config.num_attention_heads)
     out.add_head_count_kv(config.num_key_value_heads)
     if head_dim != usual:
@@ -391,8 +429,14 @@ def add_shape(out, arch, config):
         out.add_layer_norm_rms_eps(eps)
     share = config.rope_parameters.get("partial_rotary_factor", 1.0)
     out.add_rope_dimension_count(int(head_dim * share))
-    if getattr(config, "clip_qkv", None):
-        out.add_clamp_kqv(config.clip_qkv)
+    clip = getattr(getattr(config, "attn_config", config), "clip_qkv", None)
+    if clip:
+        out.add_clamp_kqv(clip)
+    if arch in ("exaone-moe", "afmoe"):
+        out.add_sliding_window(config.sliding_window)
+    if arch == "exaone-moe":
+        out.add_sliding_window_pattern(
+            [kind == "sliding_attention" for kind in config.layer_types])
 
 
 def add_rope(out, model):
@@ -403,6 +447,8 @@ def add_rope(out, model):
         out.add_rope_scaling_factor(rope["factor"])
     if rope["rope_type"] == "yarn":
         out.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if "llama_4_scaling_beta" in rope:
+        out.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if rope["rope_type"] == "llama3":  # a factor for every pair: plain / scaled
         scaled = model.model.rotary_emb.inv_freq.numpy()
         plain = rope["rope_theta"] ** -(np.arange(len(scaled)) / len(scaled))
@@ -411,7 +457,7 @@ def add_rope(out, model):
 
 # Where the epsilon of a family with LayerNorm stands in its config.
 LAYER_NORMS = {"phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
-               "nemotron": "norm_eps"}
+               "nemotron": "norm_eps", "dbrx": ""}
 
 # Keys of a file that configs say by these names, where a family has them.
 SAID = {
@@ -424,13 +470,16 @@ SAID = {
     "moe_layer_start_index": ("{}.leading_dense_block_count", int),
     "n_shared_experts": ("{}.expert_shared_count", int),
     "moe_num_shared_experts": ("{}.expert_shared_count", int),
+    "num_dense_layers": ("{}.leading_dense_block_count", int),
+    "num_shared_experts": ("{}.expert_shared_count", int),
+    "route_scale": ("{}.expert_weights_scale", float),
     "routed_scaling_factor": ("{}.expert_weights_scale", float),
     "n_group": ("{}.expert_group_count", int),
     "topk_group": ("{}.expert_group_used_count", int),
 }
-SIGMOID = {"glm4moe", "dots1", "minimax-m2"}
+SIGMOID = {"glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"glm4moe", "dots1"}
+SAYS_NORM = {"glm4moe", "dots1", "exaone-moe", "afmoe"}
 
 
 def add_said(out, arch, config):
@@ -442,14 +491,15 @@ def add_said(out, arch, config):
     if arch in SIGMOID:
         out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     if arch in SAYS_NORM:
-        out.add_expert_weights_norm(config.norm_topk_prob)
+        out.add_expert_weights_norm(getattr(config, "norm_topk_prob", True))
 
 
 def add_experts(out, arch, config):
-    count = next(filter(None, (getattr(config, n, None) for n in (
+    said = getattr(config, "ffn_config", config)
+    count = next(filter(None, (getattr(said, n, None) for n in (
         "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"))))
     out.add_expert_count(count)
-    out.add_expert_used_count(config.num_experts_per_tok)
+    out.add_expert_used_count(experts_used(config))
     if hasattr(config, "moe_intermediate_size"):
         out.add_expert_feed_forward_length(config.moe_intermediate_size)
     if hasattr(config, "shared_expert_intermediate_size"):
@@ -479,7 +529,7 @@ def write_model(name, model, stored):
     if options.get("quantised"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_shape(out, arch, model.config)
-    if hasattr(model.config, "num_experts_per_tok"):
+    if experts_used(model.config):
         add_experts(out, arch, model.config)
     add_said(out, arch, model.config)
     if options.get("text"):
