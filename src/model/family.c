@@ -73,6 +73,9 @@ static const jt_family families[] = {
     {.arch = "ernie4_5-moe", .models = "ernie4_5_moe", .renormalise = true},
 
     {.arch = "bailingmoe", .models = "bailing_moe"},
+    {.arch = "bailingmoe2", .models = "bailing_moe_v2",
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .gating = JT_GATE_SIGMOID,
+     .renormalise = true},
     {.arch = "dots1", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
     {.arch = "minimax-m2", .models = "minimax_m2", .rope_neox = true,
      .qk_norm = JT_QK_NORM_WHOLE, .gating = JT_GATE_SIGMOID, .renormalise = true},
@@ -91,8 +94,10 @@ static const jt_family families[] = {
 
     {.arch = "dbrx", .rope_neox = true, .norms = &dbrx_norms, .norm = JT_NORM_LAYER,
      .renormalise = true},
-    {.arch = "grok", .rope_neox = true, .norms = &grok_norms, .norms_or = &grok2_norms,
-     .activation = JT_GELU, .beside = JT_BESIDE_SHARED,
+    /* Weights are the softmax values, as in the published code. */
+    {.arch = "grok", .models = "grok-1 grok-2", .rope_neox = true, .softcap = 30.0f,
+     .attention_scale = 0.08838834764831845f, .norms = &grok_norms,
+     .norms_or = &grok2_norms, .activation = JT_GELU, .beside = JT_BESIDE_SHARED,
      .embedding_scale = 78.38367176906169f, .logit_scale = 0.5773502691896257f},
     {.arch = "arctic", .norms = &arctic_norms, .beside = JT_BESIDE_EXPERTS,
      .renormalise = true},

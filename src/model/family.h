@@ -58,6 +58,8 @@ typedef struct jt_family {
     bool qk_norm_rotated;  /* only in layers that are rotated */
     bool attention_gated;
     float softcap;             /* of the scores, unless the file has a key for it */
+    float attention_scale;     /* of the dot products, unless the file has a key for it;
+                                  0: 1 / sqrt(k_dim) */
     int wide_scale_layers;     /* in a model of so many layers scores are divided by the
                                   square root of width / heads (Gemma 27B) */
     const jt_windows *windows; /* NULL: all layers see everything */
