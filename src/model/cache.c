@@ -16,6 +16,8 @@ static needs needs_of(const jt_layer *layer)
     case JT_MIX_ATTENTION:
         return (needs){(size_t)a->n_kv_heads, (size_t)a->k_dim, (size_t)a->v_dim,
                        (size_t)a->window, 0};
+    case JT_MIX_LATENT:
+        return (needs){1, (size_t)layer->latent.attention.k_dim, 0, 0, 0};
     }
     return (needs){0};
 }

@@ -2,6 +2,7 @@
  * what its token mixer needs.
  *
  *   attention   keys [kv_heads, rows, k_dim] and values [kv_heads, rows, v_dim]
+ *   latent      one compressed row per token, [rows, rank + rope]
  *
  * and floats of any meaning for mixers that carry a state from token to token. The
  * token at place p of the context lies in row p % rows: a layer that sees a window has
@@ -20,7 +21,7 @@ typedef struct jt_cache_options {
 } jt_cache_options;
 
 typedef struct jt_layer_cache {
-    jt_kv_layer kv; /* of attention */
+    jt_kv_layer kv; /* of attention; latent: keys only */
     float *state; /* [n_state] of a recurrent mixer, which takes it for zeros in a pass
                      that starts at place 0, whatever it holds */
     size_t n_state;

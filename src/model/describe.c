@@ -64,9 +64,12 @@ static void add_mixture(jt_model_info *info, const jt_mixture *m)
 static void add_layer(jt_model_info *info, const jt_layer *layer)
 {
     const jt_attention *a = &layer->attention;
-    const jt_tensor *always[] = {&a->q,      &a->k,      &a->v,      &a->o,
-                                 &a->q_bias, &a->k_bias, &a->v_bias, &a->o_bias,
-                                 &a->q_norm, &a->k_norm};
+    const jt_latent *l = &layer->latent;
+    const jt_tensor *always[] = {&a->q,        &a->k,      &a->v,      &a->o,
+                                 &a->q_bias,   &a->k_bias, &a->v_bias, &a->o_bias,
+                                 &a->q_norm,   &a->k_norm, &a->sinks,  &l->q_a,
+                                 &l->q_a_norm, &l->q_b,    &l->kv_a,   &l->kv_a_norm,
+                                 &l->kv_b,     &l->k_b,    &l->v_b,    &l->o};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         add_tensor(info, always[i]);
     for (int place = 0; place < JT_NORM_PLACES; place++)

@@ -51,6 +51,10 @@ static const jt_family families[] = {
     /* One shared expert as wide as several; the first layer is dense. */
     {.arch = "deepseek"},
 
+    /* Also Kimi-K2, whose files say how it routes, and the Lite models without q_a. */
+    {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2", .latent = true,
+     .yarn_scores = true, .group_max = true},
+
     {.arch = "phi2", .models = "phi", .rope_neox = true, .norms = &parallel_norms,
      .norm = JT_NORM_LAYER, .parallel = true, .activation = JT_GELU,
      .ffn_plain = true},
@@ -138,7 +142,9 @@ bool jt_family_plain(const jt_family *f)
 {
     return !f->norms && f->norm == JT_NORM_RMS && f->activation == JT_SILU &&
            !f->ffn_fused && !f->ffn_plain && !f->beside && !f->parallel &&
-           !f->embedding_scale && !f->embedding_root && !f->logits_divided;
+           !f->embedding_scale && !f->embedding_root && !f->logits_divided &&
+           !f->latent && !f->windows && !f->rope_off_every && !f->qk_norm_late &&
+           !f->attention_gated;
 }
 
 const char *jt_family_name(size_t i)

@@ -57,6 +57,7 @@ typedef struct jt_family {
     bool qk_norm_plain;    /* without weights */
     bool qk_norm_rotated;  /* only in layers that are rotated */
     bool attention_gated;
+    bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */
     float attention_scale;     /* of the dot products, unless the file has a key for it;
                                   0: 1 / sqrt(k_dim) */

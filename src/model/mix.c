@@ -25,15 +25,16 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    const jt_angles *angles = NULL;
     jt_layer_cache *memory = &mix->cache->layer[index];
     jt_places places = {chunk->start, chunk->positions, chunk->first};
-    if (layer->attention.rope != JT_ROPE_OFF)
-        angles = &mix->angles[layer->attention.rope];
+    jt_rope_use rope = layer->attention.rope;
+    const jt_angles *angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[rope];
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
         return jt_attention_forward(ctx, &layer->attention, x, angles, &memory->kv,
                                     &places);
+    case JT_MIX_LATENT:
+        return jt_latent_forward(ctx, &layer->latent, x, angles, &memory->kv, &places);
     }
     return (jt_tensor){0};
 }

@@ -6,9 +6,11 @@
 #include "model/family.h"
 #include "moe/mixture.h"
 #include "nn/attention.h"
+#include "nn/latent.h"
 
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
+    int kv_rank, q_rank; /* of latent attention; 0: none, and queries without */
     int n_ctx_train, n_vocab;
     float norm_eps, clamp;
     float attention_scale;   /* of the dot products; 0: 1 / sqrt(k_dim) */
@@ -22,12 +24,13 @@ typedef struct jt_params {
 } jt_params;
 
 /* How a layer mixes tokens: what the part of that name is. */
-typedef enum jt_mixer { JT_MIX_ATTENTION } jt_mixer;
+typedef enum jt_mixer { JT_MIX_ATTENTION, JT_MIX_LATENT } jt_mixer;
 
 typedef struct jt_layer {
     jt_norm norm[JT_NORM_PLACES];
     jt_mixer mixer;
     jt_attention attention;
+    jt_latent latent;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */
     jt_bank dense;      /* otherwise, and beside it (JT_BESIDE_EXPERTS) */

@@ -48,6 +48,19 @@ static void visit_attention(const walk *w, jt_attention *a)
     visit(w, "attn_output.bias", &a->o_bias);
 }
 
+static void visit_latent(const walk *w, jt_latent *l)
+{
+    visit(w, "attn_q_a.weight", &l->q_a);
+    visit(w, "attn_q_a_norm.weight", &l->q_a_norm);
+    visit(w, jt_has(&l->q_a) ? "attn_q_b.weight" : "attn_q.weight", &l->q_b);
+    visit(w, "attn_kv_a_mqa.weight", &l->kv_a);
+    visit(w, "attn_kv_a_norm.weight", &l->kv_a_norm);
+    visit(w, "attn_kv_b.weight", &l->kv_b);
+    visit(w, "attn_k_b.weight", &l->k_b);
+    visit(w, "attn_v_b.weight", &l->v_b);
+    visit(w, "attn_output.weight", &l->o);
+}
+
 /* "NAME.weight" and "NAME.bias". */
 static void visit_both(const walk *w, const char *name, jt_tensor *weight,
                        jt_tensor *bias)
@@ -89,6 +102,7 @@ static void visit_layer(const walk *w, jt_layer *layer)
 {
     visit_norm(w, layer, JT_BEFORE_ATTENTION);
     visit_attention(w, &layer->attention);
+    visit_latent(w, &layer->latent);
     visit_norm(w, layer, JT_AFTER_ATTENTION);
     visit_norm(w, layer, JT_BEFORE_FFN);
     visit_norm(w, layer, JT_BEFORE_EXPERTS);

@@ -11,6 +11,7 @@ jt_status jt_params_rope(jt_key_reader *r, jt_params *p);
 
 /* What the attention of the reader's layer is, but for its tensors. */
 jt_status jt_params_mixer(jt_key_reader *r, const jt_params *p, jt_attention *a);
+jt_status jt_params_latent(jt_key_reader *r, const jt_params *p, jt_latent *l);
 
 /* The router of all mixture layers; n_experts 0: none. */
 jt_status jt_params_router(jt_key_reader *r, jt_router *router);

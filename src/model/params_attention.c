@@ -4,6 +4,19 @@
 
 enum { MAX_HEADS = 4096, MAX_HEAD_DIM = 1024 };
 
+/* Files that count the compressed rows as keys and values have the heads' own lengths
+ * under other names. */
+static jt_status read_latent(jt_key_reader *r, jt_params *p)
+{
+    enum { MAX_RANK = 1 << 16 };
+    JT_TRY(jt_key_int(r, "attention.kv_lora_rank", 1, MAX_HEAD_DIM, -1, &p->kv_rank));
+    JT_TRY(jt_key_int(r, "attention.q_lora_rank", 0, MAX_RANK, 0, &p->q_rank));
+    JT_TRY(jt_key_int(r, "attention.key_length_mla", 1, MAX_HEAD_DIM, p->k_dim,
+                      &p->k_dim));
+    return jt_key_int(r, "attention.value_length_mla", 1, MAX_HEAD_DIM, p->v_dim,
+                      &p->v_dim);
+}
+
 jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
 {
     enum { MAX_WINDOW = 1 << 30 };
@@ -24,6 +37,8 @@ jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
     JT_TRY(jt_key_float(r, "attn_logit_softcapping", -1.0f, f->softcap,
                         &p->attention_softcap));
     JT_TRY(jt_key_float(r, "attention.clamp_kqv", -1.0f, 0.0f, &p->clamp));
+    if (f->latent)
+        JT_TRY(read_latent(r, p));
     if (!f->windows)
         return JT_OK;
     return jt_key_int(r, "attention.sliding_window", 0, MAX_WINDOW, f->windows->usual,
@@ -100,5 +115,22 @@ jt_status jt_params_mixer(jt_key_reader *r, const jt_params *p, jt_attention *a)
         a->temperature = p->temperature;
     if (f->qk_norm_rotated && a->rope == JT_ROPE_OFF)
         a->qk_norm = JT_QK_NORM_NONE;
+    return JT_OK;
+}
+
+jt_status jt_params_latent(jt_key_reader *r, const jt_params *p, jt_latent *l)
+{
+    JT_TRY(jt_params_mixer(r, p, &l->attention));
+    l->rank = p->kv_rank;
+    l->rope = (int)p->rope[JT_ROPE_USUAL].dims;
+    l->nope = p->k_dim - l->rope;
+    l->v_dim = p->v_dim;
+    if (l->nope <= 0)
+        return jt_fail(r->err, JT_E_FORMAT,
+                       "%d values of heads of %d are rotated, which leaves none",
+                       l->rope, p->k_dim);
+    l->attention.n_kv_heads = 1;
+    l->attention.k_dim = l->rank + l->rope;
+    l->attention.v_dim = l->rank;
     return JT_OK;
 }

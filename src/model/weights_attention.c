@@ -59,6 +59,36 @@ static jt_status bind_attention(jt_binder *b, jt_attention *a, const jt_family *
                           whole ? kv_heads * k_dim : k_dim, false);
 }
 
+static jt_status bind_latent_queries(jt_binder *b, jt_latent *l)
+{
+    size_t d = (size_t)b->p->d_model, q_rank = (size_t)b->p->q_rank;
+    size_t q = (size_t)l->attention.n_heads * (size_t)(l->nope + l->rope);
+    if (!jt_bind_find(b, "attn_q_a.weight"))
+        return jt_bind_matrix(b, &l->q_b, "attn_q.weight", q, d);
+    JT_TRY(jt_bind_matrix(b, &l->q_a, "attn_q_a.weight", q_rank, d));
+    JT_TRY(jt_bind_vector(b, &l->q_a_norm, "attn_q_a_norm.weight", q_rank, false));
+    return jt_bind_matrix(b, &l->q_b, "attn_q_b.weight", q, q_rank);
+}
+
+/* Older files hold what makes keys and values as one matrix, newer ones as two. */
+static jt_status bind_latent(jt_binder *b, jt_latent *l)
+{
+    size_t d = (size_t)b->p->d_model, heads = (size_t)l->attention.n_heads;
+    size_t rank = (size_t)l->rank, nope = (size_t)l->nope, v_dim = (size_t)l->v_dim;
+    JT_TRY(bind_latent_queries(b, l));
+    JT_TRY(
+        jt_bind_matrix(b, &l->kv_a, "attn_kv_a_mqa.weight", rank + (size_t)l->rope, d));
+    JT_TRY(jt_bind_vector(b, &l->kv_a_norm, "attn_kv_a_norm.weight", rank, false));
+    JT_TRY(jt_bind_matrix(b, &l->o, "attn_output.weight", d, heads * v_dim));
+    if (jt_bind_find(b, "attn_kv_b.weight"))
+        return jt_bind_matrix(b, &l->kv_b, "attn_kv_b.weight", heads * (nope + v_dim),
+                              rank);
+    JT_TRY(jt_bind(b, &l->k_b, "attn_k_b.weight", false, false, 3,
+                   (size_t[]){heads, rank, nope}));
+    return jt_bind(b, &l->v_b, "attn_v_b.weight", false, false, 3,
+                   (size_t[]){heads, v_dim, rank});
+}
+
 jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
 {
     jt_key_reader r = {.file = b->file,
@@ -66,6 +96,11 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
                        .prefix = family->arch,
                        .layer = b->layer,
                        .err = b->err};
+    if (family->latent) {
+        layer->mixer = JT_MIX_LATENT;
+        JT_TRY(jt_params_latent(&r, b->p, &layer->latent));
+        return bind_latent(b, &layer->latent);
+    }
     layer->mixer = JT_MIX_ATTENTION;
     JT_TRY(jt_params_mixer(&r, b->p, &layer->attention));
     return bind_attention(b, &layer->attention, family);

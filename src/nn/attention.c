@@ -5,24 +5,11 @@
 
 #include "nn/attention_pass.h"
 
-/* `count` rows of a matrix (or values of a vector) from `first` on. */
-static jt_tensor some_rows(const jt_tensor *t, size_t first, size_t count)
-{
-    jt_tensor part = *t;
-    size_t bytes =
-        t->n_dims == 1 ? sizeof(float) : jt_dtype_row_bytes(t->dtype, jt_cols(t));
-    size_t values = t->n_dims == 1 ? 1 : jt_cols(t);
-    part.shape[0] = count;
-    part.data = (char *)t->data + first * bytes;
-    part.grad = t->grad ? t->grad + first * values : NULL;
-    return part;
-}
-
 static void cut(const jt_tensor *whole, jt_tensor *const part[3], const size_t rows[3])
 {
     size_t first = 0;
     for (int i = 0; i < 3 && jt_has(whole); i++) {
-        *part[i] = some_rows(whole, first, rows[i]);
+        *part[i] = jt_some_rows(whole, first, rows[i]);
         first += rows[i];
     }
 }
@@ -109,7 +96,7 @@ static void place_token(void *arg, size_t t)
     const jt_attention *a = p->a;
     const jt_kv_layer *kv = p->kv;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
-    float factor = jt_attention_temperature(p, t);
+    float factor = jt_attention_temperature(a, &p->at, t);
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;

@@ -122,7 +122,7 @@ static void unplace_token(void *arg, size_t t)
     const back *b = arg;
     const jt_attention_pass *p = &b->p;
     size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
-    float factor = jt_attention_temperature(p, t);
+    float factor = jt_attention_temperature(p->a, &p->at, t);
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *dq = b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim;

@@ -38,7 +38,8 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *attent
 void jt_attention_attend(jt_context *ctx, jt_attention_pass *pass);
 
 /* Factor of the queries of token t. */
-float jt_attention_temperature(const jt_attention_pass *pass, size_t t);
+float jt_attention_temperature(const jt_attention *attention, const jt_places *at,
+                               size_t t);
 
 /* Put the n values of row `row` into keys or values of the cache. */
 void jt_attention_keep(const jt_kernels *kernels, void *kv, jt_dtype type, size_t row,

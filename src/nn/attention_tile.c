@@ -69,12 +69,12 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
     return p;
 }
 
-float jt_attention_temperature(const jt_attention_pass *p, size_t t)
+float jt_attention_temperature(const jt_attention *a, const jt_places *at, size_t t)
 {
-    const jt_temperature *change = &p->a->temperature;
+    const jt_temperature *change = &a->temperature;
     if (change->scale == 0.0f)
         return 1.0f;
-    float position = (float)p->at.positions[t] + change->offset;
+    float position = (float)at->positions[t] + change->offset;
     return 1.0f + change->scale * logf(1.0f + floorf(position / change->length));
 }
 

@@ -63,4 +63,15 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     return part;
 }
 
+/* Rows first .. first + count of a matrix; of a vector (F32), values. */
+static inline jt_tensor jt_some_rows(const jt_tensor *t, size_t first, size_t count)
+{
+    size_t cols = t->n_dims == 1 ? 1 : jt_cols(t);
+    jt_tensor part = *t;
+    part.shape[0] = count;
+    part.data = (char *)t->data + first * jt_dtype_row_bytes(t->dtype, cols);
+    part.grad = t->grad ? t->grad + first * cols : NULL;
+    return part;
+}
+
 #endif
