@@ -48,12 +48,20 @@ struct jt_gguf {
     jt_gguf_tensor *tensors;
     size_t n_tensors;
     jt_names names; /* of tensors */
+    /* Of a file that was made in memory. */
+    unsigned char *head;
+    jt_gguf_owner owner;
 };
 
 /* Read and check header, keys and tensor descriptions of one part. Duplicate tensor
  * names are the caller's to find: they may lie in different parts. keys.names must be
  * freed also after a failure. */
 jt_status jt_gguf_parse(jt_gguf_part *part, jt_arena *arena, jt_err *err);
+
+/* An empty file with room for one part; to be closed also when what follows fails. */
+jt_status jt_gguf_new(jt_gguf **out, const char *path, jt_err *err);
+/* Index file->tensors by name; no name may be there twice. */
+jt_status jt_gguf_index(jt_gguf *file, jt_err *err);
 
 const jt_gguf_kv *jt_gguf_keys_find(const jt_gguf_keys *keys, const char *key);
 
