@@ -68,6 +68,9 @@ const jt_gguf_kv *jt_gguf_keys_find(const jt_gguf_keys *keys, const char *key);
 /* An integer (or bool: 0 or 1) value. false: of another kind or out of range. */
 bool jt_gguf_integer(const jt_gguf_kv *kv, int64_t *value);
 
+/* Any number as a float. */
+bool jt_gguf_number(const jt_gguf_kv *kv, float *value);
+
 /* Bytes of a value of a type of fixed size; 0 for strings, arrays, unknown types. */
 size_t jt_gguf_type_bytes(uint32_t type);
 

@@ -190,6 +190,19 @@ jt_status jt_gguf_set_kv(jt_gguf_writer *w, const char *key, const jt_gguf_kv *k
                     err);
 }
 
+bool jt_gguf_written(const jt_gguf_writer *w, const char *key, jt_gguf_kv *kv)
+{
+    const jt_written_key *found = find_key(w, c_string(key));
+    if (!found)
+        return false;
+    *kv = (jt_gguf_kv){.key = c_string(found->name),
+                       .type = (jt_gguf_type)found->type,
+                       .count = 1,
+                       .raw = found->raw,
+                       .raw_bytes = found->raw_bytes};
+    return true;
+}
+
 void jt_gguf_unset(jt_gguf_writer *w, const char *key)
 {
     jt_written_key *found = find_key(w, c_string(key));

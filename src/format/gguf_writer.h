@@ -40,6 +40,10 @@ struct jt_gguf_writer {
 jt_status jt_gguf_writer_check_name(const jt_gguf_writer *w, const char *what,
                                     jt_str name, jt_err *err);
 
+/* A key that was set, as it will be read: name, type and encoded value. False when
+ * there is none. */
+bool jt_gguf_written(const jt_gguf_writer *w, const char *key, jt_gguf_kv *kv);
+
 /* Magic, counts, keys and the descriptions of the first `n_tensors` tensors. */
 jt_status jt_gguf_writer_head(jt_gguf_writer *w, size_t n_tensors, jt_err *err);
 
