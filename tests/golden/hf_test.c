@@ -73,7 +73,7 @@ static void check_same_tensors(const char *before, const char *after)
 static void remove_folder(const char *path)
 {
     scratch s;
-    snprintf(s.dir, sizeof s.dir, "%s", path);
+    snprintf(s.dir, sizeof s.dir, "%.190s", path);
     scratch_free(&s);
 }
 
