@@ -180,7 +180,7 @@ static jt_status fill_gguf(conversion *c)
     if (jt_is_folder(c->from)) {
         JT_TRY(jt_hf_import_new(&c->import, c->from, c->writer, c->err));
     } else {
-        JT_TRY(jt_gguf_open(&c->file, c->from, c->err));
+        JT_TRY(jt_model_open_file(&c->file, c->from, c->err));
         JT_TRY(copy_keys(c));
     }
     JT_TRY(describe(c));
