@@ -182,6 +182,11 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
 {
     if (!ctx->tape)
         return;
+    if (pass->a->norm_late || pass->a->gated) {
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of %s",
+                pass->a->gated ? "gates in the queries" : "norms after the rotation");
+        return;
+    }
     bool whole = pass->at.start == 0 && pass->kv->rows >= pass->tokens;
     if (!whole || pass->kv->k_type != JT_F32 || pass->kv->v_type != JT_F32) {
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
