@@ -40,10 +40,14 @@ typedef struct jt_windows {
                         the other layers, unless the file has a key for it */
 } jt_windows;
 
+/* What its models have. */
+typedef enum jt_family_kind { JT_MIXTURES, JT_DENSE, JT_EITHER } jt_family_kind;
+
 typedef struct jt_family {
-    const char *arch;     /* general.architecture */
-    const char *models;   /* what else it is called: model types of Hugging Face, with
-                             blanks between; NULL: the same */
+    const char *arch;   /* general.architecture */
+    const char *models; /* what else it is called: model types of Hugging Face, with
+                           blanks between; NULL: the same */
+    jt_family_kind kind;
     const char *upcycled; /* family of its sparse upcycling; NULL for none */
 
     /* Attention. */
@@ -60,6 +64,8 @@ typedef struct jt_family {
     bool attention_gated;
     bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */
+    float attention_scale;     /* of the dot products, unless the file has a key for it;
+                                  0: 1 / sqrt(k_dim) */
     int wide_scale_layers;     /* in a model of so many layers scores are divided by the
                                   square root of width / heads (Gemma 27B) */
     const jt_windows *windows; /* NULL: all layers see everything */
@@ -103,6 +109,9 @@ const jt_norm_names *jt_family_norms(const jt_family *family);
 
 /* NULL for an unknown architecture. */
 const jt_family *jt_family_find(const char *arch, size_t len);
+
+/* Whether all its parts have gradients. */
+bool jt_family_trains(const jt_family *family);
 
 /* Whether models of the family can be started afresh (model/blueprint.h): those whose
  * layers are of the usual form. */

@@ -203,6 +203,17 @@ int main(void)
         MODEL("olmo2"),
         MODEL("phi2"),
         MODEL("nemotron"),
+        MODEL("afmoe"),
+        MODEL("exaone-moe"),
+        MODEL("dbrx"),
+        MODEL("mistral3"),
+        MODEL("deepseek"),
+        MODEL("bailingmoe"),
+        MODEL("bailingmoe2"),
+        MODEL("grok"),
+        MODEL("grok2"),
+        MODEL("arctic"),
+        MODEL("pangu-pro-moe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
