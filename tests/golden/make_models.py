@@ -240,7 +240,7 @@ MODELS = {
         EXPERTS | dict(sliding_window=12, head_dim=16)
         | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
                truncate=False, original_max_position_embeddings=32),
-        dict(half=True, tokens=60)),
+        dict(half=True, tokens=60, margin=0.02)),
     "cohere2": ("cohere2", "cohere2",
                 dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
                      tie_word_embeddings=True), HALF),
