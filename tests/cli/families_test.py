@@ -2,10 +2,10 @@
 
 import unittest
 
-from harness import GOLDEN, ROOT, Case
+from harness import GOLDEN, ROOT, CommandTest
 
 
-class FamiliesTest(Case):
+class FamiliesTest(CommandTest):
     def test_json(self):
         rows = self.good("families", "--json").json()["families"]
         by_name = {row["name"]: row for row in rows}
