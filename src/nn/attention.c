@@ -84,7 +84,7 @@ static void turn(const jt_attention_pass *p, size_t t, float *head,
 {
     if (p->angles)
         jt_rope_turn(p->kernels, head, p->angles, t);
-    if (p->a->norm_late)
+    if (p->a->norm_late && p->a->qk_norm != JT_QK_NORM_NONE)
         p->kernels->rms_norm(head, head, norm->data, (size_t)p->a->k_dim,
                              p->a->norm_eps);
 }

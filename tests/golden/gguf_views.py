@@ -30,12 +30,18 @@ _PART = {
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
     "self_attn.dense": "attn_output",
-    "self_attn.qkv_proj": "attn_qkv",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.query_layernorm": "attn_q_norm",
     "self_attn.key_layernorm": "attn_k_norm",
     "self_attn.gate_proj": "attn_gate",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -56,6 +62,13 @@ _PART = {
     "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
     "mlp.shared_experts.up_proj": "ffn_up_shexp",
     "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "feed_forward.gate_proj": "ffn_gate",
+    "feed_forward.up_proj": "ffn_up",
+    "feed_forward.down_proj": "ffn_down",
+    "feed_forward.router": "ffn_gate_inp",
+    "feed_forward.shared_expert.gate_proj": "ffn_gate_shexp",
+    "feed_forward.shared_expert.up_proj": "ffn_up_shexp",
+    "feed_forward.shared_expert.down_proj": "ffn_down_shexp",
     "shared_mlp.output_linear": "ffn_down_shexp",
     "mlp.shared_mlp.gate_proj": "ffn_gate_shexp",
     "mlp.shared_mlp.up_proj": "ffn_up_shexp",
@@ -73,6 +86,7 @@ _NORMS_AFTER = {
     "post_attention_layernorm": "post_attention_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
+_AROUND = _NORMS_AFTER | {"pre_feedforward_layernorm": "ffn_norm"}
 _GROK = {"post_self_attn_layernorm": "attn_output_norm",
          "post_mlp_layernorm": "layer_output_norm"}
 _OTHER = {
@@ -80,6 +94,10 @@ _OTHER = {
     "grok2": _GROK | {"post_mlp_layernorm": "post_ffw_norm"},
     "arctic": {"residual_layernorm": "ffn_norm",
                "post_attention_layernorm": "ffn_norm_exps"},
+    "gemma2": _AROUND,
+    "gemma3": _AROUND,
+    "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
+    "exaone4": _NORMS_AFTER,
     "glm4": {"post_self_attn_layernorm": "post_attention_norm",
              "post_mlp_layernorm": "post_ffw_norm"},
     "glm4moe": {"post_attention_layernorm": "post_attention_norm"},
@@ -97,9 +115,11 @@ _SPLIT = {
 
 # Architectures whose files hold the rows of queries and keys in another order.
 _INTERLEAVED = {"llama", "mistral3", "deepseek", "granite", "granitemoe", "bailingmoe",
-                "arctic", "olmo"}
+                "arctic", "olmo", "smollm3"}
 # Those whose norms multiply by 1 + their parameter, and whose files hold the sum.
-_PLUS_ONE = {"gemma", "nemotron"}
+_PLUS_ONE = {"gemma", "gemma2", "gemma3", "nemotron"}
+# Those whose experts are stored the other way round, [expert, in, out].
+_TURNED = {"llama4", "gpt-oss"}
 
 
 def _interleaved(param, heads):
@@ -118,8 +138,23 @@ _DBRX = {"w1": ("ffn_gate_exps.weight", False), "v1": ("ffn_up_exps.weight", Fal
 CORRECTIONS = ("e_score_correction_bias", "expert_bias")
 
 
-def _of_layer(other, part, data, experts_width):
+def _gpt_oss_experts(part, data):
+    """Gates and ups take turns there."""
+    kind = "bias" if part.endswith("_bias") else "weight"
+    if "down_proj" in part:
+        return [(f"ffn_down_exps.{kind}", data)]
+    return [(f"ffn_gate_exps.{kind}", data[:, ::2]),
+            (f"ffn_up_exps.{kind}", data[:, 1::2])]
+
+
+def _of_layer(arch, other, part, data, experts_width):
     """Names in the layer and views of a parameter."""
+    if part.endswith("sinks"):
+        return [("attn_sinks.weight", data)]
+    if ".experts." in part and arch in _TURNED and data.dim() == 3:
+        data = data.transpose(1, 2)
+    if ".experts." in part and arch == "gpt-oss":
+        return _gpt_oss_experts(part, data)
     for ending, names in _SPLIT.items():
         if part.endswith(ending):
             return list(zip(names, data.chunk(2, dim=-2)))
@@ -158,7 +193,7 @@ def gguf_views(model, arch):
         found = _LAYER.match(name)
         layer, part = found.groups() if found else (None, name)
         if found:
-            views = _of_layer(other, part, param.data, width)
+            views = _of_layer(arch, other, part, param.data, width)
         else:
             views = [(_TOP[name], param.data)]
         for target, data in views:

@@ -67,12 +67,26 @@ GRANITE = dict(embedding_multiplier=3.0, residual_multiplier=0.6,
                attention_multiplier=0.2, logits_scaling=0.8)
 
 
+def seeded(seed):
+    """F16, and seeds from this one on."""
+    return HALF | dict(seed=seed)
+
+
 def rope(kind, theta=10000.0, **parameters):
     return dict(rope_parameters={"rope_type": kind, "rope_theta": theta, **parameters})
 
 
 GLM = dict(head_dim=12, attention_bias=True) | rope("default",
                                                     partial_rotary_factor=0.5)
+
+GEMMA = dict(head_dim=16, num_key_value_heads=1, tie_word_embeddings=True,
+             query_pre_attn_scalar=16)
+LATENT = dict(q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4,
+              v_head_dim=6, num_key_value_heads=4)
+V2 = LATENT | dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24,
+                   n_shared_experts=2, first_k_dense_replace=1, num_hidden_layers=2,
+                   n_group=3, topk_group=2, topk_method="group_limited_greedy",
+                   routed_scaling_factor=3.0, norm_topk_prob=False, rms_norm_eps=1e-6)
 
 # name: (GGUF architecture, transformers' model type, settings, options of the script)
 MODELS = {
@@ -171,29 +185,83 @@ MODELS = {
                   attn_config=dict(kv_n_heads=2, clip_qkv=4.0),
                   ffn_config=dict(ffn_hidden_size=24, moe_num_experts=5, moe_top_k=3)),
              HALF),
+    # Windows, layers without rotation, latent attention. Text is longer than windows.
+    "smollm3": ("smollm3", "smollm3", dict(num_hidden_layers=4), HALF),
+    "llama4": (
+        "llama4", "llama4_text",
+        dict(num_hidden_layers=4, head_dim=8, intermediate_size=16,
+             intermediate_size_mlp=40, num_local_experts=4, num_experts_per_tok=1,
+             interleave_moe_layer_step=2, attention_chunk_size=16, floor_scale=8), HALF),
+    "phi3": (
+        "phi3", "phi3",
+        dict(sliding_window=12, max_position_embeddings=64,
+             original_max_position_embeddings=64)
+        | rope("longrope", short_factor=[1.0, 1.5, 2.0, 3.0],
+               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=64),
+        HALF),
+    "phi3-long": (
+        "phi3", "phi3",
+        dict(sliding_window=None, original_max_position_embeddings=32)
+        | rope("longrope", short_factor=[1.0, 1.5, 2.0, 3.0],
+               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=32),
+        dict(half=True, tokens=80)),
+    "gemma2": ("gemma2", "gemma2",
+               GEMMA | dict(sliding_window=12, attn_logit_softcapping=3.0,
+                            final_logit_softcapping=10.0), HALF),
+    "gemma3": (
+        "gemma3", "gemma3_text",
+        GEMMA | dict(
+            sliding_window=12, num_hidden_layers=6, intermediate_size=32,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "rope_theta": 100000.0,
+                                   "factor": 4.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}),
+        HALF),
+    "gpt-oss": (
+        "gpt-oss", "gpt_oss",
+        EXPERTS | dict(sliding_window=12, head_dim=16)
+        | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
+               truncate=False, original_max_position_embeddings=32),
+        dict(half=True, tokens=60)),
+    "cohere2": ("cohere2", "cohere2",
+                dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
+                     tie_word_embeddings=True), HALF),
+    "exaone4": ("exaone4", "exaone4",
+                dict(sliding_window=12, sliding_window_pattern=4, num_hidden_layers=4),
+                HALF),
+    "deepseek2-lite": ("deepseek2", "deepseek_v2", V2 | dict(
+        q_lora_rank=None, topk_method="greedy", n_group=None, topk_group=None), HALF),
+    "deepseek2": ("deepseek2", "deepseek_v2",
+                  V2 | rope("yarn", factor=4.0, original_max_position_embeddings=32,
+                            mscale=0.7, mscale_all_dim=0.7),
+                  dict(half=True, split=True, tokens=60)),
+    "deepseek3": ("deepseek2", "deepseek_v3",
+                  LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
+                                        num_hidden_layers=2, rms_norm_eps=1e-6),
+                  dict(half=True, split=True)),
     # Families of reference.py.
-    "deepseek": ("deepseek", "deepseek", OWN | dict(n_shared_experts=2), HALF),
+    "deepseek": ("deepseek", "deepseek", OWN | dict(n_shared_experts=2), seeded(36000)),
     "bailingmoe": ("bailingmoe", "bailing_moe",
                    OWN | dict(n_shared_experts=1, first_k_dense_replace=0, head_dim=12),
-                   HALF),
+                   seeded(37000)),
     "bailingmoe2": (
         "bailingmoe2", "bailing_moe_v2",
         OWN | dict(num_experts=6, n_group=3, topk_group=2, n_shared_experts=1,
                    routed_scaling_factor=2.5)
-        | rope("default", partial_rotary_factor=0.5), HALF),
+        | rope("default", partial_rotary_factor=0.5), seeded(38000)),
     "grok": (  # no keys for what llama.cpp takes for granted of Grok-1
         "grok", "grok1", OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0),
-        HALF),
+        seeded(39000)),
     "grok2": ("grok", "grok2",
               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0,
                          embedding_multiplier=3.0, output_multiplier=0.9,
                          attention_multiplier=0.3, attn_softcap=4.0,
-                         router_softcap=3.0, final_softcap=8.0), HALF),
+                         router_softcap=3.0, final_softcap=8.0), seeded(40000)),
     "arctic": ("arctic", "arctic",
-               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0), HALF),
+               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0), seeded(41000)),
     "pangu-pro-moe": ("pangu-pro-moe", "pangu_pro_moe",
                       OWN | dict(num_experts=6, n_group=3, first_k_dense_replace=0,
-                                 n_shared_experts=1), HALF),
+                                 n_shared_experts=1), seeded(42000)),
 }
 
 # Every block format that Junto computes with, once or more ("mixed").
@@ -211,8 +279,8 @@ TYPES = {
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "wg": 3.0, "layer": 3.0, "down_proj": 2.0,
-        "lm_head": 2.5}
+GAIN = {"q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0,
+        "wg": 3.0, "layer": 3.0, "down_proj": 2.0, "lm_head": 2.5}
 
 
 def deviation(name, shape, tied):
@@ -224,7 +292,7 @@ def deviation(name, shape, tied):
 
 def randomise(model, generator):
     """Every parameter away from the value that would hide it."""
-    plus_one = model.config.model_type in ("gemma", "nemotron")
+    plus_one = model.config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron")
     for name, param in tensors(model):
         noise = torch.randn(param.shape, generator=generator)
         if param.ndim == 1 and name.endswith("weight"):
@@ -289,7 +357,7 @@ def halve(model, arch):
     """Round the matrices to F16, but routers; return the halves."""
     stored = {}
     for name, shape, view in gguf_views(model, arch):
-        if len(shape) < 2 or "ffn_gate_inp" in name:
+        if len(shape) < 2 or "ffn_gate_inp" in name or name.endswith(".bias"):
             continue
         half = view.to(torch.float16)
         view.copy_(half)
@@ -321,8 +389,8 @@ def ranked_routes(model, block, router_logits, experts):
         best = values.view(len(values), experts.shape[1], -1).topk(2, dim=-1).values
         return experts.numpy(), (best[..., 0] - best[..., 1]).min().item()
     if groups > 1:
-        used = model.config.topk_group
-        best = values.view(len(values), groups, -1).topk(2, dim=-1).values.sum(-1)
+        used, most = model.config.topk_group, 1 if kind == "deepseek_v2" else 2
+        best = values.view(len(values), groups, -1).topk(most, dim=-1).values.sum(-1)
         order = best.sort(dim=-1, descending=True).values
         gaps.append((order[:, used - 1] - order[:, used]).min().item())
         kept = torch.zeros_like(best).scatter(1, best.topk(used, dim=-1).indices, 1)
@@ -346,6 +414,8 @@ def reference(model, tokens):
 
     def watch(layer, block):
         def hook(_module, _inputs, output):
+            if len(output) == 2:  # Llama 4: scores and logits
+                output = output[1], None, output[1].topk(k).indices
             if torch.is_tensor(output):  # DBRX
                 output = output, None, output.topk(k).indices
             router_logits, _weights, experts = output
@@ -364,7 +434,7 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe", "ffn"]
+MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward"]
 
 
 def experts_used(config):
@@ -384,7 +454,7 @@ def build(name):
     config._experts_implementation = "eager"
     if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
         config.attn_config.rope_theta = 10000.0
-    first = 1000 * list(MODELS).index(name)
+    first = options.get("seed", 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = own_reference.Model(config) if own else (
             transformers.AutoModelForCausalLM.from_config(
@@ -441,7 +511,29 @@ def add_vocabulary(out):
     out.add_chat_template(CHATML)
 
 
-def add_shape(out, arch, config):
+def add_latent(out, config, split):
+    """Files with k_b and v_b count compressed rows as keys and values of one head."""
+    head, rank = config.qk_nope_head_dim + config.qk_rope_head_dim, config.kv_lora_rank
+    out.add_kv_lora_rank(rank)
+    if config.q_lora_rank:
+        out.add_q_lora_rank(config.q_lora_rank)
+    out.add_head_count_kv(1 if split else config.num_attention_heads)
+    out.add_key_length(rank + config.qk_rope_head_dim if split else head)
+    out.add_value_length(rank if split else config.v_head_dim)
+    if split:
+        out.add_key_length_mla(head)
+        out.add_value_length_mla(config.v_head_dim)
+
+
+def split_latent(config, matrix):
+    """k_b, turned, and v_b of a kv_b of all heads."""
+    heads, nope = config.num_attention_heads, config.qk_nope_head_dim
+    by_head = matrix.reshape(heads, -1, config.kv_lora_rank)
+    return (np.ascontiguousarray(by_head[:, :nope].transpose(0, 2, 1)),
+            np.ascontiguousarray(by_head[:, nope:]))
+
+
+def add_shape(out, arch, config, split):
     usual = config.hidden_size // config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or usual
     out.add_vocab_size(config.vocab_size)
@@ -452,8 +544,11 @@ def add_shape(out, arch, config):
     out.add_feed_forward_length(inner.ffn_hidden_size if inner
                                 else config.intermediate_size)
     out.add_head_count(config.num_attention_heads)
-    out.add_head_count_kv(config.num_key_value_heads)
-    if head_dim != usual:
+    if arch == "deepseek2":
+        add_latent(out, config, split)
+    else:
+        out.add_head_count_kv(config.num_key_value_heads)
+    if head_dim != usual and arch != "deepseek2":
         out.add_key_length(head_dim)
         out.add_value_length(head_dim)
     eps = getattr(config, "rms_norm_eps", None)
@@ -462,25 +557,40 @@ def add_shape(out, arch, config):
     else:
         out.add_layer_norm_rms_eps(eps)
     share = config.rope_parameters.get("partial_rotary_factor", 1.0)
-    out.add_rope_dimension_count(int(head_dim * share))
+    rotated = getattr(config, "qk_rope_head_dim", None) or int(head_dim * share)
+    out.add_rope_dimension_count(rotated)
     clip = getattr(getattr(config, "attn_config", None) or config, "clip_qkv", None)
     if clip:
         out.add_clamp_kqv(clip)
-    if arch in ("exaone-moe", "afmoe"):
-        out.add_sliding_window(config.sliding_window)
     if arch == "exaone-moe":
         out.add_sliding_window_pattern(
             [kind == "sliding_attention" for kind in config.layer_types])
 
 
+def add_longrope(out, config, rope):
+    before = rope["original_max_position_embeddings"]
+    longer = config.max_position_embeddings / before
+    factor = (1 + np.log(longer) / np.log(before)) ** 0.5 if longer > 1 else 1.0
+    out.add_rope_scaling_attn_factors(float(factor))
+    for kind in ("short", "long"):
+        out.add_tensor(f"rope_factors_{kind}.weight",
+                       np.array(rope[f"{kind}_factor"], np.float32))
+
+
 def add_rope(out, model):
     rope = model.config.rope_parameters
+    rope = rope.get("full_attention", rope)
     out.add_rope_freq_base(rope["rope_theta"])
-    if rope["rope_type"] in ("linear", "yarn"):
+    if rope["rope_type"] in ("linear", "yarn", "longrope"):
         out.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+    if rope["rope_type"] in ("linear", "yarn"):
         out.add_rope_scaling_factor(rope["factor"])
-    if rope["rope_type"] == "yarn":
+    if rope["rope_type"] in ("yarn", "longrope"):
         out.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope.get("mscale_all_dim"):
+        out.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    if rope["rope_type"] == "longrope":
+        add_longrope(out, model.config, rope)
     if "llama_4_scaling_beta" in rope:
         out.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if rope["rope_type"] == "llama3":  # a factor for every pair: plain / scaled
@@ -490,7 +600,7 @@ def add_rope(out, model):
 
 
 # Where the epsilon of a family with LayerNorm stands in its config.
-LAYER_NORMS = {"phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
+LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
                "nemotron": "norm_eps", "dbrx": ""}
 
 # Keys of a file that configs say by these names, where a family has them.
@@ -515,22 +625,33 @@ SAID = {
     "n_group": ("{}.expert_group_count", int),
     "topk_group": ("{}.expert_group_used_count", int),
 }
-SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe"}
+# The same of families with windows.
+SAID_OF_WINDOWS = {
+    "sliding_window": ("{}.attention.sliding_window", int),
+    "attention_chunk_size": ("{}.attention.sliding_window", int),
+    "floor_scale": ("{}.attention.temperature_length", float),
+    "attn_logit_softcapping": ("{}.attn_logit_softcapping", float),
+    "final_logit_softcapping": ("{}.final_logit_softcapping", float),
+}
+WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
+           "cohere2", "exaone4"}
+SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe"}
+SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
 
 
 def add_said(out, arch, config):
     if config.model_type == "grok1":
         return
-    for name, (key, kind) in SAID.items():
+    said = SAID | (SAID_OF_WINDOWS if arch in WINDOWS else {})
+    for name, (key, kind) in said.items():
         value = getattr(config, name, None)
         if arch == "grok":
             key = key.replace("attention.scale", "attention.output_scale")
         if value is not None:
             add = out.add_float32 if kind is float else out.add_uint32
             add(key.format(arch), value)
-    if arch in SIGMOID:
+    if arch in SIGMOID or config.model_type in SIGMOID:
         out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     if arch in SAYS_NORM:
         out.add_expert_weights_norm(getattr(config, "norm_topk_prob", True))
@@ -570,7 +691,7 @@ def write_model(name, model, stored):
     out.add_file_type(mostly)
     if options.get("quantised"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    add_shape(out, arch, model.config)
+    add_shape(out, arch, model.config, options.get("split"))
     if experts_used(model.config):
         add_experts(out, arch, model.config)
     add_said(out, arch, model.config)
@@ -583,6 +704,9 @@ def write_model(name, model, stored):
             out.add_tensor(tensor.replace("gate", "gate_up"), np.concatenate(both, 1))
         elif options.get("fused") and "ffn_up_exps" in tensor:
             continue
+        elif options.get("split") and "kv_b" in tensor:
+            for letter, part in zip("kv", split_latent(model.config, stored[tensor][1])):
+                out.add_tensor(tensor.replace("kv_b", f"{letter}_b"), part)
         elif tensor in stored:
             qtype, blocks = stored[tensor]
             out.add_tensor(tensor, blocks, raw_dtype=qtype)
