@@ -61,17 +61,30 @@ void jt_zero(jt_context *ctx, float *x, size_t n)
         jt_pool_run(ctx->pool, zero_run, &z, (n + ZERO_RUN - 1) / ZERO_RUN);
 }
 
-jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
+jt_tensor jt_new_fresh(jt_context *ctx, size_t rows, size_t cols)
 {
     size_t values = 0;
     void *data = NULL;
     if (jt_mul(rows, cols, &values))
         data = jt_scratch(ctx, values, sizeof(float));
     jt_tensor t = {.data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
-    if (ctx->tape) {
+    if (ctx->tape)
         t.grad = jt_scratch(ctx, values, sizeof(float));
-        jt_zero(ctx, t.grad, values);
-    }
+    t.grad_fresh = t.grad != NULL;
+    return t;
+}
+
+void jt_grad_begin(jt_context *ctx, jt_tensor *t)
+{
+    if (t->grad_fresh)
+        jt_zero(ctx, t->grad, jt_rows(t) * jt_cols(t));
+    t->grad_fresh = false;
+}
+
+jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
+{
+    jt_tensor t = jt_new_fresh(ctx, rows, cols);
+    jt_grad_begin(ctx, &t);
     return t;
 }
 

@@ -44,6 +44,14 @@ void *jt_scratch(jt_context *ctx, size_t count, size_t size);
  * when there is a tape. */
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
 
+/* The same with a fresh gradient, for what a single operation will read: the products
+ * of one list, the gate and up of jt_silu_mul, the rows that a mixture combines. Large
+ * tensors are not gone through twice more then. */
+jt_tensor jt_new_fresh(jt_context *ctx, size_t rows, size_t cols);
+
+/* Zero a fresh gradient, for operations that add to it. */
+void jt_grad_begin(jt_context *ctx, jt_tensor *t);
+
 /* Set n values to zero, over the pool when they are many; nothing for NULL. */
 void jt_zero(jt_context *ctx, float *x, size_t n);
 

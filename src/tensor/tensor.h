@@ -16,7 +16,9 @@ typedef struct jt_tensor {
     jt_dtype dtype;
     int n_dims;
     size_t shape[JT_MAX_DIMS];
-    float *grad; /* of the same shape; NULL: not wanted */
+    float *grad;     /* of the same shape; NULL: not wanted */
+    bool grad_fresh; /* it holds nothing yet: the one operation that reads the tensor
+                        sets it */
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)
@@ -60,6 +62,7 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     part.data = (char *)t->data + i * bytes;
     if (t->grad)
         part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
+    part.grad_fresh = t->grad_fresh;
     return part;
 }
 

@@ -195,10 +195,10 @@ static void gemm_block(const gemm_state *s, size_t first, size_t rows, size_t j,
 static void gemm(const jt_gemm *g)
 {
     gemm_state s = {.g = g,
-                    .left = {g->a, g->a_row, g->a_col, g->a_index, g->k_index},
-                    .right = {g->b, g->b_col, g->b_row, NULL, NULL},
+                    .left = {g->a, g->a_row, g->a_col, g->a_index, NULL},
+                    .right = {g->b, g->b_col, g->b_row, NULL, g->b_index},
                     .bf16 = g->precision == JT_PRECISION_BF16,
-                    .in_rows = g->a_col == 1 && !g->k_index,
+                    .in_rows = g->a_col == 1,
                     .a = g->scratch + (64 - (uintptr_t)g->scratch % 64) % 64 / 4};
     s.b = s.a + JT_GEMM_M * JT_GEMM_K;
     s.tiles = s.in_rows ? row_tiles : panel_tiles;
