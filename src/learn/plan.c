@@ -1,5 +1,6 @@
 /* What a run will cost, before it begins. Memory is counted as the operations take it:
- * every activation has a gradient beside it. */
+ * nearly every activation has a gradient beside it. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,10 +36,16 @@ static double attention_values(const jt_sizes *s, jt_qk_norm qk_norm)
     return values + kept(q) + kept(d);
 }
 
-/* The same of an FFN of that width for `rows` rows a token. */
+/* The same of an FFN of that width for `rows` rows a token, without gradients. */
 static double ffn_values(const jt_sizes *s, double rows, double width)
 {
-    return rows * (kept(3.0 * width) + kept(s->d_model));
+    return rows * (3.0 * width + s->d_model);
+}
+
+/* The gradients in it, in memory that all FFNs share. */
+static double ffn_gradients(const jt_sizes *s, double rows, double width)
+{
+    return rows * (2.0 * width + s->d_model);
 }
 
 /* Rows of experts for each token; picks of null experts have none. */
@@ -68,14 +75,18 @@ static double layer_values(const jt_sizes *s, const jt_family *family, int layer
     return attention_values(s, family->qk_norm) + ffn;
 }
 
-/* What gradients take on top for a while: those of attention, or of the tokens of
- * experts, of which each row has its own. */
+/* What gradients take on top for a while: those of FFNs; and those of attention, or of
+ * the tokens of experts, of which each row has its own. */
 static double back_values(const jt_sizes *s)
 {
     double q = s->n_heads * s->head_dim, kv = 2.0 * s->n_kv_heads * s->head_dim;
     double attention = 2.0 * q + kv + 0.5 * s->head_dim;
-    double experts = expert_rows(s) * s->d_model;
-    return attention > experts ? attention : experts;
+    double rows = expert_rows(s), experts = rows * s->d_model;
+    bool dense = !s->n_experts || s->n_dense_layers;
+    double ffn = fmax(ffn_gradients(s, rows, s->expert_width),
+                      fmax(ffn_gradients(s, 1.0, dense ? s->dense_width : 0.0),
+                           ffn_gradients(s, 1.0, s->shared_width)));
+    return ffn + fmax(attention, experts);
 }
 
 /* Most floats at a time for one token of a micro-batch: all layers, the head, and what

@@ -31,6 +31,8 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
                            const jt_plan *plan, jt_input *x)
 {
     size_t rows = (size_t)plan->n_rows;
+    jt_fresh_begin(ctx, 2 * jt_fresh_values(rows, bank->width) +
+                            jt_fresh_values(rows, bank->d));
     jt_tensor gate = jt_new_fresh(ctx, rows, bank->width);
     jt_tensor up = jt_new_fresh(ctx, rows, bank->width);
     jt_tensor y = jt_new_fresh(ctx, rows, bank->d);

@@ -122,7 +122,6 @@ jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store 
     if (jt_failed(ctx))
         return (jt_tensor){0};
     jt_tensor y = jt_bank_apply(ctx, bank, store, &plan, x);
-    jt_grad_begin(ctx, &y);
     jt_lap(ctx, JT_STAGE_DENSE);
     return y;
 }

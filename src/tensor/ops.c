@@ -119,7 +119,9 @@ static void silu_mul_row(void *arg, size_t i)
 jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up)
 {
     size_t rows = jt_rows(gate), n = jt_cols(gate);
-    jt_tensor y = ctx->tape ? jt_new_fresh(ctx, rows, n) : *gate;
+    jt_tensor y = *gate;
+    if (ctx->tape)
+        y.data = jt_scratch(ctx, rows * n, sizeof(float));
     if (jt_failed(ctx))
         return y;
     silu_args args = {ctx->kernels, &y, gate, up};

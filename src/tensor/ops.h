@@ -66,13 +66,14 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
  * tape, are constants: gradients reach x alone. */
 jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 
-/* y += x; y += bias on every row (nothing for an empty bias). The old value of y is
+/* y += x (whose gradient may be fresh); y += bias on every row (nothing for an empty
+ * bias). The old value of y is
  * gone; what read it before has kept what it needs. */
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
-/* silu(gate) * up, of which this must be the only reader. Without a tape the result
- * takes the place of `gate`; with one its gradient is fresh. */
+/* silu(gate) * up, of fresh gradients. The result takes the place of `gate`; with a
+ * tape only its gradient does. */
 jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up);
 
 /* Rows `ids` of an embedding table, decoded to F32. */

@@ -100,7 +100,11 @@ typedef struct saved_pair {
 static void add_row(void *arg, size_t i)
 {
     const saved_pair *s = arg;
-    s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), jt_cols(&s->y));
+    size_t n = jt_cols(&s->y);
+    if (s->x.grad_fresh)
+        memcpy(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n * sizeof(float));
+    else
+        s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n);
 }
 
 /* y += x: y's gradient is also x's. */

@@ -123,8 +123,8 @@ static void input_waves(jt_context *ctx, const saved_products *s,
         bool fresh = s->list[i].via || s->x[i].grad_fresh;
         bool first = i == 0 || !same_rows(s, i - 1, i);
         if (s->x[i].grad && s->list[i].tokens)
-            list[n++] = input_gemm(&s->list[i], input_grad(s, gathered, i),
-                                   !(fresh && first));
+            list[n++] =
+                input_gemm(&s->list[i], input_grad(s, gathered, i), !(fresh && first));
         if (i + 1 == s->count)
             jt_gemms(ctx, list, n);
     }

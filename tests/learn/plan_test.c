@@ -77,8 +77,8 @@ typedef struct memory {
     double taken, said;
 } memory;
 
-/* A run, and then what is said of it, in a child of its own: memory that an earlier case
- * has given back would serve the next one again. */
+/* A run, and then what is said of it, in a child of its own: memory that an earlier
+ * case has given back would serve the next one again. */
 static memory measure(const jt_train_options *options)
 {
     int ends[2];

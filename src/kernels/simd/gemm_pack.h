@@ -73,8 +73,11 @@ static void pack_turned(float *dst, size_t width, const gemm_side *s, size_t fir
             lane[i] = s->data + index_at(s->lane_index, first + used) * s->lane + at;
         }
         size_t k = 0;
-        for (; k + 4 <= count; k += 4)
+        for (; k + 4 <= count; k += 4) {
+            for (size_t i = 0; i < 4 && k % 16 == 0 && !s->lane_index; i++)
+                fetch(lane[i] + k, 4 * s->lane);
             pack_4x4(dst + k * width + l, width, lane, k);
+        }
         for (; k < count; k++)
             for (size_t i = 0; i < 4; i++)
                 dst[k * width + l + i] = lane[i][k];
