@@ -164,7 +164,7 @@ static void input_gradients(jt_context *ctx, const saved_products *s, jt_gemm *l
     for (size_t i = 0; i < s->count; i++) {
         gathered_sum sum = {ctx->kernels, s->list[i].via, &s->x[i], gathered[i]};
         size_t rows = jt_rows(sum.x);
-        if (sum.rows && (i == 0 || !same_input(s, i - 1, i)))
+        if (sum.via && sum.rows && (i == 0 || !same_input(s, i - 1, i)))
             jt_for_rows(ctx, rows, rows * sum.via->k * jt_cols(sum.x), sum_row, &sum);
     }
 }
