@@ -127,3 +127,13 @@ void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
         visit(&w, "output.weight", &model->output);
     visit(&w, "output.bias", &model->output_bias);
 }
+
+jt_status jt_model_trains(const jt_model *model, jt_err *err)
+{
+    if (jt_family_trains(model->family))
+        return JT_OK;
+    return jt_fail(err, JT_E_UNSUPPORTED,
+                   "training models of the family '%s' is not supported: its attention "
+                   "has no gradients",
+                   model->family->arch);
+}

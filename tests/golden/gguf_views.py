@@ -90,14 +90,14 @@ _AROUND = _NORMS_AFTER | {"pre_feedforward_layernorm": "ffn_norm"}
 _GROK = {"post_self_attn_layernorm": "attn_output_norm",
          "post_mlp_layernorm": "layer_output_norm"}
 _OTHER = {
-    "grok1": _GROK,
-    "grok2": _GROK | {"post_mlp_layernorm": "post_ffw_norm"},
-    "arctic": {"residual_layernorm": "ffn_norm",
-               "post_attention_layernorm": "ffn_norm_exps"},
     "gemma2": _AROUND,
     "gemma3": _AROUND,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
     "exaone4": _NORMS_AFTER,
+    "grok1": _GROK,
+    "grok2": _GROK | {"post_mlp_layernorm": "post_ffw_norm"},
+    "arctic": {"residual_layernorm": "ffn_norm",
+               "post_attention_layernorm": "ffn_norm_exps"},
     "glm4": {"post_self_attn_layernorm": "post_attention_norm",
              "post_mlp_layernorm": "post_ffw_norm"},
     "glm4moe": {"post_attention_layernorm": "post_attention_norm"},

@@ -67,11 +67,6 @@ GRANITE = dict(embedding_multiplier=3.0, residual_multiplier=0.6,
                attention_multiplier=0.2, logits_scaling=0.8)
 
 
-def seeded(seed):
-    """F16, and seeds from this one on."""
-    return HALF | dict(seed=seed)
-
-
 def rope(kind, theta=10000.0, **parameters):
     return dict(rope_parameters={"rope_type": kind, "rope_theta": theta, **parameters})
 
@@ -185,6 +180,29 @@ MODELS = {
                   attn_config=dict(kv_n_heads=2, clip_qkv=4.0),
                   ffn_config=dict(ffn_hidden_size=24, moe_num_experts=5, moe_top_k=3)),
              HALF),
+    # Families of reference.py.
+    "deepseek": ("deepseek", "deepseek", OWN | dict(n_shared_experts=2), HALF),
+    "bailingmoe": ("bailingmoe", "bailing_moe",
+                   OWN | dict(n_shared_experts=1, first_k_dense_replace=0, head_dim=12),
+                   HALF),
+    "bailingmoe2": (
+        "bailingmoe2", "bailing_moe_v2",
+        OWN | dict(num_experts=6, n_group=3, topk_group=2, n_shared_experts=1,
+                   routed_scaling_factor=2.5)
+        | rope("default", partial_rotary_factor=0.5), HALF),
+    "grok": (  # no keys for what llama.cpp takes for granted of Grok-1
+        "grok", "grok1", OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0),
+        HALF),
+    "grok2": ("grok", "grok2",
+              OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0,
+                         embedding_multiplier=3.0, output_multiplier=0.9,
+                         attention_multiplier=0.3, attn_softcap=4.0,
+                         router_softcap=3.0, final_softcap=8.0), HALF),
+    "arctic": ("arctic", "arctic",
+               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0), HALF),
+    "pangu-pro-moe": ("pangu-pro-moe", "pangu_pro_moe",
+                      OWN | dict(num_experts=6, n_group=3, first_k_dense_replace=0,
+                                 n_shared_experts=1), HALF),
     # Windows, layers without rotation, latent attention. Text is longer than windows.
     "smollm3": ("smollm3", "smollm3", dict(num_hidden_layers=4), HALF),
     "llama4": (
@@ -222,7 +240,7 @@ MODELS = {
         EXPERTS | dict(sliding_window=12, head_dim=16)
         | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
                truncate=False, original_max_position_embeddings=32),
-        dict(half=True, tokens=60)),
+        dict(half=True, tokens=60, margin=0.02)),
     "cohere2": ("cohere2", "cohere2",
                 dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
                      tie_word_embeddings=True), HALF),
@@ -239,29 +257,6 @@ MODELS = {
                   LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
                                         num_hidden_layers=2, rms_norm_eps=1e-6),
                   dict(half=True, split=True)),
-    # Families of reference.py.
-    "deepseek": ("deepseek", "deepseek", OWN | dict(n_shared_experts=2), seeded(36000)),
-    "bailingmoe": ("bailingmoe", "bailing_moe",
-                   OWN | dict(n_shared_experts=1, first_k_dense_replace=0, head_dim=12),
-                   seeded(37000)),
-    "bailingmoe2": (
-        "bailingmoe2", "bailing_moe_v2",
-        OWN | dict(num_experts=6, n_group=3, topk_group=2, n_shared_experts=1,
-                   routed_scaling_factor=2.5)
-        | rope("default", partial_rotary_factor=0.5), seeded(38000)),
-    "grok": (  # no keys for what llama.cpp takes for granted of Grok-1
-        "grok", "grok1", OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0),
-        seeded(39000)),
-    "grok2": ("grok", "grok2",
-              OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0,
-                         embedding_multiplier=3.0, output_multiplier=0.9,
-                         attention_multiplier=0.3, attn_softcap=4.0,
-                         router_softcap=3.0, final_softcap=8.0), seeded(40000)),
-    "arctic": ("arctic", "arctic",
-               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0), seeded(41000)),
-    "pangu-pro-moe": ("pangu-pro-moe", "pangu_pro_moe",
-                      OWN | dict(num_experts=6, n_group=3, first_k_dense_replace=0,
-                                 n_shared_experts=1), seeded(42000)),
 }
 
 # Every block format that Junto computes with, once or more ("mixed").
@@ -447,14 +442,15 @@ def build(name):
     """A model whose routes no rounding can change: the first seed that gives one."""
     arch, kind, settings, options = MODELS[name]
     vocab = text_vocabulary()[0] if options.get("text") else None
-    settings = (BASE if kind != "dbrx" else BASE_DBRX) | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
+    base = BASE if kind != "dbrx" else BASE_DBRX
+    settings = base | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
     own = kind in own_reference.FAMILIES
     config = (own_reference.config_for(kind, settings) if own
               else transformers.AutoConfig.for_model(kind, **settings))
     config._experts_implementation = "eager"
     if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
         config.attn_config.rope_theta = 10000.0
-    first = options.get("seed", 1000 * list(MODELS).index(name))
+    first = 1000 * list(MODELS).index(name)
     for seed in range(first, first + 1000):
         model = own_reference.Model(config) if own else (
             transformers.AutoModelForCausalLM.from_config(
@@ -600,8 +596,8 @@ def add_rope(out, model):
 
 
 # Where the epsilon of a family with LayerNorm stands in its config.
-LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
-               "nemotron": "norm_eps", "dbrx": ""}
+LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "",
+               "phi2": "layer_norm_eps", "nemotron": "norm_eps", "dbrx": ""}
 
 # Keys of a file that configs say by these names, where a family has them.
 SAID = {
@@ -635,9 +631,11 @@ SAID_OF_WINDOWS = {
 }
 WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
            "cohere2", "exaone4"}
-SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
+SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe",
+           "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
+SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe",
+             "deepseek2"}
 
 
 def add_said(out, arch, config):
