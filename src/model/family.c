@@ -37,8 +37,8 @@ static const jt_windows llama4_windows = {
 static const jt_family families[] = {
     /* Llama 1-3, Mistral, SmolLM; with experts: Mixtral. Converters reorder the rows of q
      * and k so that rotation pairs are neighbours. */
-    {.arch = "llama", .kind = JT_EITHER, .models = "llama mistral mixtral", .upcycled = "llama",
-     .windows = &all_windows, .renormalise = true},
+    {.arch = "llama", .models = "llama mistral mixtral", .kind = JT_EITHER,
+     .upcycled = "llama", .windows = &all_windows, .renormalise = true},
     {.arch = "smollm3", .kind = JT_DENSE, .rope_off_every = 4},
     /* Maverick, of 128 experts, has no norms of queries and keys. */
     {.arch = "llama4", .models = "llama4_text llama4", .qk_norm = JT_QK_NORM_HEAD,
@@ -46,7 +46,8 @@ static const jt_family families[] = {
      .qk_norm_not = 128, .windows = &llama4_windows,
      .temperature = {0.1f, 8192.0f, 1.0f}, .temperature_unrotated = true,
      .gating = JT_GATE_SIGMOID, .weigh_input = true},
-    {.arch = "mistral3", .kind = JT_EITHER, .models = "mistral3 ministral3", .renormalise = true},
+    {.arch = "mistral3", .models = "mistral3 ministral3", .kind = JT_EITHER,
+     .renormalise = true},
 
     {.arch = "qwen2", .kind = JT_DENSE, .upcycled = "llama", .rope_neox = true},
     /* Weights are the plain softmax values, unless the file says otherwise. */
@@ -68,31 +69,33 @@ static const jt_family families[] = {
     {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2", .latent = true,
      .yarn_scores = true, .group_max = true},
 
-    {.arch = "phi2", .kind = JT_DENSE, .models = "phi", .rope_neox = true, .norms = &parallel_norms,
-     .norm = JT_NORM_LAYER, .parallel = true, .activation = JT_GELU,
-     .ffn_plain = true},
-    {.arch = "phi3", .kind = JT_DENSE, .rope_neox = true, .windows = &all_windows, .ffn_fused = true},
+    {.arch = "phi2", .models = "phi", .kind = JT_DENSE, .rope_neox = true,
+     .norms = &parallel_norms, .norm = JT_NORM_LAYER, .parallel = true,
+     .activation = JT_GELU, .ffn_plain = true},
+    {.arch = "phi3", .kind = JT_DENSE, .rope_neox = true, .windows = &all_windows,
+     .ffn_fused = true},
     {.arch = "phimoe", .rope_neox = true, .norm = JT_NORM_LAYER,
      .gating = JT_GATE_SPARSEMIXER, .gate_after = true},
 
     {.arch = "gemma", .kind = JT_DENSE, .rope_neox = true, .activation = JT_GELU,
      .embedding_root = true},
 
-    {.arch = "gemma2", .kind = JT_DENSE, .rope_neox = true, .softcap = 50.0f, .wide_scale_layers = 46,
-     .windows = &gemma2_windows, .norms = &around_norms, .activation = JT_GELU,
+    {.arch = "gemma2", .kind = JT_DENSE, .rope_neox = true, .softcap = 50.0f,
+     .wide_scale_layers = 46, .windows = &gemma2_windows, .norms = &around_norms,
+     .activation = JT_GELU, .embedding_root = true},
+    {.arch = "gemma3", .models = "gemma3_text gemma3", .kind = JT_DENSE,
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .wide_scale_layers = 62,
+     .windows = &gemma3_windows, .norms = &around_norms, .activation = JT_GELU,
      .embedding_root = true},
-    {.arch = "gemma3", .kind = JT_DENSE, .models = "gemma3_text gemma3", .rope_neox = true,
-     .qk_norm = JT_QK_NORM_HEAD, .wide_scale_layers = 62, .windows = &gemma3_windows,
-     .norms = &around_norms, .activation = JT_GELU, .embedding_root = true},
 
     {.arch = "gpt-oss", .models = "gpt_oss", .rope_neox = true, .yarn_exact = true,
      .windows = &gpt_oss_windows, .norms = &misnamed_norms,
      .activation = JT_SWIGLU_OAI, .gate_after = true},
 
-    {.arch = "cohere2", .kind = JT_DENSE, .windows = &unrotated_windows, .norms = &parallel_norms,
-     .norm = JT_NORM_LAYER, .parallel = true},
-    {.arch = "exaone4", .kind = JT_DENSE, .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
-     .windows = &unrotated_windows, .norms = &after_norms},
+    {.arch = "cohere2", .kind = JT_DENSE, .windows = &unrotated_windows,
+     .norms = &parallel_norms, .norm = JT_NORM_LAYER, .parallel = true},
+    {.arch = "exaone4", .kind = JT_DENSE, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .windows = &unrotated_windows, .norms = &after_norms},
 
     {.arch = "granite", .kind = JT_DENSE, .logits_divided = true},
     {.arch = "granitemoe", .models = "granitemoe granitemoeshared",
@@ -100,25 +103,25 @@ static const jt_family families[] = {
 
     {.arch = "glm4", .kind = JT_DENSE, .norms = &around_norms, .ffn_fused = true},
     {.arch = "glm4moe", .models = "glm4_moe", .rope_neox = true,
-     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_optional = true,
-     .norms = &misnamed_norms, .gating = JT_GATE_SIGMOID, .renormalise = true},
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_optional = true, .norms = &misnamed_norms,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
 
     {.arch = "ernie4_5", .kind = JT_DENSE},
     {.arch = "ernie4_5-moe", .models = "ernie4_5_moe", .renormalise = true},
 
     {.arch = "bailingmoe", .models = "bailing_moe"},
-    {.arch = "bailingmoe2", .models = "bailing_moe_v2",
-     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .gating = JT_GATE_SIGMOID,
-     .renormalise = true},
+    {.arch = "bailingmoe2", .models = "bailing_moe_v2", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .gating = JT_GATE_SIGMOID, .renormalise = true},
     {.arch = "dots1", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
     {.arch = "minimax-m2", .models = "minimax_m2", .rope_neox = true,
      .qk_norm = JT_QK_NORM_WHOLE, .gating = JT_GATE_SIGMOID, .renormalise = true},
-    {.arch = "seed_oss", .kind = JT_DENSE, .rope_neox = true, .norms = &misnamed_norms},
+    {.arch = "seed_oss", .kind = JT_DENSE, .rope_neox = true,
+     .norms = &misnamed_norms},
 
     {.arch = "hunyuan-moe", .models = "hunyuan_v1_moe", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true, .renormalise = true},
-    {.arch = "hunyuan-dense", .kind = JT_DENSE, .models = "hunyuan_v1_dense", .rope_neox = true,
-     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true},
+    {.arch = "hunyuan-dense", .models = "hunyuan_v1_dense", .kind = JT_DENSE,
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true},
     {.arch = "exaone-moe", .models = "exaone_moe", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .windows = &unrotated_windows,
      .gating = JT_GATE_SIGMOID, .renormalise = true},
@@ -143,7 +146,8 @@ static const jt_family families[] = {
 
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */
-    {.arch = "junto", .kind = JT_EITHER, .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
+    {.arch = "junto", .kind = JT_EITHER, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD},
 };
 /* clang-format on */
 

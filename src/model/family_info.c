@@ -21,7 +21,9 @@ static void describe_attention(const jt_family *f, char text[128])
     say(text, true, f->latent ? "latent" : "grouped queries");
     say(text, f->qk_norm, norms[f->qk_norm]);
     say(text, f->qk_norm_late, "after the rotation");
-    say(text, f->windows, f->windows && f->windows->chunked ? "chunks" : "windows");
+    if (f->windows) /* or only where a file says so */
+        say(text, f->windows->usual || f->windows->full_every,
+            f->windows->chunked ? "chunks" : "windows");
     say(text, f->rope_off_every || (f->windows && f->windows->full_unrotated),
         "layers without rotation");
     say(text, f->softcap > 0.0f, "soft cap");

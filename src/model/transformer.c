@@ -25,7 +25,8 @@ static jt_input normed(jt_context *ctx, const jt_layer *layer, jt_norm_place pla
 static void add_branch(jt_context *ctx, const pass *p, const jt_norm *norm,
                        jt_tensor *h, jt_tensor y)
 {
-    y = jt_norm_forward(ctx, norm, &y);
+    if (norm->kind != JT_NORM_NONE)
+        y = jt_norm_forward(ctx, norm, &y);
     jt_scale(ctx, &y, p->model->params.residual_scale);
     jt_add_to(ctx, h, &y);
 }

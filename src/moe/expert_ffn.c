@@ -9,12 +9,12 @@
 
 #include "moe/expert_bias.h"
 #include "moe/experts.h"
+#include "moe/plan.h"
 
-/* Products of part `part` for every expert that has rows; their number. Row r of the
- * plan reads x[token[r]], or x[r] without `token`. */
+/* Products of part `part` for every expert that has rows; their number. */
 static size_t list_products(jt_product *list, const jt_bank *bank,
                             const jt_lease *lease, const jt_plan *plan, int part,
-                            jt_tensor *y, jt_input *x, const int32_t *token)
+                            jt_tensor *y, jt_input *x, const jt_gathering *via)
 {
     size_t n = 0;
     for (int e = 0; jt_has(&bank->part[part]) && e < bank->n_experts; e++) {
@@ -24,7 +24,7 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
             continue;
         const jt_tensor *w = &lease->part[e * JT_PARTS + part];
         list[n] = jt_product_rows(y, w, x, first, rows);
-        list[n++].index = token ? token + first : NULL;
+        list[n++].via = via;
     }
     return n;
 }
@@ -34,7 +34,8 @@ static jt_tensor output_of(jt_context *ctx, const jt_bank *bank, const jt_plan *
                            int part)
 {
     const jt_tensor *w = &bank->part[part];
-    return jt_has(w) ? jt_new(ctx, (size_t)plan->n_rows, w->shape[1]) : (jt_tensor){0};
+    return jt_has(w) ? jt_new_fresh(ctx, (size_t)plan->n_rows, w->shape[1])
+                     : (jt_tensor){0};
 }
 
 static jt_tensor activate(jt_context *ctx, const jt_bank *bank, const jt_tensor *gate,
@@ -50,21 +51,21 @@ static jt_tensor activate(jt_context *ctx, const jt_bank *bank, const jt_tensor 
 static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease *lease,
                            const jt_plan *plan, jt_input *x)
 {
+    size_t rows = (size_t)plan->n_rows;
+    size_t inner = bank->fused ? 2 * bank->width : bank->width;
+    jt_fresh_begin(ctx,
+                   2 * jt_fresh_values(rows, inner) + jt_fresh_values(rows, bank->d));
     jt_tensor gate = output_of(ctx, bank, plan, JT_PART_GATE);
     jt_tensor up = output_of(ctx, bank, plan, JT_PART_UP);
     jt_tensor y = output_of(ctx, bank, plan, JT_PART_DOWN);
     jt_product *list = jt_scratch(ctx, 2 * (size_t)bank->n_experts, sizeof *list);
-    const int32_t *token = plan->token;
-    jt_input gathered = {0};
-    if (ctx->tape) { /* gradients need each row of a token by itself */
-        gathered = jt_input_of(jt_gather(ctx, &x->x, token, (size_t)plan->n_rows));
-        x = &gathered;
-        token = NULL;
-    }
+    jt_gathering *via = jt_plan_is_order(plan) ? NULL : jt_scratch(ctx, 1, sizeof *via);
     if (jt_failed(ctx))
         return y;
-    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, token);
-    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, token);
+    if (via)
+        *via = (jt_gathering){plan->token, plan->row, rows, (size_t)plan->k};
+    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, via);
+    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, via);
     jt_products(ctx, list, n);
     jt_add_expert_bias(ctx, plan, &gate, &bank->bias[JT_PART_GATE]);
     jt_add_expert_bias(ctx, plan, &up, &bank->bias[JT_PART_UP]);

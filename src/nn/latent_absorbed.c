@@ -58,12 +58,14 @@ static void each_head(jt_context *ctx, absorbed *a, float *y, size_t ldy, size_t
 {
     jt_latent_pass *p = a->p;
     jt_input x = jt_input_of(rows);
+    jt_gathering via = {.token = a->index, .rows = p->heads * p->tokens};
     for (size_t head = 0; head < p->heads; head++)
         a->products[head] = (jt_product){.y = y + head * apart,
                                          .ldy = ldy,
                                          .w = weight(p->l, head),
                                          .x = &x,
-                                         .index = a->index + head * p->tokens,
+                                         .first = head * p->tokens,
+                                         .via = &via,
                                          .tokens = p->tokens};
     jt_products(ctx, a->products, p->heads);
 }

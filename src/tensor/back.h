@@ -16,8 +16,8 @@ void jt_times_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                      const float *factor);
 void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);
 void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias);
-/* x.grad[ids[i]] += y.grad[i]; also of an embedding. */
-void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                      const int32_t *ids, size_t count);
+/* x.grad[ids[i]] += y.grad[i] */
+void jt_embed_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const int32_t *ids, size_t count);
 
 #endif

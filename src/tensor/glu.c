@@ -51,14 +51,12 @@ jt_tensor jt_glu(jt_context *ctx, jt_activation f, const jt_tensor *gate,
 {
     size_t rows = jt_rows(gate), n = jt_cols(gate);
     bool two = jt_has(up);
-    glu_rows a = {ctx->kernels,
-                  f,
-                  ctx->tape ? jt_new(ctx, rows, n) : *gate,
-                  gate->data,
-                  two ? up->data : NULL,
-                  gate->grad,
-                  two ? up->grad : NULL,
-                  n};
+    jt_tensor y = *gate;
+    if (ctx->tape)
+        y.data = jt_scratch(ctx, rows * n, sizeof(float));
+    glu_rows a = {
+        ctx->kernels,          f, y, gate->data, two ? up->data : NULL, gate->grad,
+        two ? up->grad : NULL, n};
     return run(ctx, &a);
 }
 

@@ -104,30 +104,6 @@ void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias)
     jt_bias_record(ctx, y, bias);
 }
 
-typedef struct gather_args {
-    const jt_tensor *y, *x;
-    const int32_t *ids;
-} gather_args;
-
-static void gather_row(void *arg, size_t i)
-{
-    const gather_args *a = arg;
-    memcpy(jt_row(a->y, i), jt_row(a->x, (size_t)a->ids[i]),
-           jt_cols(a->x) * sizeof(float));
-}
-
-jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
-                    size_t count)
-{
-    jt_tensor y = jt_new(ctx, count, jt_cols(x));
-    if (jt_failed(ctx))
-        return y;
-    gather_args args = {&y, x, ids};
-    jt_for_rows(ctx, count, count * jt_cols(x), gather_row, &args);
-    jt_gather_record(ctx, &y, x, ids, count);
-    return y;
-}
-
 typedef struct embed_args {
     const jt_kernels *kernels;
     const jt_tensor *table;
@@ -154,6 +130,6 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
-    jt_gather_record(ctx, &y, table, ids, count);
+    jt_embed_record(ctx, &y, table, ids, count);
     return y;
 }

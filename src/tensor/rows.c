@@ -27,6 +27,7 @@ static void copy_back_row(void *arg, size_t i)
 static void copy_backward(jt_context *ctx, void *saved)
 {
     const row_work *w = saved;
+    jt_fresh_zero(ctx, &w->x);
     jt_for_rows(ctx, jt_rows(&w->y), values_of(&w->y), copy_back_row, saved);
 }
 
@@ -75,6 +76,7 @@ static void center_back_row(void *arg, size_t i)
 static void center_backward(jt_context *ctx, void *saved)
 {
     const row_work *w = saved;
+    jt_fresh_zero(ctx, &w->x);
     jt_for_rows(ctx, jt_rows(&w->y), 2 * values_of(&w->y), center_back_row, saved);
 }
 

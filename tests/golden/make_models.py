@@ -274,8 +274,8 @@ TYPES = {
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "wg": 3.0, "layer": 3.0, "down_proj": 2.0,
-        "lm_head": 2.5}
+GAIN = {"q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0,
+        "wg": 3.0, "layer": 3.0, "down_proj": 2.0, "lm_head": 2.5}
 
 
 def deviation(name, shape, tied):
@@ -442,7 +442,8 @@ def build(name):
     """A model whose routes no rounding can change: the first seed that gives one."""
     arch, kind, settings, options = MODELS[name]
     vocab = text_vocabulary()[0] if options.get("text") else None
-    settings = (BASE if kind != "dbrx" else BASE_DBRX) | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
+    base = BASE if kind != "dbrx" else BASE_DBRX
+    settings = base | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
     own = kind in own_reference.FAMILIES
     config = (own_reference.config_for(kind, settings) if own
               else transformers.AutoConfig.for_model(kind, **settings))
@@ -595,8 +596,8 @@ def add_rope(out, model):
 
 
 # Where the epsilon of a family with LayerNorm stands in its config.
-LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
-               "nemotron": "norm_eps", "dbrx": ""}
+LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "",
+               "phi2": "layer_norm_eps", "nemotron": "norm_eps", "dbrx": ""}
 
 # Keys of a file that configs say by these names, where a family has them.
 SAID = {
@@ -630,9 +631,11 @@ SAID_OF_WINDOWS = {
 }
 WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
            "cohere2", "exaone4"}
-SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
+SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe",
+           "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
+SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe",
+             "deepseek2"}
 
 
 def add_said(out, arch, config):
