@@ -1,0 +1,76 @@
+#include "model/bind.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const jt_gguf_tensor *jt_bind_find(jt_binder *b, const char *suffix)
+{
+    if (b->layer < 0)
+        snprintf(b->name, sizeof b->name, "%s", suffix);
+    else
+        snprintf(b->name, sizeof b->name, "blk.%d.%s", b->layer, suffix);
+    return jt_gguf_find(b->file, b->name);
+}
+
+/* "[8, 32, 64]" */
+static void shape_text(char *text, size_t room, int n_dims, const size_t *shape)
+{
+    size_t used = 0;
+    for (int i = 0; i < n_dims && used < room; i++) {
+        int n = snprintf(text + used, room - used, "%s%zu", i ? ", " : "[", shape[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    if (used < room)
+        snprintf(text + used, room - used, "]");
+}
+
+static jt_status fail_shape(jt_binder *b, const jt_gguf_tensor *t, int n_dims,
+                            const size_t *shape)
+{
+    char has[96], wants[96];
+    size_t found[JT_MAX_DIMS];
+    for (int i = 0; i < t->n_dims; i++)
+        found[i] = (size_t)t->shape[i];
+    shape_text(has, sizeof has, t->n_dims, found);
+    shape_text(wants, sizeof wants, n_dims, shape);
+    return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has shape %s, expected %s",
+                   b->name, has, wants);
+}
+
+jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
+                  bool optional, int n_dims, const size_t *shape)
+{
+    const jt_gguf_tensor *t = jt_bind_find(b, suffix);
+    *out = (jt_tensor){0};
+    if (!t)
+        return optional
+                   ? JT_OK
+                   : jt_fail(b->err, JT_E_FORMAT, "tensor '%s' is missing", b->name);
+    bool same = t->n_dims == n_dims;
+    for (int i = 0; same && i < n_dims; i++)
+        same = t->shape[i] == shape[i];
+    if (!same)
+        return fail_shape(b, t, n_dims, shape);
+    if (t->dtype == JT_I32 || (plain && t->dtype != JT_F32))
+        return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected %s",
+                       b->name, jt_dtype_name(t->dtype),
+                       plain ? "F32" : "a weight type");
+    *out = (jt_tensor){.data = (void *)(uintptr_t)t->data,
+                       .dtype = t->dtype,
+                       .n_dims = n_dims,
+                       .pieces = t->pieces};
+    memcpy(out->shape, shape, (size_t)n_dims * sizeof *shape);
+    return JT_OK;
+}
+
+jt_status jt_bind_matrix(jt_binder *b, jt_tensor *out, const char *suffix, size_t rows,
+                         size_t cols)
+{
+    return jt_bind(b, out, suffix, false, false, 2, (size_t[]){rows, cols});
+}
+
+jt_status jt_bind_vector(jt_binder *b, jt_tensor *out, const char *suffix, size_t n,
+                         bool optional)
+{
+    return jt_bind(b, out, suffix, true, optional, 1, (size_t[]){n});
+}

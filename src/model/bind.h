@@ -1,0 +1,34 @@
+/* Binding: each tensor is looked up by name and its type and shape are checked, so that
+ * nothing later reads outside it. */
+#ifndef JT_BIND_H
+#define JT_BIND_H
+
+#include "model/model.h"
+
+typedef struct jt_binder {
+    const jt_gguf *file;
+    const jt_params *p;
+    jt_err *err;
+    int layer;     /* -1: a tensor of the whole model */
+    char name[96]; /* that was looked up last, for messages */
+} jt_binder;
+
+/* "blk.<layer>.<suffix>", or just the suffix; NULL when the file has no such tensor. */
+const jt_gguf_tensor *jt_bind_find(jt_binder *b, const char *suffix);
+
+/* Bind a tensor of exactly this shape. `plain` asks for F32 (norms, biases, some
+ * routers); otherwise any type with a matrix product. A missing one is an error unless
+ * `optional`: then *out is empty. */
+jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
+                  bool optional, int n_dims, const size_t *shape);
+jt_status jt_bind_matrix(jt_binder *b, jt_tensor *out, const char *suffix, size_t rows,
+                         size_t cols);
+jt_status jt_bind_vector(jt_binder *b, jt_tensor *out, const char *suffix, size_t n,
+                         bool optional);
+
+/* The parts of a layer. */
+jt_status jt_bind_attention(jt_binder *b, jt_attention *a, jt_qk_norm qk_norm);
+jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m);
+jt_status jt_bind_dense(jt_binder *b, jt_bank *bank);
+
+#endif
