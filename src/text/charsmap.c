@@ -34,7 +34,8 @@ static size_t offset_of(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
-size_t jt_charsmap_find(const jt_charsmap *map, jt_str text, jt_str *instead)
+size_t jt_charsmap_find(const jt_charsmap *map, jt_str text, bool shortest,
+                        jt_str *instead)
 {
     size_t longest = 0, at = offset_of(unit_at(map, 0));
     for (size_t i = 0; i < text.len && map->units > 0; i++) {
@@ -52,6 +53,8 @@ size_t jt_charsmap_find(const jt_charsmap *map, jt_str text, jt_str *instead)
         const char *found = map->texts.data + place;
         *instead = (jt_str){found, strlen(found)};
         longest = i + 1;
+        if (shortest)
+            break;
     }
     return longest;
 }

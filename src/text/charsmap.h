@@ -9,6 +9,7 @@
 #ifndef JT_TEXT_CHARSMAP_H
 #define JT_TEXT_CHARSMAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "junto/gguf.h"
@@ -23,8 +24,9 @@ typedef struct jt_charsmap {
 /* Check the layout; `bytes` is borrowed. Errors: JT_E_FORMAT. */
 jt_status jt_charsmap_open(jt_charsmap *out, jt_str bytes, jt_err *err);
 
-/* The longest sequence at the start of `text` that the table has: how many bytes it
- * has, 0 when there is none, and what takes their place. */
-size_t jt_charsmap_find(const jt_charsmap *map, jt_str text, jt_str *instead);
+/* The longest sequence at the start of `text` that the table has, or the shortest one:
+ * how many bytes it has, 0 when there is none, and what takes their place. */
+size_t jt_charsmap_find(const jt_charsmap *map, jt_str text, bool shortest,
+                        jt_str *instead);
 
 #endif

@@ -1,6 +1,8 @@
 #include "text/dialect.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
+#include <pcre2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +16,11 @@ typedef struct translation {
     const char *at, *end;
     char *out;
     size_t len, capacity;
+    int depth; /* of classes in each other */
     jt_err *err;
 } translation;
+
+enum { DEPTH_MOST = 8 };
 
 static jt_status put(translation *t, const char *text, size_t len)
 {
@@ -78,6 +83,40 @@ static jt_status put_unit(translation *t)
     return put_text(t, text);
 }
 
+/* Whether PCRE2 knows a script of this name. */
+static bool is_script(const char *name, int len)
+{
+    char expression[64];
+    int error;
+    PCRE2_SIZE where;
+    snprintf(expression, sizeof expression, "\\p{sc:%.*s}", len, name);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED,
+                                     PCRE2_UTF, &error, &where, NULL);
+    pcre2_code_free(code);
+    return code != NULL;
+}
+
+/* \p{...}: with the name of a script PCRE2 means all characters that are used in it,
+ * the other dialects those that belong to it alone. */
+static jt_status put_property(translation *t)
+{
+    enum { LONGEST = 40 };
+    const char *name = t->at + 3;
+    ptrdiff_t left = t->end - name;
+    const char *end = left > 0 && t->at[2] == '{'
+                          ? memchr(name, '}', left < LONGEST ? (size_t)left : LONGEST)
+                          : NULL;
+    if (!end)
+        return unsupported(t, "\\p without a name in braces");
+    bool script = end - name > 2 && is_script(name, (int)(end - name));
+    JT_TRY(put(t, t->at, 3));
+    if (script)
+        JT_TRY(put_text(t, "sc:"));
+    JT_TRY(put(t, name, (size_t)(end + 1 - name)));
+    t->at = end + 1;
+    return JT_OK;
+}
+
 /* Classes that the dialects do not agree on: in a class, outside, the opposite outside.
  * In a class PCRE2's own opposites are near enough. */
 static const struct {
@@ -109,6 +148,8 @@ static jt_status put_escape(translation *t, bool in_class)
                            : opposite ? classes[i].negated
                                       : classes[i].outside);
     }
+    if (c == 'p' || c == 'P')
+        return put_property(t);
     t->at++;
     bool plain = c > ' ' && c < 0x7f;
     if (plain)
@@ -133,6 +174,22 @@ static jt_status put_posix(translation *t)
     return JT_OK;
 }
 
+static jt_status put_items(translation *t);
+
+/* A class in a class is part of it: its items are. */
+static jt_status put_nested(translation *t)
+{
+    t->at++;
+    if (at(t, "^") || ++t->depth > DEPTH_MOST)
+        return unsupported(t, "an opposite class in a class");
+    JT_TRY(put_items(t));
+    if (!at(t, "]"))
+        return unsupported(t, "'&&' in a class in a class");
+    t->at++;
+    t->depth--;
+    return JT_OK;
+}
+
 /* What stands in a class, up to its "]" or to "&&". */
 static jt_status put_items(translation *t)
 {
@@ -145,7 +202,7 @@ static jt_status put_items(translation *t)
         else if (at(t, "[:"))
             JT_TRY(put_posix(t));
         else if (*t->at == '[')
-            return unsupported(t, "a class in a class");
+            JT_TRY(put_nested(t));
         else
             JT_TRY(put_char(t));
     }

@@ -164,14 +164,14 @@ static jt_status encode_unigram(encoder *e, jt_str piece)
                           e->err);
 }
 
-/* The longest token of `text` from a node of the trie on; its id, or -1. */
-static int32_t longest_word(const jt_tokenizer *tok, uint32_t node, jt_str text,
-                            size_t *len)
+/* The longest string of a trie that `text` begins with; its value, or -1. */
+static int32_t longest(const jt_trie *trie, jt_str text, size_t *len)
 {
     int32_t id = -1;
+    uint32_t node = 0;
     for (size_t i = 0; i < text.len; i++) {
         const jt_trie_edge *edge =
-            jt_trie_step(&tok->words, node, (unsigned char)text.data[i]);
+            jt_trie_step(trie, node, (unsigned char)text.data[i]);
         if (!edge)
             break;
         node = edge->to;
@@ -181,19 +181,6 @@ static int32_t longest_word(const jt_tokenizer *tok, uint32_t node, jt_str text,
         *len = i + 1;
     }
     return id;
-}
-
-/* The node that tokens at the beginning of a word start from; false: there are none. */
-static bool word_start(const jt_tokenizer *tok, uint32_t *node)
-{
-    *node = 0;
-    for (const char *p = JT_SPACE_MARK; *p; p++) {
-        const jt_trie_edge *edge = jt_trie_step(&tok->words, *node, (unsigned char)*p);
-        if (!edge)
-            return false;
-        *node = edge->to;
-    }
-    return true;
 }
 
 static size_t count_chars(jt_str text)
@@ -208,12 +195,12 @@ static size_t count_chars(jt_str text)
  * or with very many characters, is unknown. */
 static jt_status encode_word(encoder *e, jt_str piece)
 {
-    uint32_t node;
+    const jt_tokenizer *tok = e->tok;
     size_t first = e->out->count;
-    bool fits = count_chars(piece) <= e->tok->word_most && word_start(e->tok, &node);
-    for (size_t at = 0, len = 0; at < piece.len && fits; at += len, node = 0) {
+    bool fits = count_chars(piece) <= tok->word_most;
+    for (size_t at = 0, len = 0; at < piece.len && fits; at += len) {
         jt_str rest = {piece.data + at, piece.len - at};
-        int32_t id = longest_word(e->tok, node, rest, &len);
+        int32_t id = longest(at == 0 ? &tok->words : &tok->parts, rest, &len);
         fits = id >= 0;
         if (fits)
             JT_TRY(emit(e, id));
@@ -221,7 +208,7 @@ static jt_status encode_word(encoder *e, jt_str piece)
     if (fits)
         return JT_OK;
     e->out->count = first;
-    return e->tok->unknown >= 0 ? emit(e, e->tok->unknown) : no_token(e, *piece.data);
+    return tok->unknown >= 0 ? emit(e, tok->unknown) : no_token(e, *piece.data);
 }
 
 static jt_status encode_piece(void *user, jt_str piece)
@@ -323,7 +310,11 @@ static jt_status encode_all(encoder *e, jt_str text, unsigned flags)
     bool add = flags & JT_ENCODE_ADD_SPECIAL;
     if (add && e->tok->add_bos)
         JT_TRY(emit(e, e->tok->bos));
+    for (size_t i = 0; i < e->tok->n_begin && add; i++)
+        JT_TRY(emit(e, e->tok->begin[i]));
     JT_TRY(encode_text(e, text, flags & JT_ENCODE_PARSE_SPECIAL));
+    for (size_t i = 0; i < e->tok->n_end && add; i++)
+        JT_TRY(emit(e, e->tok->end[i]));
     if (add && e->tok->add_eos)
         JT_TRY(emit(e, e->tok->eos));
     return JT_OK;

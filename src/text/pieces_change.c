@@ -4,6 +4,7 @@
 #include <utf8proc.h>
 
 #include "base/utf8.h"
+#include "text/alphabet.h"
 #include "text/pieces_impl.h"
 
 /* A step at work: what it reads, and the buffer that it writes. */
@@ -107,18 +108,67 @@ static jt_status change_chars(const change *c)
     return JT_OK;
 }
 
+/* What takes the place of the longest sequence at the start of `text`, or the shortest
+ * one; how many bytes that has, 0 when there is none. */
+static size_t find_mapped(const change *c, jt_str text, bool shortest, jt_str *instead)
+{
+    size_t len = jt_charsmap_find(&c->step->charsmap, text, shortest, instead);
+    /* A wrong table could end inside a character or begin there. */
+    bool whole =
+        jt_utf8_valid(text.data, len) == len &&
+        (len == 0 || jt_utf8_valid(instead->data, instead->len) == instead->len);
+    return whole ? len : 0;
+}
+
+/* SentencePiece: the longest sequence at each place. */
 static jt_status map_chars(const change *c)
 {
     for (size_t at = 0, len; at < c->text.len; at += len) {
         jt_str left = {c->text.data + at, c->text.len - at}, instead;
-        len = jt_charsmap_find(&c->step->charsmap, left, &instead);
-        /* A wrong table could end inside a character or begin there. */
-        bool whole = len > 0 && jt_utf8_valid(left.data, len) == len &&
-                     jt_utf8_valid(instead.data, instead.len) == instead.len;
-        if (!whole) {
+        len = find_mapped(c, left, false, &instead);
+        if (len == 0) {
             len = jt_utf8_char(left.data, left.len);
             instead = (jt_str){left.data, len};
         }
+        JT_TRY(put_str(c, instead));
+    }
+    return JT_OK;
+}
+
+/* Bytes of the grapheme cluster at `at`. */
+static size_t cluster_bytes(jt_str text, size_t at)
+{
+    size_t start = at;
+    utf8proc_int32_t state = 0;
+    for (int32_t last = next_char(text, &at); at < text.len;) {
+        size_t end = at;
+        int32_t next = next_char(text, &at);
+        if (utf8proc_grapheme_break_stateful(last, next, &state))
+            return end - start;
+        last = next;
+    }
+    return text.len - start;
+}
+
+/* The tokenizers library: a short cluster becomes what its shortest sequence does, all
+ * of it; others are looked up character by character (spm_precompiled, lib.rs). */
+static jt_status map_clusters(const change *c)
+{
+    enum { SHORT = 6 };
+    size_t left = 0; /* of a cluster that is looked up by characters */
+    for (size_t at = 0, len; at < c->text.len; at += len, left -= len) {
+        jt_str instead;
+        if (left == 0)
+            left = cluster_bytes(c->text, at);
+        len = left;
+        if (len < SHORT &&
+            find_mapped(c, (jt_str){c->text.data + at, len}, true, &instead) > 0) {
+            JT_TRY(put_str(c, instead));
+            continue;
+        }
+        len = jt_utf8_char(c->text.data + at, c->text.len - at);
+        if (find_mapped(c, (jt_str){c->text.data + at, len}, true, &instead) == 0)
+            instead = (jt_str){c->text.data + at, len};
         JT_TRY(put_str(c, instead));
     }
     return JT_OK;
@@ -155,6 +205,24 @@ static jt_status put_front(const change *c, const jt_piece *piece)
     return put_str(c, c->text);
 }
 
+static jt_status spell(const change *c)
+{
+    for (size_t i = 0; i < c->text.len; i++) {
+        char text[2];
+        JT_TRY(put(c, text, jt_alphabet_char((unsigned char)c->text.data[i], text)));
+    }
+    return JT_OK;
+}
+
+static jt_status unspell(const change *c)
+{
+    jt_pieces_buffer *out = c->out;
+    if (!jt_grow((void **)&out->data, &out->capacity, c->text.len, 1))
+        return jt_fail_memory(c->w->err, "normalizing text");
+    out->len = jt_alphabet_decode(out->data, c->text);
+    return JT_OK;
+}
+
 static jt_status rewrite(const change *c, const jt_piece *piece)
 {
     switch (c->step->kind) {
@@ -164,7 +232,11 @@ static jt_status rewrite(const change *c, const jt_piece *piece)
     case JT_STEP_PREFIX:
         return put_front(c, piece);
     case JT_STEP_CHARSMAP:
-        return map_chars(c);
+        return c->step->clusters ? map_clusters(c) : map_chars(c);
+    case JT_STEP_SPELL:
+        return spell(c);
+    case JT_STEP_UNSPELL:
+        return unspell(c);
     default:
         return change_chars(c);
     }

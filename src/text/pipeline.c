@@ -25,6 +25,7 @@ typedef struct element {
 typedef struct reader {
     jt_steps *steps;
     jt_pipeline_notes notes;
+    bool spelt; /* bytes are written in the alphabet: steps come after that */
     jt_err *err;
 } reader;
 
@@ -234,6 +235,8 @@ static jt_status add_spaces(reader *r, const element *e)
 static jt_status add_byte_level(reader *r, const element *e)
 {
     const jt_str space = {" ", 1};
+    if (r->notes.byte_level)
+        return jt_fail(r->err, JT_E_UNSUPPORTED, "ByteLevel twice");
     r->notes.byte_level = true;
     if (e->add_prefix_space)
         JT_TRY(add(r, (jt_step){.kind = JT_STEP_PREFIX, .text = space}));
@@ -314,7 +317,7 @@ static jt_status add_drop_marks(reader *r, const element *e)
 
 static jt_status add_charsmap(reader *r, const element *e)
 {
-    jt_step step = {.kind = JT_STEP_CHARSMAP};
+    jt_step step = {.kind = JT_STEP_CHARSMAP, .clusters = true};
     if (!e->charsmap.len) /* a table that replaces nothing */
         return JT_OK;
     char *bytes = jt_arena_alloc(&r->steps->arena, e->charsmap.len, 1);
@@ -392,6 +395,9 @@ static void add_element(reader *r, jt_json *j)
     }
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (is(e.type, types[i].type)) {
+            if (r->notes.byte_level && !r->spelt)
+                check(j, add(r, (jt_step){.kind = JT_STEP_SPELL}));
+            r->spelt = r->notes.byte_level;
             check(j, types[i].add(r, &e));
             return;
         }
@@ -408,6 +414,8 @@ jt_status jt_pipeline_read(jt_steps *steps, jt_str json, jt_pipeline_notes *note
     jt_json_open(&j, json.data, json.len, &steps->arena, err);
     add_element(&r, &j);
     JT_TRY(jt_json_finish(&j));
+    if (r.spelt)
+        JT_TRY(add(&r, (jt_step){.kind = JT_STEP_UNSPELL}));
     if (notes)
         notes->byte_level |= r.notes.byte_level;
     return JT_OK;

@@ -107,13 +107,16 @@ static const char *const deepseek_v3[] = {
     "\\p{N}{1,3}", "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+",
     DEEPSEEK_V3_WORDS, NULL};
 #define PUNCTUATION "[\\p{P}$+<=>^`|~]+"
-static const char *const falcon[] = {PUNCTUATION, GPT2, "\\p{N}+", "[0-9][0-9][0-9]",
-                                     NULL};
+/* What follows cuts the bytes of the text as the alphabet writes them, where some of
+ * them are numbers: 0xbd is U+00BD, one half. */
+static const char as_bytes[] = "as bytes";
+static const char *const falcon[] = {PUNCTUATION,       GPT2, as_bytes, "\\p{N}+",
+                                     "[0-9][0-9][0-9]", NULL};
 
 /* As CASED_WORD, of letters that are not Han. */
-#define KIMI(class) "(?:(?=[^\\p{Han}])" class ")"
+#define KIMI(class) "(?:(?=[^\\p{sc:Han}])" class ")"
 static const char *const kimi_k2[] = {
-    "[\\p{Han}]+|"
+    "[\\p{sc:Han}]+|"
     "[^\\r\\n\\p{L}\\p{N}]?" KIMI(CAPITALS) "*" KIMI(
         SMALLS) "+" CONTRACTION "?|"
                 "[^\\r\\n\\p{L}\\p{N}]?" KIMI(CAPITALS) "+" KIMI(
@@ -229,14 +232,27 @@ const jt_pretokenizer *jt_pretokenizer_find(jt_str name)
 
 const char *const jt_pretokenizer_gpt2 = GPT2;
 
+static jt_step step_of(const char *expression)
+{
+    return (jt_step){.kind = expression == as_bytes ? JT_STEP_SPELL : JT_STEP_CUT};
+}
+
 jt_status jt_pretokenizer_steps(jt_steps *out, const jt_pretokenizer *kind, jt_err *err)
 {
     JT_TRY(jt_steps_new(out, false, err));
     if (kind->nfc)
         JT_TRY(jt_steps_add(out, (jt_step){.kind = JT_STEP_FORM, .form = JT_NFC}, err));
-    for (size_t i = 0; kind->expressions[i]; i++)
-        JT_TRY(jt_steps_add_expression(out, (jt_step){.kind = JT_STEP_CUT},
-                                       kind->expressions[i], err));
+    bool bytes = false;
+    for (size_t i = 0; kind->expressions[i]; i++) {
+        jt_step step = step_of(kind->expressions[i]);
+        bytes |= step.kind == JT_STEP_SPELL;
+        if (step.kind == JT_STEP_SPELL)
+            JT_TRY(jt_steps_add(out, step, err));
+        else
+            JT_TRY(jt_steps_add_expression(out, step, kind->expressions[i], err));
+    }
+    if (bytes)
+        JT_TRY(jt_steps_add(out, (jt_step){.kind = JT_STEP_UNSPELL}, err));
     return JT_OK;
 }
 
@@ -261,6 +277,7 @@ static bool same_expression(const char *ours, const char *found)
 static bool does(const jt_pretokenizer *kind, const jt_steps *steps)
 {
     size_t at = 0;
+    bool bytes = false;
     if (kind->nfc) {
         const jt_step *step = &steps->items[at++];
         if (steps->count == 0 || step->kind != JT_STEP_FORM || step->form != JT_NFC)
@@ -268,13 +285,14 @@ static bool does(const jt_pretokenizer *kind, const jt_steps *steps)
     }
     for (const char *const *e = kind->expressions; *e; e++, at++) {
         const jt_step *step = &steps->items[at];
-        bool same = at < steps->count && step->kind == JT_STEP_CUT &&
-                    step->cut == JT_CUT_ISOLATED &&
-                    same_expression(*e, step->expression);
-        if (!same)
+        if (at == steps->count || step->kind != step_of(*e).kind)
+            return false;
+        bytes |= step->kind == JT_STEP_SPELL;
+        if (step->kind == JT_STEP_CUT &&
+            (step->cut != JT_CUT_ISOLATED || !same_expression(*e, step->expression)))
             return false;
     }
-    return at == steps->count;
+    return at + bytes == steps->count; /* the last one takes the spelling back */
 }
 
 const jt_pretokenizer *jt_pretokenizer_match(const jt_steps *steps, bool whole_words)

@@ -195,9 +195,15 @@ jt_status jt_vocab_read_unigram(jt_tokenizer *tok, const jt_gguf *file, jt_err *
 
 jt_status jt_vocab_read_words(jt_tokenizer *tok, jt_err *err)
 {
+    size_t mark = strlen(JT_SPACE_MARK);
     for (size_t i = 0; i < tok->count; i++) {
-        if (is_normal(tok, (int32_t)i) && tok->tokens[i].text.len &&
-            !jt_trie_add(&tok->words, tok->tokens[i].text, (int32_t)i))
+        jt_str text = tok->tokens[i].text;
+        bool begins = text.len > mark && memcmp(text.data, JT_SPACE_MARK, mark) == 0;
+        if (!is_normal(tok, (int32_t)i) || !text.len)
+            continue;
+        if (begins)
+            text = (jt_str){text.data + mark, text.len - mark};
+        if (!jt_trie_add(begins ? &tok->words : &tok->parts, text, (int32_t)i))
             return jt_fail_memory(err, "reading a vocabulary");
     }
     return JT_OK;

@@ -89,8 +89,9 @@ static bool same_step(const jt_step *a, const jt_step *b)
                            : a->expression == b->expression;
     return a->kind == b->kind && expressions && a->cut == b->cut &&
            a->invert == b->invert && a->first == b->first && a->left == b->left &&
-           a->right == b->right && a->all == b->all && a->form == b->form &&
-           same_text(a->text, b->text) && same_text(a->from, b->from) &&
+           a->right == b->right && a->all == b->all && a->clusters == b->clusters &&
+           a->form == b->form && same_text(a->text, b->text) &&
+           same_text(a->from, b->from) &&
            same_text(a->charsmap.bytes, b->charsmap.bytes);
 }
 

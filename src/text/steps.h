@@ -27,7 +27,9 @@ typedef enum jt_step_kind {
     JT_STEP_STRIP,      /* white space at the ends */
     JT_STEP_PREPEND,    /* `text` in front of each stretch between special tokens */
     JT_STEP_PREFIX,     /* `text` in front of each piece that does not begin with it */
-    JT_STEP_CHARSMAP    /* SentencePiece's own table */
+    JT_STEP_CHARSMAP,   /* SentencePiece's own table */
+    JT_STEP_SPELL,      /* bytes as characters of the alphabet */
+    JT_STEP_UNSPELL     /* and back, the last step */
 } jt_step_kind;
 
 /* What becomes of the matches of an expression, and of what lies between. */
@@ -48,6 +50,7 @@ typedef struct jt_step {
     bool first;       /* PREFIX: only at the beginning of the whole text */
     bool left, right; /* STRIP */
     bool all;         /* DROP_MARKS */
+    bool clusters;    /* CHARSMAP, as the tokenizers library has it */
     jt_normal_form form;
     jt_str text, from;
     jt_charsmap charsmap;

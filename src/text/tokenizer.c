@@ -62,6 +62,7 @@ static jt_status read_pre(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 /* What turns pieces into tokens. */
 static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
+    bool by_merges = false;
     switch (tok->kind) {
     case JT_VOCAB_UNIGRAM:
         return jt_vocab_read_unigram(tok, file, err);
@@ -69,10 +70,10 @@ static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
         tok->word_most = 100; /* as all of BERT's vocabularies have it */
         (void)jt_gguf_get_u32(file, JT_KEY_WORD_MOST, &tok->word_most);
         return jt_vocab_read_words(tok, err);
-    case JT_VOCAB_PIECES:
-        if (!jt_gguf_kv_find(file, "tokenizer.ggml.merges"))
-            return jt_vocab_read_scores(tok, file, err);
-        return jt_vocab_read_merges(tok, file, err);
+    case JT_VOCAB_PIECES: /* other files may have merges, too, and mean the scores */
+        JT_TRY(jt_vocab_switch(&by_merges, file, JT_KEY_USE_MERGES, err));
+        return by_merges ? jt_vocab_read_merges(tok, file, err)
+                         : jt_vocab_read_scores(tok, file, err);
     default:
         return jt_vocab_read_merges(tok, file, err);
     }
@@ -110,6 +111,7 @@ void jt_tokenizer_free(jt_tokenizer *tok)
     jt_merges_free(&tok->merges);
     jt_trie_free(&tok->unigram.trie);
     jt_trie_free(&tok->words);
+    jt_trie_free(&tok->parts);
     free(tok->specials.list);
     jt_names_free(&tok->by_text);
     jt_names_free(&tok->by_piece);

@@ -50,7 +50,8 @@ struct jt_tokenizer {
     jt_steps steps;
     jt_merges merges;   /* "gpt2", "llama" */
     jt_unigram unigram; /* "t5" */
-    jt_trie words;      /* "bert" */
+    jt_trie words;      /* "bert": tokens that begin a word, without the mark */
+    jt_trie parts;      /* "bert": tokens that continue one */
     uint32_t word_most; /* "bert": characters of a word; more are unknown */
     jt_specials specials;
 
@@ -58,6 +59,8 @@ struct jt_tokenizer {
     int32_t ascii[128]; /* "llama": tokens of single characters, likewise */
     int32_t bos, eos, unknown;
     bool add_bos, add_eos;
+    int32_t *begin, *end; /* more tokens around a text, in the arena */
+    size_t n_begin, n_end;
     /* Encoding puts a space before each stretch of text or (`space_once`) before the
      * whole; decoding takes it off. */
     bool space_prefix, space_once;
@@ -100,6 +103,10 @@ int32_t jt_vocab_find(const jt_tokenizer *tok, jt_str text);
 #define JT_KEY_NORMALIZER    "junto.tokenizer.normalizer"
 #define JT_KEY_PRE_TOKENIZER "junto.tokenizer.pre_tokenizer"
 #define JT_KEY_WHOLE_WORDS   "junto.tokenizer.whole_words"
+#define JT_KEY_USE_MERGES    "junto.tokenizer.use_merges"
+#define JT_KEY_BEGIN         "junto.tokenizer.begin_ids"
+#define JT_KEY_END           "junto.tokenizer.end_ids"
+#define JT_KEY_REPLY_ENDS    "junto.tokenizer.reply_end_ids"
 #define JT_KEY_WORD_MOST     "junto.tokenizer.word_characters"
 #define JT_KEY_STRIP_LEFT    "junto.tokenizer.strip_left"
 #define JT_KEY_STRIP_RIGHT   "junto.tokenizer.strip_right"

@@ -130,6 +130,42 @@ static void find_ends(jt_tokenizer *tok)
         tok->tokens[part].end = false;
 }
 
+/* An optional list of ids; *count stays 0 where it is absent. */
+static jt_status read_list(int32_t **ids, size_t *count, jt_tokenizer *tok,
+                           const jt_gguf *file, const char *key, jt_err *err)
+{
+    if (!jt_gguf_kv_find(file, key))
+        return JT_OK;
+    const jt_gguf_kv *kv = NULL;
+    JT_TRY(jt_vocab_array(&kv, file, key, 0, err));
+    if (kv->count > tok->count)
+        return jt_fail(err, JT_E_FORMAT, "%s has %" PRIu64 " items", key, kv->count);
+    *ids = jt_arena_alloc(&tok->arena, (size_t)kv->count, sizeof **ids);
+    if (!*ids)
+        return jt_fail_memory(err, "reading a vocabulary");
+    for (uint64_t i = 0; i < kv->count; i++) {
+        int64_t id = -1;
+        if (!jt_gguf_item_i64(kv, i, &id) || id < 0 || (uint64_t)id >= tok->count)
+            return jt_fail(err, JT_E_FORMAT, "%s has %" PRId64 ", of %zu tokens", key,
+                           id, tok->count);
+        (*ids)[i] = (int32_t)id;
+    }
+    *count = (size_t)kv->count;
+    return JT_OK;
+}
+
+static jt_status read_lists(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+{
+    int32_t *ends = NULL;
+    size_t n_ends = 0;
+    JT_TRY(read_list(&tok->begin, &tok->n_begin, tok, file, JT_KEY_BEGIN, err));
+    JT_TRY(read_list(&tok->end, &tok->n_end, tok, file, JT_KEY_END, err));
+    JT_TRY(read_list(&ends, &n_ends, tok, file, JT_KEY_REPLY_ENDS, err));
+    for (size_t i = 0; i < n_ends; i++)
+        make_special(tok, ends[i], true);
+    return JT_OK;
+}
+
 jt_status jt_vocab_read_roles(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     set_defaults(tok);
@@ -143,5 +179,5 @@ jt_status jt_vocab_read_roles(jt_tokenizer *tok, const jt_gguf *file, jt_err *er
     tok->add_bos &= tok->bos >= 0;
     tok->add_eos &= tok->eos >= 0;
     find_ends(tok);
-    return JT_OK;
+    return read_lists(tok, file, err);
 }

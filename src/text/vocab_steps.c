@@ -24,13 +24,6 @@ static jt_status add_marks(jt_tokenizer *tok, bool prefix, jt_err *err)
                err);
 }
 
-static jt_status read_pieces(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
-{
-    bool prefix = true;
-    JT_TRY(jt_vocab_switch(&prefix, file, KEY("add_space_prefix"), err));
-    return add_marks(tok, prefix, err);
-}
-
 /* The bytes of an array of bytes, in the tokenizer's own memory. */
 static jt_status read_bytes(jt_tokenizer *tok, jt_str *out, const jt_gguf *file,
                             const char *key, jt_err *err)
@@ -51,9 +44,10 @@ static jt_status read_bytes(jt_tokenizer *tok, jt_str *out, const jt_gguf *file,
     return JT_OK;
 }
 
-static jt_status read_unigram(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+/* What SentencePiece does. */
+static jt_status read_sentence(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    bool prefix = true, shrink = true;
+    bool prefix = true, shrink = tok->kind == JT_VOCAB_UNIGRAM;
     JT_TRY(jt_vocab_switch(&prefix, file, KEY("add_space_prefix"), err));
     JT_TRY(jt_vocab_switch(&shrink, file, KEY("remove_extra_whitespaces"), err));
     if (jt_gguf_kv_find(file, KEY("precompiled_charsmap"))) {
@@ -63,10 +57,15 @@ static jt_status read_unigram(jt_tokenizer *tok, const jt_gguf *file, jt_err *er
         JT_TRY(jt_charsmap_open(&step.charsmap, bytes, err));
         JT_TRY(add(tok, step, err));
     }
+    /* A mark at the end goes too, wherever it is from. */
+    const jt_step drop = {.kind = JT_STEP_REPLACE};
     if (shrink)
-        JT_TRY(jt_steps_add_expression(&tok->steps, (jt_step){.kind = JT_STEP_REPLACE},
-                                       "\\A +| +\\z|(?<= ) +", err));
-    return add_marks(tok, prefix, err);
+        JT_TRY(jt_steps_add_expression(&tok->steps, drop, "\\A +|(?<= ) +", err));
+    JT_TRY(add_marks(tok, prefix, err));
+    if (!shrink)
+        return JT_OK;
+    return jt_steps_add_expression(&tok->steps, drop, "(?<!\\x{2581})\\x{2581}++\\z",
+                                   err);
 }
 
 static jt_status read_words(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
@@ -116,8 +115,8 @@ static void find_prefix(jt_tokenizer *tok)
 jt_status jt_vocab_read_steps(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     static jt_status (*const read[])(jt_tokenizer *, const jt_gguf *,
-                                     jt_err *) = {[JT_VOCAB_PIECES] = read_pieces,
-                                                  [JT_VOCAB_UNIGRAM] = read_unigram,
+                                     jt_err *) = {[JT_VOCAB_PIECES] = read_sentence,
+                                                  [JT_VOCAB_UNIGRAM] = read_sentence,
                                                   [JT_VOCAB_WORDS] = read_words};
     bool own = false;
     if (tok->pre)
