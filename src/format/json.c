@@ -511,6 +511,14 @@ void jt_json_skip(jt_json *j)
     }
 }
 
+jt_str jt_json_raw(jt_json *j)
+{
+    skip_space(j);
+    const char *start = j->at;
+    jt_json_skip(j);
+    return j->status == JT_OK ? (jt_str){start, (size_t)(j->at - start)} : (jt_str){0};
+}
+
 jt_status jt_json_finish(jt_json *j)
 {
     if (j->status == JT_OK && j->place == AT_VALUE && j->depth == 0)
