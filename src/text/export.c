@@ -52,6 +52,28 @@ static json_t *text_json(jt_str text)
 
 /* ---- the vocabulary ---- */
 
+/* Is token `id` in the list of that key? */
+static bool is_listed(const exporter *x, const char *key, uint64_t id)
+{
+    const jt_gguf_kv *kv = jt_gguf_kv_find(x->file, key);
+    int64_t item;
+    for (uint64_t i = 0; kv && jt_gguf_item_i64(kv, i, &item); i++) {
+        if ((uint64_t)item == id)
+            return true;
+    }
+    return false;
+}
+
+static json_t *added_token(const exporter *x, uint64_t id, bool special)
+{
+    return json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id,
+                     "content", text_json(token_at(x, (int64_t)id)), "single_word",
+                     is_listed(x, JT_KEY_SINGLE_WORD, id), "lstrip",
+                     is_listed(x, JT_KEY_STRIP_LEFT, id), "rstrip",
+                     is_listed(x, JT_KEY_STRIP_RIGHT, id), "normalized", 0, "special",
+                     special);
+}
+
 /* Special and user-defined tokens, which are found before anything is cut. */
 static json_t *added_tokens(const exporter *x)
 {
@@ -60,12 +82,7 @@ static json_t *added_tokens(const exporter *x)
         int64_t type = type_at(x, i);
         bool special = type == JT_TOKEN_CONTROL || type == JT_TOKEN_UNKNOWN;
         if (special || type == JT_TOKEN_USER)
-            json_array_append_new(list,
-                                  json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id",
-                                            (json_int_t)i, "content",
-                                            text_json(token_at(x, (int64_t)i)),
-                                            "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                            "normalized", 0, "special", special));
+            json_array_append_new(list, added_token(x, i, special));
     }
     return list;
 }
@@ -167,19 +184,39 @@ static json_t *byte_level(void)
                      "trim_offsets", 1, "use_regex", 0);
 }
 
+/* One step of a known pre-tokenizer; NULL for one that is no cut. */
+static json_t *step_json(const jt_step *step)
+{
+    if (step->kind == JT_STEP_SPELL)
+        return byte_level();
+    if (step->kind != JT_STEP_CUT)
+        return NULL;
+    return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex",
+                     step->expression, "behavior", "Isolated", "invert", 0);
+}
+
+static json_t *known_steps(const exporter *x)
+{
+    jt_steps steps = {0};
+    json_t *list = NULL;
+    bool spelt = false;
+    if (jt_pretokenizer_steps(&steps, x->pre, x->err) == JT_OK)
+        list = json_array();
+    for (size_t i = 0; i < steps.count; i++) {
+        json_t *step = step_json(&steps.items[i]);
+        spelt |= steps.items[i].kind == JT_STEP_SPELL;
+        if (step)
+            json_array_append_new(list, step);
+    }
+    if (!spelt)
+        json_array_append_new(list, byte_level());
+    jt_steps_free(&steps);
+    return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", list);
+}
+
 static json_t *pre_tokenizer(const exporter *x)
 {
-    json_t *usual = json_null();
-    if (x->pre) {
-        json_t *steps = json_array();
-        for (const char *const *e = x->pre->expressions; *e; e++)
-            json_array_append_new(
-                steps, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern",
-                                 "Regex", *e, "behavior", "Isolated", "invert", 0));
-        json_array_append_new(steps, byte_level());
-        usual = json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
-    }
-    return own_or(x, JT_KEY_PRE_TOKENIZER, usual);
+    return own_or(x, JT_KEY_PRE_TOKENIZER, x->pre ? known_steps(x) : json_null());
 }
 
 static json_t *decoder(const exporter *x)
@@ -195,13 +232,8 @@ static json_t *decoder(const exporter *x)
     return json_pack("{s:s, s:o}", "type", "Sequence", "decoders", list);
 }
 
-/* A token in front or at the end, where the file says so. */
-static void put_special(const exporter *x, const char *id_key, bool on, json_t *single,
-                        json_t *tokens)
+static void put_special(const exporter *x, int64_t id, json_t *single, json_t *tokens)
 {
-    int64_t id;
-    if (!on || !jt_gguf_get_i64(x->file, id_key, &id))
-        return;
     json_t *text = text_json(token_at(x, id));
     json_array_append_new(
         single, json_pack("{s:{s:O, s:i}}", "SpecialToken", "id", text, "type_id", 0));
@@ -212,16 +244,28 @@ static void put_special(const exporter *x, const char *id_key, bool on, json_t *
     json_decref(text);
 }
 
+/* Tokens in front or at the end, where the file says so: those of a list, or one. */
+static void put_specials(const exporter *x, const char *list_key, const char *id_key,
+                         bool on, json_t *single, json_t *tokens)
+{
+    const jt_gguf_kv *list = jt_gguf_kv_find(x->file, list_key);
+    int64_t id;
+    for (uint64_t i = 0; list && jt_gguf_item_i64(list, i, &id); i++)
+        put_special(x, id, single, tokens);
+    if (!list && on && jt_gguf_get_i64(x->file, id_key, &id))
+        put_special(x, id, single, tokens);
+}
+
 static json_t *post_processor(const exporter *x)
 {
     bool usual = x->pieces || (x->pre && x->pre->add_bos);
     json_t *single = json_array(), *tokens = json_object();
-    put_special(x, KEY("bos_token_id"), switched(x, KEY("add_bos_token"), usual),
-                single, tokens);
+    put_specials(x, JT_KEY_BEGIN, KEY("bos_token_id"),
+                 switched(x, KEY("add_bos_token"), usual), single, tokens);
     json_array_append_new(
         single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
-    put_special(x, KEY("eos_token_id"), switched(x, KEY("add_eos_token"), false),
-                single, tokens);
+    put_specials(x, JT_KEY_END, KEY("eos_token_id"),
+                 switched(x, KEY("add_eos_token"), false), single, tokens);
     return json_pack("{s:s, s:o, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:o}", "type",
                      "TemplateProcessing", "single", single, "pair", "Sequence", "id",
                      "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1,
