@@ -101,12 +101,11 @@ typedef enum jt_precision { JT_PRECISION_F32, JT_PRECISION_BF16 } jt_precision;
 
 /* Matrix product of floats with any strides, for training.
  *   C[i, j] (+)= sum over k of A[i, k] B[k, j]    i < m, j < n
- *   A[i, k] = a[a_index[i] * a_row + k_index[k] * a_col]    an index that is NULL
- *   B[k, j] = b[k * b_row + j * b_col]                      counts up
+ *   A[i, k] = a[a_index[i] * a_row + k * a_col]    an index that is NULL
+ *   B[k, j] = b[b_index[k] * b_row + j * b_col]    counts up
  *   C[i, j] = c[i * ldc + j]                                added to with `accumulate`
- * a_index ([m]) gathers the rows of A: the tokens of an expert. k_index ([k]) gathers
- * along k, of A only: the same tokens when A is turned, as for the gradient of a
- * weight. C overlaps nothing else.
+ * a_index ([m]) gathers the rows of A: the tokens of an expert; b_index ([k]) those of
+ * B: the same tokens, for the gradient of its weight. C overlaps nothing else.
  *
  * Order of sums: the products of each JT_GEMM_K values of k (from 0, JT_GEMM_K, ..; of
  * twice as many where the processor multiplies pairs of bfloat16) are summed in order
@@ -121,7 +120,7 @@ typedef enum jt_precision { JT_PRECISION_F32, JT_PRECISION_BF16 } jt_precision;
 typedef struct jt_gemm {
     float *c;
     const float *a, *b;
-    const int32_t *a_index, *k_index; /* or NULL */
+    const int32_t *a_index, *b_index; /* or NULL */
     size_t ldc, a_row, a_col, b_row, b_col;
     size_t m, n, k;
     bool accumulate;

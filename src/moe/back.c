@@ -157,8 +157,8 @@ static void combine_token(void *arg, size_t t)
             continue;
         s->plan.weight_grad[t * k + j] +=
             s->kernels->dot(dy, jt_row(&s->rows, (size_t)row), d);
-        s->kernels->axpy(jt_grad_row(&s->rows, (size_t)row), s->plan.weight[row], dy,
-                         d);
+        s->kernels->scale(jt_grad_row(&s->rows, (size_t)row), s->plan.weight[row], dy,
+                          d);
     }
 }
 

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "moe/experts.h"
+#include "moe/plan.h"
 
-/* Products of part `part` for every expert that has rows; their number. Row r of the
- * plan reads x[token[r]], or x[r] without `token`. */
+/* Products of part `part` for every expert that has rows; their number. */
 static size_t list_products(jt_product *list, const jt_bank *bank,
                             const jt_lease *lease, const jt_plan *plan, int part,
-                            jt_tensor *y, jt_input *x, const int32_t *token)
+                            jt_tensor *y, jt_input *x, const jt_gathering *via)
 {
     size_t n = 0;
     for (int e = 0; e < bank->n_experts; e++) {
@@ -22,7 +22,7 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
             continue;
         const jt_tensor *w = &lease->part[e * JT_PARTS + part];
         list[n] = jt_product_rows(y, w, x, first, rows);
-        list[n++].index = token ? token + first : NULL;
+        list[n++].via = via;
     }
     return n;
 }
@@ -31,21 +31,19 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
                            const jt_plan *plan, jt_input *x)
 {
     size_t rows = (size_t)plan->n_rows;
-    jt_tensor gate = jt_new(ctx, rows, bank->width);
-    jt_tensor up = jt_new(ctx, rows, bank->width);
-    jt_tensor y = jt_new(ctx, rows, bank->d);
+    jt_fresh_begin(ctx, 2 * jt_fresh_values(rows, bank->width) +
+                            jt_fresh_values(rows, bank->d));
+    jt_tensor gate = jt_new_fresh(ctx, rows, bank->width);
+    jt_tensor up = jt_new_fresh(ctx, rows, bank->width);
+    jt_tensor y = jt_new_fresh(ctx, rows, bank->d);
     jt_product *list = jt_scratch(ctx, 2 * (size_t)bank->n_experts, sizeof *list);
-    const int32_t *token = plan->token;
-    jt_input gathered = {0};
-    if (ctx->tape) { /* gradients need each row of a token by itself */
-        gathered = jt_input_of(jt_gather(ctx, &x->x, token, rows));
-        x = &gathered;
-        token = NULL;
-    }
+    jt_gathering *via = jt_plan_is_order(plan) ? NULL : jt_scratch(ctx, 1, sizeof *via);
     if (jt_failed(ctx))
         return y;
-    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, token);
-    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, token);
+    if (via)
+        *via = (jt_gathering){plan->token, plan->row, rows, (size_t)plan->k};
+    size_t n = list_products(list, bank, lease, plan, JT_PART_GATE, &gate, x, via);
+    n += list_products(list + n, bank, lease, plan, JT_PART_UP, &up, x, via);
     jt_products(ctx, list, n);
     jt_input hidden = jt_input_of(jt_silu_mul(ctx, &gate, &up));
     n = list_products(list, bank, lease, plan, JT_PART_DOWN, &y, &hidden, NULL);

@@ -32,7 +32,7 @@ typedef struct jt_store {
 /* What an expert computes. */
 typedef struct jt_expert_kind {
     const char *name;
-    /* Outputs [plan rows, d], unweighted. x holds all tokens. */
+    /* Outputs [plan rows, d], unweighted, with a fresh gradient. x holds all tokens. */
     jt_tensor (*apply)(jt_context *ctx, const jt_bank *bank, const jt_lease *lease,
                        const jt_plan *plan, jt_input *x);
 } jt_expert_kind;
@@ -50,7 +50,7 @@ struct jt_bank {
         part[JT_PARTS]; /* gate, up [experts, width, d]; down [experts, d, width] */
 };
 
-/* Acquire, apply, release: outputs [plan rows, d]. */
+/* Acquire, apply, release: outputs [plan rows, d], with a fresh gradient. */
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x);
 

@@ -1,7 +1,6 @@
 #include "moe/mixture.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "moe/back.h"
 
@@ -106,7 +105,7 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), m->experts.d);
     if (jt_failed(ctx))
         return y;
-    memset(y.data, 0, jt_rows(&y) * jt_cols(&y) * sizeof(float));
+    jt_zero(ctx, y.data, jt_rows(&y) * jt_cols(&y));
     jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, x);
     jt_lap(ctx, JT_STAGE_APPLY);
     combine(ctx, &plan, &rows, &y);

@@ -18,8 +18,8 @@ void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);
 void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias);
 void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
                         const jt_tensor *up);
-/* x.grad[ids[i]] += y.grad[i]; also of an embedding. */
-void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                      const int32_t *ids, size_t count);
+/* x.grad[ids[i]] += y.grad[i] */
+void jt_embed_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const int32_t *ids, size_t count);
 
 #endif

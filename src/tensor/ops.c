@@ -119,37 +119,15 @@ static void silu_mul_row(void *arg, size_t i)
 jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up)
 {
     size_t rows = jt_rows(gate), n = jt_cols(gate);
-    jt_tensor y = ctx->tape ? jt_new(ctx, rows, n) : *gate;
+    jt_tensor y = *gate;
+    if (ctx->tape)
+        y.data = jt_scratch(ctx, rows * n, sizeof(float));
     if (jt_failed(ctx))
         return y;
     silu_args args = {ctx->kernels, &y, gate, up};
     /* an exponential costs as much as several additions */
     jt_for_rows(ctx, rows, 4 * rows * n, silu_mul_row, &args);
     jt_silu_mul_record(ctx, &y, gate, up);
-    return y;
-}
-
-typedef struct gather_args {
-    const jt_tensor *y, *x;
-    const int32_t *ids;
-} gather_args;
-
-static void gather_row(void *arg, size_t i)
-{
-    const gather_args *a = arg;
-    memcpy(jt_row(a->y, i), jt_row(a->x, (size_t)a->ids[i]),
-           jt_cols(a->x) * sizeof(float));
-}
-
-jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
-                    size_t count)
-{
-    jt_tensor y = jt_new(ctx, count, jt_cols(x));
-    if (jt_failed(ctx))
-        return y;
-    gather_args args = {&y, x, ids};
-    jt_for_rows(ctx, count, count * jt_cols(x), gather_row, &args);
-    jt_gather_record(ctx, &y, x, ids, count);
     return y;
 }
 
@@ -179,6 +157,6 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
-    jt_gather_record(ctx, &y, table, ids, count);
+    jt_embed_record(ctx, &y, table, ids, count);
     return y;
 }

@@ -19,8 +19,20 @@ typedef struct jt_input {
 
 jt_input jt_input_of(jt_tensor x);
 
+/* Rows of an input in another order, some of them several times or not at all: what the
+ * tokens of a plan are to its experts. */
+typedef struct jt_gathering {
+    const int32_t *token; /* [rows] of the input */
+    const int32_t *row;   /* [rows of the input, k]: who reads it, -1 for nobody; only
+                             gradients look */
+    size_t rows, k;
+} jt_gathering;
+
 /* One matrix product among several that run in one parallel region:
- *   y[t, r] = sum_i w[r, i] * x[row(t), i],  row(t) = first + t, or index[t] */
+ *   y[t, r] = sum_i w[r, i] * x[row(first + t), i],  row(r) = r, or via->token[r]
+ * With a tape, the products of a list that read x `via` the same gathering, or an x
+ * with a fresh gradient, read all of its rows together, and any two of them the same
+ * rows or none in common. */
 typedef struct jt_product {
     float *y;      /* [tokens] rows, ldy floats apart */
     float *y_grad; /* the same of its gradient; NULL without a tape */
@@ -28,7 +40,7 @@ typedef struct jt_product {
     jt_tensor w; /* [rows, n] */
     jt_input *x;
     size_t first;
-    const int32_t *index; /* [tokens], or NULL; with a tape always NULL */
+    const jt_gathering *via; /* or NULL; with a tape, it lives as long */
     size_t tokens;
 } jt_product;
 
@@ -54,17 +66,15 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
  * tape, are constants: gradients reach x alone. */
 jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 
-/* y += x; y += bias on every row (nothing for an empty bias). The old value of y is
+/* y += x (whose gradient may be fresh); y += bias on every row (nothing for an empty
+ * bias). The old value of y is
  * gone; what read it before has kept what it needs. */
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
-/* silu(gate) * up. Without a tape the result takes the place of `gate`. */
+/* silu(gate) * up, of fresh gradients. The result takes the place of `gate`; with a
+ * tape only its gradient does. */
 jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up);
-
-/* Rows `ids` of x, gathered: the tokens of a plan. */
-jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
-                    size_t count);
 
 /* Rows `ids` of an embedding table, decoded to F32. */
 jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,

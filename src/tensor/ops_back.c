@@ -100,7 +100,11 @@ typedef struct saved_pair {
 static void add_row(void *arg, size_t i)
 {
     const saved_pair *s = arg;
-    s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), jt_cols(&s->y));
+    size_t n = jt_cols(&s->y);
+    if (s->x.grad_fresh)
+        memcpy(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n * sizeof(float));
+    else
+        s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n);
 }
 
 /* y += x: y's gradient is also x's. */
@@ -159,14 +163,14 @@ void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *ga
     jt_tape_push(ctx, silu_backward, &saved, sizeof saved);
 }
 
-/* ---- rows by number ---- */
+/* ---- rows of a table ---- */
 
-typedef struct saved_gather {
+typedef struct saved_embed {
     const jt_kernels *kernels;
     jt_tensor y, x;
     const int32_t *ids;
     size_t count;
-} saved_gather;
+} saved_embed;
 
 enum { COLUMNS = 64 };
 
@@ -174,7 +178,7 @@ enum { COLUMNS = 64 };
  * rows in order. */
 static void scatter_columns(void *arg, size_t i)
 {
-    const saved_gather *s = arg;
+    const saved_embed *s = arg;
     size_t n = jt_cols(&s->x), first = i * COLUMNS;
     size_t width = n - first < COLUMNS ? n - first : COLUMNS;
     for (size_t r = 0; r < s->count; r++)
@@ -182,17 +186,17 @@ static void scatter_columns(void *arg, size_t i)
                         jt_grad_row(&s->y, r) + first, width);
 }
 
-static void gather_backward(jt_context *ctx, void *saved)
+static void embed_backward(jt_context *ctx, void *saved)
 {
-    const saved_gather *s = saved;
+    const saved_embed *s = saved;
     if (s->x.grad)
         jt_pool_run(ctx->pool, scatter_columns, saved,
                     (jt_cols(&s->x) + COLUMNS - 1) / COLUMNS);
 }
 
-void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                      const int32_t *ids, size_t count)
+void jt_embed_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const int32_t *ids, size_t count)
 {
-    saved_gather saved = {ctx->kernels, *y, *x, ids, count};
-    jt_tape_push(ctx, gather_backward, &saved, sizeof saved);
+    saved_embed saved = {ctx->kernels, *y, *x, ids, count};
+    jt_tape_push(ctx, embed_backward, &saved, sizeof saved);
 }

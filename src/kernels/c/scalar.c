@@ -117,9 +117,9 @@ static void gemm(const jt_gemm *g)
         for (size_t j = 0; j < g->n; j++) {
             float sum = 0;
             for (size_t k = 0; k < g->k; k++) {
-                size_t at = g->k_index ? (size_t)g->k_index[k] : k;
-                sum += narrow(a[at * g->a_col], g->precision) *
-                       narrow(g->b[k * g->b_row + j * g->b_col], g->precision);
+                size_t at = g->b_index ? (size_t)g->b_index[k] : k;
+                sum += narrow(a[k * g->a_col], g->precision) *
+                       narrow(g->b[at * g->b_row + j * g->b_col], g->precision);
             }
             float *c = &g->c[i * g->ldc + j];
             *c = g->accumulate ? *c + sum : sum;
