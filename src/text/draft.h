@@ -49,9 +49,8 @@ typedef struct jt_draft {
     const char *pre;   /* tokenizer.ggml.pre; NULL: none */
     jt_draft_token *tokens;
     size_t count, capacity;
-    size_t named; /* tokens that have a text */
-    jt_names by_text;
-    jt_str *merges; /* "left right" */
+    jt_names by_text; /* tokens that are there */
+    jt_str *merges;   /* "left right" */
     size_t n_merges, merges_capacity;
     bool scores; /* are set */
     /* The steps as tokenizer.json has them, kept when no key of GGUF's says the same.

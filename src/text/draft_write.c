@@ -246,11 +246,11 @@ static jt_status set_templates(const writing *x)
 jt_status jt_draft_write(jt_draft *d, size_t size, jt_gguf_writer *w)
 {
     writing x = {d, w, size > d->count ? size : d->count};
-    if (d->named == 0)
+    if (d->by_text.used == 0)
         return jt_fail(d->err, JT_E_FORMAT, "the vocabulary is empty");
-    if (x.count > JT_DRAFT_MOST || d->count / 16 > d->named + 256)
-        return jt_fail(d->err, JT_E_FORMAT, "%zu tokens have ids up to %zu", d->named,
-                       x.count - 1);
+    if (x.count > JT_DRAFT_MOST || d->count / 16 > d->by_text.used + 256)
+        return jt_fail(d->err, JT_E_FORMAT, "%zu tokens have ids up to %zu",
+                       d->by_text.used, x.count - 1);
     JT_TRY(jt_gguf_set_str(w, KEY("model"), d->model, d->err));
     if (d->pre)
         JT_TRY(jt_gguf_set_str(w, KEY("pre"), d->pre, d->err));

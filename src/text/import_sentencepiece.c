@@ -183,5 +183,5 @@ jt_status jt_import_sentencepiece(jt_draft *d, jt_str text)
         else if (f.number == 3)
             JT_TRY(read_normalizer(d, f.bytes));
     }
-    return d->named ? JT_OK : torn(&m);
+    return d->by_text.used ? JT_OK : torn(&m);
 }

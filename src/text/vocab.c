@@ -68,7 +68,7 @@ static jt_status read_texts(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     JT_TRY(list_texts(tok, file, err));
     char *to = jt_arena_alloc(&tok->arena, text_bytes(tok), 1);
-    if (!to)
+    if (!to || !jt_names_reserve(&tok->by_text, tok->count))
         return jt_fail_memory(err, "reading a vocabulary");
     for (size_t i = 0; i < tok->count; i++) {
         jt_str *text = &tok->tokens[i].text;
@@ -79,13 +79,13 @@ static jt_status read_texts(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
         memcpy(to, text->data, text->len);
         text->data = to;
         to += text->len;
-        int32_t twin = jt_vocab_find(tok, *text);
-        if (twin >= 0)
-            return jt_fail(err, JT_E_FORMAT,
-                           KEY("tokens") " has '%.*s' twice, as %" PRId32 " and %zu",
-                           SHOW(*text), twin, i);
-        if (!jt_names_add(&tok->by_text, *text, i))
+        size_t twin = i;
+        if (!jt_names_claim(&tok->by_text, *text, &twin))
             return jt_fail_memory(err, "reading a vocabulary");
+        if (twin != i)
+            return jt_fail(err, JT_E_FORMAT,
+                           KEY("tokens") " has '%.*s' twice, as %zu and %zu",
+                           SHOW(*text), twin, i);
     }
     return JT_OK;
 }
