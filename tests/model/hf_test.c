@@ -48,6 +48,7 @@ static jt_hf_job new_job(jt_err *err)
 static void free_job(jt_hf_job *job)
 {
     jt_hf_drop_rooms(job);
+    jt_pool_free(job->pool);
     free(job->rooms);
     jt_arena_free(&job->arena);
     jt_gguf_writer_abort(job->writer);
