@@ -509,6 +509,8 @@ static jt_status read_steps(document *f, jt_steps *steps, bool *byte_level)
         jt_status status = jt_pipeline_read(steps, parts[i].text, &notes, err);
         if (status != JT_OK)
             return jt_fail_within(err, status, "%s", parts[i].name);
+        if (i == 0 && notes.byte_level)
+            return jt_fail(err, JT_E_UNSUPPORTED, "ByteLevel as a normalizer");
     }
     *byte_level = notes.byte_level;
     return JT_OK;
