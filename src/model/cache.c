@@ -18,6 +18,8 @@ static needs needs_of(const jt_layer *layer)
                        (size_t)a->window, 0};
     case JT_MIX_LATENT:
         return (needs){1, (size_t)layer->latent.attention.k_dim, 0, 0, 0};
+    case JT_MIX_RECURRENT:
+        return (needs){.n_state = jt_recurrent_state(&layer->recurrent)};
     }
     return (needs){0};
 }

@@ -86,6 +86,15 @@ static void visit_bank(const walk *w, jt_bank *bank)
     }
 }
 
+static void visit_recurrent(const walk *w, jt_layer *layer)
+{
+    size_t count;
+    const jt_recurrent_part *part = jt_recurrent_parts(layer->recurrent.kind, &count);
+    for (size_t i = 0; i < count; i++)
+        visit(w, part[i].name,
+              (jt_tensor *)((char *)&layer->recurrent + part[i].offset));
+}
+
 static void visit_mixture(const walk *w, jt_mixture *m)
 {
     visit(w, "ffn_gate_inp.weight", &m->router.weight);
@@ -102,6 +111,7 @@ static void visit_layer(const walk *w, jt_layer *layer)
     visit_norm(w, layer, JT_BEFORE_ATTENTION);
     visit_attention(w, &layer->attention);
     visit_latent(w, &layer->latent);
+    visit_recurrent(w, layer);
     visit_norm(w, layer, JT_AFTER_ATTENTION);
     visit_norm(w, layer, JT_BEFORE_FFN);
     visit_norm(w, layer, JT_BEFORE_EXPERTS);
