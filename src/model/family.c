@@ -91,6 +91,20 @@ static const jt_family families[] = {
     {.arch = "pangu-pro-moe", .models = "PanguProMoE", .rope_neox = true,
      .select = "grouped"},
 
+    /* Layers that carry a state, known by their tensors (weights_recurrent.c), among
+     * those with attention. */
+    {.arch = "jamba", .rope_off_every = 1},
+    {.arch = "lfm2", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
+     .norm_last = "token_embd_norm"},
+    {.arch = "lfm2moe", .models = "lfm2_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .norm_last = "token_embd_norm",
+     .gating = JT_GATE_SIGMOID, .renormalise = true, .sum_eps = 1e-6f},
+    {.arch = "granitehybrid", .models = "granitemoehybrid", .rope_switch = true,
+     .logits_divided = true, .gate_after = true},
+    {.arch = "qwen3next", .models = "qwen3_next", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms,
+     .renormalise = true},
+
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */
     {.arch = "junto", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD},
@@ -118,13 +132,18 @@ const jt_norm_names *jt_family_norms(const jt_family *family)
     return family->norms ? family->norms : &usual_norms;
 }
 
+const char *jt_family_last_norm(const jt_family *family)
+{
+    return family->norm_last ? family->norm_last : "output_norm";
+}
+
 bool jt_family_plain(const jt_family *f)
 {
     return !f->norms && f->norm == JT_NORM_RMS && f->activation == JT_SILU &&
            !f->ffn_fused && !f->ffn_plain && !f->beside && !f->parallel &&
            !f->embedding_scale && !f->embedding_root && !f->logits_divided &&
            !f->latent && !f->windows && !f->rope_off_every && !f->qk_norm_late &&
-           !f->attention_gated;
+           !f->attention_gated && !f->rope_switch && !f->norm_last;
 }
 
 const char *jt_family_name(size_t i)

@@ -129,7 +129,8 @@ void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
     for (w.layer = 0; w.layer < model->params.n_layers; w.layer++)
         visit_layer(&w, &model->layers[w.layer]);
     w.layer = -1;
-    visit_both(&w, "output_norm", &model->output_norm.weight, &model->output_norm.bias);
+    visit_both(&w, jt_family_last_norm(model->family), &model->output_norm.weight,
+               &model->output_norm.bias);
     if (tied)
         model->output = model->embedding;
     else

@@ -54,7 +54,8 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_FORMAT, "tensor '%s' has too many rows", b.name);
     p->n_vocab = (int)vocab;
     JT_TRY(jt_bind_matrix(&b, &model->embedding, "token_embd.weight", vocab, d));
-    JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family, "output_norm"));
+    JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family,
+                        jt_family_last_norm(model->family)));
     JT_TRY(jt_bind(&b, &model->output, "output.weight", false, true, 2,
                    (size_t[]){vocab, d}));
     if (!jt_has(&model->output))

@@ -52,21 +52,23 @@ static void check_family(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FAMILY("llama"),        FAMILY("llama-linear"),
-        FAMILY("llama-llama3"), FAMILY("mixtral"),
-        FAMILY("qwen2"),        FAMILY("qwen2-yarn"),
-        FAMILY("qwen2moe"),     FAMILY("qwen2moe-norm"),
-        FAMILY("qwen3"),        FAMILY("qwen3moe"),
-        FAMILY("olmoe"),        FAMILY("olmoe-clip"),
-        FAMILY("phimoe"),       FAMILY("granite"),
-        FAMILY("granitemoe"),   FAMILY("granitemoe-shared"),
-        FAMILY("glm4"),         FAMILY("glm4moe"),
-        FAMILY("glm4moe-norm"), FAMILY("ernie4_5"),
-        FAMILY("ernie4_5-moe"), FAMILY("dots1"),
-        FAMILY("minimax-m2"),   FAMILY("seed_oss"),
-        FAMILY("gemma"),        FAMILY("olmo"),
-        FAMILY("olmo2"),        FAMILY("phi2"),
-        FAMILY("nemotron"),
+        FAMILY("llama"),         FAMILY("llama-linear"),
+        FAMILY("llama-llama3"),  FAMILY("mixtral"),
+        FAMILY("qwen2"),         FAMILY("qwen2-yarn"),
+        FAMILY("qwen2moe"),      FAMILY("qwen2moe-norm"),
+        FAMILY("qwen3"),         FAMILY("qwen3moe"),
+        FAMILY("olmoe"),         FAMILY("olmoe-clip"),
+        FAMILY("phimoe"),        FAMILY("granite"),
+        FAMILY("granitemoe"),    FAMILY("granitemoe-shared"),
+        FAMILY("glm4"),          FAMILY("glm4moe"),
+        FAMILY("glm4moe-norm"),  FAMILY("ernie4_5"),
+        FAMILY("ernie4_5-moe"),  FAMILY("dots1"),
+        FAMILY("minimax-m2"),    FAMILY("seed_oss"),
+        FAMILY("gemma"),         FAMILY("olmo"),
+        FAMILY("olmo2"),         FAMILY("phi2"),
+        FAMILY("nemotron"),      FAMILY("jamba"),
+        FAMILY("lfm2"),          FAMILY("lfm2moe"),
+        FAMILY("granitehybrid"), FAMILY("granitehybrid-dense"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Q
 
+import recurrent_models
 from gguf_views import gguf_views, tensors
 
 HERE = pathlib.Path(__file__).parent
@@ -143,7 +144,7 @@ MODELS = {
     "nemotron": ("nemotron", "nemotron",
                  dict(attention_bias=False, norm_eps=1e-5)
                  | rope("default", partial_rotary_factor=0.5), HALF),
-}
+} | recurrent_models.MODELS
 
 # Every block format that Junto computes with, once or more ("mixed").
 TYPES = {
@@ -258,7 +259,7 @@ CHOICES = {
 def ranked_routes(model, block, router_logits, experts):
     """The experts of every token in falling order of what was compared, and the least
     gap between one that was chosen and the next."""
-    bias = next((b for n, b in tensors(block) if n.endswith("correction_bias")), None)
+    bias = next((b for n, b in tensors(block) if n.endswith(("correction_bias", "expert_bias"))), None)
     kind = model.config.model_type
     choose = CHOICES.get(kind) or CHOICES["softmax" if bias is None else "sigmoid"]
     values = choose(router_logits, bias)
@@ -305,7 +306,7 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe"]
+MIXTURES = ["mlp", "block_sparse_moe", "feed_forward"]
 
 
 def build(name):
@@ -315,11 +316,14 @@ def build(name):
     settings = BASE | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._experts_implementation = "eager"
-    first = 1000 * list(MODELS).index(name)
+    first = options.get("seed", 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32).eval()
-        randomise(model, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        randomise(model, generator)
+        if name in recurrent_models.MODELS:
+            recurrent_models.shake(model, generator)
         rng = np.random.default_rng(seed)
         stored = quantise(model, arch, rng) if options.get("quantised") else {}
         if options.get("half"):
@@ -478,6 +482,12 @@ def write_model(name, model, stored):
     out.add_file_type(mostly)
     if options.get("quantised"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    if name in recurrent_models.MODELS:
+        recurrent_models.add_keys(out, arch, model.config)
+        for tensor, array in recurrent_models.tensors(model, arch):
+            out.add_tensor(tensor, array)
+        close(out)
+        return
     add_shape(out, arch, model.config)
     if hasattr(model.config, "num_experts_per_tok"):
         add_experts(out, arch, model.config)
