@@ -69,6 +69,7 @@ int main(void)
         FAMILY("nemotron"),      FAMILY("jamba"),
         FAMILY("lfm2"),          FAMILY("lfm2moe"),
         FAMILY("granitehybrid"), FAMILY("granitehybrid-dense"),
+        FAMILY("qwen3next"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
