@@ -104,6 +104,11 @@ static const jt_family families[] = {
     {.arch = "qwen3next", .models = "qwen3_next", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms,
      .renormalise = true},
+    {.arch = "qwen35", .models = "qwen3_5 qwen3_5_text", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms},
+    {.arch = "qwen35moe", .models = "qwen3_5_moe qwen3_5_moe_text", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms,
+     .renormalise = true},
 
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */

@@ -70,6 +70,8 @@ int main(void)
         FAMILY("lfm2"),          FAMILY("lfm2moe"),
         FAMILY("granitehybrid"), FAMILY("granitehybrid-dense"),
         FAMILY("qwen3next"),
+        FAMILY("qwen35"),
+        FAMILY("qwen35moe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,6 +37,10 @@ DELTA = dict(
     norm_topk_prob=True, partial_rotary_factor=0.25, full_attention_interval=3,
     num_hidden_layers=3, rms_norm_eps=1e-6)
 
+# The same without experts.
+DENSE_DELTA = {key: value for key, value in DELTA.items()
+               if "expert" not in key and not key.startswith(("moe_", "norm_"))}
+
 MODELS = {
     "jamba": ("jamba", "jamba", JAMBA, {}),
     "lfm2": ("lfm2", "lfm2",
@@ -55,6 +59,8 @@ MODELS = {
         "granitehybrid", "granitemoehybrid",
         GRANITE | dict(num_local_experts=0, mamba_n_groups=1), {}),
     "qwen3next": ("qwen3next", "qwen3_next", DELTA, {}),
+    "qwen35": ("qwen35", "qwen3_5_text", DENSE_DELTA, {}),
+    "qwen35moe": ("qwen35moe", "qwen3_5_moe_text", DELTA, {}),
 }
 
 for number, (_, _, _, options) in enumerate(MODELS.values()):
@@ -109,7 +115,8 @@ def add_keys(out, arch, config):
     out.add_context_length(config.max_position_embeddings)
     out.add_embedding_length(config.hidden_size)
     out.add_block_count(config.num_hidden_layers)
-    out.add_feed_forward_length(config.intermediate_size)
+    if hasattr(config, "intermediate_size"):
+        out.add_feed_forward_length(config.intermediate_size)
     out.add_head_count(config.num_attention_heads)
     out.add_layer_norm_rms_eps(eps)
     if arch.startswith("qwen3"):
@@ -217,6 +224,10 @@ _PART = {
     # gated delta net
     "linear_attn.conv1d": "ssm_conv1d",
     "linear_attn.in_proj_ba": "ssm_ba",
+    "linear_attn.in_proj_b": "ssm_beta",
+    "linear_attn.in_proj_a": "ssm_alpha",
+    "linear_attn.in_proj_qkv": "attn_qkv",
+    "linear_attn.in_proj_z": "attn_gate",
     "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out",
     # FFN
@@ -229,6 +240,9 @@ _PART = {
     "feed_forward.router": "ffn_gate_inp",
     "feed_forward.gate": "ffn_gate_inp",
     "block_sparse_moe.router": "ffn_gate_inp",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
     "mlp.gate": "ffn_gate_inp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
@@ -252,9 +266,32 @@ def apart(config, value):
     return torch.cat([q, k, v]), z
 
 
+def tiled(config, value, first=0, dim=0):
+    """Heads of values in the order of "qwen35" files: the first of each key head, then
+    the second of each, .. `first` rows of other things come before them."""
+    keys = config.linear_num_key_heads
+    share = config.linear_num_value_heads // keys
+    rest, heads = value.split([first, value.shape[dim] - first], dim)
+    order = torch.arange(heads.shape[dim]).view(keys, share, -1).transpose(0, 1)
+    return torch.cat([rest, heads.index_select(dim, order.flatten())], dim)
+
+
+def in_file_order(config, part, value):
+    """A parameter of a gated delta net of Qwen3.5."""
+    name = part.removeprefix("linear_attn.").removesuffix(".weight")
+    if name in ("in_proj_qkv", "conv1d"):
+        keys = config.linear_num_key_heads * config.linear_key_head_dim
+        return tiled(config, value, first=2 * keys)
+    if name == "out_proj":
+        return tiled(config, value, dim=1)
+    return value if name == "norm" else tiled(config, value)
+
+
 def layer_tensors(config, arch, part, value):
     """(name after "blk.N.", tensor) of one parameter of a layer."""
     field, _, kind = part.rpartition(".")
+    if arch.startswith("qwen35") and part.startswith("linear_attn."):
+        value = in_file_order(config, part, value)
     if kind == "A_log":
         value = -torch.exp(value)
         yield "ssm_a", value[:, None] if field == "mamba" and value.dim() == 1 else value
@@ -266,7 +303,7 @@ def layer_tensors(config, arch, part, value):
         gate, up = value.chunk(2, dim=1)
         yield "ffn_gate_exps.weight", gate
         yield "ffn_up_exps.weight", up
-    elif kind == "down_proj":
+    elif kind == "down_proj":  # of experts
         yield "ffn_down_exps.weight", value
     elif field == "linear_attn.in_proj_qkvz":
         qkv, z = apart(config, value)
