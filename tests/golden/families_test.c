@@ -69,8 +69,7 @@ int main(void)
         FAMILY("nemotron"),      FAMILY("jamba"),
         FAMILY("lfm2"),          FAMILY("lfm2moe"),
         FAMILY("granitehybrid"), FAMILY("granitehybrid-dense"),
-        FAMILY("qwen3next"),
-        FAMILY("qwen35"),
+        FAMILY("qwen3next"),     FAMILY("qwen35"),
         FAMILY("qwen35moe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
