@@ -56,6 +56,7 @@ static void take_one(void *user, const char *name, jt_tensor *t)
 jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
 {
     jt_variables v = {0};
+    JT_TRY(jt_model_check_trains(model, err));
     jt_model_each_parameter(model, count_one, &v);
     v.list = jt_alloc(v.count, sizeof *v.list);
     v.name = jt_alloc(v.count, sizeof *v.name);

@@ -31,6 +31,11 @@ size_t jt_cache_token_bytes(const jt_layer *layer, jt_dtype k_type, jt_dtype v_t
            (jt_dtype_row_bytes(k_type, n.k_dim) + jt_dtype_row_bytes(v_type, n.v_dim));
 }
 
+size_t jt_cache_state_bytes(const jt_layer *layer)
+{
+    return needs_of(layer).n_state * sizeof(float);
+}
+
 static size_t whole_blocks(size_t tokens)
 {
     return (tokens + JT_ATTN_BLOCK - 1) / JT_ATTN_BLOCK * JT_ATTN_BLOCK;

@@ -127,6 +127,7 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
         add_layer(info, &model->layers[i]);
         info->kv_bytes_per_token +=
             jt_cache_token_bytes(&model->layers[i], JT_F16, JT_F16);
+        info->state_bytes += jt_cache_state_bytes(&model->layers[i]);
     }
     add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);
