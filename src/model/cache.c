@@ -20,6 +20,8 @@ static needs needs_of(const jt_layer *layer)
         return (needs){1, (size_t)layer->latent.attention.k_dim, 0, 0, 0};
     case JT_MIX_RECURRENT:
         return (needs){.n_state = jt_recurrent_state(&layer->recurrent)};
+    case JT_MIX_NONE:
+        break;
     }
     return (needs){0};
 }

@@ -13,6 +13,7 @@ static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
+static const jt_norm_names single_norms = {"attn_norm", NULL, "attn_norm"};
 static const jt_norm_names dbrx_norms = {"attn_norm", NULL, "attn_output_norm"};
 static const jt_norm_names grok_norms = {"attn_norm", "attn_output_norm", "ffn_norm",
                                          "layer_output_norm"};
@@ -104,6 +105,12 @@ static const jt_family families[] = {
     {.arch = "qwen3next", .models = "qwen3_next", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms,
      .renormalise = true},
+    {.arch = "nemotron_h", .rope_off_every = 1, .norms = &single_norms, .single = true,
+     .activation = JT_RELU2, .ffn_plain = true, .gating = JT_GATE_SIGMOID,
+     .renormalise = true},
+    {.arch = "nemotron_h_moe", .models = "nemotron_h", .rope_off_every = 1,
+     .norms = &single_norms, .single = true, .activation = JT_RELU2, .ffn_plain = true,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
     {.arch = "qwen35", .models = "qwen3_5 qwen3_5_text", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms},
     {.arch = "qwen35moe", .models = "qwen3_5_moe qwen3_5_moe_text", .rope_neox = true,

@@ -74,6 +74,8 @@ typedef struct jt_family {
     bool norm_plain; /* norms have no weights */
     bool parallel;   /* attention and FFN read the same hidden states, and are added
                         together */
+    bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
+                        and has one norm */
     jt_activation activation;
     bool ffn_fused; /* dense: ffn_up holds gate and up, one after the other */
     bool ffn_plain; /* no gate */

@@ -38,6 +38,8 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
     case JT_MIX_RECURRENT:
         return jt_recurrent_forward(ctx, &layer->recurrent, x, memory->state,
                                     chunk->start == 0);
+    case JT_MIX_NONE:
+        break;
     }
     return (jt_tensor){0};
 }

@@ -26,7 +26,12 @@ typedef struct jt_params {
 } jt_params;
 
 /* How a layer mixes tokens: what the part of that name is. */
-typedef enum jt_mixer { JT_MIX_ATTENTION, JT_MIX_LATENT, JT_MIX_RECURRENT } jt_mixer;
+typedef enum jt_mixer {
+    JT_MIX_ATTENTION,
+    JT_MIX_LATENT,
+    JT_MIX_RECURRENT,
+    JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
+} jt_mixer;
 
 typedef struct jt_layer {
     jt_norm norm[JT_NORM_PLACES];

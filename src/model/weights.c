@@ -4,6 +4,14 @@
 #include "base/memory.h"
 #include "model/bind.h"
 
+static bool has_norm(const jt_layer *layer, const jt_family *family, int place)
+{
+    bool mixes = layer->mixer != JT_MIX_NONE;
+    if (family->single)
+        return place == (mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN);
+    return place != JT_BEFORE_EXPERTS || layer->is_mixture;
+}
+
 static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model)
 {
     const jt_family *family = model->family;
@@ -12,12 +20,14 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
     if (layer->is_mixture && !b->p->router.n_experts)
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' in a model without experts",
                        b->name);
+    JT_TRY(jt_bind_mixer(b, layer, family));
     for (int place = 0; place < JT_NORM_PLACES; place++) {
-        bool there = layer->is_mixture || place != JT_BEFORE_EXPERTS;
+        bool there = has_norm(layer, family, place);
         JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
                             there ? (*model->norm_names)[place] : NULL));
     }
-    JT_TRY(jt_bind_mixer(b, layer, family));
+    if (family->single && layer->mixer != JT_MIX_NONE)
+        return JT_OK;
     if (layer->is_mixture)
         JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
     if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)

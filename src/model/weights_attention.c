@@ -99,6 +99,10 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
         layer->mixer = JT_MIX_RECURRENT;
         return JT_OK;
     }
+    if (family->single && !jt_bind_find(b, "attn_output.weight")) {
+        layer->mixer = JT_MIX_NONE;
+        return JT_OK;
+    }
     if (family->latent) {
         layer->mixer = JT_MIX_LATENT;
         JT_TRY(jt_params_latent(&r, b->p, &layer->latent));

@@ -306,7 +306,7 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe", "feed_forward"]
+MIXTURES = ["mlp", "block_sparse_moe", "feed_forward", "mixer"]
 
 
 def build(name):

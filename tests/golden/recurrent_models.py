@@ -37,7 +37,12 @@ DELTA = dict(
     norm_topk_prob=True, partial_rotary_factor=0.25, full_attention_interval=3,
     num_hidden_layers=3, rms_norm_eps=1e-6)
 
-# The same without experts.
+NEMOTRON = dict(
+    num_hidden_layers=4, intermediate_size=40, head_dim=12, ssm_state_size=12,
+    mamba_num_heads=4, mamba_head_dim=12, n_groups=2, n_routed_experts=5,
+    moe_intermediate_size=24, moe_shared_expert_intermediate_size=40,
+    num_experts_per_tok=2, routed_scaling_factor=1.5, norm_topk_prob=True)
+# Delta nets without experts.
 DENSE_DELTA = {key: value for key, value in DELTA.items()
                if "expert" not in key and not key.startswith(("moe_", "norm_"))}
 
@@ -61,6 +66,12 @@ MODELS = {
     "qwen3next": ("qwen3next", "qwen3_next", DELTA, {}),
     "qwen35": ("qwen35", "qwen3_5_text", DENSE_DELTA, {}),
     "qwen35moe": ("qwen35moe", "qwen3_5_moe_text", DELTA, {}),
+    "nemotron_h": (
+        "nemotron_h", "nemotron_h",
+        NEMOTRON | dict(layers_block_type=[MAMBA, "mlp", ATTENTION, "mlp"]), {}),
+    "nemotron_h_moe": (
+        "nemotron_h_moe", "nemotron_h",
+        NEMOTRON | dict(layers_block_type=[MAMBA, "moe", ATTENTION, "moe"]), {}),
 }
 
 for number, (_, _, _, options) in enumerate(MODELS.values()):
@@ -77,6 +88,8 @@ def shake(model, generator):
         part = name.removesuffix(".weight").rsplit(".", 1)[-1]
         if part == "A_log":
             param.data = 0.5 * noise
+        elif part == "embeddings":
+            param.data = noise
         elif part == "D":
             param.data = 1.0 + 0.25 * noise
         elif part == "dt_bias" or name.endswith("dt_proj.bias"):
@@ -110,7 +123,8 @@ def kinds(config):
 def add_keys(out, arch, config):
     attention = [kind in ("attention", ATTENTION) for kind in kinds(config)]
     kv_heads = [config.num_key_value_heads if a else 0 for a in attention]
-    eps = getattr(config, "norm_eps", None) or config.rms_norm_eps
+    eps = next(getattr(config, name) for name in
+               ("norm_eps", "layer_norm_epsilon", "rms_norm_eps") if hasattr(config, name))
     out.add_vocab_size(config.vocab_size)
     out.add_context_length(config.max_position_embeddings)
     out.add_embedding_length(config.hidden_size)
@@ -126,6 +140,9 @@ def add_keys(out, arch, config):
     if arch.startswith("lfm2"):
         out.add_shortconv_l_cache(config.conv_L_cache)
         out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if arch.startswith("nemotron"):
+        add_nemotron(out, arch, config)
+        return
     if arch in ("jamba", "granitehybrid"):
         add_mamba(out, config)
     if arch == "granitehybrid":
@@ -147,6 +164,28 @@ def add_mamba(out, config):
     else:
         out.add_ssm_time_step_rank(config.mamba_n_heads)
         out.add_ssm_group_count(config.mamba_n_groups)
+
+
+def add_nemotron(out, arch, config):
+    out.add_key_length(config.head_dim)
+    out.add_value_length(config.head_dim)
+    out.add_ssm_conv_kernel(config.conv_kernel)
+    out.add_ssm_inner_size(config.mamba_num_heads * config.mamba_head_dim)
+    out.add_ssm_state_size(config.ssm_state_size)
+    out.add_ssm_time_step_rank(config.mamba_num_heads)
+    out.add_ssm_group_count(config.n_groups)
+    out.add_rope_scaling_finetuned(False)
+    if not arch.endswith("_moe"):
+        return
+    out.add_expert_count(config.n_routed_experts)
+    out.add_expert_used_count(config.num_experts_per_tok)
+    out.add_expert_feed_forward_length(config.moe_intermediate_size)
+    out.add_expert_shared_feed_forward_length(
+        config.moe_shared_expert_intermediate_size)
+    out.add_expert_weights_norm(config.norm_topk_prob)
+    out.add_expert_weights_scale(config.routed_scaling_factor)
+    out.add_expert_group_count(config.n_group)
+    out.add_expert_group_used_count(config.topk_group)
 
 
 def add_delta_net(out, config):
@@ -186,7 +225,9 @@ def add_experts(out, arch, config):
 
 _TOP = {
     "model.embed_tokens": "token_embd",
+    "model.embeddings": "token_embd",
     "model.final_layernorm": "output_norm",
+    "model.norm_f": "output_norm",
     "model.embedding_norm": "token_embd_norm",
     "model.norm": "output_norm",
     "lm_head": "output",
@@ -194,6 +235,7 @@ _TOP = {
 
 _PART = {
     "input_layernorm": "attn_norm",
+    "norm": "attn_norm",
     "operator_norm": "attn_norm",
     "pre_ff_layernorm": "ffn_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -230,6 +272,20 @@ _PART = {
     "linear_attn.in_proj_z": "attn_gate",
     "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out",
+    # Nemotron-H calls every part a mixer
+    "mixer.in_proj": "ssm_in",
+    "mixer.conv1d": "ssm_conv1d",
+    "mixer.norm": "ssm_norm",
+    "mixer.out_proj": "ssm_out",
+    "mixer.q_proj": "attn_q",
+    "mixer.k_proj": "attn_k",
+    "mixer.v_proj": "attn_v",
+    "mixer.o_proj": "attn_output",
+    "mixer.up_proj": "ffn_up",
+    "mixer.down_proj": "ffn_down",
+    "mixer.gate": "ffn_gate_inp",
+    "mixer.shared_experts.up_proj": "ffn_up_shexp",
+    "mixer.shared_experts.down_proj": "ffn_down_shexp",
     # FFN
     "feed_forward.gate_proj": "ffn_gate",
     "feed_forward.up_proj": "ffn_up",
@@ -294,15 +350,18 @@ def layer_tensors(config, arch, part, value):
         value = in_file_order(config, part, value)
     if kind == "A_log":
         value = -torch.exp(value)
-        yield "ssm_a", value[:, None] if field == "mamba" and value.dim() == 1 else value
+        heads = field in ("mamba", "mixer") and value.dim() == 1
+        yield "ssm_a", value[:, None] if heads else value
     elif kind == "D":
-        yield "ssm_d", value[:, None] if arch == "granitehybrid" else value
+        yield "ssm_d", value if arch == "jamba" else value[:, None]
     elif kind == "dt_bias":
         yield "ssm_dt.bias", value
     elif kind == "gate_up_proj":
         gate, up = value.chunk(2, dim=1)
         yield "ffn_gate_exps.weight", gate
         yield "ffn_up_exps.weight", up
+    elif kind == "up_proj":  # of experts without a gate
+        yield "ffn_up_exps.weight", value
     elif kind == "down_proj":  # of experts
         yield "ffn_down_exps.weight", value
     elif field == "linear_attn.in_proj_qkvz":
@@ -324,8 +383,9 @@ def layer_tensors(config, arch, part, value):
 def reshaped(config, arch, field, value):
     if field.endswith("conv1d") or field == "conv.conv":
         return value.squeeze(1) if value.dim() == 3 else value
-    if field == "mamba.norm":
-        return value.view(config.mamba_n_groups, -1)
+    if field in ("mamba.norm", "mixer.norm"):
+        groups = config.n_groups if field == "mixer.norm" else config.mamba_n_groups
+        return value.view(groups, -1)
     if field == "mlp.shared_expert_gate":
         return value[0]
     if arch == "granitehybrid" and field == "self_attn.q_proj":
@@ -356,6 +416,6 @@ def tensors(model, arch):
             array = v.contiguous().numpy()
             yield target, array.astype(np.float16) if matrix else array
     for name, buffer in model.named_buffers():
-        if name.endswith("expert_bias"):
+        if name.endswith(("expert_bias", "e_score_correction_bias")):
             layer = name.split(".")[2]
             yield f"blk.{layer}.exp_probs_b.bias", buffer.numpy()
