@@ -90,6 +90,8 @@ def shake(model, generator):
             param.data = 0.5 * noise
         elif part == "embeddings":
             param.data = noise
+        elif part == "norm_f":
+            param.data = 1.0 + 0.25 * noise
         elif part == "D":
             param.data = 1.0 + 0.25 * noise
         elif part == "dt_bias" or name.endswith("dt_proj.bias"):
