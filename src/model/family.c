@@ -22,6 +22,16 @@ static const jt_norm_names grok2_norms = {"attn_norm", "attn_output_norm", "ffn_
 static const jt_norm_names arctic_norms = {"attn_norm", NULL, "ffn_norm", NULL,
                                            "ffn_norm_exps"};
 
+/* ---- windows ---- */
+
+static const jt_windows all_windows = {0};
+static const jt_windows gpt_oss_windows = {.full_every = 2};
+static const jt_windows gemma2_windows = {.usual = 4096, .full_every = 2};
+static const jt_windows gemma3_windows = {.full_every = 6, .rope_base = 10000.0f};
+static const jt_windows unrotated_windows = {.full_every = 4, .full_unrotated = true};
+static const jt_windows llama4_windows = {
+    .usual = 8192, .full_every = 4, .chunked = true, .full_unrotated = true};
+
 /* ---- the families ---- */
 
 /* clang-format off */
@@ -29,7 +39,14 @@ static const jt_family families[] = {
     /* Llama 1-3, Mistral, SmolLM; with experts: Mixtral. Converters reorder the rows of q
      * and k so that rotation pairs are neighbours. */
     {.arch = "llama", .models = "llama mistral mixtral", .upcycled = "llama",
-     .renormalise = true},
+     .windows = &all_windows, .renormalise = true},
+    {.arch = "smollm3", .rope_off_every = 4},
+    /* Maverick, of 128 experts, has no norms of queries and keys. */
+    {.arch = "llama4", .models = "llama4_text llama4", .qk_norm = JT_QK_NORM_HEAD,
+     .qk_norm_late = true, .qk_norm_plain = true, .qk_norm_rotated = true,
+     .qk_norm_not = 128, .windows = &llama4_windows,
+     .temperature = {0.1f, 8192.0f, 1.0f}, .temperature_unrotated = true,
+     .gating = JT_GATE_SIGMOID, .weigh_input = true},
     {.arch = "mistral3", .models = "mistral3 ministral3", .renormalise = true},
 
     {.arch = "qwen2", .upcycled = "llama", .rope_neox = true},
@@ -55,11 +72,28 @@ static const jt_family families[] = {
     {.arch = "phi2", .models = "phi", .rope_neox = true, .norms = &parallel_norms,
      .norm = JT_NORM_LAYER, .parallel = true, .activation = JT_GELU,
      .ffn_plain = true},
+    {.arch = "phi3", .rope_neox = true, .windows = &all_windows, .ffn_fused = true},
     {.arch = "phimoe", .rope_neox = true, .norm = JT_NORM_LAYER,
      .gating = JT_GATE_SPARSEMIXER, .gate_after = true},
 
     {.arch = "gemma", .rope_neox = true, .activation = JT_GELU,
      .embedding_root = true},
+
+    {.arch = "gemma2", .rope_neox = true, .softcap = 50.0f, .wide_scale_layers = 46,
+     .windows = &gemma2_windows, .norms = &around_norms, .activation = JT_GELU,
+     .embedding_root = true},
+    {.arch = "gemma3", .models = "gemma3_text gemma3", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .wide_scale_layers = 62, .windows = &gemma3_windows,
+     .norms = &around_norms, .activation = JT_GELU, .embedding_root = true},
+
+    {.arch = "gpt-oss", .models = "gpt_oss", .rope_neox = true, .yarn_exact = true,
+     .windows = &gpt_oss_windows, .norms = &misnamed_norms,
+     .activation = JT_SWIGLU_OAI, .gate_after = true},
+
+    {.arch = "cohere2", .windows = &unrotated_windows, .norms = &parallel_norms,
+     .norm = JT_NORM_LAYER, .parallel = true},
+    {.arch = "exaone4", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
+     .windows = &unrotated_windows, .norms = &after_norms},
 
     {.arch = "granite", .logits_divided = true},
     {.arch = "granitemoe", .models = "granitemoe granitemoeshared",
@@ -78,6 +112,17 @@ static const jt_family families[] = {
     {.arch = "minimax-m2", .models = "minimax_m2", .rope_neox = true,
      .qk_norm = JT_QK_NORM_WHOLE, .gating = JT_GATE_SIGMOID, .renormalise = true},
     {.arch = "seed_oss", .rope_neox = true, .norms = &misnamed_norms},
+
+    {.arch = "hunyuan-moe", .models = "hunyuan_v1_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true, .renormalise = true},
+    {.arch = "hunyuan-dense", .models = "hunyuan_v1_dense", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .qk_norm_late = true},
+    {.arch = "exaone-moe", .models = "exaone_moe", .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .windows = &unrotated_windows,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
+    {.arch = "afmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD,
+     .windows = &unrotated_windows, .norms = &around_norms, .embedding_root = true,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
 
     {.arch = "dbrx", .rope_neox = true, .norms = &dbrx_norms, .norm = JT_NORM_LAYER,
      .renormalise = true},
@@ -154,8 +199,8 @@ bool jt_family_plain(const jt_family *f)
     return !f->norms && f->norm == JT_NORM_RMS && f->activation == JT_SILU &&
            !f->ffn_fused && !f->ffn_plain && !f->beside && !f->parallel &&
            !f->embedding_scale && !f->embedding_root && !f->logits_divided &&
-           !f->latent && !f->windows && !f->rope_off_every && !f->qk_norm_late &&
-           !f->attention_gated && !f->rope_switch && !f->norm_last;
+           !f->latent && !(f->windows && f->windows->usual) && !f->rope_off_every &&
+           !f->qk_norm_late && !f->attention_gated && !f->rope_switch && !f->norm_last;
 }
 
 const char *jt_family_name(size_t i)

@@ -57,6 +57,7 @@ typedef struct jt_family {
     bool qk_norm_late;     /* after the rotation */
     bool qk_norm_plain;    /* without weights */
     bool qk_norm_rotated;  /* only in layers that are rotated */
+    int qk_norm_not;       /* models of so many experts have none */
     bool attention_gated;
     bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */

@@ -43,6 +43,7 @@ static void visit_attention(const walk *w, jt_attention *a)
     visit(w, "attn_sinks.weight", &a->sinks);
     visit(w, "attn_q_norm.weight", &a->q_norm);
     visit(w, "attn_k_norm.weight", &a->k_norm);
+    visit(w, "attn_gate.weight", &a->gate);
     visit(w, "attn_output.weight", &a->o);
     visit(w, "attn_output.bias", &a->o_bias);
 }

@@ -115,7 +115,8 @@ jt_status jt_params_mixer(jt_key_reader *r, const jt_params *p, jt_attention *a)
     a->gated = f->attention_gated;
     if (!f->temperature_unrotated || a->rope == JT_ROPE_OFF)
         a->temperature = p->temperature;
-    if (f->qk_norm_rotated && a->rope == JT_ROPE_OFF)
+    if ((f->qk_norm_rotated && a->rope == JT_ROPE_OFF) ||
+        (f->qk_norm_not && f->qk_norm_not == p->router.n_experts))
         a->qk_norm = JT_QK_NORM_NONE;
     return JT_OK;
 }

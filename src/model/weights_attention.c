@@ -46,6 +46,8 @@ static jt_status bind_attention(jt_binder *b, jt_attention *a, const jt_family *
     JT_TRY(bind_qkv(b, a));
     JT_TRY(jt_bind_matrix(b, &a->o, "attn_output.weight", d, heads * (size_t)a->v_dim));
     JT_TRY(jt_bind_vector(b, &a->o_bias, "attn_output.bias", d, true));
+    JT_TRY(jt_bind(b, &a->gate, "attn_gate.weight", false, true, 2,
+                   (size_t[]){heads * (size_t)a->v_dim, d}));
     JT_TRY(jt_bind_vector(b, &a->sinks, "attn_sinks.weight", heads, true));
     if (family->qk_norm_optional && !jt_bind_find(b, "attn_q_norm.weight"))
         a->qk_norm = JT_QK_NORM_NONE;

@@ -51,12 +51,15 @@ static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
     p->q = jt_new(ctx, p->tokens, jt_rows(&a->q));
     p->k = jt_new(ctx, p->tokens, jt_rows(&a->k));
     p->v = jt_new(ctx, p->tokens, jt_rows(&a->v));
+    if (jt_has(&a->gate))
+        p->gate = jt_new(ctx, p->tokens, jt_rows(&a->gate));
     jt_product products[] = {
         jt_product_rows(&p->q, &a->q, x, 0, p->tokens),
         jt_product_rows(&p->k, &a->k, x, 0, p->tokens),
         jt_product_rows(&p->v, &a->v, x, 0, p->tokens),
+        jt_product_rows(&p->gate, &a->gate, x, 0, p->tokens),
     };
-    jt_products(ctx, products, 3);
+    jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
     jt_add_bias(ctx, &p->q, &a->q_bias);
     jt_add_bias(ctx, &p->k, &a->k_bias);
     jt_add_bias(ctx, &p->v, &a->v_bias);
@@ -81,7 +84,7 @@ static void turn(const jt_attention_pass *p, size_t t, float *head,
 {
     if (p->angles)
         jt_rope_turn(p->kernels, head, p->angles, t);
-    if (p->a->norm_late)
+    if (p->a->norm_late && p->a->qk_norm != JT_QK_NORM_NONE)
         p->kernels->rms_norm(head, head, norm->data, (size_t)p->a->k_dim,
                              p->a->norm_eps);
 }

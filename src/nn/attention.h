@@ -27,6 +27,8 @@ typedef struct jt_attention {
     jt_tensor q, k, v, o;    /* [out, in] */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
+    jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads
+                        give out; or empty (AFMoE) */
     jt_tensor sinks; /* [n_heads] one more score per head, without a value; or empty */
     jt_qk_norm qk_norm;
     bool norm_late;   /* norms come after the rotation: of heads only */

@@ -4,9 +4,17 @@
 #include <string.h>
 
 #include "golden.h"
+#include "model/model.h"
 
 enum { WHOLE = 4096 };
 static const double tolerance = 1e-4; /* of the largest logit */
+
+/* Latent attention has two forms, of which a pass takes the cheaper: a chunk and its
+ * tokens one by one agree to rounding only. */
+static bool has_forms(const golden *g)
+{
+    return g->model->layers[0].mixer == JT_MIX_LATENT;
+}
 
 static void check_level(const golden *g, const char *cpu)
 {
@@ -24,7 +32,10 @@ static void check_level(const golden *g, const char *cpu)
         assert_int_equal(golden_argmax(whole + t * g->vocab, g->vocab),
                          golden_argmax(g->logits + t * g->vocab, g->vocab));
     /* one chunk on two threads and token by token on one: the same bits */
-    assert_memory_equal(whole, single, g->count * g->vocab * sizeof(float));
+    if (has_forms(g))
+        assert_true(golden_error(whole, single, g->count * g->vocab) < 1e-5);
+    else
+        assert_memory_equal(whole, single, g->count * g->vocab * sizeof(float));
     if (g->routes)
         assert_memory_equal(routes, g->routes, routes_size * sizeof *routes);
     o = (jt_session_options){.cpu = cpu};
@@ -66,7 +77,16 @@ int main(void)
         FAMILY("minimax-m2"),     FAMILY("seed_oss"),
         FAMILY("gemma"),          FAMILY("olmo"),
         FAMILY("olmo2"),          FAMILY("phi2"),
-        FAMILY("nemotron"),       FAMILY("jamba"),
+        FAMILY("nemotron"),       FAMILY("hunyuan-moe"),
+        FAMILY("hunyuan-dense"),  FAMILY("exaone-moe"),
+        FAMILY("afmoe"),          FAMILY("mistral3"),
+        FAMILY("dbrx"),           FAMILY("smollm3"),
+        FAMILY("llama4"),         FAMILY("phi3"),
+        FAMILY("phi3-long"),      FAMILY("gemma2"),
+        FAMILY("gemma3"),         FAMILY("gpt-oss"),
+        FAMILY("cohere2"),        FAMILY("exaone4"),
+        FAMILY("deepseek2"),      FAMILY("deepseek2-lite"),
+        FAMILY("deepseek3"),      FAMILY("jamba"),
         FAMILY("lfm2"),           FAMILY("lfm2moe"),
         FAMILY("granitehybrid"),  FAMILY("granitehybrid-dense"),
         FAMILY("qwen3next"),      FAMILY("qwen35"),

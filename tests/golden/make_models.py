@@ -24,7 +24,7 @@ import transformers
 from gguf import GGMLQuantizationType as Q
 
 import recurrent_models
-from gguf_views import gguf_views, tensors
+from gguf_views import CORRECTIONS, gguf_views, tensors
 
 HERE = pathlib.Path(__file__).parent
 # ---- the models ----------------------------------------------------------------------
@@ -44,6 +44,7 @@ BASE = dict(
     pad_token_id=None,
     rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
 )
+BASE_DBRX = {name: BASE[name] for name in ("vocab_size", "rope_parameters")}
 # Few wide heads, so that a scaled rope has 8 frequencies to differ in.
 DENSE = dict(num_attention_heads=2, num_key_value_heads=1)
 MOE = dict(num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24)
@@ -70,6 +71,15 @@ def rope(kind, theta=10000.0, **parameters):
 
 GLM = dict(head_dim=12, attention_bias=True) | rope("default",
                                                     partial_rotary_factor=0.5)
+
+GEMMA = dict(head_dim=16, num_key_value_heads=1, tie_word_embeddings=True,
+             query_pre_attn_scalar=16)
+LATENT = dict(q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4,
+              v_head_dim=6, num_key_value_heads=4)
+V2 = LATENT | dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=24,
+                   n_shared_experts=2, first_k_dense_replace=1, num_hidden_layers=2,
+                   n_group=3, topk_group=2, topk_method="group_limited_greedy",
+                   routed_scaling_factor=3.0, norm_topk_prob=False, rms_norm_eps=1e-6)
 
 # name: (GGUF architecture, transformers' model type, settings, options of the script)
 MODELS = {
@@ -144,6 +154,84 @@ MODELS = {
     "nemotron": ("nemotron", "nemotron",
                  dict(attention_bias=False, norm_eps=1e-5)
                  | rope("default", partial_rotary_factor=0.5), HALF),
+    "hunyuan-moe": ("hunyuan-moe", "hunyuan_v1_moe",
+                    dict(num_experts=5, moe_topk=3, head_dim=8, intermediate_size=24),
+                    HALF),
+    "hunyuan-dense": ("hunyuan-dense", "hunyuan_v1_dense", dict(head_dim=8), HALF),
+    "exaone-moe": (  # layers 0 and 1 see 8 tokens, layer 2 sees all and is not rotated
+        "exaone-moe", "exaone_moe",
+        MOE | dict(num_hidden_layers=3, sliding_window=8, sliding_window_pattern=3,
+                   first_k_dense_replace=1, routed_scaling_factor=1.5, n_group=1,
+                   topk_group=1), HALF),
+    "afmoe": (
+        "afmoe", "afmoe",
+        MOE | dict(num_hidden_layers=4, sliding_window=8, num_dense_layers=1,
+                   num_shared_experts=1, route_scale=1.5, mup_enabled=True, head_dim=8),
+        HALF),
+    "mistral3": (  # queries of tokens from 16 on grow with the logarithm of the position
+        "mistral3", "ministral3",
+        dict(head_dim=16) | rope("yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0,
+                                 original_max_position_embeddings=16,
+                                 llama_4_scaling_beta=0.3), HALF),
+    "dbrx": ("dbrx", "dbrx",
+             dict(d_model=32, n_heads=4, n_layers=2, max_seq_len=256,
+                  attn_config=dict(kv_n_heads=2, clip_qkv=4.0),
+                  ffn_config=dict(ffn_hidden_size=24, moe_num_experts=5, moe_top_k=3)),
+             HALF),
+    # Windows, layers without rotation, latent attention. Text is longer than windows.
+    "smollm3": ("smollm3", "smollm3", dict(num_hidden_layers=4), HALF),
+    "llama4": (
+        "llama4", "llama4_text",
+        dict(num_hidden_layers=4, head_dim=8, intermediate_size=16,
+             intermediate_size_mlp=40, num_local_experts=4, num_experts_per_tok=1,
+             interleave_moe_layer_step=2, attention_chunk_size=16, floor_scale=8), HALF),
+    "phi3": (
+        "phi3", "phi3",
+        dict(sliding_window=12, max_position_embeddings=64,
+             original_max_position_embeddings=64)
+        | rope("longrope", short_factor=[1.0, 1.5, 2.0, 3.0],
+               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=64),
+        HALF),
+    "phi3-long": (
+        "phi3", "phi3",
+        dict(sliding_window=None, original_max_position_embeddings=32)
+        | rope("longrope", short_factor=[1.0, 1.5, 2.0, 3.0],
+               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=32),
+        dict(half=True, tokens=80)),
+    "gemma2": ("gemma2", "gemma2",
+               GEMMA | dict(sliding_window=12, attn_logit_softcapping=3.0,
+                            final_logit_softcapping=10.0), HALF),
+    "gemma3": (
+        "gemma3", "gemma3_text",
+        GEMMA | dict(
+            sliding_window=12, num_hidden_layers=6, intermediate_size=32,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "rope_theta": 100000.0,
+                                   "factor": 4.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}),
+        HALF),
+    "gpt-oss": (
+        "gpt-oss", "gpt_oss",
+        EXPERTS | dict(sliding_window=12, head_dim=16)
+        | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
+               truncate=False, original_max_position_embeddings=32),
+        dict(half=True, tokens=60)),
+    "cohere2": ("cohere2", "cohere2",
+                dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
+                     tie_word_embeddings=True), HALF),
+    "exaone4": ("exaone4", "exaone4",
+                dict(sliding_window=12, sliding_window_pattern=4, num_hidden_layers=4),
+                HALF),
+    "deepseek2-lite": ("deepseek2", "deepseek_v2", V2 | dict(
+        q_lora_rank=None, topk_method="greedy", n_group=None, topk_group=None), HALF),
+    "deepseek2": ("deepseek2", "deepseek_v2",
+                  V2 | rope("yarn", factor=4.0, original_max_position_embeddings=32,
+                            mscale=0.7, mscale_all_dim=0.7),
+                  dict(half=True, split=True, tokens=60)),
+    "deepseek3": ("deepseek2", "deepseek_v3",
+                  LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
+                                        num_hidden_layers=2, rms_norm_eps=1e-6),
+                  dict(half=True, split=True)),
 } | recurrent_models.MODELS
 
 # Every block format that Junto computes with, once or more ("mixed").
@@ -161,7 +249,7 @@ TYPES = {
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "down_proj": 2.0,
+GAIN = {"q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0, "wg": 3.0, "layer": 3.0, "down_proj": 2.0,
         "lm_head": 2.5}
 
 
@@ -174,10 +262,10 @@ def deviation(name, shape, tied):
 
 def randomise(model, generator):
     """Every parameter away from the value that would hide it."""
-    plus_one = model.config.model_type in ("gemma", "nemotron")
+    plus_one = model.config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron")
     for name, param in tensors(model):
         noise = torch.randn(param.shape, generator=generator)
-        if name.endswith("norm.weight"):
+        if param.ndim == 1 and name.endswith("weight"):
             param.data = 0.25 * noise + (0.0 if plus_one else 1.0)
         elif name.endswith("bias"):
             param.data = (0.1 if "correction" in name else 0.3) * noise
@@ -237,7 +325,7 @@ def halve(model, arch):
     """Round the matrices to F16, but routers; return the halves."""
     stored = {}
     for name, shape, view in gguf_views(model, arch):
-        if len(shape) < 2 or "ffn_gate_inp" in name:
+        if len(shape) < 2 or "ffn_gate_inp" in name or name.endswith(".bias"):
             continue
         half = view.to(torch.float16)
         view.copy_(half)
@@ -259,15 +347,15 @@ CHOICES = {
 def ranked_routes(model, block, router_logits, experts):
     """The experts of every token in falling order of what was compared, and the least
     gap between one that was chosen and the next."""
-    bias = next((b for n, b in tensors(block) if n.endswith(("correction_bias", "expert_bias"))), None)
+    bias = next((b for n, b in tensors(block) if n.endswith(CORRECTIONS)), None)
     kind = model.config.model_type
     choose = CHOICES.get(kind) or CHOICES["softmax" if bias is None else "sigmoid"]
     values = choose(router_logits, bias)
     groups = getattr(model.config, "n_group", None) or 1
     gaps = []
     if groups > 1:
-        used = model.config.topk_group
-        best = values.view(len(values), groups, -1).topk(2, dim=-1).values.sum(-1)
+        used, most = model.config.topk_group, 1 if kind == "deepseek_v2" else 2
+        best = values.view(len(values), groups, -1).topk(most, dim=-1).values.sum(-1)
         order = best.sort(dim=-1, descending=True).values
         gaps.append((order[:, used - 1] - order[:, used]).min().item())
         kept = torch.zeros_like(best).scatter(1, best.topk(used, dim=-1).indices, 1)
@@ -284,19 +372,24 @@ def ranked_routes(model, block, router_logits, experts):
 def reference(model, tokens):
     """Logits, routes, and the least gap between what the router compared of a chosen
     expert and of the next in rank."""
-    k = getattr(model.config, "num_experts_per_tok", 0)
+    k = experts_used(model.config)
     layers = model.config.num_hidden_layers
     routes = np.full((layers, len(tokens), k), -1, np.int32)
     gaps = [np.inf]
 
     def watch(layer, block):
         def hook(_module, _inputs, output):
+            if len(output) == 2:  # Llama 4: scores and logits
+                output = output[1], None, output[1].topk(k).indices
+            if torch.is_tensor(output):  # DBRX
+                output = output, None, output.topk(k).indices
             router_logits, _weights, experts = output
             routes[layer], gap = ranked_routes(model, block, router_logits, experts)
             gaps.append(gap)
         return hook
 
-    for i, layer in enumerate(model.model.layers):
+    body = getattr(model, "transformer", None)
+    for i, layer in enumerate(body.blocks if body else model.model.layers):
         for block in (getattr(layer, name, None) for name in MIXTURES):
             if hasattr(block, "experts"):
                 router = getattr(block, "gate", None) or block.router
@@ -306,16 +399,24 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe", "feed_forward", "mixer"]
+MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward", "mixer"]
+
+
+def experts_used(config):
+    if hasattr(config, "ffn_config"):
+        return config.ffn_config.moe_top_k
+    return getattr(config, "num_experts_per_tok", 0)
 
 
 def build(name):
     """A model whose routes no rounding can change: the first seed that gives one."""
     arch, kind, settings, options = MODELS[name]
     vocab = text_vocabulary()[0] if options.get("text") else None
-    settings = BASE | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
+    settings = (BASE if kind != "dbrx" else BASE_DBRX) | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
     config = transformers.AutoConfig.for_model(kind, **settings)
     config._experts_implementation = "eager"
+    if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
+        config.attn_config.rope_theta = 10000.0
     first = options.get("seed", 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
@@ -375,17 +476,44 @@ def add_vocabulary(out):
     out.add_chat_template(CHATML)
 
 
-def add_shape(out, arch, config):
+def add_latent(out, config, split):
+    """Files with k_b and v_b count compressed rows as keys and values of one head."""
+    head, rank = config.qk_nope_head_dim + config.qk_rope_head_dim, config.kv_lora_rank
+    out.add_kv_lora_rank(rank)
+    if config.q_lora_rank:
+        out.add_q_lora_rank(config.q_lora_rank)
+    out.add_head_count_kv(1 if split else config.num_attention_heads)
+    out.add_key_length(rank + config.qk_rope_head_dim if split else head)
+    out.add_value_length(rank if split else config.v_head_dim)
+    if split:
+        out.add_key_length_mla(head)
+        out.add_value_length_mla(config.v_head_dim)
+
+
+def split_latent(config, matrix):
+    """k_b, turned, and v_b of a kv_b of all heads."""
+    heads, nope = config.num_attention_heads, config.qk_nope_head_dim
+    by_head = matrix.reshape(heads, -1, config.kv_lora_rank)
+    return (np.ascontiguousarray(by_head[:, :nope].transpose(0, 2, 1)),
+            np.ascontiguousarray(by_head[:, nope:]))
+
+
+def add_shape(out, arch, config, split):
     usual = config.hidden_size // config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or usual
     out.add_vocab_size(config.vocab_size)
     out.add_context_length(config.max_position_embeddings)
     out.add_embedding_length(config.hidden_size)
     out.add_block_count(config.num_hidden_layers)
-    out.add_feed_forward_length(config.intermediate_size)
+    inner = getattr(config, "ffn_config", None)
+    out.add_feed_forward_length(inner.ffn_hidden_size if inner
+                                else config.intermediate_size)
     out.add_head_count(config.num_attention_heads)
-    out.add_head_count_kv(config.num_key_value_heads)
-    if head_dim != usual:
+    if arch == "deepseek2":
+        add_latent(out, config, split)
+    else:
+        out.add_head_count_kv(config.num_key_value_heads)
+    if head_dim != usual and arch != "deepseek2":
         out.add_key_length(head_dim)
         out.add_value_length(head_dim)
     eps = getattr(config, "rms_norm_eps", None)
@@ -394,19 +522,42 @@ def add_shape(out, arch, config):
     else:
         out.add_layer_norm_rms_eps(eps)
     share = config.rope_parameters.get("partial_rotary_factor", 1.0)
-    out.add_rope_dimension_count(int(head_dim * share))
-    if getattr(config, "clip_qkv", None):
-        out.add_clamp_kqv(config.clip_qkv)
+    rotated = getattr(config, "qk_rope_head_dim", None) or int(head_dim * share)
+    out.add_rope_dimension_count(rotated)
+    clip = getattr(getattr(config, "attn_config", config), "clip_qkv", None)
+    if clip:
+        out.add_clamp_kqv(clip)
+    if arch == "exaone-moe":
+        out.add_sliding_window_pattern(
+            [kind == "sliding_attention" for kind in config.layer_types])
+
+
+def add_longrope(out, config, rope):
+    before = rope["original_max_position_embeddings"]
+    longer = config.max_position_embeddings / before
+    factor = (1 + np.log(longer) / np.log(before)) ** 0.5 if longer > 1 else 1.0
+    out.add_rope_scaling_attn_factors(float(factor))
+    for kind in ("short", "long"):
+        out.add_tensor(f"rope_factors_{kind}.weight",
+                       np.array(rope[f"{kind}_factor"], np.float32))
 
 
 def add_rope(out, model):
     rope = model.config.rope_parameters
+    rope = rope.get("full_attention", rope)
     out.add_rope_freq_base(rope["rope_theta"])
-    if rope["rope_type"] in ("linear", "yarn"):
+    if rope["rope_type"] in ("linear", "yarn", "longrope"):
         out.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
+    if rope["rope_type"] in ("linear", "yarn"):
         out.add_rope_scaling_factor(rope["factor"])
-    if rope["rope_type"] == "yarn":
+    if rope["rope_type"] in ("yarn", "longrope"):
         out.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope.get("mscale_all_dim"):
+        out.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    if rope["rope_type"] == "longrope":
+        add_longrope(out, model.config, rope)
+    if "llama_4_scaling_beta" in rope:
+        out.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
     if rope["rope_type"] == "llama3":  # a factor for every pair: plain / scaled
         scaled = model.model.rotary_emb.inv_freq.numpy()
         plain = rope["rope_theta"] ** -(np.arange(len(scaled)) / len(scaled))
@@ -414,8 +565,8 @@ def add_rope(out, model):
 
 
 # Where the epsilon of a family with LayerNorm stands in its config.
-LAYER_NORMS = {"phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
-               "nemotron": "norm_eps"}
+LAYER_NORMS = {"cohere2": "layer_norm_eps", "phimoe": "rms_norm_eps", "olmo": "", "phi2": "layer_norm_eps",
+               "nemotron": "norm_eps", "dbrx": ""}
 
 # Keys of a file that configs say by these names, where a family has them.
 SAID = {
@@ -428,32 +579,47 @@ SAID = {
     "moe_layer_start_index": ("{}.leading_dense_block_count", int),
     "n_shared_experts": ("{}.expert_shared_count", int),
     "moe_num_shared_experts": ("{}.expert_shared_count", int),
+    "num_dense_layers": ("{}.leading_dense_block_count", int),
+    "num_shared_experts": ("{}.expert_shared_count", int),
+    "route_scale": ("{}.expert_weights_scale", float),
     "routed_scaling_factor": ("{}.expert_weights_scale", float),
     "n_group": ("{}.expert_group_count", int),
     "topk_group": ("{}.expert_group_used_count", int),
 }
-SIGMOID = {"glm4moe", "dots1", "minimax-m2"}
+# The same of families with windows.
+SAID_OF_WINDOWS = {
+    "sliding_window": ("{}.attention.sliding_window", int),
+    "attention_chunk_size": ("{}.attention.sliding_window", int),
+    "floor_scale": ("{}.attention.temperature_length", float),
+    "attn_logit_softcapping": ("{}.attn_logit_softcapping", float),
+    "final_logit_softcapping": ("{}.final_logit_softcapping", float),
+}
+WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
+           "cohere2", "exaone4"}
+SIGMOID = {"glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"glm4moe", "dots1"}
+SAYS_NORM = {"glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
 
 
 def add_said(out, arch, config):
-    for name, (key, kind) in SAID.items():
+    said = SAID | (SAID_OF_WINDOWS if arch in WINDOWS else {})
+    for name, (key, kind) in said.items():
         value = getattr(config, name, None)
         if value is not None:
             add = out.add_float32 if kind is float else out.add_uint32
             add(key.format(arch), value)
-    if arch in SIGMOID:
+    if arch in SIGMOID or config.model_type in SIGMOID:
         out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     if arch in SAYS_NORM:
-        out.add_expert_weights_norm(config.norm_topk_prob)
+        out.add_expert_weights_norm(getattr(config, "norm_topk_prob", True))
 
 
 def add_experts(out, arch, config):
-    count = next(filter(None, (getattr(config, n, None) for n in (
+    said = getattr(config, "ffn_config", config)
+    count = next(filter(None, (getattr(said, n, None) for n in (
         "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"))))
     out.add_expert_count(count)
-    out.add_expert_used_count(config.num_experts_per_tok)
+    out.add_expert_used_count(experts_used(config))
     if hasattr(config, "moe_intermediate_size"):
         out.add_expert_feed_forward_length(config.moe_intermediate_size)
     if hasattr(config, "shared_expert_intermediate_size"):
@@ -488,8 +654,8 @@ def write_model(name, model, stored):
             out.add_tensor(tensor, array)
         close(out)
         return
-    add_shape(out, arch, model.config)
-    if hasattr(model.config, "num_experts_per_tok"):
+    add_shape(out, arch, model.config, options.get("split"))
+    if experts_used(model.config):
         add_experts(out, arch, model.config)
     add_said(out, arch, model.config)
     if options.get("text"):
@@ -501,6 +667,9 @@ def write_model(name, model, stored):
             out.add_tensor(tensor.replace("gate", "gate_up"), np.concatenate(both, 1))
         elif options.get("fused") and "ffn_up_exps" in tensor:
             continue
+        elif options.get("split") and "kv_b" in tensor:
+            for letter, part in zip("kv", split_latent(model.config, stored[tensor][1])):
+                out.add_tensor(tensor.replace("kv_b", f"{letter}_b"), part)
         elif tensor in stored:
             qtype, blocks = stored[tensor]
             out.add_tensor(tensor, blocks, raw_dtype=qtype)
