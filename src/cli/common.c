@@ -29,7 +29,7 @@ const cli_option cli_threads_options[] = {
      .help = "threads (default: all processors)"},
     {0}};
 
-#define CACHE_TYPES "f16|f32"
+#define CACHE_TYPES "f16|f32|q8_0|q4_0"
 
 const cli_option cli_kernel_options[] = {
     {.flags = "-b --chunk --batch-size --ubatch-size",

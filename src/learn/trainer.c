@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "learn/train.h"
+#include "model/parameters.h"
 
 /* ---- the model ---- */
 
@@ -178,6 +179,7 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
         t->ctx.precision = JT_PRECISION_BF16;
     JT_TRY(begin(t, err));
     JT_TRY(jt_model_load(&t->model, t->checkpoint, err));
+    JT_TRY(jt_model_trains(t->model, err));
     JT_TRY(jt_variables_take(&t->variables, t->model, err));
     JT_TRY(make_optim(t, err));
     JT_TRY(jt_checkpoint_restore(t->model, t->optim, err));

@@ -39,10 +39,11 @@ static void take_one(void *user, const char *name, jt_tensor *t)
     size_t row_bytes = jt_dtype_row_bytes(t->dtype, cols);
     float *value = v->value + v->values;
     for (size_t r = 0; r < rows; r++)
-        jt_dequantize(t->dtype, value + r * cols, (const char *)t->data + r * row_bytes,
-                      cols);
-    jt_map_forget(t->data, rows * row_bytes);
+        jt_dequantize(t->dtype, value + r * cols, jt_weight_row(t, r), cols);
+    if (t->data)
+        jt_map_forget(t->data, rows * row_bytes);
     t->data = value;
+    t->pieces = NULL;
     t->grad = v->grad + v->values;
     t->dtype = JT_F32;
     snprintf(v->name[i], sizeof v->name[i], "%s", name);
@@ -56,7 +57,6 @@ static void take_one(void *user, const char *name, jt_tensor *t)
 jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
 {
     jt_variables v = {0};
-    JT_TRY(jt_model_check_trains(model, err));
     jt_model_each_parameter(model, count_one, &v);
     v.list = jt_alloc(v.count, sizeof *v.list);
     v.name = jt_alloc(v.count, sizeof *v.name);

@@ -63,9 +63,10 @@ static bool add_part(size_t *total, size_t count, size_t size, size_t *at)
 
 static jt_status check_type(jt_dtype type, size_t dim, jt_err *err)
 {
-    if (type != JT_F32 && type != JT_F16)
+    if (type != JT_F32 && type != JT_F16 && type != JT_Q8_0 && type != JT_Q4_0)
         return jt_fail(err, JT_E_UNSUPPORTED,
-                       "keys and values cannot be kept as %s (f16 and f32 can)",
+                       "keys and values cannot be kept as %s (f32, f16, q8_0 and q4_0 "
+                       "can)",
                        jt_dtype_name(type));
     if (dim % jt_dtype_block_values(type))
         return jt_fail(

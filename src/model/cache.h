@@ -15,7 +15,7 @@
 typedef struct jt_cache_options {
     size_t capacity;         /* tokens */
     size_t chunk;            /* the most tokens that come in one pass */
-    jt_dtype k_type, v_type; /* F32 or F16 */
+    jt_dtype k_type, v_type; /* F32, F16, Q8_0 or Q4_0 */
     bool shared; /* all layers use the same memory: for training with activation
                     checkpointing, where a layer runs again before its gradients */
 } jt_cache_options;

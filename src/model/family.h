@@ -40,10 +40,14 @@ typedef struct jt_windows {
                         the other layers, unless the file has a key for it */
 } jt_windows;
 
+/* What its models have. */
+typedef enum jt_family_kind { JT_MIXTURES, JT_DENSE, JT_EITHER } jt_family_kind;
+
 typedef struct jt_family {
-    const char *arch;     /* general.architecture */
-    const char *models;   /* what else it is called: model types of Hugging Face, with
-                             blanks between; NULL: the same */
+    const char *arch;   /* general.architecture */
+    const char *models; /* what else it is called: model types of Hugging Face, with
+                           blanks between; NULL: the same */
+    jt_family_kind kind;
     const char *upcycled; /* family of its sparse upcycling; NULL for none */
 
     /* Attention. */
@@ -61,6 +65,8 @@ typedef struct jt_family {
     bool attention_gated;
     bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */
+    float attention_scale;     /* of the dot products, unless the file has a key for it;
+                                  0: 1 / sqrt(k_dim) */
     int wide_scale_layers;     /* in a model of so many layers scores are divided by the
                                   square root of width / heads (Gemma 27B) */
     const jt_windows *windows; /* NULL: all layers see everything */
@@ -75,6 +81,8 @@ typedef struct jt_family {
     bool norm_plain; /* norms have no weights */
     bool parallel;   /* attention and FFN read the same hidden states, and are added
                         together */
+    bool recurrent;  /* some layers carry a state, and are known by their tensors
+                        (weights_recurrent.c) */
     bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
                         and has one norm */
     jt_activation activation;
@@ -110,6 +118,9 @@ const char *jt_family_last_norm(const jt_family *family);
 
 /* NULL for an unknown architecture. */
 const jt_family *jt_family_find(const char *arch, size_t len);
+
+/* Whether all its parts have gradients. */
+bool jt_family_trains(const jt_family *family);
 
 /* Whether models of the family can be started afresh (model/blueprint.h): those whose
  * layers are of the usual form. */

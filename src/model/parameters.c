@@ -139,14 +139,12 @@ void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
     visit(&w, "output.bias", &model->output_bias);
 }
 
-jt_status jt_model_check_trains(const jt_model *model, jt_err *err)
+jt_status jt_model_trains(const jt_model *model, jt_err *err)
 {
-    for (int i = 0; i < model->params.n_layers; i++) {
-        if (model->layers[i].mixer == JT_MIX_RECURRENT)
-            return jt_fail(err, JT_E_UNSUPPORTED,
-                           "models of family '%s' run, but cannot be trained: layer %d "
-                           "carries a state, which has no gradients",
-                           model->family->arch, i);
-    }
-    return JT_OK;
+    if (jt_family_trains(model->family))
+        return JT_OK;
+    return jt_fail(err, JT_E_UNSUPPORTED,
+                   "training models of the family '%s' is not supported: some of "
+                   "its layers have no gradients",
+                   model->family->arch);
 }

@@ -30,7 +30,10 @@ jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
     int usual = p->d_model / p->n_heads;
     JT_TRY(jt_key_int(r, "attention.key_length", 1, MAX_HEAD_DIM, usual, &p->k_dim));
     JT_TRY(jt_key_int(r, "attention.value_length", 1, MAX_HEAD_DIM, usual, &p->v_dim));
-    JT_TRY(jt_key_float(r, "attention.scale", -1.0f, 0.0f, &p->attention_scale));
+    JT_TRY(jt_key_float(r, "attention.output_scale", -1.0f, f->attention_scale,
+                        &p->attention_scale)); /* Grok's name for it */
+    JT_TRY(jt_key_float(r, "attention.scale", -1.0f, p->attention_scale,
+                        &p->attention_scale));
     JT_TRY(jt_key_float(r, "attn_logit_softcapping", -1.0f, f->softcap,
                         &p->attention_softcap));
     JT_TRY(jt_key_float(r, "attention.clamp_kqv", -1.0f, 0.0f, &p->clamp));

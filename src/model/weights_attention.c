@@ -96,7 +96,8 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
                        .prefix = family->arch,
                        .layer = b->layer,
                        .err = b->err};
-    JT_TRY(jt_bind_recurrent(b, &layer->recurrent));
+    if (family->recurrent)
+        JT_TRY(jt_bind_recurrent(b, &layer->recurrent));
     if (layer->recurrent.kind != JT_RECURRENT_NONE) {
         layer->mixer = JT_MIX_RECURRENT;
         return JT_OK;

@@ -17,6 +17,19 @@ typedef struct back {
     size_t n_spans;
 } back;
 
+/* Through y = sigmoid(gate) out: dgate += dy y (1 - s), and dy becomes dout = dy s. */
+static void back_gate(const jt_attention_pass *p, size_t t, size_t at, float *dy,
+                      size_t n)
+{
+    const float *gate = jt_row(&p->gate, t) + at, *y = jt_row(&p->joined, t) + at;
+    float *dgate = jt_grad_row(&p->gate, t) + at;
+    for (size_t i = 0; i < n; i++) {
+        float s = 1.0f / (1.0f + expf(-gate[i]));
+        dgate[i] += dy[i] * y[i] * (1.0f - s);
+        dy[i] *= s;
+    }
+}
+
 static void split_token(void *arg, size_t t)
 {
     const back *b = arg;
@@ -25,7 +38,10 @@ static void split_token(void *arg, size_t t)
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *to = b->dout + ((kv_head * p->tokens + t) * p->group + member) * v_dim;
-        memcpy(to, jt_grad_row(&p->joined, t) + head * v_dim, v_dim * sizeof(float));
+        float *dy = jt_grad_row(&p->joined, t) + head * v_dim;
+        if (jt_has(&p->gate))
+            back_gate(p, t, head * v_dim, dy, v_dim);
+        memcpy(to, dy, v_dim * sizeof(float));
     }
 }
 
@@ -166,6 +182,11 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
 {
     if (!ctx->tape)
         return;
+    if (pass->a->norm_late || pass->a->gated) {
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of %s",
+                pass->a->gated ? "gates in the queries" : "norms after the rotation");
+        return;
+    }
     bool whole = pass->at.start == 0 && pass->kv->rows >= pass->tokens;
     if (!whole || pass->kv->k_type != JT_F32 || pass->kv->v_type != JT_F32) {
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,

@@ -30,6 +30,7 @@ _PART = {
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
     "self_attn.dense": "attn_output",
+    "self_attn.qkv_proj": "attn_qkv",
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.query_layernorm": "attn_q_norm",
@@ -48,6 +49,9 @@ _PART = {
     "mlp.gate_up_proj": "ffn_up",
     "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down",
+    "residual_mlp.gate_proj": "ffn_gate",
+    "residual_mlp.up_proj": "ffn_up",
+    "residual_mlp.down_proj": "ffn_down",
     "mlp.gate": "ffn_gate_inp",
     "mlp.gate.wg": "ffn_gate_inp",
     "mlp.router": "ffn_gate_inp",
@@ -84,11 +88,17 @@ _NORMS_AFTER = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 _AROUND = _NORMS_AFTER | {"pre_feedforward_layernorm": "ffn_norm"}
+_GROK = {"post_self_attn_layernorm": "attn_output_norm",
+         "post_mlp_layernorm": "layer_output_norm"}
 _OTHER = {
     "gemma2": _AROUND,
     "gemma3": _AROUND,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
     "exaone4": _NORMS_AFTER,
+    "grok1": _GROK,
+    "grok2": _GROK | {"post_mlp_layernorm": "post_ffw_norm"},
+    "arctic": {"residual_layernorm": "ffn_norm",
+               "post_attention_layernorm": "ffn_norm_exps"},
     "glm4": {"post_self_attn_layernorm": "post_attention_norm",
              "post_mlp_layernorm": "post_ffw_norm"},
     "glm4moe": {"post_attention_layernorm": "post_attention_norm"},
@@ -138,7 +148,7 @@ def _gpt_oss_experts(part, data):
             (f"ffn_up_exps.{kind}", data[:, 1::2])]
 
 
-def _of_layer(arch, part, data, experts_width):
+def _of_layer(arch, other, part, data, experts_width):
     """Names in the layer and views of a parameter."""
     if part.endswith("sinks"):
         return [("attn_sinks.weight", data)]
@@ -157,8 +167,10 @@ def _of_layer(arch, part, data, experts_width):
         return [(name, stacked.transpose(1, 2) if turned else stacked)]
     if part.endswith(CORRECTIONS):
         return [("exp_probs_b.bias", data.view(-1))]
+    if part == "mlp.router_scale":
+        return [("ffn_down_exps.scale", data)]
     stem, kind = part.rsplit(".", 1)
-    return [(f"{(_PART | _OTHER.get(arch, {}))[stem]}.{kind}", data)]
+    return [(f"{(_PART | other)[stem]}.{kind}", data)]
 
 
 def tensors(model):
@@ -175,13 +187,14 @@ def gguf_views(model, arch):
     queries and keys one dimension more: reshape when reading or writing.
     """
     config = model.config
+    other = _OTHER.get(config.model_type) or _OTHER.get(arch, {})
     width = config.ffn_config.ffn_hidden_size if arch == "dbrx" else None
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for name, param in tensors(model):
         found = _LAYER.match(name)
         layer, part = found.groups() if found else (None, name)
         if found:
-            views = _of_layer(arch, part, param.data, width)
+            views = _of_layer(arch, other, part, param.data, width)
         else:
             views = [(_TOP[name], param.data)]
         for target, data in views:

@@ -24,6 +24,7 @@ import transformers
 from gguf import GGMLQuantizationType as Q
 
 import recurrent_models
+import reference as own_reference
 from gguf_views import CORRECTIONS, gguf_views, tensors
 
 HERE = pathlib.Path(__file__).parent
@@ -61,6 +62,8 @@ EXPERTS = dict(num_local_experts=5, num_experts_per_tok=3, intermediate_size=24)
 NOAUX = dict(n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
              n_shared_experts=2, first_k_dense_replace=1, norm_topk_prob=True,
              routed_scaling_factor=1.5, n_group=1, topk_group=1, num_hidden_layers=3)
+OWN = dict(num_experts=5, num_experts_per_tok=3, moe_intermediate_size=24,
+           first_k_dense_replace=1)
 GRANITE = dict(embedding_multiplier=3.0, residual_multiplier=0.6,
                attention_multiplier=0.2, logits_scaling=0.8)
 
@@ -178,6 +181,29 @@ MODELS = {
                   attn_config=dict(kv_n_heads=2, clip_qkv=4.0),
                   ffn_config=dict(ffn_hidden_size=24, moe_num_experts=5, moe_top_k=3)),
              HALF),
+    # Families of reference.py.
+    "deepseek": ("deepseek", "deepseek", OWN | dict(n_shared_experts=2), HALF),
+    "bailingmoe": ("bailingmoe", "bailing_moe",
+                   OWN | dict(n_shared_experts=1, first_k_dense_replace=0, head_dim=12),
+                   HALF),
+    "bailingmoe2": (
+        "bailingmoe2", "bailing_moe_v2",
+        OWN | dict(num_experts=6, n_group=3, topk_group=2, n_shared_experts=1,
+                   routed_scaling_factor=2.5)
+        | rope("default", partial_rotary_factor=0.5), HALF),
+    "grok": (  # no keys for what llama.cpp takes for granted of Grok-1
+        "grok", "grok1", OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0),
+        HALF),
+    "grok2": ("grok", "grok2",
+              OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0,
+                         embedding_multiplier=3.0, output_multiplier=0.9,
+                         attention_multiplier=0.3, attn_softcap=4.0,
+                         router_softcap=3.0, final_softcap=8.0), HALF),
+    "arctic": ("arctic", "arctic",
+               OWN | dict(num_experts_per_tok=2, first_k_dense_replace=0), HALF),
+    "pangu-pro-moe": ("pangu-pro-moe", "pangu_pro_moe",
+                      OWN | dict(num_experts=6, n_group=3, first_k_dense_replace=0,
+                                 n_shared_experts=1), HALF),
     # Windows, layers without rotation, latent attention. Text is longer than windows.
     "smollm3": ("smollm3", "smollm3", dict(num_hidden_layers=4), HALF),
     "llama4": (
@@ -215,7 +241,7 @@ MODELS = {
         EXPERTS | dict(sliding_window=12, head_dim=16)
         | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
                truncate=False, original_max_position_embeddings=32),
-        dict(half=True, tokens=60)),
+        dict(half=True, tokens=60, margin=0.02)),
     "cohere2": ("cohere2", "cohere2",
                 dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
                      tie_word_embeddings=True), HALF),
@@ -267,6 +293,8 @@ def randomise(model, generator):
         noise = torch.randn(param.shape, generator=generator)
         if param.ndim == 1 and name.endswith("weight"):
             param.data = 0.25 * noise + (0.0 if plus_one else 1.0)
+        elif name.endswith("router_scale"):
+            param.data = 1.0 + 0.25 * noise
         elif name.endswith("bias"):
             param.data = (0.1 if "correction" in name else 0.3) * noise
         else:
@@ -353,6 +381,9 @@ def ranked_routes(model, block, router_logits, experts):
     values = choose(router_logits, bias)
     groups = getattr(model.config, "n_group", None) or 1
     gaps = []
+    if getattr(model.config, "per_group", None):  # group after group, one of each
+        best = values.view(len(values), experts.shape[1], -1).topk(2, dim=-1).values
+        return experts.numpy(), (best[..., 0] - best[..., 1]).min().item()
     if groups > 1:
         used, most = model.config.topk_group, 1 if kind == "deepseek_v2" else 2
         best = values.view(len(values), groups, -1).topk(most, dim=-1).values.sum(-1)
@@ -391,7 +422,7 @@ def reference(model, tokens):
     body = getattr(model, "transformer", None)
     for i, layer in enumerate(body.blocks if body else model.model.layers):
         for block in (getattr(layer, name, None) for name in MIXTURES):
-            if hasattr(block, "experts"):
+            if block is not None and hasattr(block, "experts"):
                 router = getattr(block, "gate", None) or block.router
                 router.register_forward_hook(watch(i, block))
     with torch.no_grad():
@@ -403,9 +434,9 @@ MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward", "mixer"]
 
 
 def experts_used(config):
-    if hasattr(config, "ffn_config"):
+    if getattr(config, "ffn_config", None):
         return config.ffn_config.moe_top_k
-    return getattr(config, "num_experts_per_tok", 0)
+    return getattr(config, "num_experts_per_tok", None) or 0
 
 
 def build(name):
@@ -413,14 +444,17 @@ def build(name):
     arch, kind, settings, options = MODELS[name]
     vocab = text_vocabulary()[0] if options.get("text") else None
     settings = (BASE if kind != "dbrx" else BASE_DBRX) | (dict(vocab_size=len(vocab)) if vocab else {}) | settings
-    config = transformers.AutoConfig.for_model(kind, **settings)
+    own = kind in own_reference.FAMILIES
+    config = (own_reference.config_for(kind, settings) if own
+              else transformers.AutoConfig.for_model(kind, **settings))
     config._experts_implementation = "eager"
     if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
         config.attn_config.rope_theta = 10000.0
     first = options.get("seed", 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
-        model = transformers.AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager", dtype=torch.float32).eval()
+        model = own_reference.Model(config) if own else (
+            transformers.AutoModelForCausalLM.from_config(
+                config, attn_implementation="eager", dtype=torch.float32).eval())
         generator = torch.Generator().manual_seed(seed)
         randomise(model, generator)
         if name in recurrent_models.MODELS:
@@ -524,7 +558,7 @@ def add_shape(out, arch, config, split):
     share = config.rope_parameters.get("partial_rotary_factor", 1.0)
     rotated = getattr(config, "qk_rope_head_dim", None) or int(head_dim * share)
     out.add_rope_dimension_count(rotated)
-    clip = getattr(getattr(config, "attn_config", config), "clip_qkv", None)
+    clip = getattr(getattr(config, "attn_config", None) or config, "clip_qkv", None)
     if clip:
         out.add_clamp_kqv(clip)
     if arch == "exaone-moe":
@@ -583,6 +617,10 @@ SAID = {
     "num_shared_experts": ("{}.expert_shared_count", int),
     "route_scale": ("{}.expert_weights_scale", float),
     "routed_scaling_factor": ("{}.expert_weights_scale", float),
+    "output_multiplier": ("{}.logit_scale", float),
+    "attn_softcap": ("{}.attn_logit_softcapping", float),
+    "router_softcap": ("{}.router_logit_softcapping", float),
+    "final_softcap": ("{}.final_logit_softcapping", float),
     "n_group": ("{}.expert_group_count", int),
     "topk_group": ("{}.expert_group_used_count", int),
 }
@@ -596,15 +634,19 @@ SAID_OF_WINDOWS = {
 }
 WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
            "cohere2", "exaone4"}
-SIGMOID = {"glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
+SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe", "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
-SAYS_NORM = {"glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
+SAYS_NORM = {"bailingmoe", "bailingmoe2", "glm4moe", "dots1", "exaone-moe", "afmoe", "deepseek2"}
 
 
 def add_said(out, arch, config):
+    if config.model_type == "grok1":
+        return
     said = SAID | (SAID_OF_WINDOWS if arch in WINDOWS else {})
     for name, (key, kind) in said.items():
         value = getattr(config, name, None)
+        if arch == "grok":
+            key = key.replace("attention.scale", "attention.output_scale")
         if value is not None:
             add = out.add_float32 if kind is float else out.add_uint32
             add(key.format(arch), value)
@@ -615,14 +657,14 @@ def add_said(out, arch, config):
 
 
 def add_experts(out, arch, config):
-    said = getattr(config, "ffn_config", config)
+    said = getattr(config, "ffn_config", None) or config
     count = next(filter(None, (getattr(said, n, None) for n in (
         "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"))))
     out.add_expert_count(count)
     out.add_expert_used_count(experts_used(config))
-    if hasattr(config, "moe_intermediate_size"):
+    if getattr(config, "moe_intermediate_size", None):
         out.add_expert_feed_forward_length(config.moe_intermediate_size)
-    if hasattr(config, "shared_expert_intermediate_size"):
+    if getattr(config, "shared_expert_intermediate_size", None):
         out.add_expert_shared_feed_forward_length(
             config.shared_expert_intermediate_size)
     # Written only where it differs from what the architecture implies.

@@ -174,6 +174,22 @@ static void check_model(void **state)
         name, check_model, NULL, NULL, (void *)(uintptr_t)name \
     }
 
+/* Models with parts that have no gradients are not trained at all. */
+static void check_refused(void **state)
+{
+    golden g;
+    jt_err err;
+    golden_open(&g, *state);
+    assert_int_equal(jt_model_trains(g.model, &err), JT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "is not supported"));
+    golden_close(&g);
+}
+
+#define REFUSED(name)                                            \
+    {                                                            \
+        name, check_refused, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +219,27 @@ int main(void)
         MODEL("olmo2"),
         MODEL("phi2"),
         MODEL("nemotron"),
+        MODEL("afmoe"),
+        MODEL("exaone-moe"),
+        MODEL("dbrx"),
+        MODEL("mistral3"),
+        MODEL("deepseek"),
+        MODEL("bailingmoe"),
+        MODEL("bailingmoe2"),
+        MODEL("grok"),
+        MODEL("grok2"),
+        MODEL("arctic"),
+        MODEL("pangu-pro-moe"),
+        MODEL("smollm3"),
+        MODEL("phi3"),
+        MODEL("phi3-long"),
+        MODEL("gemma2"),
+        MODEL("gemma3"),
+        MODEL("gpt-oss"),
+        MODEL("cohere2"),
+        MODEL("exaone4"),
+        REFUSED("llama4"),
+        REFUSED("deepseek2"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

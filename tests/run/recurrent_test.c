@@ -11,7 +11,7 @@
 
 #include "base/memory.h"
 #include "junto/junto.h"
-#include "learn/variables.h"
+#include "model/parameters.h"
 
 enum { PROMPT = 24, VOCAB = 96 };
 
@@ -117,9 +117,8 @@ static void every_allocation_may_fail(void **state)
 static void training_is_refused(void **state)
 {
     jt_model *model = must_load(*state);
-    jt_variables variables;
     jt_err err = {0};
-    assert_int_equal(jt_variables_take(&variables, model, &err), JT_E_UNSUPPORTED);
+    assert_int_equal(jt_model_trains(model, &err), JT_E_UNSUPPORTED);
     assert_non_null(strstr(err.msg, *state));
     jt_model_free(model);
 }
