@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "text/pieces.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 #include "text/vocab.h"
 
 /* One call of jt_encode. */

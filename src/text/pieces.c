@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 jt_status jt_pieces_new(jt_pieces *out, const jt_pretokenizer *kind,
                         const jt_splitter *splitter, jt_err *err)

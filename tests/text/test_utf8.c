@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "text/alphabet.h"
 #include "text/nfc.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 static void characters(void **state)
 {

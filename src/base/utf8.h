@@ -1,7 +1,7 @@
 /* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF.
  */
-#ifndef JT_TEXT_UTF8_H
-#define JT_TEXT_UTF8_H
+#ifndef JT_BASE_UTF8_H
+#define JT_BASE_UTF8_H
 
 #include <stddef.h>
 
