@@ -13,6 +13,7 @@
 #include "junto/recipe.h"
 #include "junto/session.h"
 #include "junto/status.h"
+#include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"
 #include "junto/vocabulary.h"

@@ -7,11 +7,14 @@
  * know is an error that names the line.
  *
  *     jt_template_new(&t, source, strlen(source), &err);
- *     jt_template_render(t, "{\"messages\": [...]}", len, NULL, &text, &n, &err);
+ *     jt_template_value values[] = {{"messages", json, json_len, false},
+ *                                   {"bos_token", "<s>", 3, true}};
+ *     jt_template_render(t, values, 2, NULL, &text, &n, &err);
  */
 #ifndef JUNTO_TEMPLATE_H
 #define JUNTO_TEMPLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,13 +39,22 @@ typedef struct jt_template_limits {
     int64_t now;    /* seconds since 1970 for strftime_now; the clock */
 } jt_template_limits;
 
-/* Render with the members of a JSON object as variables. *text is NUL-terminated (*len
- * bytes before it), the caller frees it. Thread-safe on one template. Errors: JT_E_ARG
- * (`values` is no JSON object), JT_E_FORMAT (an operation failed, with its line; what
- * raise_exception said), JT_E_LIMIT, JT_E_MEMORY. */
-JT_API jt_status jt_template_render(const jt_template *t, const char *values,
-                                    size_t values_len, const jt_template_limits *limits,
-                                    char **text, size_t *len, jt_err *err);
+/* A variable. A later one with the same name hides an earlier one. */
+typedef struct jt_template_value {
+    const char *name; /* NULL: all members of the JSON object `data` */
+    const char *data;
+    size_t len;
+    bool plain; /* `data` is the text itself, not JSON */
+} jt_template_value;
+
+/* Render. *text is NUL-terminated (*len bytes before it), the caller frees it.
+ * Thread-safe on one template. Errors: JT_E_ARG (a value that is no JSON; the name is
+ * told), JT_E_FORMAT (an operation failed, with its line; what raise_exception said),
+ * JT_E_LIMIT, JT_E_MEMORY. */
+JT_API jt_status jt_template_render(const jt_template *t,
+                                    const jt_template_value *values, size_t count,
+                                    const jt_template_limits *limits, char **text,
+                                    size_t *len, jt_err *err);
 
 #ifdef __cplusplus
 }

@@ -18,7 +18,8 @@
 #include "junto/gguf.h"
 #include "junto/template.h"
 
-/* ---- values ------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------
+ */
 
 typedef enum jt_jkind {
     JT_J_UNDEFINED, /* .text: the name that was not found */
@@ -64,7 +65,8 @@ struct jt_jdict {
     size_t count, capacity;
 };
 
-/* ---- syntax tree ------------------------------------------------------------------- */
+/* ---- syntax tree -------------------------------------------------------------------
+ */
 
 /* What stands in a node's a, b, c, list, text is said beside its kind. */
 typedef enum jt_jnode_kind {
@@ -140,7 +142,8 @@ struct jt_template {
     jt_jnode *body;
 };
 
-/* ---- tokens ------------------------------------------------------------------------ */
+/* ---- tokens ------------------------------------------------------------------------
+ */
 
 typedef enum jt_jtoken_kind {
     JT_T_END,
@@ -198,7 +201,8 @@ void jt_jparse_expect(jt_jparser *p, jt_jtoken_kind kind, const char *text);
 jt_str jt_jparse_name(jt_jparser *p);
 bool jt_jparse_enter(jt_jparser *p); /* one level deeper; false: too deep */
 
-/* ---- a run ------------------------------------------------------------------------- */
+/* ---- a run -------------------------------------------------------------------------
+ */
 
 typedef struct jt_jtext { /* growing text */
     char *data;
@@ -279,7 +283,8 @@ bool jt_jarg_truth(const jt_jargs *args, size_t i, const char *name, bool usual)
 jt_str jt_jarg_text(jt_jrun *run, const jt_jargs *args, size_t i, const char *name,
                     const char *usual);
 
-/* ---- jinja_value.c ----------------------------------------------------------------- */
+/* ---- jinja_value.c -----------------------------------------------------------------
+ */
 
 static inline jt_jval jt_jundefined(jt_str name)
 {
@@ -330,11 +335,13 @@ bool jt_jcontains(jt_jrun *run, jt_jval in, jt_jval item);
 const jt_jlist *jt_jitems(jt_jrun *run, jt_jval v);
 jt_jval jt_jattribute(jt_jrun *run, jt_jval of, jt_str name);
 jt_jval jt_jitem(jt_jrun *run, jt_jval of, jt_jval key);
-/* A path as filters take it: "function.name", or an index. */
-jt_jval jt_jpath(jt_jrun *run, jt_jval of, jt_jval path);
+/* A path as filters take it: "function.name", or an index. What is not there becomes
+ * `otherwise` (NULL: stays undefined) on each step. */
+jt_jval jt_jpath(jt_jrun *run, jt_jval of, jt_jval path, const jt_jval *otherwise);
 const char *jt_jkind_name(jt_jval v); /* Python's: "str" */
 
-/* ---- text -------------------------------------------------------------------------- */
+/* ---- text --------------------------------------------------------------------------
+ */
 
 void jt_jwrite(jt_jrun *run, jt_jtext *to, const char *data, size_t len);
 void jt_jwrite_str(jt_jrun *run, jt_jtext *to, jt_jval v);  /* str(v) */

@@ -37,9 +37,9 @@ bool jt_jenter(jt_jrun *run)
     if (!jt_jstep(run, 1))
         return false;
     if (run->depth >= MOST_DEPTH) {
-        run->status = jt_fail(run->err, JT_E_LIMIT,
-                              "template line %d: calls or values nested too deeply",
-                              run->line);
+        run->status =
+            jt_fail(run->err, JT_E_LIMIT,
+                    "template line %d: calls or values nested too deeply", run->line);
         return false;
     }
     run->depth++;
@@ -339,13 +339,14 @@ static jt_jval slice(jt_jrun *run, jt_jval of, const jt_jnode *node)
     if (step == 0)
         jt_jfail(run, "a slice with step 0");
     bool back = step < 0;
-    int64_t from = bound(run, node->a, back ? n - 1 : 0, back ? -1 : 0,
-                         back ? n - 1 : n, n);
+    int64_t from =
+        bound(run, node->a, back ? n - 1 : 0, back ? -1 : 0, back ? n - 1 : n, n);
     int64_t to = bound(run, node->b, back ? -1 : n, back ? -1 : 0, back ? n - 1 : n, n);
     jt_jtext text = {0};
     jt_jval list = jt_jlist_new(run, of.kind == JT_J_TUPLE ? JT_J_TUPLE : JT_J_LIST);
     step = step > n ? n + 1 : step < -n ? -n - 1 : step;
-    for (int64_t i = from; run->status == JT_OK && (back ? i > to : i < to); i += step) {
+    for (int64_t i = from; run->status == JT_OK && (back ? i > to : i < to);
+         i += step) {
         if (of.kind == JT_J_STRING)
             jt_jwrite_str(run, &text, items->item[i]);
         else

@@ -118,8 +118,7 @@ static jt_jnode *parse_brackets(jt_jparser *p)
         jt_jparse_fail(p, "expected a value");
         return NULL;
     }
-    jt_jnode *node =
-        is_op(p, ")") ? jt_jnode_new(p, JT_N_TUPLE) : jt_jparse_tuple(p);
+    jt_jnode *node = is_op(p, ")") ? jt_jnode_new(p, JT_N_TUPLE) : jt_jparse_tuple(p);
     jt_jparse_expect(p, JT_T_OP, ")");
     return node;
 }

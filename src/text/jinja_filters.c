@@ -116,7 +116,6 @@ static jt_jval do_tojson(jt_jrun *run, jt_jval self, const jt_jargs *args)
 }
 
 const jt_jnamed jt_jinja_value_filters[] = {
-    {"abs", do_abs},     {"d", do_default},   {"default", do_default},
-    {"float", do_float}, {"int", do_int},     {"round", do_round},
-    {"tojson", do_tojson}, {NULL, NULL},
+    {"abs", do_abs}, {"d", do_default},   {"default", do_default}, {"float", do_float},
+    {"int", do_int}, {"round", do_round}, {"tojson", do_tojson},   {NULL, NULL},
 };

@@ -6,7 +6,8 @@
 static jt_jval do_range(jt_jrun *run, jt_jval self, const jt_jargs *args)
 {
     (void)self;
-    int64_t first = jt_jarg_int(run, args, 0, "start", 0), from = 0, to = first, step = 1;
+    int64_t first = jt_jarg_int(run, args, 0, "start", 0), from = 0, to = first,
+            step = 1;
     if (args->count > 1) {
         from = first;
         to = jt_jarg_int(run, args, 1, "stop", 0);
@@ -83,10 +84,6 @@ static jt_jval do_strftime(jt_jrun *run, jt_jval self, const jt_jargs *args)
 }
 
 const jt_jnamed jt_jinja_globals[] = {
-    {"dict", do_dict},
-    {"namespace", do_namespace},
-    {"raise_exception", do_raise},
-    {"range", do_range},
-    {"strftime_now", do_strftime},
-    {NULL, NULL},
+    {"dict", do_dict},   {"namespace", do_namespace},   {"raise_exception", do_raise},
+    {"range", do_range}, {"strftime_now", do_strftime}, {NULL, NULL},
 };

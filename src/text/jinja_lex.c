@@ -39,11 +39,6 @@ static jt_status fail_memory(lexer *l)
     return jt_fail_memory(l->err, "reading a template");
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -72,8 +67,8 @@ static void advance(lexer *l, const char *to)
 
 static void skip_space(lexer *l)
 {
-    while (l->at < l->end && is_space(*l->at))
-        advance(l, l->at + 1);
+    jt_str rest = {l->at, (size_t)(l->end - l->at)};
+    advance(l, jt_jstrip(rest, true, false, NULL).data);
 }
 
 /* After a tag: `sign` is '-' (all white space goes), '+' (none) or 0 (one line end). */
@@ -251,8 +246,7 @@ static jt_status lex_tag(lexer *l, const char *close, jt_jtoken_kind end)
         skip_space(l);
         if (l->at >= l->end)
             return fail(l, "a tag without end");
-        if (at_end_of_tag(l, close, &sign) &&
-            !(sign == '+' && end == JT_T_PRINT_END)) {
+        if (at_end_of_tag(l, close, &sign) && !(sign == '+' && end == JT_T_PRINT_END)) {
             if (!push(l, end, l->at, 0))
                 return fail_memory(l);
             advance(l, l->at + (sign ? 3 : 2));
@@ -293,14 +287,11 @@ static jt_status lex_comment(lexer *l)
 static const char *word_after(const char *at, const char *end, const char *word)
 {
     size_t n = strlen(word);
-    while (at < end && is_space(*at))
-        at++;
+    at = jt_jstrip((jt_str){at, (size_t)(end - at)}, true, false, NULL).data;
     if ((size_t)(end - at) < n || memcmp(at, word, n) != 0)
         return NULL;
     at += n;
-    while (at < end && is_space(*at))
-        at++;
-    return at;
+    return jt_jstrip((jt_str){at, (size_t)(end - at)}, true, false, NULL).data;
 }
 
 /* After the "%}" at `at` (perhaps with "-"); NULL when it is not there. */
@@ -313,8 +304,7 @@ static const char *block_end(const char *at, const char *end, char *sign)
 
 static void strip_end(const char *text, size_t *len)
 {
-    while (*len && is_space(text[*len - 1]))
-        --*len;
+    *len = jt_jstrip((jt_str){text, *len}, false, true, NULL).len;
 }
 
 /* `at` is at "{%"; *done when it was a raw block. */
@@ -362,11 +352,11 @@ static jt_status push_text(lexer *l, const char *tag, bool is_print)
     if (sign == '-') {
         strip_end(text, &len);
     } else if (sign != '+' && !is_print) {
-        size_t blank = len;
-        while (blank && text[blank - 1] != '\n' && is_space(text[blank - 1]))
-            blank--;
-        if (blank ? text[blank - 1] == '\n' : l->line_start)
-            len = blank;
+        const char *line = memrchr(text, '\n', len);
+        size_t start = line ? (size_t)(line - text) + 1 : 0;
+        jt_str before = {text + start, len - start};
+        if ((line || l->line_start) && !jt_jstrip(before, true, false, NULL).len)
+            len = start;
     }
     if (len && !push(l, JT_T_TEXT, text, len))
         return fail_memory(l);
@@ -424,8 +414,8 @@ static jt_str normalise(jt_str source, jt_arena *arena)
     char *text = jt_arena_alloc(arena, source.len + 1, 1);
     size_t n = 0;
     for (size_t i = 0; text && i < source.len; i++) {
-        bool pair = source.data[i] == '\r' && i + 1 < source.len &&
-                    source.data[i + 1] == '\n';
+        bool pair =
+            source.data[i] == '\r' && i + 1 < source.len && source.data[i + 1] == '\n';
         if (!pair)
             text[n++] = source.data[i] == '\r' ? '\n' : source.data[i];
     }
@@ -437,7 +427,8 @@ static jt_str normalise(jt_str source, jt_arena *arena)
 jt_status jt_jinja_lex(jt_jtoken **out, jt_str source, jt_arena *arena, jt_err *err)
 {
     jt_str text = normalise(source, arena);
-    lexer l = {.at = text.data, .line = 1, .line_start = true, .arena = arena, .err = err};
+    lexer l = {
+        .at = text.data, .line = 1, .line_start = true, .arena = arena, .err = err};
     if (!text.data)
         return fail_memory(&l);
     l.end = text.data + text.len;

@@ -19,31 +19,34 @@ static jt_jargs rest_of(const jt_jargs *args, size_t n)
     return rest;
 }
 
+/* map, select and reject take what is not true (none, too) for an empty list. */
+static const jt_jlist *items_if_any(jt_jrun *run, jt_jval v)
+{
+    return jt_jitems(run, jt_jtruth(v) ? v : jt_jundefined(jt_jstr("")));
+}
+
 /* ---- map ---- */
 
 static jt_jval do_map(jt_jrun *run, jt_jval self, const jt_jargs *args)
 {
-    jt_jval list = list_of(run), path, otherwise = jt_jnone();
-    const jt_jval *by = jt_jdict_find_name(&args->named, "attribute");
-    const jt_jval *usual = jt_jdict_find_name(&args->named, "default");
+    jt_jval list = list_of(run);
+    const jt_jval *path = jt_jdict_find_name(&args->named, "attribute");
+    const jt_jval *otherwise = jt_jdict_find_name(&args->named, "default");
     jt_jargs rest = rest_of(args, 1);
     jt_jfunction *filter = NULL;
-    path = by ? *by : otherwise;
-    otherwise = usual ? *usual : otherwise;
-    if (!by) {
+    if (!path) {
         jt_str name = jt_jarg_text(run, args, 0, "filter", NULL);
         filter = jt_jinja_filter(name);
         if (!filter)
             jt_jfail(run, "filter '%.*s' is not known",
                      (int)(name.len < 80 ? name.len : 80), name.data);
     }
-    const jt_jlist *items = jt_jitems(run, self);
+    const jt_jlist *items = items_if_any(run, self);
     for (size_t i = 0; i < items->count && run->status == JT_OK; i++) {
-        jt_jval item = filter ? filter(run, items->item[i], &rest)
-                              : jt_jpath(run, items->item[i], path);
-        if (usual && item.kind == JT_J_UNDEFINED)
-            item = otherwise;
-        jt_jlist_add(run, list.list, item);
+        jt_jval item = items->item[i];
+        jt_jlist_add(run, list.list,
+                     filter ? filter(run, item, &rest)
+                            : jt_jpath(run, item, *path, otherwise));
     }
     return list;
 }
@@ -62,15 +65,15 @@ static jt_jval choose(jt_jrun *run, jt_jval self, const jt_jargs *args,
     if (by_attribute)
         jt_jarg(args, 0, "attribute", &path);
     if (jt_jarg(args, at, "test", &name)) {
-        test = name.kind == JT_J_STRING ? jt_jnamed_find(jt_jinja_tests, name.text)
-                                        : NULL;
+        test =
+            name.kind == JT_J_STRING ? jt_jnamed_find(jt_jinja_tests, name.text) : NULL;
         if (!test)
             jt_jfail(run, "a test that is not known");
     }
-    const jt_jlist *items = jt_jitems(run, self);
+    const jt_jlist *items = items_if_any(run, self);
     for (size_t i = 0; i < items->count && run->status == JT_OK; i++) {
         jt_jval item = items->item[i];
-        jt_jval tested = by_attribute ? jt_jpath(run, item, path) : item;
+        jt_jval tested = by_attribute ? jt_jpath(run, item, path, NULL) : item;
         if (jt_jtruth(test ? test(run, tested, &rest) : tested) == want)
             jt_jlist_add(run, list.list, item);
     }
@@ -108,7 +111,7 @@ typedef struct sorter {
 static jt_jval key_of(jt_jrun *run, const sorter *s, jt_jval item)
 {
     jt_jargs none = {0};
-    jt_jval key = s->path.kind == JT_J_NONE ? item : jt_jpath(run, item, s->path);
+    jt_jval key = s->path.kind == JT_J_NONE ? item : jt_jpath(run, item, s->path, NULL);
     if (s->cased || key.kind != JT_J_STRING)
         return key;
     return jt_jnamed_find(jt_jinja_string_filters, jt_jstr("lower"))(run, key, &none);
@@ -283,7 +286,7 @@ static jt_jval do_join(jt_jrun *run, jt_jval self, const jt_jargs *args)
         if (i)
             jt_jwrite(run, &text, between.data, between.len);
         jt_jwrite_str(run, &text,
-                      path.kind == JT_J_NONE ? item : jt_jpath(run, item, path));
+                      path.kind == JT_J_NONE ? item : jt_jpath(run, item, path, NULL));
     }
     return jt_jtext_value(&text);
 }
@@ -297,9 +300,10 @@ static jt_jval do_sum(jt_jrun *run, jt_jval self, const jt_jargs *args)
     jt_jarg(args, 0, "attribute", &path);
     jt_jarg(args, 1, "start", &start);
     for (size_t i = 0; i <= items->count && run->status == JT_OK; i++) {
-        jt_jval v = i == items->count           ? start
-                    : path.kind == JT_J_NONE ? items->item[i]
-                                             : jt_jpath(run, items->item[i], path);
+        jt_jval v = i == items->count ? start
+                    : path.kind == JT_J_NONE
+                        ? items->item[i]
+                        : jt_jpath(run, items->item[i], path, NULL);
         if (!jt_jis_number(v)) {
             jt_jfail(run, "sum of %s", jt_jkind_name(v));
             break;

@@ -75,7 +75,8 @@ static void set_member(jt_jrun *run, jt_jdict *dict, const char *name, jt_jval v
 }
 
 /* The members of `loop` in round i of n. */
-static void describe_round(jt_jrun *run, jt_jdict *loop, const jt_jlist *items, size_t i)
+static void describe_round(jt_jrun *run, jt_jdict *loop, const jt_jlist *items,
+                           size_t i)
 {
     int64_t n = (int64_t)items->count, at = (int64_t)i;
     set_member(run, loop, "index0", jt_jint(at));
@@ -153,8 +154,7 @@ static void bind_parameters(jt_jrun *run, const jt_jnode *macro, const jt_jargs 
 {
     size_t i = 0, used = 0;
     for (const jt_jnode *p = macro->params; p; p = p->next, i++) {
-        const jt_jval *named =
-            jt_jdict_find(&args->named, jt_jstring(p->text));
+        const jt_jval *named = jt_jdict_find(&args->named, jt_jstring(p->text));
         used += named != NULL;
         jt_jdefine(run, p->text,
                    i < args->count ? args->item[i]
@@ -181,8 +181,7 @@ jt_jval jt_jcall_macro(jt_jrun *run, const jt_jcallable *macro, const jt_jargs *
     *scope = (jt_jscope){.up = macro->scope};
     run->scope = scope;
     bind_parameters(run, macro->macro, args);
-    jt_jval text =
-        run->status == JT_OK ? capture(run, macro->macro->list) : jt_jnone();
+    jt_jval text = run->status == JT_OK ? capture(run, macro->macro->list) : jt_jnone();
     run->scope = outer;
     return text;
 }
@@ -225,8 +224,8 @@ static flow run_statement(jt_jrun *run, const jt_jnode *node)
         print(run, jt_jeval(run, node->a));
         return FLOW_ON;
     case JT_N_IF:
-        return execute(run, jt_jtruth(jt_jeval(run, node->a)) ? node->list
-                                                              : node->other);
+        return execute(run,
+                       jt_jtruth(jt_jeval(run, node->a)) ? node->list : node->other);
     case JT_N_FOR:
         run_for(run, node);
         return FLOW_ON;

@@ -7,7 +7,7 @@
 #include <utf8proc.h>
 
 #include "text/jinja.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 void jt_jwrite(jt_jrun *run, jt_jtext *to, const char *data, size_t len)
 {
@@ -100,7 +100,8 @@ jt_str jt_jstrip(jt_str text, bool left, bool right, const jt_str *chars)
     }
     while (right && text.len) {
         size_t last = text.len - 1;
-        while (last && text.len - last < 4 && ((unsigned char)text.data[last] >> 6) == 2)
+        while (last && text.len - last < 4 &&
+               ((unsigned char)text.data[last] >> 6) == 2)
             last--;
         if (!strips(jt_jdecode((jt_str){text.data + last, text.len - last}, &n), chars))
             break;
@@ -163,9 +164,11 @@ static void write_quoted(jt_jrun *run, jt_jtext *to, jt_str text)
     jt_jwrite(run, to, &quote, 1);
     for (size_t n; text.len && run->status == JT_OK; text.data += n, text.len -= n) {
         int32_t c = jt_jdecode(text, &n);
-        const char *escape = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t"
-                             : c == '\\'                   ? "\\\\"
-                                                           : NULL;
+        const char *escape = c == '\n'   ? "\\n"
+                             : c == '\r' ? "\\r"
+                             : c == '\t' ? "\\t"
+                             : c == '\\' ? "\\\\"
+                                         : NULL;
         if (escape) {
             write_text(run, to, escape);
         } else if (c == quote) {
@@ -320,7 +323,9 @@ static struct jt_jpair *json_members(jt_jrun *run, const jt_jdict *dict, bool so
         jt_jtext key = {0};
         jt_jval k = dict->pair[i].key;
         if (k.kind == JT_J_NONE || k.kind == JT_J_BOOL) {
-            const char *word = k.kind == JT_J_NONE ? "null" : k.truth ? "true" : "false";
+            const char *word = k.kind == JT_J_NONE ? "null"
+                               : k.truth           ? "true"
+                                                   : "false";
             write_text(run, &key, word);
             k = jt_jtext_value(&key);
         } else {
@@ -381,8 +386,10 @@ void jt_jwrite_json(jt_jrun *run, jt_jtext *to, jt_jval v, const jt_jjson *how,
     case JT_J_INT:
     case JT_J_FLOAT:
         if (v.kind == JT_J_FLOAT && !isfinite(v.number))
-            write_text(run, to, isnan(v.number) ? "NaN" : v.number > 0 ? "Infinity"
-                                                                       : "-Infinity");
+            write_text(run, to,
+                       isnan(v.number) ? "NaN"
+                       : v.number > 0  ? "Infinity"
+                                       : "-Infinity");
         else
             jt_jwrite_repr(run, to, v);
         break;

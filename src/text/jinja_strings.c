@@ -237,9 +237,8 @@ static bool has_edge(jt_jrun *run, jt_str text, jt_jval edge, bool end)
         return false;
     }
     size_t n = edge.text.len;
-    return n <= text.len &&
-           (n == 0 ||
-            memcmp(text.data + (end ? text.len - n : 0), edge.text.data, n) == 0);
+    return n <= text.len && (n == 0 || memcmp(text.data + (end ? text.len - n : 0),
+                                              edge.text.data, n) == 0);
 }
 
 static jt_jval do_startswith(jt_jrun *run, jt_jval self, const jt_jargs *args)
@@ -278,8 +277,7 @@ static jt_jval find(jt_jrun *run, jt_jval self, const jt_jargs *args, bool last)
     jt_str what = jt_jarg_text(run, args, 0, "sub", NULL), text = self.text;
     int64_t found = -1;
     for (size_t at = 0; at + what.len <= text.len && jt_jstep(run, 1); at++) {
-        const char *hit =
-            memmem(text.data + at, text.len - at, what.data, what.len);
+        const char *hit = memmem(text.data + at, text.len - at, what.data, what.len);
         if (!hit)
             break;
         at = (size_t)(hit - text.data);
@@ -355,6 +353,52 @@ static jt_jval replace(jt_jrun *run, jt_str text, const jt_jargs *args)
 static jt_jval do_replace(jt_jrun *run, jt_jval self, const jt_jargs *args)
 {
     return replace(run, jt_jshow(run, self), args);
+}
+
+/* The value of a field "{}", "{0}" or "{name}" of format(). */
+static jt_jval field_value(jt_jrun *run, const jt_jargs *args, jt_str name,
+                           size_t *next)
+{
+    size_t i = 0;
+    const jt_jval *named = jt_jdict_find(&args->named, jt_jstring(name));
+    bool number = name.len < 4;
+    for (size_t c = 0; c < name.len; c++) {
+        number = number && name.data[c] >= '0' && name.data[c] <= '9';
+        i = i * 10 + (size_t)(name.data[c] - '0') % 10;
+    }
+    if (!name.len)
+        i = (*next)++;
+    if (named)
+        return *named;
+    if (number && i < args->count)
+        return args->item[i];
+    jt_jfail(run, "format() has no value for the field '%.*s'",
+             (int)(name.len < 40 ? name.len : 40), name.data);
+    return jt_jnone();
+}
+
+/* Python's str.format without conversions and format specifications. */
+static jt_jval do_format(jt_jrun *run, jt_jval self, const jt_jargs *args)
+{
+    jt_str text = self.text;
+    jt_jtext out = {0};
+    size_t next = 0;
+    for (size_t i = 0; i < text.len && jt_jstep(run, 1); i++) {
+        char c = text.data[i];
+        bool doubled = i + 1 < text.len && text.data[i + 1] == c;
+        const char *close = c == '{' ? memchr(text.data + i, '}', text.len - i) : NULL;
+        if ((c != '{' && c != '}') || doubled) {
+            jt_jwrite(run, &out, &c, 1);
+            i += c == '{' || c == '}';
+        } else if (!close) {
+            jt_jfail(run, "format() of a text with a single '%c'", c);
+        } else {
+            jt_str name = {text.data + i + 1, (size_t)(close - text.data) - i - 1};
+            jt_jwrite_str(run, &out, field_value(run, args, name, &next));
+            i = (size_t)(close - text.data);
+        }
+    }
+    return text_value(out);
 }
 
 /* ---- what kind of text ---- */
@@ -437,6 +481,7 @@ const jt_jnamed jt_jinja_string_methods[] = {
     {"count", do_count},
     {"endswith", do_endswith},
     {"find", do_find},
+    {"format", do_format},
     {"index", do_index},
     {"isalnum", do_isalnum},
     {"isalpha", do_isalpha},
@@ -514,8 +559,8 @@ static jt_jval do_escape(jt_jrun *run, jt_jval self, const jt_jargs *args)
     static const struct {
         char from;
         const char *into;
-    } entities[] = {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'\'', "&#39;"},
-                    {'"', "&#34;"}};
+    } entities[] = {
+        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'\'', "&#39;"}, {'"', "&#34;"}};
     (void)args;
     jt_str text = jt_jshow(run, self);
     jt_jtext out = {0};

@@ -2,12 +2,12 @@
 #include "text/jinja.h"
 
 /* A test of the kind alone. */
-#define KIND_TEST(name, condition)                                           \
-    static jt_jval name(jt_jrun *run, jt_jval v, const jt_jargs *args)       \
-    {                                                                        \
-        (void)run;                                                           \
-        (void)args;                                                          \
-        return jt_jbool(condition);                                          \
+#define KIND_TEST(name, condition)                                     \
+    static jt_jval name(jt_jrun *run, jt_jval v, const jt_jargs *args) \
+    {                                                                  \
+        (void)run;                                                     \
+        (void)args;                                                    \
+        return jt_jbool(condition);                                    \
     }
 
 KIND_TEST(is_defined, v.kind != JT_J_UNDEFINED)
@@ -127,24 +127,43 @@ static jt_jval is_upper(jt_jrun *run, jt_jval v, const jt_jargs *args)
 }
 
 const jt_jnamed jt_jinja_tests[] = {
-    {"boolean", is_boolean},     {"callable", is_callable},
-    {"defined", is_defined},     {"divisibleby", is_divisibleby},
-    {"eq", is_eq},               {"equalto", is_eq},
-    {"even", is_even},           {"false", is_false},
-    {"filter", is_filter},       {"float", is_float},
-    {"ge", is_ge},               {"greaterthan", is_gt},
-    {"gt", is_gt},               {"in", is_in},
-    {"integer", is_integer},     {"iterable", is_iterable},
-    {"le", is_le},               {"lessthan", is_lt},
-    {"lower", is_lower},         {"lt", is_lt},
-    {"mapping", is_mapping},     {"ne", is_ne},
-    {"none", is_none},           {"number", is_number},
-    {"odd", is_odd},             {"sameas", is_sameas},
-    {"sequence", is_sequence},   {"string", is_string},
-    {"test", is_test},           {"true", is_true},
-    {"undefined", is_undefined}, {"upper", is_upper},
-    {"==", is_eq},               {"!=", is_ne},
-    {"<", is_lt},                {"<=", is_le},
-    {">", is_gt},                {">=", is_ge},
+    {"boolean", is_boolean},
+    {"callable", is_callable},
+    {"defined", is_defined},
+    {"divisibleby", is_divisibleby},
+    {"eq", is_eq},
+    {"equalto", is_eq},
+    {"even", is_even},
+    {"false", is_false},
+    {"filter", is_filter},
+    {"float", is_float},
+    {"ge", is_ge},
+    {"greaterthan", is_gt},
+    {"gt", is_gt},
+    {"in", is_in},
+    {"integer", is_integer},
+    {"iterable", is_iterable},
+    {"le", is_le},
+    {"lessthan", is_lt},
+    {"lower", is_lower},
+    {"lt", is_lt},
+    {"mapping", is_mapping},
+    {"ne", is_ne},
+    {"none", is_none},
+    {"number", is_number},
+    {"odd", is_odd},
+    {"sameas", is_sameas},
+    {"sequence", is_sequence},
+    {"string", is_string},
+    {"test", is_test},
+    {"true", is_true},
+    {"undefined", is_undefined},
+    {"upper", is_upper},
+    {"==", is_eq},
+    {"!=", is_ne},
+    {"<", is_lt},
+    {"<=", is_le},
+    {">", is_gt},
+    {">=", is_ge},
     {NULL, NULL},
 };

@@ -138,10 +138,12 @@ bool jt_jtruth(jt_jval v)
 const char *jt_jkind_name(jt_jval v)
 {
     static const char *const names[] = {
-        [JT_J_UNDEFINED] = "undefined", [JT_J_NONE] = "NoneType", [JT_J_BOOL] = "bool",
-        [JT_J_INT] = "int",             [JT_J_FLOAT] = "float",   [JT_J_STRING] = "str",
-        [JT_J_LIST] = "list",           [JT_J_TUPLE] = "tuple",   [JT_J_DICT] = "dict",
-        [JT_J_NAMESPACE] = "namespace", [JT_J_CALLABLE] = "function"};
+        [JT_J_UNDEFINED] = "undefined", [JT_J_NONE] = "NoneType",
+        [JT_J_BOOL] = "bool",           [JT_J_INT] = "int",
+        [JT_J_FLOAT] = "float",         [JT_J_STRING] = "str",
+        [JT_J_LIST] = "list",           [JT_J_TUPLE] = "tuple",
+        [JT_J_DICT] = "dict",           [JT_J_NAMESPACE] = "namespace",
+        [JT_J_CALLABLE] = "function"};
     return names[v.kind];
 }
 
@@ -241,8 +243,8 @@ bool jt_jcontains(jt_jrun *run, jt_jval in, jt_jval item)
         if (item.kind != JT_J_STRING)
             jt_jfail(run, "'in' a text needs a text, not %s", jt_jkind_name(item));
         else
-            return item.text.len == 0 || memmem(in.text.data, in.text.len,
-                                                item.text.data, item.text.len);
+            return item.text.len == 0 ||
+                   memmem(in.text.data, in.text.len, item.text.data, item.text.len);
     } else if (in.kind == JT_J_DICT) {
         return jt_jstep(run, 1 + in.dict->count / 8) &&
                jt_jdict_find(in.dict, item) != NULL;
@@ -476,15 +478,22 @@ static jt_jval path_key(jt_str part)
     return part.len ? jt_jint(index) : jt_jstring(part);
 }
 
-jt_jval jt_jpath(jt_jrun *run, jt_jval of, jt_jval path)
+static jt_jval step_into(jt_jrun *run, jt_jval of, jt_jval key,
+                         const jt_jval *otherwise)
+{
+    jt_jval item = jt_jitem(run, of, key);
+    return otherwise && item.kind == JT_J_UNDEFINED ? *otherwise : item;
+}
+
+jt_jval jt_jpath(jt_jrun *run, jt_jval of, jt_jval path, const jt_jval *otherwise)
 {
     if (path.kind != JT_J_STRING)
-        return jt_jitem(run, of, path);
+        return step_into(run, of, path, otherwise);
     jt_str rest = path.text;
     for (;;) {
         const char *dot = rest.len ? memchr(rest.data, '.', rest.len) : NULL;
         size_t n = dot ? (size_t)(dot - rest.data) : rest.len;
-        of = jt_jitem(run, of, path_key((jt_str){rest.data, n}));
+        of = step_into(run, of, path_key((jt_str){rest.data, n}), otherwise);
         if (!dot || run->status != JT_OK)
             return of;
         rest = (jt_str){dot + 1, rest.len - n - 1};
