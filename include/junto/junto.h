@@ -15,6 +15,7 @@
 #include "junto/safetensors.h"
 #include "junto/session.h"
 #include "junto/status.h"
+#include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"
 #include "junto/vocabulary.h"
