@@ -91,7 +91,10 @@ static void skip_plain(jt_json *j)
 {
     while (j->at < j->end) {
         unsigned char c = (unsigned char)*j->at;
-        if (c >= 0x80) {
+        if (c >= 0xc2 && c < 0xe0 && j->end - j->at > 1 &&
+            ((unsigned char)j->at[1] & 0xc0) == 0x80) {
+            j->at += 2; /* most of what is not ASCII in vocabularies of bytes */
+        } else if (c >= 0x80) {
             size_t len = jt_utf8_char(j->at, (size_t)(j->end - j->at));
             if (len == 0)
                 return;
@@ -509,6 +512,14 @@ void jt_json_skip(jt_json *j)
         if (step(j, false))
             pass_value(j);
     }
+}
+
+jt_str jt_json_raw(jt_json *j)
+{
+    skip_space(j);
+    const char *start = j->at;
+    jt_json_skip(j);
+    return j->status == JT_OK ? (jt_str){start, (size_t)(j->at - start)} : (jt_str){0};
 }
 
 jt_status jt_json_finish(jt_json *j)

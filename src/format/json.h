@@ -81,6 +81,8 @@ int64_t jt_json_int(jt_json *j);
 double jt_json_double(jt_json *j);
 jt_str jt_json_number(jt_json *j);
 jt_str jt_json_str(jt_json *j);
+/* A value of any type, checked, as it is written. */
+jt_str jt_json_raw(jt_json *j);
 void jt_json_skip(jt_json *j);
 
 /* Check that nothing follows the document (a value at hand is skipped), and return what

@@ -10,6 +10,7 @@
 #include "make/folder.h"
 #include "model/hf.h"
 #include "model/model.h"
+#include "text/export.h"
 
 enum { NAME_BYTES = 256, RUN_ROWS = 256 };
 static const uint64_t usual_shard = 5000000000; /* bytes, as transformers had it */
@@ -241,7 +242,9 @@ static jt_status fill_folder(conversion *c, const char *folder)
     JT_TRY(jt_model_open_file(&c->file, c->from, c->err));
     c->report.tensors = count_of(c);
     JT_TRY(jt_hf_export(c->file, folder, &o, c->err));
-    return jt_is_folder(c->from) ? copy_tokenizer(c, folder) : JT_OK;
+    if (jt_is_folder(c->from))
+        return copy_tokenizer(c, folder);
+    return jt_tokenizer_export(c->file, folder, &c->report.tokenizer, c->err);
 }
 
 static jt_status to_folder(conversion *c)

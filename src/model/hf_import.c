@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "format/gguf_file.h"
 #include "model/hf.h"
+#include "text/import.h"
 
 enum { NAME_BYTES = 256, MOST_LAYERS = 4096, MOST_EXPERTS = 65536 };
 
@@ -383,6 +385,21 @@ static jt_status set_name(jt_hf_job *job, const char *folder)
     return jt_gguf_set_str(job->writer, "general.name", name, job->err);
 }
 
+/* A folder may hold a model alone. */
+static jt_status read_tokenizer(jt_hf_job *job, const char *folder)
+{
+    static const char *const files[] = {"tokenizer.json",  "tekken.json",
+                                        "tokenizer.model", "tiktoken.model",
+                                        "qwen.tiktoken",   "hy.tiktoken"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        if (access(path, F_OK) == 0)
+            return jt_tokenizer_import(job->writer, folder, job->err);
+    }
+    return JT_OK;
+}
+
 /* ---- the whole ---- */
 
 static jt_status open_all(jt_hf_import *im, const char *folder)
@@ -393,6 +410,7 @@ static jt_status open_all(jt_hf_import *im, const char *folder)
     JT_TRY(jt_hf_read_keys(job));
     JT_TRY(set_name(job, folder));
     JT_TRY(jt_hf_read_generation(job, folder));
+    JT_TRY(read_tokenizer(job, folder));
     JT_TRY(jt_safetensors_open(&job->source, folder, job->err));
     JT_TRY(index_names(job));
     JT_TRY(list_rope(im));
@@ -421,6 +439,7 @@ void jt_hf_import_free(jt_hf_import *im)
     if (!im)
         return;
     jt_hf_drop_rooms(&im->job);
+    jt_pool_free(im->job.pool);
     free(im->job.rooms);
     json_decref(im->job.config);
     jt_safetensors_close(im->job.source);
@@ -479,7 +498,9 @@ jt_status jt_hf_open(jt_gguf **out, const char *folder, jt_err *err)
     if (status == JT_OK)
         status = place_all(im, w, err);
     if (status == JT_OK) {
-        im->job.writer = NULL;
+        im->job.writer = NULL; /* nothing more is made */
+        jt_pool_free(im->job.pool);
+        im->job.pool = NULL;
         status = jt_gguf_writer_open(out, w, folder, (jt_gguf_owner){release, im}, err);
     } else {
         jt_gguf_writer_abort(w);

@@ -133,6 +133,22 @@ static void a_copy_is_a_bookmark(void **state)
     done(&d);
 }
 
+static void values_as_they_are_written(void **state)
+{
+    (void)state;
+    document d;
+    open_text(&d, "[ {\"a\": [1, \"]\"]} , 1.50,nul]");
+    jt_json_enter(&d.j, JT_JSON_ARRAY);
+    assert_true(jt_json_next(&d.j));
+    check_str(jt_json_raw(&d.j), "{\"a\": [1, \"]\"]}", 15);
+    assert_true(jt_json_next(&d.j));
+    check_str(jt_json_raw(&d.j), "1.50", 4);
+    assert_true(jt_json_next(&d.j));
+    check_str(jt_json_raw(&d.j), "", 0);
+    assert_int_equal(jt_json_finish(&d.j), JT_E_FORMAT);
+    done(&d);
+}
+
 static void strings(void **state)
 {
     (void)state;
@@ -337,6 +353,7 @@ int main(void)
         cmocka_unit_test(a_document),
         cmocka_unit_test(types_are_seen_before_reading),
         cmocka_unit_test(a_copy_is_a_bookmark),
+        cmocka_unit_test(values_as_they_are_written),
         cmocka_unit_test(strings),
         cmocka_unit_test(numbers),
         cmocka_unit_test(malformed),

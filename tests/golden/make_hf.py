@@ -18,6 +18,7 @@ import shutil
 import sys
 
 import numpy as np
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -32,7 +33,8 @@ MODELS = {
     "llama": ("llama", DENSE | rope("llama3", factor=8.0, low_freq_factor=1.0,
                                     high_freq_factor=4.0,
                                     original_max_position_embeddings=32), {}),
-    "mistral": ("mistral", dict(tie_word_embeddings=True, head_dim=16), dict(f16=True)),
+    "mistral": ("mistral", dict(tie_word_embeddings=True, head_dim=16),
+                dict(f16=True, text=True)),
     "mixtral": ("mixtral", dict(intermediate_size=24, num_local_experts=8,
                                 num_experts_per_tok=2), dict(shards="20KB")),
     "qwen2": ("qwen2", DENSE | rope("yarn", factor=4.0,
@@ -52,7 +54,9 @@ def build(name):
     kind, settings, options = MODELS[name]
     dtype = (torch.float16 if options.get("f16") else
              torch.float32 if options.get("f32") else torch.bfloat16)
-    config = transformers.AutoConfig.for_model(kind, **BASE | settings)
+    vocab = make_models.text_vocabulary()[0] if options.get("text") else [0] * 96
+    config = transformers.AutoConfig.for_model(
+        kind, **BASE | dict(vocab_size=len(vocab)) | settings)
     config._experts_implementation = "eager"
     first = 100000 + 1000 * list(MODELS).index(name)
     for seed in range(first, first + 1000):
@@ -128,6 +132,25 @@ def save_fp8(folder, size):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+# ---- text ----------------------------------------------------------------------------
+
+
+def save_tokenizer(folder):
+    tokens, _, merges = make_models.text_vocabulary()
+    specials = [t for t in tokens if t.startswith("<|")]
+    ids = {token: i for i, token in enumerate(tokens) if token not in specials}
+    model = tokenizers.models.BPE(ids, [tuple(m.split(" ")) for m in merges])
+    text = tokenizers.Tokenizer(model)
+    text.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    text.decoder = tokenizers.decoders.ByteLevel()
+    text.add_special_tokens(specials)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=text, bos_token="<|endoftext|>", eos_token="<|im_end|>",
+        pad_token="<|pad|>")
+    fast.chat_template = make_models.CHATML
+    fast.save_pretrained(folder)
+
+
 def main():
     torch.set_num_threads(1)
     for name in sys.argv[1:] or MODELS:
@@ -136,6 +159,8 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         model.save_pretrained(folder,
                               max_shard_size=MODELS[name][2].get("shards", "5GB"))
+        if MODELS[name][2].get("text"):
+            save_tokenizer(folder)
         if fp8:
             save_fp8(folder, fp8)
         make_models.write_reference(f"hf/{name}", tokens, logits, None)

@@ -115,7 +115,7 @@ MODELS = {
     "olmoe-clip": (  # clamped queries, keys and values; fewer key heads
         "olmoe", "olmoe", OLMOE | dict(clip_qkv=1.0), {}),
     "mixed": ("qwen3moe", "qwen3_moe", WIDE,
-              dict(tokens=32, margin=0.1, quantised=True)),
+              dict(tokens=32, margin=0.1, types="QUANTS")),
     # From here on matrices are F16.
     "phimoe": (
         "phimoe", "phimoe",
@@ -257,10 +257,13 @@ MODELS = {
                   LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
                                         num_hidden_layers=2, rms_norm_eps=1e-6),
                   dict(half=True, split=True)),
+    # Formats with grids, tables and ternary codes.
+    "mixed-grids": ("qwen3moe", "qwen3_moe", WIDE,
+                    dict(tokens=32, margin=0.1, types="GRIDS", seed=13000)),
 }
 
-# Every block format that Junto computes with, once or more ("mixed").
-TYPES = {
+# Every block format that Junto computes with and gguf-py knows, once or more.
+QUANTS = {
     "token_embd": Q.Q8_0, "output": Q.Q6_K,
     "blk.0.attn_q": Q.Q8_0, "blk.0.attn_k": Q.Q4_1, "blk.0.attn_v": Q.Q5_0,
     "blk.0.attn_output": Q.Q5_1, "blk.0.ffn_gate_exps": Q.Q4_K,
@@ -269,6 +272,16 @@ TYPES = {
     "blk.1.attn_output": Q.Q4_0, "blk.1.ffn_gate_exps": Q.Q2_K,
     "blk.1.ffn_up_exps": Q.Q3_K, "blk.1.ffn_down_exps": Q.Q4_K,
 }
+GRIDS = {
+    "token_embd": Q.IQ4_NL, "output": Q.IQ4_XS,
+    "blk.0.attn_q": Q.IQ3_S, "blk.0.attn_k": Q.IQ3_XXS, "blk.0.attn_v": Q.TQ1_0,
+    "blk.0.attn_output": Q.IQ4_NL, "blk.0.ffn_gate_exps": Q.IQ2_XXS,
+    "blk.0.ffn_up_exps": Q.IQ2_XS, "blk.0.ffn_down_exps": Q.IQ2_S,
+    "blk.1.attn_q": Q.MXFP4, "blk.1.attn_k": Q.IQ2_S, "blk.1.attn_v": Q.TQ2_0,
+    "blk.1.attn_output": Q.NVFP4, "blk.1.ffn_gate_exps": Q.IQ1_S,
+    "blk.1.ffn_up_exps": Q.IQ1_M, "blk.1.ffn_down_exps": Q.MXFP4,
+}
+TYPES = {"QUANTS": QUANTS, "GRIDS": GRIDS}
 
 # ---- random weights ------------------------------------------------------------------
 
@@ -307,12 +320,16 @@ LAYOUT = {
     Q.Q4_0: (0, None, 0.0), Q.Q4_1: (0, 2, -7.5), Q.Q5_0: (0, None, 0.0),
     Q.Q5_1: (0, 2, -15.5), Q.Q8_0: (0, None, 0.0), Q.Q2_K: (80, 82, 1.5),
     Q.Q3_K: (108, None, 0.0), Q.Q4_K: (0, 2, 7.5), Q.Q5_K: (0, 2, 15.5),
-    Q.Q6_K: (208, None, 0.0),
+    Q.Q6_K: (208, None, 0.0), Q.TQ1_0: (52, None, 0.0), Q.TQ2_0: (64, None, 0.0),
 }
+LAYOUT |= {q: (0, None, 0.0) for q in (Q.IQ4_NL, Q.IQ4_XS, Q.IQ3_S, Q.IQ3_XXS, Q.IQ2_S,
+                                       Q.IQ2_XS, Q.IQ2_XXS, Q.IQ1_S)}
 
 
 def random_blocks(values, qtype, rng):
     """Bytes of a tensor of `qtype` whose values spread like those of `values`."""
+    if qtype in (Q.NVFP4, Q.IQ1_M):
+        return spread_out_scales(values, qtype, rng)
     if qtype not in LAYOUT:
         return gguf.quants.quantize(values, qtype)
     width, size = gguf.GGML_QUANT_SIZES[qtype]
@@ -334,11 +351,23 @@ def random_blocks(values, qtype, rng):
     return blocks.reshape(*values.shape[:-1], -1)
 
 
-def quantise(model, arch, rng):
-    """Draw the blocks of "mixed", give the model their values, return the blocks."""
+def spread_out_scales(values, qtype, rng):
+    """Random blocks of the formats whose scales are not halves at one place."""
+    width, size = gguf.GGML_QUANT_SIZES[qtype]
+    blocks = rng.integers(0, 256, (values.size // width, size), dtype=np.uint8)
+    if qtype == Q.NVFP4:  # E4M3 of about 1/32
+        blocks[:, :4] = 0x10 | blocks[:, :4] & 7
+    else:  # a half of about 1/64, nibble by nibble
+        for at, nibble in zip(range(49, 56, 2), (0, 0, 4, 2)):
+            blocks[:, at] = blocks[:, at] & 15 | nibble << 4
+    return blocks.reshape(*values.shape[:-1], -1)
+
+
+def quantise(model, arch, types, rng):
+    """Draw the blocks of a mixed model, give the model their values, return the blocks."""
     stored = {}
     for name, shape, view in gguf_views(model, arch):
-        qtype = TYPES.get(name.removesuffix(".weight"))
+        qtype = types.get(name.removesuffix(".weight"))
         if qtype is None:
             continue
         blocks = random_blocks(view.reshape(shape).numpy(), qtype, rng)
@@ -450,14 +479,15 @@ def build(name):
     config._experts_implementation = "eager"
     if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
         config.attn_config.rope_theta = 10000.0
-    first = 1000 * list(MODELS).index(name)
+    first = options.get("seed", 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = own_reference.Model(config) if own else (
             transformers.AutoModelForCausalLM.from_config(
                 config, attn_implementation="eager", dtype=torch.float32).eval())
         randomise(model, torch.Generator().manual_seed(seed))
         rng = np.random.default_rng(seed)
-        stored = quantise(model, arch, rng) if options.get("quantised") else {}
+        types = TYPES.get(options.get("types"), {})
+        stored = quantise(model, arch, types, rng) if types else {}
         if options.get("half"):
             stored = halve(model, arch)
         tokens = rng.integers(0, config.vocab_size, options.get("tokens", 40), np.int32)
@@ -687,7 +717,7 @@ def write_model(name, model, stored):
         mostly = (gguf.LlamaFileType.MOSTLY_F16 if options.get("half")
                   else gguf.LlamaFileType.MOSTLY_Q4_K_M)
     out.add_file_type(mostly)
-    if options.get("quantised"):
+    if options.get("types"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_shape(out, arch, model.config, options.get("split"))
     if experts_used(model.config):
