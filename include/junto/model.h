@@ -54,6 +54,7 @@ typedef struct jt_model_info {
     uint64_t file_bytes;
     uint64_t active_bytes;       /* weight bytes that one decoded token must read */
     uint64_t kv_bytes_per_token; /* keys and values kept as F16 */
+    uint64_t state_bytes;        /* what other layers keep, however long the context */
     uint64_t dtype_bytes[JT_DTYPE_COUNT]; /* weight bytes by type */
 } jt_model_info;
 

@@ -171,6 +171,28 @@ typedef enum jt_activation {
     JT_ACTIVATION_COUNT
 } jt_activation;
 
+/* A linear recurrence over tokens: what state space models and linear attention
+ * remember. Row r of the state h takes the tokens in order; of each token all rows
+ * share the key k and the query q [n], and each has a value v:
+ *     h = a h                forget
+ *     u = v                  or, with beta, the delta rule: u = beta (v - h . k)
+ *     h = h + u k
+ *     y = h . q
+ * The factor a is a number for the token (decay). With `rate` it is exp(step rate),
+ * another one for each value of the state, and u = step v. Rows are independent:
+ * threads may share them, and any cut of the tokens gives the same bits. */
+typedef struct jt_recur {
+    float *h;                  /* [rows, n], changed */
+    float *y;                  /* [tokens] rows, y_stride floats apart, `rows` used */
+    const float *k, *q;        /* [tokens] rows, k_stride (q_stride) apart, n used */
+    const float *v;            /* [tokens] rows, v_stride apart, `rows` used */
+    const float *decay, *beta; /* [tokens], gate_stride apart; beta or NULL */
+    const float *rate;         /* [rows, n], or NULL */
+    const float *step;         /* with rate: [tokens] rows, step_stride apart */
+    size_t y_stride, k_stride, q_stride, v_stride, gate_stride, step_stride;
+    size_t rows, n, tokens;
+} jt_recur;
+
 typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -202,6 +224,14 @@ typedef struct jt_kernels {
     void (*rope)(float *x, const float *cos, const float *sin, size_t pairs, bool neox);
     void (*attention)(const jt_attn *a);
     float (*dot)(const float *x, const float *y, size_t n); /* sum of x[i] y[i] */
+    void (*softplus)(float *y, const float *x, size_t n); /* y = log(1 + exp(x)) */
+
+    /* One token of a causal depthwise convolution over n channels:
+     *     y[c] = bias[c] + sum over j of w[c * width + j] x[j][c]
+     * x: the inputs of `width` tokens, this one last. bias may be NULL. */
+    void (*conv)(float *y, const float *const *x, const float *w, const float *bias,
+                 size_t width, size_t n);
+    void (*recur)(const jt_recur *r);
 
     /* Gradients: d<name> is that of the loss by <name>, dy by what came out.
      * dx +=, dw += dy x / rms; w may be NULL (all ones), dw may be NULL (not wanted) */

@@ -36,6 +36,8 @@ jt_status jt_bind_rope_factors(jt_binder *b, jt_params *p);
 
 /* The parts of a layer. */
 jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family);
+/* Of kind NONE where the layer has no such tensors. */
+jt_status jt_bind_recurrent(jt_binder *b, jt_recurrent *layer);
 jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m, const jt_family *family);
 jt_status jt_bind_dense(jt_binder *b, jt_bank *bank, const jt_family *family);
 

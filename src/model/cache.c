@@ -18,6 +18,10 @@ static needs needs_of(const jt_layer *layer)
                        (size_t)a->window, 0};
     case JT_MIX_LATENT:
         return (needs){1, (size_t)layer->latent.attention.k_dim, 0, 0, 0};
+    case JT_MIX_RECURRENT:
+        return (needs){.n_state = jt_recurrent_state(&layer->recurrent)};
+    case JT_MIX_NONE:
+        break;
     }
     return (needs){0};
 }
@@ -27,6 +31,11 @@ size_t jt_cache_token_bytes(const jt_layer *layer, jt_dtype k_type, jt_dtype v_t
     needs n = needs_of(layer);
     return n.heads *
            (jt_dtype_row_bytes(k_type, n.k_dim) + jt_dtype_row_bytes(v_type, n.v_dim));
+}
+
+size_t jt_cache_state_bytes(const jt_layer *layer)
+{
+    return needs_of(layer).n_state * sizeof(float);
 }
 
 static size_t whole_blocks(size_t tokens)

@@ -57,7 +57,9 @@ void jt_cache_feed(jt_cache *cache, size_t start, size_t count);
  * token needs; the tokens are then to be run again from the start. */
 size_t jt_cache_rewind(jt_cache *cache, size_t length);
 
-/* Bytes that one more token takes in a layer that keeps all tokens. */
+/* Bytes that one more token takes in a layer that keeps all tokens, and those that a
+ * layer takes however many there are. */
 size_t jt_cache_token_bytes(const jt_layer *layer, jt_dtype k_type, jt_dtype v_type);
+size_t jt_cache_state_bytes(const jt_layer *layer);
 
 #endif

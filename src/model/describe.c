@@ -61,6 +61,15 @@ static void add_mixture(jt_model_info *info, const jt_mixture *m)
     max_into(&info->shared_width, m->shared.width);
 }
 
+static void add_recurrent(jt_model_info *info, const jt_layer *layer)
+{
+    size_t count;
+    const jt_recurrent_part *part = jt_recurrent_parts(layer->recurrent.kind, &count);
+    for (size_t i = 0; i < count; i++)
+        add_tensor(info, (const jt_tensor *)((const char *)&layer->recurrent +
+                                             part[i].offset));
+}
+
 static void add_layer(jt_model_info *info, const jt_layer *layer)
 {
     const jt_attention *a = &layer->attention;
@@ -74,6 +83,7 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
         add_tensor(info, always[i]);
     for (int place = 0; place < JT_NORM_PLACES; place++)
         add_norm(info, &layer->norm[place]);
+    add_recurrent(info, layer);
     add_bank(info, &layer->dense, 1);
     max_into(&info->dense_width, layer->dense.width);
     if (layer->is_mixture)
@@ -117,6 +127,7 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
         add_layer(info, &model->layers[i]);
         info->kv_bytes_per_token +=
             jt_cache_token_bytes(&model->layers[i], JT_F16, JT_F16);
+        info->state_bytes += jt_cache_state_bytes(&model->layers[i]);
     }
     add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);

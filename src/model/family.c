@@ -13,6 +13,7 @@ static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
+static const jt_norm_names single_norms = {"attn_norm", NULL, "attn_norm"};
 static const jt_norm_names dbrx_norms = {"attn_norm", NULL, "attn_output_norm"};
 static const jt_norm_names grok_norms = {"attn_norm", "attn_output_norm", "ffn_norm",
                                          "layer_output_norm"};
@@ -144,6 +145,31 @@ static const jt_family families[] = {
     {.arch = "pangu-pro-moe", .models = "PanguProMoE", .rope_neox = true,
      .select = "grouped"},
 
+    {.arch = "jamba", .kind = JT_EITHER, .recurrent = true, .rope_off_every = 1},
+    {.arch = "lfm2", .kind = JT_DENSE, .recurrent = true, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .norm_last = "token_embd_norm"},
+    {.arch = "lfm2moe", .models = "lfm2_moe", .recurrent = true, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .norm_last = "token_embd_norm",
+     .gating = JT_GATE_SIGMOID, .renormalise = true, .sum_eps = 1e-6f},
+    {.arch = "granitehybrid", .kind = JT_EITHER, .models = "granitemoehybrid",
+     .recurrent = true, .rope_switch = true, .logits_divided = true, .gate_after = true},
+    {.arch = "nemotron_h", .kind = JT_DENSE, .recurrent = true, .rope_off_every = 1,
+     .norms = &single_norms, .single = true, .activation = JT_RELU2, .ffn_plain = true,
+     .gating = JT_GATE_SIGMOID, .renormalise = true},
+    {.arch = "nemotron_h_moe", .models = "nemotron_h", .recurrent = true,
+     .rope_off_every = 1, .norms = &single_norms, .single = true,
+     .activation = JT_RELU2, .ffn_plain = true, .gating = JT_GATE_SIGMOID,
+     .renormalise = true},
+    {.arch = "qwen3next", .models = "qwen3_next", .recurrent = true, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true, .norms = &misnamed_norms,
+     .renormalise = true},
+    {.arch = "qwen35", .kind = JT_DENSE, .models = "qwen3_5 qwen3_5_text",
+     .recurrent = true, .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true,
+     .norms = &misnamed_norms},
+    {.arch = "qwen35moe", .models = "qwen3_5_moe qwen3_5_moe_text", .recurrent = true,
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true,
+     .norms = &misnamed_norms, .renormalise = true},
+
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */
     {.arch = "junto", .kind = JT_EITHER, .rope_neox = true,
@@ -172,9 +198,14 @@ const jt_norm_names *jt_family_norms(const jt_family *family)
     return family->norms ? family->norms : &usual_norms;
 }
 
+const char *jt_family_last_norm(const jt_family *family)
+{
+    return family->norm_last ? family->norm_last : "output_norm";
+}
+
 bool jt_family_trains(const jt_family *f)
 {
-    return !f->latent && !f->qk_norm_late && !f->attention_gated;
+    return !f->latent && !f->recurrent && !f->qk_norm_late && !f->attention_gated;
 }
 
 bool jt_family_plain(const jt_family *f)
@@ -183,7 +214,7 @@ bool jt_family_plain(const jt_family *f)
            !f->ffn_fused && !f->ffn_plain && !f->beside && !f->parallel &&
            !f->embedding_scale && !f->embedding_root && !f->logits_divided &&
            !f->latent && !(f->windows && f->windows->usual) && !f->rope_off_every &&
-           !f->qk_norm_late && !f->attention_gated;
+           !f->qk_norm_late && !f->attention_gated && !f->recurrent;
 }
 
 const char *jt_family_name(size_t i)

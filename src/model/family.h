@@ -55,6 +55,7 @@ typedef struct jt_family {
     bool yarn_exact;    /* YaRN's ramp begins and ends between pairs (gpt-oss) */
     bool yarn_scores;   /* the log multiplier of YaRN is of the scores (DeepSeek) */
     int rope_off_every; /* of so many layers the last is not rotated; 0: none */
+    bool rope_switch;   /* rope.scaling.finetuned says whether any is (Granite 4) */
     jt_qk_norm qk_norm;
     bool qk_norm_optional; /* where the file has them */
     bool qk_norm_late;     /* after the rotation */
@@ -75,10 +76,15 @@ typedef struct jt_family {
     /* The layer. */
     const jt_norm_names *norms;    /* NULL: attn_norm and ffn_norm, before the parts */
     const jt_norm_names *norms_or; /* other names that files have, too; or NULL */
+    const char *norm_last;         /* before the output; NULL: output_norm */
     jt_norm_kind norm;
     bool norm_plain; /* norms have no weights */
     bool parallel;   /* attention and FFN read the same hidden states, and are added
                         together */
+    bool recurrent;  /* some layers carry a state, and are known by their tensors
+                        (weights_recurrent.c) */
+    bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
+                        and has one norm */
     jt_activation activation;
     bool ffn_fused; /* dense: ffn_up holds gate and up, one after the other */
     bool ffn_plain; /* no gate */
@@ -106,6 +112,9 @@ const jt_family *jt_family_at(size_t i);
 
 /* The names of its norms, the usual ones where it says nothing. */
 const jt_norm_names *jt_family_norms(const jt_family *family);
+
+/* The name of the norm before the output. */
+const char *jt_family_last_norm(const jt_family *family);
 
 /* NULL for an unknown architecture. */
 const jt_family *jt_family_find(const char *arch, size_t len);

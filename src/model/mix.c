@@ -35,6 +35,11 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
                                     &places);
     case JT_MIX_LATENT:
         return jt_latent_forward(ctx, &layer->latent, x, angles, &memory->kv, &places);
+    case JT_MIX_RECURRENT:
+        return jt_recurrent_forward(ctx, &layer->recurrent, x, memory->state,
+                                    chunk->start == 0);
+    case JT_MIX_NONE:
+        break;
     }
     return (jt_tensor){0};
 }

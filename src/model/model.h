@@ -4,6 +4,7 @@
 
 #include "junto/model.h"
 #include "model/family.h"
+#include "model/recurrent.h"
 #include "moe/mixture.h"
 #include "nn/attention.h"
 #include "nn/latent.h"
@@ -21,16 +22,23 @@ typedef struct jt_params {
     float logit_softcap;                                /* 0 for none */
     jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
     jt_rope_params rope[JT_ROPE_USES]; /* dims 0: not used */
+    jt_recurrent_params recurrent;
 } jt_params;
 
 /* How a layer mixes tokens: what the part of that name is. */
-typedef enum jt_mixer { JT_MIX_ATTENTION, JT_MIX_LATENT } jt_mixer;
+typedef enum jt_mixer {
+    JT_MIX_ATTENTION,
+    JT_MIX_LATENT,
+    JT_MIX_RECURRENT,
+    JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
+} jt_mixer;
 
 typedef struct jt_layer {
     jt_norm norm[JT_NORM_PLACES];
     jt_mixer mixer;
     jt_attention attention;
     jt_latent latent;
+    jt_recurrent recurrent;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */
     jt_bank dense;      /* otherwise, and beside it (JT_BESIDE_EXPERTS) */

@@ -87,6 +87,15 @@ static void visit_bank(const walk *w, jt_bank *bank)
     }
 }
 
+static void visit_recurrent(const walk *w, jt_layer *layer)
+{
+    size_t count;
+    const jt_recurrent_part *part = jt_recurrent_parts(layer->recurrent.kind, &count);
+    for (size_t i = 0; i < count; i++)
+        visit(w, part[i].name,
+              (jt_tensor *)((char *)&layer->recurrent + part[i].offset));
+}
+
 static void visit_mixture(const walk *w, jt_mixture *m)
 {
     visit(w, "ffn_gate_inp.weight", &m->router.weight);
@@ -103,6 +112,7 @@ static void visit_layer(const walk *w, jt_layer *layer)
     visit_norm(w, layer, JT_BEFORE_ATTENTION);
     visit_attention(w, &layer->attention);
     visit_latent(w, &layer->latent);
+    visit_recurrent(w, layer);
     visit_norm(w, layer, JT_AFTER_ATTENTION);
     visit_norm(w, layer, JT_BEFORE_FFN);
     visit_norm(w, layer, JT_BEFORE_EXPERTS);
@@ -120,7 +130,8 @@ void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
     for (w.layer = 0; w.layer < model->params.n_layers; w.layer++)
         visit_layer(&w, &model->layers[w.layer]);
     w.layer = -1;
-    visit_both(&w, "output_norm", &model->output_norm.weight, &model->output_norm.bias);
+    visit_both(&w, jt_family_last_norm(model->family), &model->output_norm.weight,
+               &model->output_norm.bias);
     if (tied)
         model->output = model->embedding;
     else
@@ -133,7 +144,7 @@ jt_status jt_model_trains(const jt_model *model, jt_err *err)
     if (jt_family_trains(model->family))
         return JT_OK;
     return jt_fail(err, JT_E_UNSUPPORTED,
-                   "training models of the family '%s' is not supported: its attention "
-                   "has no gradients",
+                   "training models of the family '%s' is not supported: some of "
+                   "its layers have no gradients",
                    model->family->arch);
 }

@@ -61,6 +61,7 @@ jt_status jt_params_read(jt_params *out, const jt_gguf *file, const jt_family *f
     JT_TRY(jt_params_attention(&r, &p));
     JT_TRY(jt_params_router(&r, &p.router));
     JT_TRY(jt_params_rope(&r, &p));
+    JT_TRY(jt_params_recurrent(&r, &p.recurrent));
     *out = p;
     return JT_OK;
 }

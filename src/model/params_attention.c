@@ -64,9 +64,14 @@ static jt_status read_local(jt_key_reader *r, const jt_params *p, bool *local)
     return JT_OK;
 }
 
-static jt_rope_use rope_of(const jt_key_reader *r, const jt_params *p, bool local)
+static jt_rope_use rope_of(jt_key_reader *r, const jt_params *p, bool local)
 {
     const jt_family *f = r->family;
+    bool on = true;
+    if (f->rope_switch)
+        jt_gguf_get_bool(r->file, jt_key_name(r, "rope.scaling.finetuned"), &on);
+    if (!on)
+        return JT_ROPE_OFF;
     if (f->rope_off_every && (r->layer + 1) % f->rope_off_every == 0)
         return JT_ROPE_OFF;
     if (p->window && !local && f->windows->full_unrotated)

@@ -42,6 +42,22 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
                               &site, x);
 }
 
+/* A layer that is a mixer or an FFN: h += part(norm(h)). */
+static void single_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
+{
+    static const jt_norm no_norm = {.kind = JT_NORM_NONE};
+    const jt_layer *layer = &p->model->layers[index];
+    bool mixes = layer->mixer != JT_MIX_NONE;
+    jt_input x = normed(ctx, layer, mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN, h);
+    jt_tensor y = mixes ? jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x)
+                  : layer->is_mixture
+                      ? mixture(ctx, p, index, &x)
+                      : jt_dense_forward(ctx, &layer->dense, p->store, &x);
+    add_branch(ctx, p, &no_norm, h, y);
+    if (mixes)
+        jt_lap(ctx, JT_STAGE_ATTENTION);
+}
+
 /* One block: h += mix(norm(h)); h += ffn(norm(h)). In a parallel one both read
  * the h that came in; so do experts that stand beside an FFN. */
 static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
@@ -51,6 +67,10 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     const jt_norm *after = &layer->norm[JT_AFTER_ATTENTION];
     bool beside = layer->is_mixture && layer->dense.n_experts;
     jt_tensor side = {0};
+    if (family->single) {
+        single_forward(ctx, p, index, h);
+        return;
+    }
     if (beside) {
         jt_input x = normed(ctx, layer, JT_BEFORE_EXPERTS, h);
         side = mixture(ctx, p, index, &x);

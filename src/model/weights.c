@@ -4,6 +4,14 @@
 #include "base/memory.h"
 #include "model/bind.h"
 
+static bool has_norm(const jt_layer *layer, const jt_family *family, int place)
+{
+    bool mixes = layer->mixer != JT_MIX_NONE;
+    if (family->single)
+        return place == (mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN);
+    return place != JT_BEFORE_EXPERTS || layer->is_mixture;
+}
+
 static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model)
 {
     const jt_family *family = model->family;
@@ -12,12 +20,14 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
     if (layer->is_mixture && !b->p->router.n_experts)
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' in a model without experts",
                        b->name);
+    JT_TRY(jt_bind_mixer(b, layer, family));
     for (int place = 0; place < JT_NORM_PLACES; place++) {
-        bool there = layer->is_mixture || place != JT_BEFORE_EXPERTS;
+        bool there = has_norm(layer, family, place);
         JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
                             there ? (*model->norm_names)[place] : NULL));
     }
-    JT_TRY(jt_bind_mixer(b, layer, family));
+    if (family->single && layer->mixer != JT_MIX_NONE)
+        return JT_OK;
     if (layer->is_mixture)
         JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
     if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)
@@ -54,7 +64,8 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_FORMAT, "tensor '%s' has too many rows", b.name);
     p->n_vocab = (int)vocab;
     JT_TRY(jt_bind_matrix(&b, &model->embedding, "token_embd.weight", vocab, d));
-    JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family, "output_norm"));
+    JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family,
+                        jt_family_last_norm(model->family)));
     JT_TRY(jt_bind(&b, &model->output, "output.weight", false, true, 2,
                    (size_t[]){vocab, d}));
     if (!jt_has(&model->output))

@@ -96,6 +96,16 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
                        .prefix = family->arch,
                        .layer = b->layer,
                        .err = b->err};
+    if (family->recurrent)
+        JT_TRY(jt_bind_recurrent(b, &layer->recurrent));
+    if (layer->recurrent.kind != JT_RECURRENT_NONE) {
+        layer->mixer = JT_MIX_RECURRENT;
+        return JT_OK;
+    }
+    if (family->single && !jt_bind_find(b, "attn_output.weight")) {
+        layer->mixer = JT_MIX_NONE;
+        return JT_OK;
+    }
     if (family->latent) {
         layer->mixer = JT_MIX_LATENT;
         JT_TRY(jt_params_latent(&r, b->p, &layer->latent));

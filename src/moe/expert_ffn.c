@@ -29,13 +29,26 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
     return n;
 }
 
-/* Output of part `part`, not yet computed; empty where there is no such part. */
+/* Output of part `part`, not yet computed, with a fresh gradient; empty where there is
+ * no such part. */
 static jt_tensor output_of(jt_context *ctx, const jt_bank *bank, const jt_plan *plan,
                            int part)
 {
     const jt_tensor *w = &bank->part[part];
     return jt_has(w) ? jt_new_fresh(ctx, (size_t)plan->n_rows, w->shape[1])
                      : (jt_tensor){0};
+}
+
+/* What the fresh gradients of `rows` rows take: those of the parts, and of the hidden
+ * values where gate and up are one tensor. */
+static size_t fresh_values(const jt_bank *bank, size_t rows)
+{
+    size_t values = bank->fused ? jt_fresh_values(rows, bank->width) : 0;
+    for (int part = 0; part < JT_PARTS; part++) {
+        const jt_tensor *w = &bank->part[part];
+        values += jt_has(w) ? jt_fresh_values(rows, w->shape[1]) : 0;
+    }
+    return values;
 }
 
 static jt_tensor activate(jt_context *ctx, const jt_bank *bank, const jt_tensor *gate,
@@ -52,14 +65,12 @@ static jt_tensor apply_ffn(jt_context *ctx, const jt_bank *bank, const jt_lease 
                            const jt_plan *plan, jt_input *x)
 {
     size_t rows = (size_t)plan->n_rows;
-    size_t inner = bank->fused ? 2 * bank->width : bank->width;
-    jt_fresh_begin(ctx,
-                   2 * jt_fresh_values(rows, inner) + jt_fresh_values(rows, bank->d));
+    jt_fresh_begin(ctx, fresh_values(bank, rows));
     jt_tensor gate = output_of(ctx, bank, plan, JT_PART_GATE);
     jt_tensor up = output_of(ctx, bank, plan, JT_PART_UP);
     jt_tensor y = output_of(ctx, bank, plan, JT_PART_DOWN);
     jt_product *list = jt_scratch(ctx, 2 * (size_t)bank->n_experts, sizeof *list);
-    jt_gathering *via = jt_plan_is_order(plan) ? NULL : jt_scratch(ctx, 1, sizeof *via);
+    jt_gathering *via = plan->in_order ? NULL : jt_scratch(ctx, 1, sizeof *via);
     if (jt_failed(ctx))
         return y;
     if (via)

@@ -16,10 +16,4 @@ jt_plan jt_plan_build(jt_context *ctx, const jt_route *route);
  * expert, row = token, weight 1. */
 jt_plan jt_plan_everyone(jt_context *ctx, int n_tokens);
 
-/* Whether row = token for all tokens, as in jt_plan_everyone. */
-static inline bool jt_plan_is_order(const jt_plan *plan)
-{
-    return plan->n_experts == 1 && plan->k == 1 && plan->n_rows == plan->n_tokens;
-}
-
 #endif

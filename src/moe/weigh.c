@@ -61,6 +61,7 @@ jt_plan jt_plan_of_rows(jt_context *ctx, const jt_plan *plan)
     if (jt_failed(ctx))
         return rows;
     memset(rows.weight_grad, 0, slots * sizeof(float));
+    rows.in_order = true;
     for (int r = 0; r < rows.n_rows; r++) {
         rows.token[r] = r;
         rows.weight[r] = 1.0f;

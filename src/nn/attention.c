@@ -17,7 +17,7 @@ static void cut(const jt_tensor *whole, jt_tensor *const part[3], const size_t r
 void jt_attention_cut(jt_attention *a)
 {
     size_t kv_heads = (size_t)a->n_kv_heads;
-    const size_t rows[3] = {(size_t)a->n_heads * (size_t)a->k_dim,
+    const size_t rows[3] = {(size_t)a->n_heads * (size_t)a->k_dim * (a->gated ? 2 : 1),
                             kv_heads * (size_t)a->k_dim, kv_heads * (size_t)a->v_dim};
     cut(&a->qkv, (jt_tensor *const[3]){&a->q, &a->k, &a->v}, rows);
     cut(&a->qkv_bias, (jt_tensor *const[3]){&a->q_bias, &a->k_bias, &a->v_bias}, rows);

@@ -46,7 +46,7 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
                                      jt_kv_layer *kv, const jt_places *places,
                                      size_t tokens)
 {
-    size_t heads = (size_t)a->n_heads, dims = (size_t)(a->k_dim + a->v_dim);
+    size_t heads = (size_t)a->n_heads, dims = (size_t)a->k_dim + (size_t)a->v_dim;
     jt_attention_pass p = {.kernels = ctx->kernels,
                            .a = a,
                            .kv = kv,

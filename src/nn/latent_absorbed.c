@@ -78,7 +78,7 @@ static jt_tensor turned_keys(const jt_latent *l, size_t head)
 static void move_queries(jt_context *ctx, absorbed *a)
 {
     jt_latent_pass *p = a->p;
-    size_t wide = (size_t)(p->l->rank + p->l->rope);
+    size_t wide = (size_t)p->l->rank + (size_t)p->l->rope;
     jt_for_rows(ctx, p->tokens, p->tokens * jt_cols(&p->q), split_token, a);
     if (jt_has(&p->l->kv_b))
         jt_pool_run(ctx->pool, absorb_head, a, p->heads);

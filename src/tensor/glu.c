@@ -64,7 +64,7 @@ jt_tensor jt_glu_halves(jt_context *ctx, jt_activation f, const jt_tensor *both)
 {
     size_t n = jt_cols(both) / 2;
     const float *gate = both->data;
-    glu_rows a = {ctx->kernels, f,          jt_new(ctx, jt_rows(both), n),      gate,
-                  gate + n,     both->grad, both->grad ? both->grad + n : NULL, 2 * n};
+    glu_rows a = {ctx->kernels, f,          jt_new_fresh(ctx, jt_rows(both), n), gate,
+                  gate + n,     both->grad, both->grad ? both->grad + n : NULL,  2 * n};
     return run(ctx, &a);
 }

@@ -175,7 +175,7 @@ def _of_layer(arch, other, part, data, experts_width):
 def tensors(model):
     """Parameters, and the buffers that files hold; tied weights once."""
     kept = ((name, data) for name, data in model.named_buffers()
-            if name.endswith("e_score_correction_bias"))
+            if name.endswith(CORRECTIONS))
     return itertools.chain(model.named_parameters(), kept)
 
 

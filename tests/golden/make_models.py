@@ -23,6 +23,7 @@ import torch
 import transformers
 from gguf import GGMLQuantizationType as Q
 
+import recurrent_models
 import reference as own_reference
 from gguf_views import CORRECTIONS, gguf_views, tensors
 
@@ -257,10 +258,9 @@ MODELS = {
                   LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
                                         num_hidden_layers=2, rms_norm_eps=1e-6),
                   dict(half=True, split=True)),
-    # Formats with grids, tables and ternary codes.
     "mixed-grids": ("qwen3moe", "qwen3_moe", WIDE,
                     dict(tokens=32, margin=0.1, types="GRIDS", seed=13000)),
-}
+} | recurrent_models.MODELS
 
 # Every block format that Junto computes with and gguf-py knows, once or more.
 QUANTS = {
@@ -458,7 +458,7 @@ def reference(model, tokens):
     return logits, routes if k else None, min(gaps)
 
 
-MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward"]
+MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward", "mixer"]
 
 
 def experts_used(config):
@@ -484,7 +484,10 @@ def build(name):
         model = own_reference.Model(config) if own else (
             transformers.AutoModelForCausalLM.from_config(
                 config, attn_implementation="eager", dtype=torch.float32).eval())
-        randomise(model, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        randomise(model, generator)
+        if name in recurrent_models.MODELS:
+            recurrent_models.shake(model, generator)
         rng = np.random.default_rng(seed)
         types = TYPES.get(options.get("types"), {})
         stored = quantise(model, arch, types, rng) if types else {}
@@ -719,6 +722,12 @@ def write_model(name, model, stored):
     out.add_file_type(mostly)
     if options.get("types"):
         out.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    if name in recurrent_models.MODELS:
+        recurrent_models.add_keys(out, arch, model.config)
+        for tensor, array in recurrent_models.tensors(model, arch):
+            out.add_tensor(tensor, array)
+        close(out)
+        return
     add_shape(out, arch, model.config, options.get("split"))
     if experts_used(model.config):
         add_experts(out, arch, model.config)

@@ -5,6 +5,7 @@
 #include "kernels/c/glu.h"
 #include "kernels/c/loops.h"
 #include "kernels/c/matmul.h"
+#include "kernels/c/recur.h"
 
 static void dequant_f16(float *dst, const void *src, size_t n)
 {
@@ -165,4 +166,5 @@ void jt_kernels_init_scalar(jt_kernels *table)
     jt_scalar_backward(table);
     table->glu = jt_plain_glu;
     table->glu_back = jt_plain_glu_back;
+    jt_scalar_recur(table);
 }

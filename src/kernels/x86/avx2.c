@@ -8,6 +8,7 @@
 #include "kernels/simd/gemm.h"
 #include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
+#include "kernels/simd/recur.h"
 #include "kernels/simd/vector.h"
 
 void jt_x86_set_avx2(jt_kernels *table)
@@ -21,4 +22,5 @@ void jt_x86_set_avx2(jt_kernels *table)
     set_backward(table);
     set_glu(table);
     table->attention_back = attention_back;
+    set_recur(table);
 }
