@@ -90,6 +90,7 @@ typedef struct jt_hf_family {
     const char *arch;         /* of GGUF */
     /* Which GGUF files of `arch` become this: all, or only (not) those with experts. */
     enum { JT_HF_ANY, JT_HF_DENSE, JT_HF_MIXTURE } exports;
+    bool (*fits)(const jt_hf_job *job);    /* what that cannot say, of a file; or NULL */
     const jt_hf_key *keys[JT_HF_LISTS];    /* each list ends with {0} */
     const jt_hf_row *tensors[JT_HF_LISTS]; /* the same */
     const char *const *skipped;            /* ends with NULL; may be NULL */
@@ -120,6 +121,9 @@ extern const jt_hf_transform jt_hf_second_half; /* up */
 extern const jt_hf_transform jt_hf_transposed;  /* the last two dimensions swapped */
 extern const jt_hf_transform jt_hf_first_half_t; /* of [.., d, 2 ff], transposed */
 extern const jt_hf_transform jt_hf_second_half_t;
+extern const jt_hf_transform jt_hf_even_t; /* columns 0, 2, .. of [.., d, 2 ff],
+                                              transposed: gates and ups take turns */
+extern const jt_hf_transform jt_hf_odd_t;
 
 /* ---- lists that many families share (hf_rows_common.c) -----------------------------
  */
@@ -133,6 +137,10 @@ extern const jt_hf_row jt_hf_tensors_qk_norm[];
 extern const jt_hf_row jt_hf_tensors_dense[];   /* norm and mlp.{gate,up,down}_proj */
 extern const jt_hf_row jt_hf_tensors_experts[]; /* mlp.gate, mlp.experts.#.* */
 extern const jt_hf_row jt_hf_tensors_shexp[];   /* mlp.shared_experts.* */
+extern const jt_hf_row jt_hf_tensors_attention_turned[]; /* jt_hf_tensors_attention with
+                                                     rows of q and k as neighbours */
+extern const jt_hf_row jt_hf_tensors_mixtral[]; /* block_sparse_moe.gate, .experts.#.w1,
+                                                   w3, w2, and the norm */
 
 /* All families, ending with NULL (hf_families.c). */
 extern const jt_hf_family *const jt_hf_families[];
@@ -174,6 +182,18 @@ jt_status jt_hf_set_bool(jt_hf_job *job, const char *name, bool value);
 /* Read "<arch>.NAME", which was set (import) or is in the file (export). */
 bool jt_hf_get_int(const jt_hf_job *job, const char *name, int64_t *value);
 bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value);
+
+/* Is there a GGUF tensor of this name in any layer (export)? */
+bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
+
+/* For hooks: how many dimensions of a head are rotated. `share` where config.json does
+ * not say partial_rotary_factor. */
+jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
+jt_status jt_hf_export_rope_dims(jt_hf_job *job);
+/* For hooks: layer_types, of which of `every` the last is "full_attention" and the
+ * others "sliding_attention". On import they must be so. */
+jt_status jt_hf_import_windows(jt_hf_job *job, int every);
+jt_status jt_hf_export_windows(jt_hf_job *job, int every);
 
 /* Room for a tensor whose type and shape are set; t->data is that room then. NULL when
  * only describing (return JT_OK), or with *status a failure. */
@@ -257,8 +277,11 @@ jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype);
 /* rope_theta, rope_scaling, rope_parameters. */
 jt_status jt_hf_import_rope(jt_hf_job *job);
 jt_status jt_hf_export_rope(jt_hf_job *job);
-/* The factors of a llama3 rope, if that is what config.json has; *count 0 otherwise. */
-jt_status jt_hf_rope_factors(jt_hf_job *job, float **factors, size_t *count);
+/* The factors that config.json has for one of the tensors named rope_*.weight; *count 0
+ * for none. */
+extern const char *const jt_hf_rope_tensors[]; /* ends with NULL */
+jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
+                             size_t *count);
 
 /* A source as a tensor: FP8 decoded, other types than JT_DTYPE_LIST as bytes with dtype
  * JT_DTYPE_COUNT, for transforms that know them. */

@@ -192,6 +192,19 @@ bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value)
     return true;
 }
 
+bool jt_hf_any_layer(const jt_hf_job *job, const char *name)
+{
+    char full[KEY_BYTES];
+    int64_t layers = 0;
+    jt_hf_get_int(job, "block_count", &layers);
+    for (int64_t i = 0; i < layers; i++) {
+        snprintf(full, sizeof full, "blk.%lld.%s", (long long)i, name);
+        if (jt_gguf_find(job->file, full))
+            return true;
+    }
+    return false;
+}
+
 /* ---- rows to keys ---- */
 
 static jt_status fail_value(jt_hf_job *job, const jt_hf_key *row, const char *wanted)
@@ -449,7 +462,8 @@ jt_status jt_hf_family_of_file(jt_hf_job *job)
         job->family = f;
         jt_hf_get_int(job, "expert_count", &experts);
         if (strlen(f->arch) == arch.len && !memcmp(f->arch, arch.data, arch.len) &&
-            (f->exports == JT_HF_ANY || (f->exports == JT_HF_MIXTURE) == (experts > 0)))
+            (f->exports == JT_HF_ANY || (f->exports == JT_HF_MIXTURE) == (experts > 0)) &&
+            (!f->fits || f->fits(job)))
             return JT_OK;
     }
     return jt_fail(job->err, JT_E_UNSUPPORTED,

@@ -249,13 +249,22 @@ static jt_status add_rows(exporter *x, int layer)
     return JT_OK;
 }
 
+/* Made from config.json, not from a tensor. */
+static bool is_rope(jt_str name)
+{
+    for (size_t i = 0; jt_hf_rope_tensors[i]; i++) {
+        if (name.len == strlen(jt_hf_rope_tensors[i]) &&
+            memcmp(name.data, jt_hf_rope_tensors[i], name.len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static jt_status check_taken(const exporter *x)
 {
     for (size_t i = 0; i < jt_gguf_tensor_count(x->job.file); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(x->job.file, i);
-        bool made = t->name.len == strlen("rope_freqs.weight") &&
-                    memcmp(t->name.data, "rope_freqs.weight", t->name.len) == 0;
-        if (!x->taken[i] && !made)
+        if (!x->taken[i] && !is_rope(t->name))
             return jt_fail(x->job.err, JT_E_UNSUPPORTED,
                            "tensor '%.*s' has no place in a folder of type '%s'",
                            JT_GGUF_SHOW(t->name), x->job.family->model_type);

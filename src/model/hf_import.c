@@ -350,22 +350,28 @@ static jt_status note_f32(jt_hf_import *im)
     return jt_gguf_set_strs(job->writer, JT_HF_F32_KEY, names, count, job->err);
 }
 
-/* Factors of a llama3 rope are a tensor of GGUF alone. */
-static jt_status list_rope(jt_hf_import *im)
+/* Factors of a rope are tensors of GGUF alone. */
+static jt_status list_factors(jt_hf_import *im, const char *name)
 {
-    static const char name[] = "rope_freqs.weight";
     float *factors = NULL;
     size_t count;
-    JT_TRY(jt_hf_rope_factors(&im->job, &factors, &count));
+    JT_TRY(jt_hf_rope_factors(&im->job, name, &factors, &count));
     if (!count)
         return JT_OK;
     if (!jt_grow((void **)&im->list, &im->room, im->count + 1, sizeof *im->list))
         return jt_fail_memory(im->job.err, "listing tensors");
-    im->list[im->count++] = (listed){.tensor = {.name = {name, sizeof name - 1},
+    im->list[im->count++] = (listed){.tensor = {.name = {name, strlen(name)},
                                                 .dtype = JT_F32,
                                                 .n_dims = 1,
                                                 .shape = {count},
                                                 .data = factors}};
+    return JT_OK;
+}
+
+static jt_status list_rope(jt_hf_import *im)
+{
+    for (size_t i = 0; jt_hf_rope_tensors[i]; i++)
+        JT_TRY(list_factors(im, jt_hf_rope_tensors[i]));
     return JT_OK;
 }
 

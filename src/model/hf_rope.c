@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "model/hf.h"
 
+enum { MOST_DIMS = 65536 };
+
 /* A number of the rope's object, or of config.json itself. */
 static double rope_number(const jt_hf_job *job, const char *path, double otherwise)
 {
@@ -35,6 +37,22 @@ static double original_context(const jt_hf_job *job)
         now);
 }
 
+static int64_t whole_context(const jt_hf_job *job)
+{
+    return (int64_t)fmin(fmax(original_context(job), 0.0), 1e9);
+}
+
+/* Dimensions of a head. */
+static int64_t head_dims(const jt_hf_job *job)
+{
+    int64_t dims = 0, width = 0, heads = 0;
+    if (jt_hf_get_int(job, "attention.key_length", &dims))
+        return dims;
+    jt_hf_get_int(job, "embedding_length", &width);
+    jt_hf_get_int(job, "attention.head_count", &heads);
+    return heads ? width / heads : 0;
+}
+
 /* ---- to keys ---- */
 
 static jt_status import_yarn(jt_hf_job *job)
@@ -44,12 +62,12 @@ static jt_status import_yarn(jt_hf_job *job)
     } more[] = {
         {IN_ROPE("extrapolation_factor"), "rope.scaling.yarn_ext_factor"},
         {IN_ROPE("attention_factor") "|" IN_ROPE("attn_factor"),
-         "rope.scaling.attn_factor"},
+         "rope.scaling.yarn_attn_factor"},
         {IN_ROPE("beta_fast"), "rope.scaling.yarn_beta_fast"},
         {IN_ROPE("beta_slow"), "rope.scaling.yarn_beta_slow"},
     };
     JT_TRY(jt_hf_set_int(job, "rope.scaling.original_context_length",
-                         (int64_t)fmin(fmax(original_context(job), 0.0), 1e9)));
+                         whole_context(job)));
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         const json_t *value = jt_hf_config(job, more[i].config);
         if (json_is_number(value))
@@ -58,13 +76,34 @@ static jt_status import_yarn(jt_hf_job *job)
     return JT_OK;
 }
 
-static jt_status set_scaling(jt_hf_job *job, const char *type)
+static jt_status set_type(jt_hf_job *job, const char *type)
 {
     char key[96];
     snprintf(key, sizeof key, "%s.rope.scaling.type", job->family->arch);
-    JT_TRY(jt_gguf_set_str(job->writer, key, type, job->err));
+    return jt_gguf_set_str(job->writer, key, type, job->err);
+}
+
+static jt_status set_scaling(jt_hf_job *job, const char *type)
+{
+    JT_TRY(set_type(job, type));
     return jt_hf_set_float(job, "rope.scaling.factor",
                            rope_number(job, IN_ROPE("factor"), 1.0));
+}
+
+/* Factors for short and for long texts are tensors; what they are stretched by follows
+ * from how much longer texts became (Phi-3; transformers modeling_rope_utils). */
+static jt_status import_longrope(jt_hf_job *job)
+{
+    double before = original_context(job);
+    double longer = rope_number(job, "max_position_embeddings", before) / before;
+    double usual = longer > 1.0 ? sqrt(1.0 + log(longer) / log(before)) : 1.0;
+    JT_TRY(set_type(job, "longrope"));
+    JT_TRY(jt_hf_set_int(job, "rope.scaling.original_context_length",
+                         whole_context(job)));
+    return jt_hf_set_float(
+        job, "rope.scaling.attn_factor",
+        rope_number(job, IN_ROPE("attention_factor") "|" IN_ROPE("long_mscale"),
+                    usual));
 }
 
 /* A llama3 rope is a table of factors, made later; what it was made from is kept for
@@ -102,6 +141,8 @@ jt_status jt_hf_import_rope(jt_hf_job *job)
         JT_TRY(set_scaling(job, "yarn"));
         return import_yarn(job);
     }
+    if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
+        return import_longrope(job);
     for (int i = 0; i < LLAMA3 && strcmp(type, "llama3") == 0; i++)
         JT_TRY(jt_gguf_set_f32(job->writer, llama3[i].key, (float)llama3_number(job, i),
                                job->err));
@@ -123,20 +164,14 @@ static float llama3_factor(double frequency, const double p[LLAMA3])
     return (float)(1.0 / ((1.0 - smooth) / factor + smooth));
 }
 
-jt_status jt_hf_rope_factors(jt_hf_job *job, float **factors, size_t *count)
+static jt_status llama3_factors(jt_hf_job *job, float **factors, size_t *count)
 {
-    int64_t dims = 0, heads = 1, width = 0;
     double base = 10000.0, p[LLAMA3];
-    *count = 0;
-    if (strcmp(rope_type(job), "llama3") != 0)
-        return JT_OK;
+    int64_t dims = 0;
     jt_hf_get_float(job, "rope.freq_base", &base);
-    jt_hf_get_int(job, "embedding_length", &width);
-    jt_hf_get_int(job, "attention.head_count", &heads);
-    if (!jt_hf_get_int(job, "rope.dimension_count", &dims) &&
-        !jt_hf_get_int(job, "attention.key_length", &dims))
-        dims = heads ? width / heads : 0;
-    if (dims < 2 || dims > 65536)
+    if (!jt_hf_get_int(job, "rope.dimension_count", &dims))
+        dims = head_dims(job);
+    if (dims < 2 || dims > MOST_DIMS)
         return jt_fail(job->err, JT_E_FORMAT,
                        "config.json: heads of %lld dimensions cannot rotate",
                        (long long)dims);
@@ -149,6 +184,41 @@ jt_status jt_hf_rope_factors(jt_hf_job *job, float **factors, size_t *count)
     for (size_t i = 0; i < *count; i++)
         (*factors)[i] = llama3_factor(pow(base, -2.0 * (double)i / (double)dims), p);
     return JT_OK;
+}
+
+static jt_status listed_factors(jt_hf_job *job, const char *path, float **factors,
+                                size_t *count)
+{
+    const json_t *list = jt_hf_config(job, path);
+    size_t n = json_array_size(list);
+    if (n < 1 || n > MOST_DIMS)
+        return jt_fail(job->err, JT_E_FORMAT, "config.json: no list of factors '%s'",
+                       path);
+    *factors = jt_arena_alloc(&job->arena, n, sizeof **factors);
+    if (!*factors)
+        return jt_fail_memory(job->err, "making rope factors");
+    for (size_t i = 0; i < n; i++)
+        (*factors)[i] = (float)json_number_value(json_array_get(list, i));
+    *count = n;
+    return JT_OK;
+}
+
+const char *const jt_hf_rope_tensors[] = {
+    "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", NULL};
+
+jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
+                             size_t *count)
+{
+    const char *type = rope_type(job);
+    bool longrope = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0;
+    *count = 0;
+    if (strcmp(name, jt_hf_rope_tensors[0]) == 0)
+        return strcmp(type, "llama3") == 0 ? llama3_factors(job, factors, count) : JT_OK;
+    if (!longrope)
+        return JT_OK;
+    return strcmp(name, jt_hf_rope_tensors[1]) == 0
+               ? listed_factors(job, IN_ROPE("long_factor"), factors, count)
+               : listed_factors(job, IN_ROPE("short_factor"), factors, count);
 }
 
 /* ---- to config.json ---- */
@@ -188,11 +258,39 @@ static jt_status export_yarn(jt_hf_job *job)
     if (jt_hf_get_int(job, "rope.scaling.original_context_length", &context))
         JT_TRY(jt_hf_put(job, ROPE "original_max_position_embeddings",
                          json_integer(context)));
-    JT_TRY(export_number(job, "rope.scaling.attn_factor", ROPE "attention_factor"));
+    JT_TRY(
+        export_number(job, "rope.scaling.yarn_attn_factor", ROPE "attention_factor"));
     JT_TRY(export_number(job, "rope.scaling.yarn_ext_factor",
                          ROPE "extrapolation_factor"));
     JT_TRY(export_number(job, "rope.scaling.yarn_beta_fast", ROPE "beta_fast"));
     return export_number(job, "rope.scaling.yarn_beta_slow", ROPE "beta_slow");
+}
+
+static jt_status export_factors(jt_hf_job *job, const char *tensor, const char *config)
+{
+    const jt_gguf_tensor *t = jt_gguf_find(job->file, tensor);
+    json_t *list = json_array();
+    bool fits = t && t->dtype == JT_F32 && t->n_dims == 1;
+    for (uint64_t i = 0; fits && i < t->shape[0]; i++)
+        json_array_append_new(list, jt_hf_real(((const float *)t->data)[i]));
+    JT_TRY(jt_hf_put(job, config, list));
+    return fits ? JT_OK
+                : jt_fail(job->err, JT_E_FORMAT, "tensor '%s' is no list of factors",
+                          tensor);
+}
+
+static jt_status export_longrope(jt_hf_job *job)
+{
+    int64_t context;
+    JT_TRY(export_factors(job, "rope_factors_long.weight", ROPE "long_factor"));
+    JT_TRY(export_factors(job, "rope_factors_short.weight", ROPE "short_factor"));
+    JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("longrope")));
+    JT_TRY(export_number(job, "rope.scaling.attn_factor", ROPE "attention_factor"));
+    if (!jt_hf_get_int(job, "rope.scaling.original_context_length", &context))
+        return JT_OK;
+    JT_TRY(jt_hf_put(job, "original_max_position_embeddings", json_integer(context)));
+    return jt_hf_put(job, ROPE "original_max_position_embeddings",
+                     json_integer(context));
 }
 
 jt_status jt_hf_export_rope(jt_hf_job *job)
@@ -210,6 +308,27 @@ jt_status jt_hf_export_rope(jt_hf_job *job)
         type = (jt_str){"default", 7};
     JT_TRY(jt_hf_put(job, ROPE "rope_type", json_stringn(type.data, type.len)));
     JT_TRY(export_number(job, "rope.scaling.factor", ROPE "factor"));
+    if (jt_gguf_find(job->file, "rope_factors_long.weight"))
+        return export_longrope(job);
     return type.len == 4 && memcmp(type.data, "yarn", 4) == 0 ? export_yarn(job)
                                                               : JT_OK;
+}
+
+/* ---- parts of heads ---- */
+
+jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share)
+{
+    share = rope_number(job, IN_ROPE("partial_rotary_factor") "|partial_rotary_factor",
+                        share);
+    double dims = share * (double)head_dims(job);
+    return jt_hf_set_int(job, "rope.dimension_count",
+                         dims >= 0.0 && dims <= MOST_DIMS ? (int64_t)dims : 0);
+}
+
+jt_status jt_hf_export_rope_dims(jt_hf_job *job)
+{
+    int64_t all = head_dims(job), dims = all;
+    jt_hf_get_int(job, "rope.dimension_count", &dims);
+    return jt_hf_put(job, ROPE "partial_rotary_factor",
+                     jt_hf_real(all ? (float)dims / (float)all : 1.0f));
 }

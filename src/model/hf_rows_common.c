@@ -37,6 +37,18 @@ const jt_hf_row jt_hf_tensors_attention[] = {
     {LAYER "self_attn.o_proj.bias", "blk.%.attn_output.bias"},
     {0}};
 
+const jt_hf_row jt_hf_tensors_attention_turned[] = {
+    {LAYER "input_layernorm.weight", "blk.%.attn_norm.weight"},
+    {LAYER "self_attn.q_proj.weight", "blk.%.attn_q.weight", &jt_hf_rotate_q},
+    {LAYER "self_attn.q_proj.bias", "blk.%.attn_q.bias", &jt_hf_rotate_q},
+    {LAYER "self_attn.k_proj.weight", "blk.%.attn_k.weight", &jt_hf_rotate_k},
+    {LAYER "self_attn.k_proj.bias", "blk.%.attn_k.bias", &jt_hf_rotate_k},
+    {LAYER "self_attn.v_proj.weight", "blk.%.attn_v.weight"},
+    {LAYER "self_attn.v_proj.bias", "blk.%.attn_v.bias"},
+    {LAYER "self_attn.o_proj.weight", "blk.%.attn_output.weight"},
+    {LAYER "self_attn.o_proj.bias", "blk.%.attn_output.bias"},
+    {0}};
+
 const jt_hf_row jt_hf_tensors_qk_norm[] = {
     {LAYER "self_attn.q_norm.weight", "blk.%.attn_q_norm.weight"},
     {LAYER "self_attn.k_norm.weight", "blk.%.attn_k_norm.weight"},
@@ -60,4 +72,12 @@ const jt_hf_row jt_hf_tensors_shexp[] = {
     {LAYER "mlp.shared_experts.gate_proj.weight", "blk.%.ffn_gate_shexp.weight"},
     {LAYER "mlp.shared_experts.up_proj.weight", "blk.%.ffn_up_shexp.weight"},
     {LAYER "mlp.shared_experts.down_proj.weight", "blk.%.ffn_down_shexp.weight"},
+    {0}};
+
+const jt_hf_row jt_hf_tensors_mixtral[] = {
+    {LAYER "post_attention_layernorm.weight", "blk.%.ffn_norm.weight"},
+    {LAYER "block_sparse_moe.gate.weight", "blk.%.ffn_gate_inp.weight"},
+    {LAYER "block_sparse_moe.experts.#.w1.weight", "blk.%.ffn_gate_exps.weight"},
+    {LAYER "block_sparse_moe.experts.#.w3.weight", "blk.%.ffn_up_exps.weight"},
+    {LAYER "block_sparse_moe.experts.#.w2.weight", "blk.%.ffn_down_exps.weight"},
     {0}};

@@ -273,17 +273,32 @@ const jt_hf_transform jt_hf_second_half = {second_half_import, second_half_expor
 
 /* ---- transposed ----
  * Matrices [.., in, out] as [.., out, in]; of `parts` parts of the columns number
- * `which`. */
+ * `which`, one after the other or taking turns. */
 
-static jt_status transposed_import_part(jt_hf_job *job, jt_gguf_tensor *t,
-                                        uint64_t which, uint64_t parts)
+typedef struct cut {
+    uint64_t which, parts;
+    bool turns;
+} cut;
+
+static const cut whole = {0, 1, false};
+static const cut first = {0, 2, false}, second = {1, 2, false};
+static const cut even = {0, 2, true}, odd = {1, 2, true};
+
+/* Where column `c` of `cols` of a part lies among those of all parts. */
+static uint64_t column_of(const cut *part, uint64_t c, uint64_t cols)
+{
+    return part->turns ? c * part->parts + part->which : part->which * cols + c;
+}
+
+static jt_status turn_import(jt_hf_job *job, jt_gguf_tensor *t, const cut *part)
 {
     int d = t->n_dims - 2;
-    if (d < 0 || t->shape[d + 1] % parts != 0 || jt_dtype_block_values(t->dtype) != 1)
+    if (d < 0 || t->shape[d + 1] % part->parts != 0 ||
+        t->dtype >= JT_DTYPE_COUNT || jt_dtype_block_values(t->dtype) != 1)
         return fail_shape(job, "that of matrices in equal parts");
     jt_gguf_tensor from = *t;
     jt_status status;
-    uint64_t rows = t->shape[d], cols = t->shape[d + 1] / parts;
+    uint64_t rows = t->shape[d], cols = t->shape[d + 1] / part->parts;
     size_t item = jt_dtype_block_bytes(t->dtype);
     set_bytes(&from);
     t->shape[d] = cols;
@@ -291,30 +306,30 @@ static jt_status transposed_import_part(jt_hf_job *job, jt_gguf_tensor *t,
     char *to = jt_hf_room(job, t, &status);
     uint64_t all = to ? jt_hf_values(&from) / from.shape[d + 1] : 0;
     for (uint64_t r = 0; r < all; r++) {
-        const char *row = (const char *)jt_gguf_row(&from, r) + which * cols * item;
+        const char *row = jt_gguf_row(&from, r);
         char *column = to + (r / rows * cols * rows + r % rows) * item;
         for (uint64_t c = 0; c < cols; c++)
-            memcpy(column + c * rows * item, row + c * item, item);
+            memcpy(column + c * rows * item, row + column_of(part, c, cols) * item,
+                   item);
     }
     return status;
 }
 
-static jt_status transposed_export_part(jt_hf_job *job, const jt_gguf_tensor *t,
-                                        jt_gguf_tensor *hf, uint64_t which,
-                                        uint64_t parts)
+static jt_status turn_export(jt_hf_job *job, const jt_gguf_tensor *t,
+                             jt_gguf_tensor *hf, const cut *part)
 {
     int d = t->n_dims - 2;
     jt_status status = JT_OK;
     if (d < 0)
         return fail_shape(job, "that of matrices");
-    uint64_t cols = t->shape[d], rows = t->shape[d + 1];
+    uint64_t cols = t->shape[d], rows = t->shape[d + 1], width = cols * part->parts;
     if (hf->n_dims == 0) {
         *hf = *t;
         hf->shape[d] = rows;
-        hf->shape[d + 1] = cols * parts;
+        hf->shape[d + 1] = width;
         jt_hf_room(job, hf, &status);
     } else if (hf->dtype != t->dtype || hf->shape[d] != rows ||
-               hf->shape[d + 1] != cols * parts) {
+               hf->shape[d + 1] != width) {
         return fail_shape(job, "that of its other parts");
     }
     size_t item = jt_dtype_block_bytes(t->dtype);
@@ -324,48 +339,28 @@ static jt_status transposed_export_part(jt_hf_job *job, const jt_gguf_tensor *t,
     uint64_t all = to && status == JT_OK ? jt_hf_values(t) / rows : 0;
     for (uint64_t c = 0; c < all; c++) { /* row c of t is a column */
         const char *row = jt_gguf_row(&from, c);
-        uint64_t first = c / cols * rows, column = which * cols + c % cols;
+        uint64_t top = c / cols * rows, column = column_of(part, c % cols, cols);
         for (uint64_t r = 0; r < rows; r++)
-            memcpy(to + ((first + r) * cols * parts + column) * item, row + r * item,
-                   item);
+            memcpy(to + ((top + r) * width + column) * item, row + r * item, item);
     }
     return status;
 }
 
-static jt_status transposed_import(jt_hf_job *job, jt_gguf_tensor *t)
-{
-    return transposed_import_part(job, t, 0, 1);
-}
+/* A pair of functions for each cut. */
+#define TURNED(name, part)                                                        \
+    static jt_status part##_turn_import(jt_hf_job *job, jt_gguf_tensor *t)        \
+    {                                                                             \
+        return turn_import(job, t, &part);                                        \
+    }                                                                             \
+    static jt_status part##_turn_export(jt_hf_job *job, const jt_gguf_tensor *t,  \
+                                        jt_gguf_tensor *hf)                       \
+    {                                                                             \
+        return turn_export(job, t, hf, &part);                                    \
+    }                                                                             \
+    const jt_hf_transform name = {part##_turn_import, part##_turn_export}
 
-static jt_status transposed_export(jt_hf_job *job, const jt_gguf_tensor *t,
-                                   jt_gguf_tensor *hf)
-{
-    return transposed_export_part(job, t, hf, 0, 1);
-}
-
-static jt_status first_half_t_import(jt_hf_job *job, jt_gguf_tensor *t)
-{
-    return transposed_import_part(job, t, 0, 2);
-}
-
-static jt_status first_half_t_export(jt_hf_job *job, const jt_gguf_tensor *t,
-                                     jt_gguf_tensor *hf)
-{
-    return transposed_export_part(job, t, hf, 0, 2);
-}
-
-static jt_status second_half_t_import(jt_hf_job *job, jt_gguf_tensor *t)
-{
-    return transposed_import_part(job, t, 1, 2);
-}
-
-static jt_status second_half_t_export(jt_hf_job *job, const jt_gguf_tensor *t,
-                                      jt_gguf_tensor *hf)
-{
-    return transposed_export_part(job, t, hf, 1, 2);
-}
-
-const jt_hf_transform jt_hf_transposed = {transposed_import, transposed_export};
-const jt_hf_transform jt_hf_first_half_t = {first_half_t_import, first_half_t_export};
-const jt_hf_transform jt_hf_second_half_t = {second_half_t_import,
-                                             second_half_t_export};
+TURNED(jt_hf_transposed, whole);
+TURNED(jt_hf_first_half_t, first);
+TURNED(jt_hf_second_half_t, second);
+TURNED(jt_hf_even_t, even);
+TURNED(jt_hf_odd_t, odd);
