@@ -149,6 +149,8 @@ JT_API jt_status jt_gguf_set_i32s(jt_gguf_writer *w, const char *key,
                                   const int32_t *values, uint64_t count, jt_err *err);
 JT_API jt_status jt_gguf_set_f32s(jt_gguf_writer *w, const char *key,
                                   const float *values, uint64_t count, jt_err *err);
+JT_API jt_status jt_gguf_set_bools(jt_gguf_writer *w, const char *key,
+                                   const bool *values, uint64_t count, jt_err *err);
 /* Copy a key of another file under its own name or, when `key` is not NULL, a new one.
  */
 JT_API jt_status jt_gguf_set_kv(jt_gguf_writer *w, const char *key,

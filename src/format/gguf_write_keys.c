@@ -183,6 +183,18 @@ jt_status jt_gguf_set_f32s(jt_gguf_writer *w, const char *key, const float *valu
     return set_words(w, key, JT_GGUF_F32, values, count, err);
 }
 
+jt_status jt_gguf_set_bools(jt_gguf_writer *w, const char *key, const bool *values,
+                            uint64_t count, jt_err *err)
+{
+    size_t raw_bytes = 0;
+    unsigned char *at, *raw = NULL;
+    if (count <= SIZE_MAX)
+        raw = new_array(JT_GGUF_BOOL, count, (size_t)count, &raw_bytes, &at);
+    for (uint64_t i = 0; i < count && raw; i++)
+        at[i] = values[i];
+    return put_key(w, c_string(key), JT_GGUF_ARRAY, raw, raw_bytes, err);
+}
+
 jt_status jt_gguf_set_kv(jt_gguf_writer *w, const char *key, const jt_gguf_kv *kv,
                          jt_err *err)
 {

@@ -91,6 +91,8 @@ typedef struct jt_hf_family {
     /* Which GGUF files of `arch` become this: all, or only (not) those with experts. */
     enum { JT_HF_ANY, JT_HF_DENSE, JT_HF_MIXTURE } exports;
     bool (*fits)(const jt_hf_job *job);    /* what that cannot say, of a file; or NULL */
+    /* Which config.json of `model_type`; NULL: all. */
+    bool (*reads)(const jt_hf_job *job);
     const jt_hf_key *keys[JT_HF_LISTS];    /* each list ends with {0} */
     const jt_hf_row *tensors[JT_HF_LISTS]; /* the same */
     const char *const *skipped;            /* ends with NULL; may be NULL */
@@ -113,6 +115,9 @@ extern const jt_hf_transform jt_hf_rotate_q; /* rows of each head from halves to
 extern const jt_hf_transform jt_hf_rotate_k;
 extern const jt_hf_transform jt_hf_plus_one;    /* norms stored as w - 1 (Gemma) */
 extern const jt_hf_transform jt_hf_minus_exp;   /* A_log -> -exp(A_log) (Mamba) */
+extern const jt_hf_transform jt_hf_column;      /* [n] -> [n, 1] */
+extern const jt_hf_transform jt_hf_minus_exp_column; /* both */
+extern const jt_hf_transform jt_hf_groups;      /* [n] -> [ssm.group_count, ..] */
 extern const jt_hf_transform jt_hf_squeeze;     /* drops dimensions of 1 in the middle:
                                                    conv1d [d, 1, k] */
 extern const jt_hf_transform jt_hf_vector;      /* [1, n] -> [n] */
@@ -130,11 +135,14 @@ extern const jt_hf_transform jt_hf_odd_t;
 
 extern const jt_hf_key jt_hf_keys_common[];  /* sizes, heads, RMS norm, vocabulary */
 extern const jt_hf_key jt_hf_keys_silu[];    /* the activation is SiLU */
+extern const jt_hf_key jt_hf_keys_sizes[];   /* the same without the norm */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
                                                      their biases */
+extern const jt_hf_row jt_hf_tensors_qkvo[]; /* the same without the norm */
 extern const jt_hf_row jt_hf_tensors_qk_norm[];
 extern const jt_hf_row jt_hf_tensors_dense[];   /* norm and mlp.{gate,up,down}_proj */
+extern const jt_hf_row jt_hf_tensors_mlp[];     /* the same without the norm */
 extern const jt_hf_row jt_hf_tensors_experts[]; /* mlp.gate, mlp.experts.#.* */
 extern const jt_hf_row jt_hf_tensors_shexp[];   /* mlp.shared_experts.* */
 extern const jt_hf_row jt_hf_tensors_attention_turned[]; /* jt_hf_tensors_attention with
@@ -195,12 +203,41 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 jt_status jt_hf_import_windows(jt_hf_job *job, int every);
 jt_status jt_hf_export_windows(jt_hf_job *job, int every);
 
+/* Values of each layer (hf_layers.c).
+ *
+ * The number of layers; an error when config.json asks for too many. */
+jt_status jt_hf_layers(jt_hf_job *job, int *count);
+/* Set "<arch>.NAME" to an array of `count` numbers, or flags. */
+jt_status jt_hf_set_ints(jt_hf_job *job, const char *name, const int32_t *values,
+                         int count);
+jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
+                          int count);
+/* Is "blk.LAYER.NAME" in the file (export)? */
+bool jt_hf_layer_has(const jt_hf_job *job, int layer, const char *name);
+/* Is item `layer` of the list at `path` one of the words "a|b" (import)? */
+bool jt_hf_layer_is(const jt_hf_job *job, const char *path, int layer,
+                    const char *words);
+/* Put a list there: `yes` for layers that have the GGUF tensor `name`, else `no`. */
+jt_status jt_hf_put_layers(jt_hf_job *job, const char *path, const char *name,
+                           const char *yes, const char *no);
+/* layer_types of windows: attention.sliding_window_pattern where the layers are not in
+ * the order that the family has without that key, or `always`; and the list again. */
+jt_status jt_hf_import_pattern(jt_hf_job *job, bool always);
+jt_status jt_hf_export_pattern(jt_hf_job *job);
+
 /* Room for a tensor whose type and shape are set; t->data is that room then. NULL when
  * only describing (return JT_OK), or with *status a failure. */
 void *jt_hf_room(jt_hf_job *job, jt_gguf_tensor *t, jt_status *status);
 /* `t` as F32: in place, or as a copy; in pieces never. */
 jt_status jt_hf_as_f32(jt_hf_job *job, jt_gguf_tensor *t);
 size_t jt_hf_values(const jt_gguf_tensor *t);
+/* For transforms (hf_order.c), `order` with a row for each row of the GGUF tensor:
+ * *t becomes its rows order[0], order[1], .. `count` of them; */
+jt_status jt_hf_pick_rows(jt_hf_job *job, jt_gguf_tensor *t, const uint64_t *order,
+                          uint64_t count);
+/* row r of `t` goes to row order[r] of *hf, which has `rows`. */
+jt_status jt_hf_place_rows(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf,
+                           const uint64_t *order, uint64_t rows);
 
 /* Find a tensor by the name of a row and the layer at hand, and mark it as used; NULL
  * when it is not there. */

@@ -443,10 +443,10 @@ jt_status jt_hf_family_of_config(jt_hf_job *job)
     if (!type)
         return jt_fail(job->err, JT_E_FORMAT, "config.json: 'model_type' is missing");
     for (size_t i = 0; jt_hf_families[i]; i++) {
-        if (has_word(jt_hf_families[i]->model_type, type)) {
-            job->family = jt_hf_families[i];
+        const jt_hf_family *f = jt_hf_families[i];
+        job->family = f;
+        if (has_word(f->model_type, type) && (!f->reads || f->reads(job)))
             return JT_OK;
-        }
     }
     return jt_fail(job->err, JT_E_UNSUPPORTED,
                    "config.json: model_type '%.60s' is not supported", type);

@@ -222,8 +222,8 @@ static jt_status add_row(exporter *x, const jt_hf_row *row, int layer)
     if (!jt_hf_name(name, sizeof name, row->gguf, layer, 0))
         return JT_OK;
     const jt_gguf_tensor *t = jt_gguf_find(x->job.file, name);
-    if (!t)
-        return JT_OK;
+    if (!t || x->taken[t - jt_gguf_tensor_at(x->job.file, 0)])
+        return JT_OK; /* of several forms of a tensor the first row's is written */
     x->taken[t - jt_gguf_tensor_at(x->job.file, 0)] = true;
     if (is_partner(x, row, layer))
         return JT_OK;

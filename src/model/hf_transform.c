@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "model/hf.h"
 
 static jt_status fail_shape(jt_hf_job *job, const char *wanted)
@@ -106,9 +107,17 @@ static float minus_exp(float x)
     return -expf(x);
 }
 
+/* Of the logarithms whose power is the same, the one of the fewest bits: what the
+ * folder had, when it had BF16 or F16. */
 static float log_minus(float x)
 {
-    return logf(-x);
+    float y = logf(-x), short_ones[] = {jt_bf16_to_float(jt_float_to_bf16(y)),
+                                        jt_f16_to_float(jt_float_to_f16(y))};
+    for (int i = 0; i < 2; i++) {
+        if (minus_exp(short_ones[i]) == x)
+            return short_ones[i];
+    }
+    return y;
 }
 
 static jt_status map(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *out,

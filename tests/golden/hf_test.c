@@ -135,6 +135,13 @@ int main(void)
         FOLDER("qwen2moe", check_lossless), FOLDER("qwen3", check_lossless),
         FOLDER("qwen3moe", check_lossless), FOLDER("olmoe", check_lossless),
         FOLDER("qwen3moe-fp8", check_fp8),
+        FOLDER("gemma", check_lossless),    FOLDER("gemma2", check_lossless),
+        FOLDER("gemma3", check_lossless),   FOLDER("olmo", check_lossless),
+        FOLDER("olmo2", check_lossless),    FOLDER("smollm3", check_lossless),
+        FOLDER("phi2", check_lossless),     FOLDER("glm4", check_lossless),
+        FOLDER("seed_oss", check_lossless), FOLDER("exaone4", check_lossless),
+        FOLDER("cohere2", check_lossless),  FOLDER("nemotron", check_lossless),
+        FOLDER("mistral3", check_lossless), FOLDER("llama4", check_lossless),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

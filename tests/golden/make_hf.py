@@ -16,6 +16,7 @@ import json
 import pathlib
 import shutil
 import sys
+import zlib
 
 import numpy as np
 import tokenizers
@@ -24,9 +25,19 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import make_models
+import recurrent_models
 from make_models import BASE, DENSE, MOE, OLMOE, SHARED, rope
 
 HERE = pathlib.Path(__file__).parent / "hf"
+
+
+
+def golden(name, settings=None, **options):
+    """The configuration of a golden model, with changes; a seed of its own."""
+    _, kind, usual, _ = make_models.MODELS[name]
+    seed = zlib.crc32(name.encode()) % 10**6
+    return kind, usual | (settings or {}), dict(seed=seed) | options
+
 
 # name: (transformers' model type, settings, options of the script)
 MODELS = {
@@ -46,6 +57,32 @@ MODELS = {
     "qwen3moe-fp8": ("qwen3_moe", MOE | dict(head_dim=16, norm_topk_prob=True),
                      dict(fp8=16)),
     "olmoe": ("olmoe", OLMOE | dict(clip_qkv=1.0), {}),
+    "gemma": golden("gemma"),
+    "gemma2": golden("gemma2"),
+    "gemma3": golden("gemma3", dict(intermediate_size=24)),
+    "olmo": golden("olmo"),
+    "olmo2": golden("olmo2"),
+    "smollm3": golden("smollm3"),
+    "phi2": golden("phi2", f16=True),
+    "glm4": golden("glm4"),
+    "seed_oss": golden("seed_oss"),
+    "exaone4": golden("exaone4"),
+    "cohere2": golden("cohere2"),
+    "nemotron": golden("nemotron"),
+    "mistral3": golden("mistral3", rope(
+        "yarn", factor=4.0, beta_fast=32.0, beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0,
+        original_max_position_embeddings=16, llama_4_scaling_beta=0.3)),
+    "llama4": golden("llama4", dict(floor_scale=4)),
+    "qwen3next": golden("qwen3next"),
+    "qwen35": golden("qwen35"),
+    "qwen35moe": golden("qwen35moe"),
+    "jamba": golden("jamba"),
+    "lfm2": golden("lfm2"),
+    "lfm2moe": golden("lfm2moe", margin=0.005),
+    "granitehybrid": golden("granitehybrid"),
+    "granitehybrid-dense": golden("granitehybrid-dense"),
+    "nemotron_h": golden("nemotron_h"),
+    "nemotron_h_moe": golden("nemotron_h_moe"),
 }
 
 
@@ -58,21 +95,26 @@ def build(name):
     config = transformers.AutoConfig.for_model(
         kind, **BASE | dict(vocab_size=len(vocab)) | settings)
     config._experts_implementation = "eager"
-    first = 100000 + 1000 * list(MODELS).index(name)
+    first = options.get("seed", 100000 + 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32).eval()
-        make_models.randomise(model, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        make_models.randomise(model, generator)
+        if name in recurrent_models.MODELS:
+            recurrent_models.shake(model, generator)
         scales = to_fp8(model, options["fp8"]) if options.get("fp8") else None
         for param in model.parameters():
             param.data = param.data.to(dtype).float()
         rng = np.random.default_rng(seed)
         tokens = rng.integers(0, config.vocab_size, 24, np.int32)
         logits, _, gap = make_models.reference(model, tokens)
-        if gap > 0.02:
+        if gap > options.get("margin", 0.02):
             print(f"{name}: seed {seed}, largest logit {np.abs(logits).max():.1f}, "
                   f"least router gap {gap:.3f}")
-            return model.to(dtype), scales, tokens, logits
+            for param in model.parameters():
+                param.data = param.data.to(dtype)
+            return model, scales, tokens, logits
     raise SystemExit(f"{name}: no seed gives decided routes")
 
 
