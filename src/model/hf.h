@@ -136,6 +136,7 @@ extern const jt_hf_transform jt_hf_odd_t;
 extern const jt_hf_key jt_hf_keys_common[];  /* sizes, heads, RMS norm, vocabulary */
 extern const jt_hf_key jt_hf_keys_silu[];    /* the activation is SiLU */
 extern const jt_hf_key jt_hf_keys_sizes[];   /* the same without the norm */
+extern const jt_hf_key jt_hf_keys_hybrid[];  /* those without heads of keys */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
                                                      their biases */
@@ -180,6 +181,8 @@ struct jt_hf_job {
 /* The value at a path of config.json, as in jt_hf_key; NULL where there is none, or
  * null. Borrowed. */
 json_t *jt_hf_config(const jt_hf_job *job, const char *path);
+/* A whole number there; `otherwise` for none. */
+json_int_t jt_hf_whole(const jt_hf_job *job, const char *path, json_int_t otherwise);
 /* Put a value there; takes it over, also on failure. NULL is out of memory. */
 jt_status jt_hf_put(jt_hf_job *job, const char *path, json_t *value);
 
@@ -203,15 +206,24 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 jt_status jt_hf_import_windows(jt_hf_job *job, int every);
 jt_status jt_hf_export_windows(jt_hf_job *job, int every);
 
-/* Values of each layer (hf_layers.c).
- *
- * The number of layers; an error when config.json asks for too many. */
+/* ---- values of each layer (hf_layers.c) ---- */
+
+enum { JT_HF_MOST_LAYERS = 4096 };
+
+/* The number of layers; an error when config.json asks for too many. */
 jt_status jt_hf_layers(jt_hf_job *job, int *count);
 /* Set "<arch>.NAME" to an array of `count` numbers, or flags. */
 jt_status jt_hf_set_ints(jt_hf_job *job, const char *name, const int32_t *values,
                          int count);
 jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
                           int count);
+/* attention.head_count_kv: num_key_value_heads for layers with attention, 0 for others;
+ * those of whose kinds at `path` are one of `words`; and num_key_value_heads again. */
+jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers);
+jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words);
+jt_status jt_hf_export_kv_heads(jt_hf_job *job);
+/* mamba_expand from ssm.inner_size (export). */
+jt_status jt_hf_put_expand(jt_hf_job *job);
 /* Is "blk.LAYER.NAME" in the file (export)? */
 bool jt_hf_layer_has(const jt_hf_job *job, int layer, const char *name);
 /* Is item `layer` of the list at `path` one of the words "a|b" (import)? */

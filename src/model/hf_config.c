@@ -109,6 +109,12 @@ json_t *jt_hf_config(const jt_hf_job *job, const char *path)
     return NULL;
 }
 
+json_int_t jt_hf_whole(const jt_hf_job *job, const char *path, json_int_t otherwise)
+{
+    const json_t *value = jt_hf_config(job, path);
+    return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}
+
 /* The object at `name` of `object`, made when it is not there. */
 static json_t *inner_object(json_t *object, const char *name)
 {
@@ -462,7 +468,8 @@ jt_status jt_hf_family_of_file(jt_hf_job *job)
         job->family = f;
         jt_hf_get_int(job, "expert_count", &experts);
         if (strlen(f->arch) == arch.len && !memcmp(f->arch, arch.data, arch.len) &&
-            (f->exports == JT_HF_ANY || (f->exports == JT_HF_MIXTURE) == (experts > 0)) &&
+            (f->exports == JT_HF_ANY ||
+             (f->exports == JT_HF_MIXTURE) == (experts > 0)) &&
             (!f->fits || f->fits(job)))
             return JT_OK;
     }

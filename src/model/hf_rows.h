@@ -23,7 +23,8 @@ extern const jt_hf_family jt_hf_llama4;
 /* hf_rows_delta.c */
 extern const jt_hf_family jt_hf_qwen3next, jt_hf_qwen35, jt_hf_qwen35moe;
 /* hf_rows_hybrid.c */
-extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe, jt_hf_granitehybrid,
-    jt_hf_granitehybrid_dense, jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
+extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe;
+/* hf_rows_mamba2.c */
+extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense, jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
 
 #endif

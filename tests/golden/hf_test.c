@@ -130,18 +130,22 @@ static void check_fp8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FOLDER("llama", check_lossless),    FOLDER("mistral", check_lossless),
-        FOLDER("mixtral", check_lossless),  FOLDER("qwen2", check_lossless),
-        FOLDER("qwen2moe", check_lossless), FOLDER("qwen3", check_lossless),
-        FOLDER("qwen3moe", check_lossless), FOLDER("olmoe", check_lossless),
-        FOLDER("qwen3moe-fp8", check_fp8),
-        FOLDER("gemma", check_lossless),    FOLDER("gemma2", check_lossless),
-        FOLDER("gemma3", check_lossless),   FOLDER("olmo", check_lossless),
-        FOLDER("olmo2", check_lossless),    FOLDER("smollm3", check_lossless),
-        FOLDER("phi2", check_lossless),     FOLDER("glm4", check_lossless),
-        FOLDER("seed_oss", check_lossless), FOLDER("exaone4", check_lossless),
-        FOLDER("cohere2", check_lossless),  FOLDER("nemotron", check_lossless),
-        FOLDER("mistral3", check_lossless), FOLDER("llama4", check_lossless),
+        FOLDER("llama", check_lossless),          FOLDER("mistral", check_lossless),
+        FOLDER("mixtral", check_lossless),        FOLDER("qwen2", check_lossless),
+        FOLDER("qwen2moe", check_lossless),       FOLDER("qwen3", check_lossless),
+        FOLDER("qwen3moe", check_lossless),       FOLDER("olmoe", check_lossless),
+        FOLDER("qwen3moe-fp8", check_fp8),        FOLDER("gemma", check_lossless),
+        FOLDER("gemma2", check_lossless),         FOLDER("gemma3", check_lossless),
+        FOLDER("olmo", check_lossless),           FOLDER("olmo2", check_lossless),
+        FOLDER("smollm3", check_lossless),        FOLDER("phi2", check_lossless),
+        FOLDER("glm4", check_lossless),           FOLDER("seed_oss", check_lossless),
+        FOLDER("exaone4", check_lossless),        FOLDER("cohere2", check_lossless),
+        FOLDER("nemotron", check_lossless),       FOLDER("mistral3", check_lossless),
+        FOLDER("llama4", check_lossless),         FOLDER("qwen3next", check_lossless),
+        FOLDER("qwen35", check_lossless),         FOLDER("qwen35moe", check_lossless),
+        FOLDER("jamba", check_lossless),          FOLDER("lfm2", check_lossless),
+        FOLDER("lfm2moe", check_lossless),        FOLDER("nemotron_h", check_lossless),
+        FOLDER("nemotron_h_moe", check_lossless),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
