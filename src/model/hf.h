@@ -90,7 +90,7 @@ typedef struct jt_hf_family {
     const char *arch;         /* of GGUF */
     /* Which GGUF files of `arch` become this: all, or only (not) those with experts. */
     enum { JT_HF_ANY, JT_HF_DENSE, JT_HF_MIXTURE } exports;
-    bool (*fits)(const jt_hf_job *job);    /* what that cannot say, of a file; or NULL */
+    bool (*fits)(const jt_hf_job *job); /* what that cannot say, of a file; or NULL */
     /* Which config.json of `model_type`; NULL: all. */
     bool (*reads)(const jt_hf_job *job);
     const jt_hf_key *keys[JT_HF_LISTS];    /* each list ends with {0} */
@@ -113,11 +113,11 @@ struct jt_hf_transform {
 extern const jt_hf_transform jt_hf_rotate_q; /* rows of each head from halves to
                                                 neighbours ("llama") */
 extern const jt_hf_transform jt_hf_rotate_k;
-extern const jt_hf_transform jt_hf_plus_one;    /* norms stored as w - 1 (Gemma) */
-extern const jt_hf_transform jt_hf_minus_exp;   /* A_log -> -exp(A_log) (Mamba) */
-extern const jt_hf_transform jt_hf_column;      /* [n] -> [n, 1] */
+extern const jt_hf_transform jt_hf_plus_one;         /* norms stored as w - 1 (Gemma) */
+extern const jt_hf_transform jt_hf_minus_exp;        /* A_log -> -exp(A_log) (Mamba) */
+extern const jt_hf_transform jt_hf_column;           /* [n] -> [n, 1] */
 extern const jt_hf_transform jt_hf_minus_exp_column; /* both */
-extern const jt_hf_transform jt_hf_groups;      /* [n] -> [ssm.group_count, ..] */
+extern const jt_hf_transform jt_hf_groups;           /* [n] -> [ssm.group_count, ..] */
 extern const jt_hf_transform jt_hf_squeeze;     /* drops dimensions of 1 in the middle:
                                                    conv1d [d, 1, k] */
 extern const jt_hf_transform jt_hf_vector;      /* [1, n] -> [n] */
@@ -140,7 +140,7 @@ extern const jt_hf_key jt_hf_keys_hybrid[];  /* those without heads of keys */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
                                                      their biases */
-extern const jt_hf_row jt_hf_tensors_qkvo[]; /* the same without the norm */
+extern const jt_hf_row jt_hf_tensors_qkvo[];      /* the same without the norm */
 extern const jt_hf_row jt_hf_tensors_qk_norm[];
 extern const jt_hf_row jt_hf_tensors_dense[];   /* norm and mlp.{gate,up,down}_proj */
 extern const jt_hf_row jt_hf_tensors_mlp[];     /* the same without the norm */
@@ -190,7 +190,8 @@ jt_status jt_hf_put(jt_hf_job *job, const char *path, json_t *value);
 jt_status jt_hf_set_int(jt_hf_job *job, const char *name, int64_t value);
 jt_status jt_hf_set_float(jt_hf_job *job, const char *name, double value);
 jt_status jt_hf_set_bool(jt_hf_job *job, const char *name, bool value);
-/* Read "<arch>.NAME", which was set (import) or is in the file (export). */
+/* Read "<arch>.NAME", which was set (import) or is in the file (export); of an array
+ * the value of the layer at hand. */
 bool jt_hf_get_int(const jt_hf_job *job, const char *name, int64_t *value);
 bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value);
 
