@@ -1,5 +1,6 @@
 /* Conversions between float, IEEE binary16 and bfloat16, exact in both directions and
- * rounding to nearest even. The scalar truth that vector code is held against. */
+ * rounding to nearest even; what the eight- and four-bit formats of OCP Microscaling
+ * 1.0 stand for. The scalar truth that vector code is held against. */
 #ifndef JT_BASE_HALF_H
 #define JT_BASE_HALF_H
 
@@ -58,6 +59,28 @@ static inline uint16_t jt_float_to_f16(float x)
         return (uint16_t)(sign | (jt_float_bits(shifted) - 0x3f000000u));
     }
     return (uint16_t)(sign | ((bits + 0xfff + (bits >> 13 & 1) - 0x38000000u) >> 13));
+}
+
+/* FP8 E4M3: sign, 4 bits of exponent (bias 7), 3 of fraction; no infinity, and only
+ * 0x7f and 0xff are NaN. The bits lie like those of a half with the bias 15. */
+static inline float jt_f8e4m3_to_f32(uint8_t x)
+{
+    if ((x & 0x7f) == 0x7f)
+        return jt_bits_float((uint32_t)(x & 0x80) << 24 | 0x7fc00000u);
+    return jt_f16_to_float((uint16_t)((x & 0x80) << 8 | (x & 0x7f) << 7)) * 256;
+}
+
+/* E8M0, a power of two as a scale: 2^(x - 127), 255 is NaN. */
+static inline float jt_e8m0_to_f32(uint8_t x)
+{
+    return jt_bits_float(x == 255 ? 0x7fc00000u : x ? (uint32_t)x << 23 : 0x00400000u);
+}
+
+/* FP4 E2M1 in the low four bits: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and the same negative. */
+static inline float jt_f4e2m1_to_f32(uint8_t x)
+{
+    static const float size[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    return x & 8 ? -size[x & 7] : size[x & 7];
 }
 
 #endif

@@ -81,6 +81,23 @@ bool jt_dtype_from_name(const char *name, jt_dtype *dtype)
     return false;
 }
 
+bool jt_dtype_is_weight(jt_dtype dtype)
+{
+    return known(dtype) && jt_kernels_level(JT_CPU_SCALAR)->matmul[dtype].fn;
+}
+
+bool jt_dtype_can_quantize(jt_dtype dtype)
+{
+    switch (dtype) {
+#define X(suffix, lower, values, group, bias, offset, top) case JT_##suffix:
+        JT_DECODED_LIST(X)
+#undef X
+        return false;
+    default:
+        return known(dtype);
+    }
+}
+
 /* Decoding gives the same bits at every level: take the fastest. */
 void jt_dequantize(jt_dtype dtype, float *dst, const void *src, size_t n)
 {

@@ -150,8 +150,8 @@ typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
 
     /* Weights. matmul: F32 and F16 take F32; BF16 takes F32, or BF16X2 where the
-     * processor multiplies bfloat16 (see .act); quantised types take Q8. JT_I32 has no
-     * matmul (fn NULL). */
+     * processor multiplies bfloat16 (see .act); quantised types take Q8. F64 and the
+     * integers have no matmul (fn NULL). */
     jt_matmul matmul[JT_DTYPE_COUNT];
     void (*dequant[JT_DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*pack[JT_ACT_COUNT])(void *dst, const float *x, size_t n);

@@ -140,13 +140,26 @@ static void quantize_bf16(uint8_t *dst, const float *src, size_t n)
     }
 }
 
-static void quantize_i32(uint8_t *dst, const float *src, size_t n)
+/* Clamped to floats that the type holds: the conversion is always defined. */
+#define X(lower, type, low, high)                                          \
+    static void quantize_##lower(uint8_t *dst, const float *src, size_t n) \
+    {                                                                      \
+        for (size_t i = 0; i < n; i++) {                                   \
+            type value = (type)rintf(fminf(fmaxf(src[i], low), high));     \
+            memcpy(dst + sizeof value * i, &value, sizeof value);          \
+        }                                                                  \
+    }
+X(i8, int8_t, -0x1p7f, 0x7fp0f)
+X(i16, int16_t, -0x1p15f, 0x7fffp0f)
+X(i32, int32_t, -0x1p31f, 0x1.fffffep30f)
+X(i64, int64_t, -0x1p63f, 0x1.fffffep62f)
+#undef X
+
+static void quantize_f64(uint8_t *dst, const float *src, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        /* the largest float below 2^31: the conversion is always defined */
-        float x = fminf(fmaxf(src[i], -0x1p31f), 0x1.fffffep30f);
-        int32_t value = (int32_t)rintf(x);
-        memcpy(dst + 4 * i, &value, sizeof value);
+        double value = (double)src[i];
+        memcpy(dst + sizeof value * i, &value, sizeof value);
     }
 }
 
@@ -162,14 +175,29 @@ void jt_quantize(jt_dtype dtype, void *dst, const float *src, size_t n)
     case JT_BF16:
         quantize_bf16(dst, src, n);
         break;
+    case JT_F64:
+        quantize_f64(dst, src, n);
+        break;
+    case JT_I8:
+        quantize_i8(dst, src, n);
+        break;
+    case JT_I16:
+        quantize_i16(dst, src, n);
+        break;
     case JT_I32:
         quantize_i32(dst, src, n);
+        break;
+    case JT_I64:
+        quantize_i64(dst, src, n);
         break;
 #define X(suffix, lower, values, group, bias, offset, top) \
     case JT_##suffix:                                      \
         jt_quantize_##lower(dst, src, n);                  \
         break;
-        JT_QUANT_LIST(X)
+        JT_ENCODED_LIST(X)
+#undef X
+#define X(suffix, lower, values, group, bias, offset, top) case JT_##suffix:
+        JT_DECODED_LIST(X)
 #undef X
     case JT_DTYPE_COUNT:
         break;

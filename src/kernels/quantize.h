@@ -20,7 +20,7 @@ static inline int jt_nearest(float x, int low, int high)
 
 #define X(suffix, lower, values, group, bias, offset, top) \
     void jt_quantize_##lower(jt_##lower *dst, const float *src, size_t n);
-JT_QUANT_LIST(X)
+JT_ENCODED_LIST(X)
 #undef X
 
 #endif

@@ -61,6 +61,8 @@ static jt_status check_type(const jt_config_model *m, const char *type, jt_err *
     jt_dtype dtype;
     if (!jt_dtype_from_name(type, &dtype))
         return FAIL("output.type: unknown type '%.40s'", type);
+    if (!jt_dtype_is_weight(dtype) || !jt_dtype_can_quantize(dtype))
+        return FAIL("output.type: matrices cannot be written as %s", type);
     int block = (int)jt_dtype_block_values(dtype);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (rows[i].width % block != 0)

@@ -100,6 +100,10 @@ static jt_status describe_experts(upcycling *u, const jt_gguf_tensor *t)
     uint64_t shape[3] = {(uint64_t)u->o->n_experts, t->shape[0], t->shape[1]};
     int stem = (int)(t->name.len - strlen(".weight"));
     snprintf(name, sizeof name, "%.*s_exps.weight", stem, t->name.data);
+    if (u->o->noise > 0.0f && !jt_dtype_can_quantize(t->dtype))
+        return jt_fail(u->err, JT_E_UNSUPPORTED,
+                       "tensor '%s': %s is only read, noise cannot be added", name,
+                       jt_dtype_name(t->dtype));
     u->total += t->bytes * (uint64_t)u->o->n_experts;
     return jt_gguf_add_tensor(u->writer, name, t->dtype, 3, shape, u->err);
 }

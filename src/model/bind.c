@@ -51,7 +51,7 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
         same = t->shape[i] == shape[i];
     if (!same)
         return fail_shape(b, t, n_dims, shape);
-    if (t->dtype == JT_I32 || (plain && t->dtype != JT_F32))
+    if (!jt_dtype_is_weight(t->dtype) || (plain && t->dtype != JT_F32))
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected %s",
                        b->name, jt_dtype_name(t->dtype),
                        plain ? "F32" : "a weight type");

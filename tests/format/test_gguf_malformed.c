@@ -235,9 +235,9 @@ static void half_k_block(build *b)
     one_tensor(b, 128, 2, 12, 0);
 }
 
-static void iq4_xs(build *b)
+static void q8_k(build *b)
 {
-    one_tensor(b, 256, 0, 23, 0);
+    one_tensor(b, 256, 0, 15, 0);
 }
 
 static void type_retired(build *b)
@@ -351,7 +351,7 @@ static const struct {
     {half_block, JT_E_FORMAT,
      "tensor 't': rows of 48 values are no whole blocks of Q8_0"},
     {half_k_block, JT_E_FORMAT, "are no whole blocks of Q4_K (256 values)"},
-    {iq4_xs, JT_E_UNSUPPORTED, "tensor 't': type IQ4_XS (id 23) is not supported"},
+    {q8_k, JT_E_UNSUPPORTED, "tensor 't': type Q8_K (id 15) is not supported"},
     {type_retired, JT_E_UNSUPPORTED, "tensor 't': type unknown (id 4)"},
     {type_unknown, JT_E_UNSUPPORTED, "tensor 't': type unknown (id 123456)"},
     {offset_unaligned, JT_E_FORMAT, "tensor 't': offset 16 is not a multiple of"},
@@ -410,10 +410,10 @@ static void long_names(void **state)
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = '\0';
     put_head(&b, 1, 0);
-    put_tensor(&b, name, 4, 0, 23, 0);
+    put_tensor(&b, name, 4, 0, 15, 0);
     jt_err err = {0};
     assert_int_equal(try_open(b.data, b.len, &err), JT_E_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "type IQ4_XS (id 23) is not supported"));
+    assert_non_null(strstr(err.msg, "type Q8_K (id 15) is not supported"));
 }
 
 /* Not wrong, only unusual. */

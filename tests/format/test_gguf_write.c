@@ -70,7 +70,7 @@ static unsigned char tensor_byte(jt_dtype dtype, size_t i)
 
 static jt_status write_tensor(jt_gguf_writer *w, jt_dtype dtype, jt_err *err)
 {
-    static unsigned char data[6 * 512 * 4];
+    static unsigned char data[6 * 512 * 8];
     size_t bytes = 6 * jt_dtype_row_bytes(dtype, 512);
     for (size_t i = 0; i < bytes; i++)
         data[i] = tensor_byte(dtype, i);

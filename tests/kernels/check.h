@@ -39,7 +39,8 @@ typedef enum fill { FILL_NORMAL, FILL_HIGH, FILL_LOW, FILL_ZERO, FILL_SPIKE } fi
 #define FILLS 5
 void fill_floats(checker *c, float *x, size_t n, fill how);
 /* `count` blocks: random codes, all bits set, all clear, or (FILL_SPIKE) what
- * jt_quantize makes of normal values; the scales are moderate and finite. */
+ * jt_quantize makes of normal values, where it can; the scales are moderate and finite.
+ */
 void fill_blocks(checker *c, jt_dtype dtype, void *blocks, size_t count, fill how);
 
 /* Uniform in low .. high. */

@@ -96,18 +96,50 @@ static uint16_t random_half(checker *c)
 }
 
 /* Where a block has its halves: up to two offsets, -1 for none. */
+#define ONE_HALF(type)        \
+    {                         \
+        offsetof(type, d), -1 \
+    }
 static const int halves[JT_DTYPE_COUNT][2] = {
-    [JT_Q8_0] = {offsetof(jt_q8_0, d), -1},
-    [JT_Q4_0] = {offsetof(jt_q4_0, d), -1},
+    [JT_Q8_0] = ONE_HALF(jt_q8_0),
+    [JT_Q4_0] = ONE_HALF(jt_q4_0),
+    [JT_Q5_0] = ONE_HALF(jt_q5_0),
+    [JT_Q3_K] = ONE_HALF(jt_q3_k),
+    [JT_Q6_K] = ONE_HALF(jt_q6_k),
+    [JT_IQ4_NL] = ONE_HALF(jt_iq4_nl),
+    [JT_IQ4_XS] = ONE_HALF(jt_iq4_xs),
+    [JT_IQ2_XXS] = ONE_HALF(jt_iq2_xxs),
+    [JT_IQ2_XS] = ONE_HALF(jt_iq2_xs),
+    [JT_IQ2_S] = ONE_HALF(jt_iq2_s),
+    [JT_IQ3_XXS] = ONE_HALF(jt_iq3_xxs),
+    [JT_IQ3_S] = ONE_HALF(jt_iq3_s),
+    [JT_IQ1_S] = ONE_HALF(jt_iq1_s),
+    [JT_TQ1_0] = ONE_HALF(jt_tq1_0),
+    [JT_TQ2_0] = ONE_HALF(jt_tq2_0),
+    [JT_Q1_0] = ONE_HALF(jt_q1_0),
+    [JT_Q2_0] = ONE_HALF(jt_q2_0),
     [JT_Q4_1] = {offsetof(jt_q4_1, d), offsetof(jt_q4_1, m)},
-    [JT_Q5_0] = {offsetof(jt_q5_0, d), -1},
     [JT_Q5_1] = {offsetof(jt_q5_1, d), offsetof(jt_q5_1, m)},
     [JT_Q2_K] = {offsetof(jt_q2_k, d), offsetof(jt_q2_k, dmin)},
-    [JT_Q3_K] = {offsetof(jt_q3_k, d), -1},
     [JT_Q4_K] = {offsetof(jt_q4_k, d), offsetof(jt_q4_k, dmin)},
     [JT_Q5_K] = {offsetof(jt_q5_k, d), offsetof(jt_q5_k, dmin)},
-    [JT_Q6_K] = {offsetof(jt_q6_k, d), -1},
+    [JT_MXFP4] = {-1, -1},
+    [JT_NVFP4] = {-1, -1},
+    [JT_IQ1_M] = {-1, -1},
 };
+
+/* Scales that are not halves. The lowest exponents of MXFP4 are floats without a
+ * leading one. */
+static void fill_scale(checker *c, jt_dtype dtype, unsigned char *block, fill how)
+{
+    if (dtype == JT_MXFP4)
+        block[0] = (unsigned char)(how == FILL_LOW ? pick(c, 0, 2) : pick(c, 115, 125));
+    uint16_t h = random_half(c);
+    for (int i = 0; dtype == JT_IQ1_M && i < 4; i++) {
+        unsigned char *high = &((jt_iq1_m *)block)->scales[2 * i + 1];
+        *high = (unsigned char)((*high & 15) | (h >> 4 * i & 15) << 4);
+    }
+}
 
 static void fill_quantised(checker *c, jt_dtype dtype, unsigned char *block, fill how)
 {
@@ -122,6 +154,7 @@ static void fill_quantised(checker *c, jt_dtype dtype, unsigned char *block, fil
         if (halves[dtype][i] >= 0)
             memcpy(block + halves[dtype][i], &h, sizeof h);
     }
+    fill_scale(c, dtype, block, how);
 }
 
 void fill_blocks(checker *c, jt_dtype dtype, void *blocks, size_t count, fill how)
@@ -130,7 +163,7 @@ void fill_blocks(checker *c, jt_dtype dtype, void *blocks, size_t count, fill ho
     for (size_t i = 0; i < count; i++) {
         unsigned char *block = (unsigned char *)blocks + i * bytes;
         float x[256];
-        if (values > 1 && how != FILL_SPIKE) {
+        if (values > 1 && (how != FILL_SPIKE || !jt_dtype_can_quantize(dtype))) {
             fill_quantised(c, dtype, block, how);
             continue;
         }

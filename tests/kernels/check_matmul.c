@@ -7,7 +7,7 @@
 
 #include "base/half.h"
 #include "check.h"
-#include "kernels/c/codes.h"
+#include "kernels/c/codes_table.h"
 
 typedef struct problem {
     jt_dtype dtype;
@@ -156,7 +156,7 @@ static void make_problem(checker *c, problem *p, fill weights, fill acts)
     p->mm = &c->level->matmul[p->dtype];
     p->rows = pick(c, 1, 40);
     p->tokens = pick(c, 0, 3) ? pick(c, 1, 12) : pick(c, 60, 70);
-    p->n = block * pick(c, 1, block == 256 ? 3 : block == 32 ? 19 : 600);
+    p->n = block * pick(c, 1, block == 256 ? 3 : block >= 32 ? 608 / block : 600);
     p->row_bytes = jt_dtype_row_bytes(p->dtype, p->n);
     if (pick(c, 0, 1))
         p->row_bytes += pick(c, 0, 70); /* rows of a wider matrix */

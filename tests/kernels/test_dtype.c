@@ -105,12 +105,66 @@ static void test_bfloat(void **state)
     assert_true(isnan(jt_bf16_to_float(jt_float_to_bf16(jt_bits_float(0x7f800001)))));
 }
 
+/* An eight-bit float by its definition. */
+static double small_value(unsigned x, int fraction_bits, int bias)
+{
+    int exponent = (int)(x & 127) >> fraction_bits;
+    int one = 1 << fraction_bits, fraction = (int)x & (one - 1);
+    return exponent == 0 ? ldexp(fraction, 1 - bias - fraction_bits)
+                         : ldexp(one + fraction, exponent - bias - fraction_bits);
+}
+
+static void test_microscaling(void **state)
+{
+    (void)state;
+    for (unsigned x = 0; x < 256; x++) {
+        float f = jt_f8e4m3_to_f32((uint8_t)x);
+        assert_true(!signbit(f) == !(x & 0x80));
+        if ((x & 0x7f) == 0x7f)
+            assert_true(isnan(f));
+        else
+            assert_true(fabs((double)f) == small_value(x, 3, 7));
+        float power = jt_e8m0_to_f32((uint8_t)x);
+        if (x == 255)
+            assert_true(isnan(power));
+        else
+            assert_true((double)power == ldexp(1, (int)x - 127));
+        double size = small_value(x & 7, 1, 1);
+        assert_true((double)jt_f4e2m1_to_f32((uint8_t)x) == (x & 8 ? -size : size));
+    }
+    assert_true(jt_f8e4m3_to_f32(0x7e) == 448);
+}
+
+static void test_uses(void **state)
+{
+    (void)state;
+    assert_true(jt_dtype_is_weight(JT_BF16) && jt_dtype_is_weight(JT_IQ1_M));
+    assert_false(jt_dtype_is_weight(JT_I8) || jt_dtype_is_weight(JT_F64));
+    assert_false(jt_dtype_is_weight(JT_DTYPE_COUNT));
+    assert_true(jt_dtype_can_quantize(JT_Q6_K) && jt_dtype_can_quantize(JT_I64));
+    assert_false(jt_dtype_can_quantize(JT_IQ4_XS));
+    assert_false(jt_dtype_can_quantize(JT_DTYPE_COUNT));
+    /* Integers beyond the type end at its border. */
+    const float wide[4] = {-1e30f, 1e30f, 1.5f, NAN};
+    int8_t small[4];
+    jt_quantize(JT_I8, small, wide, 4);
+    assert_true(small[0] == -128 && small[1] == 127 && small[2] == 2);
+    int64_t large[4];
+    jt_quantize(JT_I64, large, wide, 4);
+    assert_true(large[0] == INT64_MIN && large[1] > INT64_MAX - ((int64_t)1 << 40));
+    const double real[2] = {0.1, -3};
+    float out[2];
+    jt_dequantize(JT_F64, out, real, 2);
+    assert_true(out[0] == 0.1f && out[1] == -3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),      cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_every_half), cmocka_unit_test(test_half_rounding),
-        cmocka_unit_test(test_bfloat),
+        cmocka_unit_test(test_bfloat),     cmocka_unit_test(test_microscaling),
+        cmocka_unit_test(test_uses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,7 @@ static void test_golden(void **state)
         const char *values = take(&at, end, head[2] * block * sizeof(float));
         check_encoded(dtype, values, take(&at, end, head[2] * size), head[2] * block);
     }
-    assert_int_equal(records, 10);
+    assert_int_equal(records, 25);
     free(data);
 }
 
@@ -134,8 +134,10 @@ static void test_simple_rows(void **state)
 {
     (void)state;
     for (int i = 0; i < JT_DTYPE_COUNT; i++) {
+        if (!jt_dtype_can_quantize((jt_dtype)i))
+            continue;
         float x[256] = {0}, y[256];
-        unsigned char coded[1024];
+        unsigned char coded[2048];
         jt_quantize((jt_dtype)i, coded, x, 256);
         jt_dequantize((jt_dtype)i, y, coded, 256);
         for (int j = 0; j < 256; j++)
@@ -154,7 +156,8 @@ static void test_simple_rows(void **state)
     }
 }
 
-/* Values that are not finite are coded without touching other memory. */
+/* Values that are not finite are coded without touching other memory; formats that are
+ * only read touch none. */
 static void test_not_finite(void **state)
 {
     (void)state;
@@ -162,8 +165,10 @@ static void test_not_finite(void **state)
     for (int i = 0; i < JT_DTYPE_COUNT; i++)
         for (int kind = 0; kind < 6; kind++) {
             float x[256];
-            unsigned char coded[1024 + 16];
-            size_t bytes = jt_dtype_row_bytes((jt_dtype)i, 256);
+            unsigned char coded[2048 + 16];
+            size_t bytes = jt_dtype_can_quantize((jt_dtype)i)
+                               ? jt_dtype_row_bytes((jt_dtype)i, 256)
+                               : 0;
             memset(coded, 0xa5, sizeof coded);
             for (int j = 0; j < 256; j++)
                 x[j] = j % 3 ? odd[kind] : (float)j;

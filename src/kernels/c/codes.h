@@ -155,4 +155,55 @@ static inline void unpack_q6_k(codes *c, const jt_q6_k *b)
         }
 }
 
+/* One scale for the `groups` groups of a block. */
+static inline void repeat_scale(codes *c, uint16_t d, int groups)
+{
+    for (int g = 0; g < groups; g++)
+        c->scale[g] = jt_f16_to_float(d);
+}
+
+static inline void unpack_tq2_0(codes *c, const jt_tq2_0 *b)
+{
+    repeat_scale(c, b->d, 8);
+    unpack_planes(c->q, b->qs);
+    for (int i = 0; i < 256; i++)
+        c->q[i]--;
+}
+
+/* Base-3 fractions: `digits` of each of n bytes, the first digits of all before the
+ * second. What three times a byte has above 8 bits is the digit, below them the rest.
+ */
+static inline void unpack_trits(int8_t *q, const uint8_t *bytes, int n, int digits)
+{
+    for (int i = 0; i < n; i++) {
+        unsigned rest = bytes[i];
+        for (int j = 0; j < digits; j++) {
+            q[n * j + i] = (int8_t)((int)(3 * rest >> 8) - 1);
+            rest = 3 * rest & 255;
+        }
+    }
+}
+
+static inline void unpack_tq1_0(codes *c, const jt_tq1_0 *b)
+{
+    repeat_scale(c, b->d, 8);
+    unpack_trits(c->q, b->qs, 32, 5);
+    unpack_trits(c->q + 160, b->qs + 32, 16, 5);
+    unpack_trits(c->q + 240, b->qh, 4, 4);
+}
+
+static inline void unpack_q1_0(codes *c, const jt_q1_0 *b)
+{
+    repeat_scale(c, b->d, 4);
+    for (int i = 0; i < 128; i++)
+        c->q[i] = b->qs[i / 8] >> i % 8 & 1 ? 1 : -1;
+}
+
+static inline void unpack_q2_0(codes *c, const jt_q2_0 *b)
+{
+    repeat_scale(c, b->d, 2);
+    for (int i = 0; i < 64; i++)
+        c->q[i] = (int8_t)((b->qs[i / 4] >> 2 * (i % 4) & 3) - 1);
+}
+
 #endif

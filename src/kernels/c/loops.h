@@ -6,6 +6,7 @@
 #define JT_LOOPS_H
 
 #include "kernels/c/codes.h"
+#include "kernels/c/codes_table.h"
 #include "kernels/kernels.h"
 
 static void dequant_f32(float *dst, const void *src, size_t n)
@@ -23,15 +24,22 @@ static void dequant_bf16(float *dst, const void *src, size_t n)
     }
 }
 
-static void dequant_i32(float *dst, const void *src, size_t n)
-{
-    const uint8_t *bytes = src;
-    for (size_t i = 0; i < n; i++) {
-        int32_t value;
-        memcpy(&value, bytes + 4 * i, sizeof value);
-        dst[i] = (float)value;
+#define X(lower, type)                                                 \
+    static void dequant_##lower(float *dst, const void *src, size_t n) \
+    {                                                                  \
+        const uint8_t *bytes = src;                                    \
+        for (size_t i = 0; i < n; i++) {                               \
+            type value;                                                \
+            memcpy(&value, bytes + sizeof value * i, sizeof value);    \
+            dst[i] = (float)value;                                     \
+        }                                                              \
     }
-}
+X(f64, double)
+X(i8, int8_t)
+X(i16, int16_t)
+X(i32, int32_t)
+X(i64, int64_t)
+#undef X
 
 static inline void decode(float *dst, const codes *c, int values, int group, bool bias)
 {
@@ -167,7 +175,11 @@ static void set_loops(jt_kernels *table)
 {
     table->dequant[JT_F32] = dequant_f32;
     table->dequant[JT_BF16] = dequant_bf16;
+    table->dequant[JT_F64] = dequant_f64;
+    table->dequant[JT_I8] = dequant_i8;
+    table->dequant[JT_I16] = dequant_i16;
     table->dequant[JT_I32] = dequant_i32;
+    table->dequant[JT_I64] = dequant_i64;
 #define X(suffix, lower, values, group, bias, offset, top) \
     table->dequant[JT_##suffix] = dequant_##lower;
     JT_QUANT_LIST(X)

@@ -12,6 +12,7 @@
 #include "kernels/c/matmul.h"
 
 #include "kernels/c/codes.h"
+#include "kernels/c/codes_table.h"
 
 typedef struct q8_row {
     const int8_t *q;

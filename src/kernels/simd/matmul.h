@@ -13,6 +13,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/simd/panel.h"
+#include "kernels/simd/panel_table.h"
 
 #define ROWS (WIDTH * LANES)
 

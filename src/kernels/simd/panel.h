@@ -279,6 +279,87 @@ static void panel_q6_k(panel *p, int v, const uint8_t *w, size_t stride, size_t 
     half_q6_k(p->code[v].q + 32, w + 64, w + offsetof(jt_q6_k, qh) + 32, stride);
 }
 
+/* One scale for `groups` groups of 32. */
+ALWAYS_INLINE void repeat_scale_lanes(vf *scale, vf d, int groups)
+{
+    for (int g = 0; g < groups; g++)
+        scale[g] = d;
+}
+
+static void panel_tq2_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+{
+    (void)count;
+    vi tail[4];
+    vi_load_rows(tail, w + sizeof(jt_tq2_0) - 16, stride); /* ends with d */
+    repeat_scale_lanes(p->code[v].scale, vf_from_half(vi_right(tail[3], 16)), 8);
+    split_planes(p->code[v].q, w, stride);
+    split_planes(p->code[v].q + 32, w + 32, stride);
+}
+
+/* Four base-3 fractions in each lane: `digits` vectors of codes, `apart` vectors
+ * between them. Bytes 0 and 2 and bytes 1 and 3 are multiplied in 16 bits each. */
+ALWAYS_INLINE void split_trits(vi *q, vi packed, int digits, int apart)
+{
+    vi even = vi_and(packed, 0x00ff00ff), odd = vi_and(vi_right(packed, 8), 0x00ff00ff);
+    for (int j = 0; j < digits; j++) {
+        even = vi_add(even, vi_left(even, 1));
+        odd = vi_add(odd, vi_left(odd, 1));
+        q[j * apart] =
+            vi_or(vi_and(vi_right(even, 8), 0x00030003), vi_and(odd, 0x03000300));
+        even = vi_and(even, 0x00ff00ff);
+        odd = vi_and(odd, 0x00ff00ff);
+    }
+}
+
+static void panel_tq1_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+{
+    (void)count;
+    vi packed[12], tail[4], *q = p->code[v].q;
+    vi_load_rows(tail, w + sizeof(jt_tq1_0) - 16, stride); /* ends with qh and d */
+    repeat_scale_lanes(p->code[v].scale, vf_from_half(vi_right(tail[3], 16)), 8);
+    for (int i = 0; i < 3; i++)
+        vi_load_rows(packed + 4 * i, w + 16 * i, stride);
+    for (int i = 0; i < 8; i++)
+        split_trits(q + i, packed[i], 5, 8);
+    for (int i = 0; i < 4; i++)
+        split_trits(q + 40 + i, packed[8 + i], 5, 4);
+    split_trits(q + 60, vi_or(vi_right(tail[2], 16), vi_left(tail[3], 16)), 4, 1);
+}
+
+static void panel_q1_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+{
+    vi head[4], bits[4], *q = p->code[v].q;
+    vf *scale = p->code[v].scale;
+    for (size_t i = 0; i < count / 128; i++, w += sizeof(jt_q1_0), q += 32) {
+        vi_load_rows(head, w, stride);
+        vi_load_rows(bits, w + offsetof(jt_q1_0, qs), stride);
+        repeat_scale_lanes(scale + 4 * i, vf_from_half(head[0]), 4);
+        for (int j = 0; j < 32; j++)
+            q[j] = vi_turn(vi_set1(0), bits[j / 8], j % 8, 2);
+    }
+}
+
+/* The four pairs of bits of byte b of each lane, a byte each. */
+ALWAYS_INLINE vi split_byte(vi x, int b)
+{
+    vi byte = byte_of(x, b);
+    vi halves = vi_and(vi_or(byte, vi_left(byte, 12)), 0x000f000f);
+    return vi_and(vi_or(halves, vi_left(halves, 6)), 0x03030303);
+}
+
+static void panel_q2_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+{
+    vi head[4], packed[4], *q = p->code[v].q;
+    vf *scale = p->code[v].scale;
+    for (size_t i = 0; i < count / 64; i++, w += sizeof(jt_q2_0), q += 16) {
+        vi_load_rows(head, w, stride);
+        vi_load_rows(packed, w + offsetof(jt_q2_0, qs), stride);
+        repeat_scale_lanes(scale + 2 * i, vf_from_half(head[0]), 2);
+        for (int j = 0; j < 16; j++)
+            q[j] = split_byte(packed[j / 4], j % 4);
+    }
+}
+
 static void panel_f32(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
 {
     vi four[4];

@@ -171,6 +171,11 @@ ALWAYS_INLINE vi vi_or(vi a, vi b)
     return _mm256_or_si256(a, b);
 }
 
+ALWAYS_INLINE vi vi_xor(vi a, vi b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
 ALWAYS_INLINE vi vi_left(vi a, int n)
 {
     return (vi)((vi_bits)a << n);
@@ -231,23 +236,51 @@ ALWAYS_INLINE vi vi_int8_codes(vi x)
     return x;
 }
 
+ALWAYS_INLINE vi vi_table(const int8_t values[16])
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)values));
+}
+
+ALWAYS_INLINE vi vi_look_up(vi table, vi x)
+{
+    return _mm256_shuffle_epi8(table, x);
+}
+
+ALWAYS_INLINE vi vi_gather(const uint32_t *table, vi index)
+{
+    return _mm256_i32gather_epi32((const int *)table, index, 4);
+}
+
+ALWAYS_INLINE vi vi_turn(vi x, vi bits, int i, int twice)
+{
+    const int byte = i / 2 * 0x01010101;
+    const __m128i lanes =
+        _mm_setr_epi32(byte, 0x04040404 + byte, 0x08080808 + byte, 0x0c0c0c0c + byte);
+    const __m256i bit = vi_set1(i % 2 ? (int)0x80402010 : 0x08040201);
+    __m256i here = _mm256_shuffle_epi8(bits, _mm256_broadcastsi128_si256(lanes));
+    __m256i turned = _mm256_cmpeq_epi8(_mm256_and_si256(here, bit), bit);
+    __m256i other = _mm256_sub_epi8(_mm256_set1_epi8((char)twice), x);
+    return _mm256_blendv_epi8(x, other, turned);
+}
+
 ALWAYS_INLINE vi signed_pairs(vi code, vi act)
 {
     return _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(act, code));
 }
 
 /* Codes up to `top`; 128 means signed. A pair of products is at most 2 * 127 * top, so
- * a few steps can be summed in 16 bits before they are widened. */
+ * a few steps (a divisor of `steps`, 4 or 8) can be summed in 16 bits before they are
+ * widened. */
 ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
                              const int8_t *const x[TILE], size_t at, int tile,
                              int steps, int top)
 {
-    const int fit = 32767 / (2 * 127 * top), run = fit < steps ? fit : steps;
+    const int fit = 32767 / (2 * 127 * top);
+    const int run = fit >= steps ? steps : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
     const vi one = _mm256_set1_epi16(1);
     for (int first = 0; first < steps; first += run) {
         vi pairs[WIDTH][TILE];
-        const int last = first + run < steps ? first + run : steps;
-        for (int s = first; s < last; s++)
+        for (int s = first; s < first + run; s++)
             for (int t = 0; t < tile; t++) {
                 int dword;
                 memcpy(&dword, x[t] + at + 4 * s, sizeof dword);

@@ -184,6 +184,11 @@ ALWAYS_INLINE vi vi_or(vi a, vi b)
     return _mm512_or_si512(a, b);
 }
 
+ALWAYS_INLINE vi vi_xor(vi a, vi b)
+{
+    return _mm512_xor_si512(a, b);
+}
+
 ALWAYS_INLINE vi vi_left(vi a, int n)
 {
     return (vi)((vi_bits)a << n);
@@ -247,6 +252,35 @@ ALWAYS_INLINE void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 ALWAYS_INLINE vi vi_int8_codes(vi x)
 {
     return _mm512_xor_si512(x, _mm512_set1_epi32((int)0x80808080));
+}
+
+/* A table of 16 bytes, and what it has for the numbers 0..15 in the bytes of x. */
+ALWAYS_INLINE vi vi_table(const int8_t values[16])
+{
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)values));
+}
+
+ALWAYS_INLINE vi vi_look_up(vi table, vi x)
+{
+    return _mm512_shuffle_epi8(table, x);
+}
+
+/* Each lane its own word of a table in memory. */
+ALWAYS_INLINE vi vi_gather(const uint32_t *table, vi index)
+{
+    return _mm512_i32gather_epi32(index, table, 4);
+}
+
+/* The bytes `twice` - x where the bits 4 i .. 4 i + 3 of the lane in `bits` are set, x
+ * elsewhere: the sign of codes that have an offset. */
+ALWAYS_INLINE vi vi_turn(vi x, vi bits, int i, int twice)
+{
+    const int byte = i / 2 * 0x01010101;
+    const __m512i order = _mm512_set4_epi32(0x0c0c0c0c + byte, 0x08080808 + byte,
+                                            0x04040404 + byte, byte);
+    const __m512i bit = vi_set1(i % 2 ? (int)0x80402010 : 0x08040201);
+    __mmask64 turned = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, order), bit);
+    return _mm512_mask_sub_epi8(x, turned, _mm512_set1_epi8((char)twice), x);
 }
 
 /* sum[v][t] += sum over `steps` dwords of codes w[v] with activation bytes x[t]. `top`
