@@ -60,6 +60,9 @@ typedef struct jt_gguf_tensor {
     uint64_t shape[JT_MAX_DIMS];
     const void *data; /* mapped, read only, valid until jt_gguf_close */
     size_t bytes;
+    /* Only in files that were made in memory: where each index of the first dimension
+     * lies; `data` is NULL then. NULL otherwise. */
+    const void *const *pieces;
 } jt_gguf_tensor;
 
 /* One key. Scalars and strings are read with the getters below; `raw` is the encoded
@@ -100,6 +103,9 @@ JT_API const jt_gguf_tensor *jt_gguf_find(const jt_gguf *file, const char *name)
 JT_API size_t jt_gguf_kv_count(const jt_gguf *file);
 JT_API const jt_gguf_kv *jt_gguf_kv_at(const jt_gguf *file, size_t i);
 JT_API const jt_gguf_kv *jt_gguf_kv_find(const jt_gguf *file, const char *key);
+
+/* The `i`-th row (last dimension) of a tensor, counted over all other dimensions. */
+JT_API const void *jt_gguf_row(const jt_gguf_tensor *t, uint64_t i);
 
 /* Typed getters. true and *value set when the key exists and its value fits the asked
  * type without loss (any integer type to u32/i64 in range; any number to f32); false,
@@ -159,12 +165,39 @@ JT_API jt_status jt_gguf_add_tensor(jt_gguf_writer *w, const char *name, jt_dtyp
 JT_API jt_status jt_gguf_write(jt_gguf_writer *w, const void *data, size_t bytes,
                                jt_err *err);
 
+/* All data of a tensor of an open file, which is the next one described. */
+JT_API jt_status jt_gguf_write_tensor(jt_gguf_writer *w, const jt_gguf_tensor *t,
+                                      jt_err *err);
+
 /* Check that every tensor was written in full, flush to disk, rename. Frees `w` in
  * every case; on failure nothing of the new file remains. */
 JT_API jt_status jt_gguf_writer_finish(jt_gguf_writer *w, jt_err *err);
 
 /* Give up: remove the unfinished file, free `w`. NULL is fine. */
 JT_API void jt_gguf_writer_abort(jt_gguf_writer *w);
+
+/* ---- in memory ---------------------------------------------------------------------
+ * A writer that writes nothing: keys are set as above, tensors are described together
+ * with the place where they lie, and what comes out is an open jt_gguf. This is how
+ * models in other formats become files that everything else understands. */
+JT_API jt_status jt_gguf_writer_new_memory(jt_gguf_writer **out, jt_err *err);
+
+/* Describe a tensor by name, dtype, shape and either data or pieces; `bytes` is not
+ * read. The name is copied; the data and the array of pieces are borrowed and must stay
+ * as long as the file is open. */
+JT_API jt_status jt_gguf_place_tensor(jt_gguf_writer *w, const jt_gguf_tensor *t,
+                                      jt_err *err);
+
+/* Who is told that the data is no longer needed: release(owner); NULL: nobody. */
+typedef struct jt_gguf_owner {
+    void (*release)(void *owner);
+    void *owner;
+} jt_gguf_owner;
+
+/* Open what was set and placed; `path` is what jt_gguf_path will say. Frees `w` in
+ * every case; after a failure the owner is not told. */
+JT_API jt_status jt_gguf_writer_open(jt_gguf **out, jt_gguf_writer *w, const char *path,
+                                     jt_gguf_owner owner, jt_err *err);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef JUNTO_JUNTO_H
 #define JUNTO_JUNTO_H
 
+#include "junto/convert.h"
 #include "junto/dtype.h"
 #include "junto/generate.h"
 #include "junto/gguf.h"
@@ -11,6 +12,7 @@
 #include "junto/moe.h"
 #include "junto/npy.h"
 #include "junto/recipe.h"
+#include "junto/safetensors.h"
 #include "junto/session.h"
 #include "junto/status.h"
 #include "junto/text.h"

@@ -18,9 +18,17 @@ extern "C" {
 
 typedef struct jt_model jt_model;
 
-/* Load a GGUF file (or the first part of a split one). The weights stay where they lie:
- * loading maps the file and checks every tensor's presence, type and shape, but reads
- * no weights. Errors: those of jt_gguf_open, JT_E_UNSUPPORTED (a family that Junto does
+/* Open what a model is loaded from: a GGUF file, the first part of a split one, or a
+ * Hugging Face folder (config.json, safetensors, tokenizer.json), which is presented as
+ * a file in memory with the keys and names of GGUF. Tensors of a folder stay in its
+ * mapped files where the bytes are the same; others are made. Errors: those of
+ * jt_gguf_open and jt_safetensors_open, JT_E_UNSUPPORTED (a model_type or a tensor that
+ * Junto does not know). */
+JT_API jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err);
+
+/* Load what jt_model_open_file opens. The weights stay where they lie: loading maps the
+ * file and checks every tensor's presence, type and shape, but reads no weights of a
+ * GGUF file. Errors: those of jt_gguf_open, JT_E_UNSUPPORTED (a family that Junto does
  * not know: the message lists those it does), JT_E_FORMAT (missing key or tensor, wrong
  * shape). The caller owns *out; it must outlive its sessions. */
 JT_API jt_status jt_model_load(jt_model **out, const char *path, jt_err *err);

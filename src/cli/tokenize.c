@@ -220,7 +220,7 @@ static int decode(cli_context *cli, const struct tokenize_args *args,
 static jt_status open_tokenizer(jt_tokenizer **out, const char *path, jt_err *err)
 {
     jt_gguf *file;
-    JT_TRY(jt_gguf_open(&file, path, err));
+    JT_TRY(jt_model_open_file(&file, path, err));
     jt_status status;
     if (jt_gguf_kv_find(file, "tokenizer.ggml.model"))
         status = jt_tokenizer_new(out, file, err);

@@ -13,6 +13,7 @@ extern const cli_verb cli_verb_perplexity;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
 extern const cli_verb cli_verb_upcycle;
+extern const cli_verb cli_verb_convert;
 extern const cli_verb cli_verb_recipe;
 extern const cli_verb cli_verb_completion;
 extern const cli_verb cli_verb_man;

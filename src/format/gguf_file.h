@@ -48,6 +48,9 @@ struct jt_gguf {
     jt_gguf_tensor *tensors;
     size_t n_tensors;
     jt_names names; /* of tensors */
+    /* Of a file that was made in memory. */
+    unsigned char *head;
+    jt_gguf_owner owner;
 };
 
 /* Read and check header, keys and tensor descriptions of one part. Duplicate tensor
@@ -55,10 +58,18 @@ struct jt_gguf {
  * freed also after a failure. */
 jt_status jt_gguf_parse(jt_gguf_part *part, jt_arena *arena, jt_err *err);
 
+/* An empty file with room for one part; to be closed also when what follows fails. */
+jt_status jt_gguf_new(jt_gguf **out, const char *path, jt_err *err);
+/* Index file->tensors by name; no name may be there twice. */
+jt_status jt_gguf_index(jt_gguf *file, jt_err *err);
+
 const jt_gguf_kv *jt_gguf_keys_find(const jt_gguf_keys *keys, const char *key);
 
 /* An integer (or bool: 0 or 1) value. false: of another kind or out of range. */
 bool jt_gguf_integer(const jt_gguf_kv *kv, int64_t *value);
+
+/* Any number as a float. */
+bool jt_gguf_number(const jt_gguf_kv *kv, float *value);
 
 /* Bytes of a value of a type of fixed size; 0 for strings, arrays, unknown types. */
 size_t jt_gguf_type_bytes(uint32_t type);

@@ -96,6 +96,11 @@ bool jt_gguf_integer(const jt_gguf_kv *kv, int64_t *value)
     return read_integer(kv->type, kv->raw, value);
 }
 
+bool jt_gguf_number(const jt_gguf_kv *kv, float *value)
+{
+    return read_float(kv->type, kv->raw, value);
+}
+
 bool jt_gguf_get_i64(const jt_gguf *file, const char *key, int64_t *value)
 {
     const jt_gguf_kv *kv = jt_gguf_kv_find(file, key);

@@ -218,7 +218,7 @@ static jt_status join_parts(jt_gguf *file, split first, jt_err *err)
     return drop_split_keys(&file->parts[0].keys, err);
 }
 
-static jt_status index_tensors(jt_gguf *file, jt_err *err)
+jt_status jt_gguf_index(jt_gguf *file, jt_err *err)
 {
     for (size_t i = 0; i < file->n_tensors; i++) {
         jt_str name = file->tensors[i].name;
@@ -233,7 +233,7 @@ static jt_status index_tensors(jt_gguf *file, jt_err *err)
 
 /* ---- opening -------------------------------------------------------------------- */
 
-static jt_status new_file(jt_gguf **out, const char *path, jt_err *err)
+jt_status jt_gguf_new(jt_gguf **out, const char *path, jt_err *err)
 {
     jt_gguf *file = jt_calloc(1, sizeof *file);
     if (!file)
@@ -259,7 +259,7 @@ static jt_status join(jt_gguf *file, split first, jt_err *err)
         file->tensors = file->parts[0].tensors;
         file->n_tensors = file->parts[0].n_tensors;
     }
-    return index_tensors(file, err);
+    return jt_gguf_index(file, err);
 }
 
 static jt_status open_path(jt_gguf *file, jt_err *err)
@@ -301,7 +301,7 @@ static jt_status deliver(jt_gguf **out, jt_gguf *file, jt_status status)
 jt_status jt_gguf_open(jt_gguf **out, const char *path, jt_err *err)
 {
     jt_gguf *file = NULL;
-    JT_TRY(new_file(&file, path, err));
+    JT_TRY(jt_gguf_new(&file, path, err));
     return deliver(out, file, open_path(file, err));
 }
 
@@ -309,7 +309,7 @@ jt_status jt_gguf_open_memory(jt_gguf **out, const void *data, size_t bytes,
                               jt_err *err)
 {
     jt_gguf *file = NULL;
-    JT_TRY(new_file(&file, "(memory)", err));
+    JT_TRY(jt_gguf_new(&file, "(memory)", err));
     jt_status status = open_bytes(file, data, bytes, err);
     return deliver(out, file, name_file(file->path, status, err));
 }
@@ -325,6 +325,9 @@ void jt_gguf_close(jt_gguf *file)
     free(file->parts);
     jt_names_free(&file->names);
     jt_arena_free(&file->arena);
+    free(file->head);
+    if (file->owner.release)
+        file->owner.release(file->owner.owner);
     free(file->path);
     free(file);
 }
@@ -355,4 +358,13 @@ const jt_gguf_tensor *jt_gguf_find(const jt_gguf *file, const char *name)
 {
     size_t i = jt_names_find(&file->names, (jt_str){name, strlen(name)});
     return i == JT_NAMES_NONE ? NULL : &file->tensors[i];
+}
+
+const void *jt_gguf_row(const jt_gguf_tensor *t, uint64_t i)
+{
+    size_t row = jt_dtype_row_bytes(t->dtype, (size_t)t->shape[t->n_dims - 1]);
+    if (t->data)
+        return (const char *)t->data + i * row;
+    uint64_t rows = t->bytes / row / t->shape[0]; /* of a piece */
+    return (const char *)t->pieces[i / rows] + i % rows * row;
 }

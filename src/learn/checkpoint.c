@@ -140,12 +140,19 @@ static jt_status import_describe(import *im)
     return JT_OK;
 }
 
+/* Values of `t` in rows of `row`: its own, or single ones of a vector. */
+static const void *row_at(const jt_gguf_tensor *t, size_t r, size_t row)
+{
+    if (t->n_dims > 1)
+        return jt_gguf_row(t, r);
+    return (const char *)t->data + r * jt_dtype_row_bytes(t->dtype, row);
+}
+
 static jt_status import_rows(import *im, const jt_gguf_tensor *t, size_t first,
                              size_t count, size_t row, float *room)
 {
-    size_t row_bytes = jt_dtype_row_bytes(t->dtype, row);
     for (size_t r = first; r < first + count; r++) {
-        jt_dequantize(t->dtype, room, (const char *)t->data + r * row_bytes, row);
+        jt_dequantize(t->dtype, room, row_at(t, r, row), row);
         JT_TRY(jt_gguf_write(im->w, room, row * sizeof *room, im->err));
     }
     return JT_OK;
@@ -233,7 +240,7 @@ static jt_status write_extras(jt_gguf_writer *w, const jt_model *model,
     for (size_t i = 0; i < jt_gguf_tensor_count(jt_model_file(model)); i++) {
         const jt_gguf_tensor *t = extra_at(model, v, i);
         if (t)
-            JT_TRY(jt_gguf_write(w, t->data, t->bytes, err));
+            JT_TRY(jt_gguf_write_tensor(w, t, err));
     }
     return JT_OK;
 }

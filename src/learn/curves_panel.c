@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "learn/curves_impl.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { LEGEND_LINE = 16, LEGEND_CHARS = 20, MOST_DOTS = 60 };
 

@@ -5,7 +5,7 @@
 
 #include "learn/data_impl.h"
 #include "text/pieces.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* Text longer than this is encoded in pieces of about as much: memory is bounded, and
  * one can see how far it is. Where two pieces meet, the tokens may differ from those of

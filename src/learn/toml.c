@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "learn/toml_scan.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 enum { MAX_PARTS = 32, MAX_DEPTH = 32 }; /* parts of a key; values within values */
 

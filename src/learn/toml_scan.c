@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* May stand in a key without quotes. */
 static bool is_bare(int c)

@@ -39,10 +39,11 @@ static void take_one(void *user, const char *name, jt_tensor *t)
     size_t row_bytes = jt_dtype_row_bytes(t->dtype, cols);
     float *value = v->value + v->values;
     for (size_t r = 0; r < rows; r++)
-        jt_dequantize(t->dtype, value + r * cols, (const char *)t->data + r * row_bytes,
-                      cols);
-    jt_map_forget(t->data, rows * row_bytes);
+        jt_dequantize(t->dtype, value + r * cols, jt_weight_row(t, r), cols);
+    if (t->data)
+        jt_map_forget(t->data, rows * row_bytes);
     t->data = value;
+    t->pieces = NULL;
     t->grad = v->grad + v->values;
     t->dtype = JT_F32;
     snprintf(v->name[i], sizeof v->name[i], "%s", name);

@@ -55,8 +55,10 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected %s",
                        b->name, jt_dtype_name(t->dtype),
                        plain ? "F32" : "a weight type");
-    *out = (jt_tensor){
-        .data = (void *)(uintptr_t)t->data, .dtype = t->dtype, .n_dims = n_dims};
+    *out = (jt_tensor){.data = (void *)(uintptr_t)t->data,
+                       .dtype = t->dtype,
+                       .n_dims = n_dims,
+                       .pieces = t->pieces};
     memcpy(out->shape, shape, (size_t)n_dims * sizeof *shape);
     return JT_OK;
 }

@@ -1,8 +1,11 @@
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/join.h"
 #include "base/memory.h"
+#include "model/hf.h"
 #include "model/model.h"
+#include "model/old_experts.h"
 
 static jt_status find_family(jt_model *model, jt_err *err)
 {
@@ -61,10 +64,25 @@ static jt_status load(jt_model **out, jt_gguf *file, jt_err *err)
     return JT_OK;
 }
 
+jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return jt_hf_open(out, path, err);
+    jt_gguf *file;
+    JT_TRY(jt_gguf_open(&file, path, err));
+    jt_status status = jt_stack_old_experts(&file, err);
+    if (status == JT_OK)
+        *out = file;
+    else
+        jt_gguf_close(file);
+    return status;
+}
+
 jt_status jt_model_load(jt_model **out, const char *path, jt_err *err)
 {
     jt_gguf *file;
-    JT_TRY(jt_gguf_open(&file, path, err));
+    JT_TRY(jt_model_open_file(&file, path, err));
     return load(out, file, err);
 }
 

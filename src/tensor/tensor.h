@@ -17,11 +17,14 @@ typedef struct jt_tensor {
     int n_dims;
     size_t shape[JT_MAX_DIMS];
     float *grad; /* of the same shape; NULL: not wanted */
+    /* Weights that do not lie in one piece: where each index of the first dimension
+     * is; `data` is NULL then. They are read through jt_slice and jt_weight_row. */
+    const void *const *pieces;
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)
 {
-    return t->data != NULL;
+    return t->data != NULL || t->pieces != NULL;
 }
 
 /* Length of a row (last index), and number of rows (all others together). */
@@ -57,10 +60,21 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     for (int d = 0; d < part.n_dims; d++)
         part.shape[d] = t->shape[d + 1];
     size_t bytes = jt_rows(&part) * jt_dtype_row_bytes(t->dtype, jt_cols(&part));
-    part.data = (char *)t->data + i * bytes;
+    part.data =
+        t->pieces ? (void *)(uintptr_t)t->pieces[i] : (char *)t->data + i * bytes;
     if (t->grad)
         part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
     return part;
+}
+
+/* Row `i` of a weight of any type, counted over all dimensions but the last. */
+static inline const void *jt_weight_row(const jt_tensor *t, size_t i)
+{
+    size_t row = jt_dtype_row_bytes(t->dtype, jt_cols(t));
+    if (!t->pieces)
+        return (const char *)t->data + i * row;
+    size_t rows = jt_rows(t) / t->shape[0]; /* of a piece */
+    return (const char *)t->pieces[i / rows] + i % rows * row;
 }
 
 #endif

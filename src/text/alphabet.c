@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* Printable characters of Latin-1 stand for themselves. */
 static bool is_printable(unsigned c)

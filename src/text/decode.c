@@ -14,7 +14,7 @@ static jt_str shown(const jt_tokenizer *tok, int32_t id, bool special, bool *fre
     bool text = piece.data && !is_special && tok->tokens[id].type != JT_TOKEN_USER;
     if (text && *fresh && tok->space_prefix && piece.len && piece.data[0] == ' ')
         piece = (jt_str){piece.data + 1, piece.len - 1};
-    *fresh = !text;
+    *fresh = !text && !(tok->space_once && !*fresh);
     return piece;
 }
 

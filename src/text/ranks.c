@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 #include "text/vocab.h"
 
 #define MERGES "tokenizer.ggml.merges"
@@ -167,4 +167,44 @@ jt_status jt_vocab_read_scores(jt_tokenizer *tok, const jt_gguf *file, jt_err *e
         each_halves(tok, (int32_t)i, add_halves, &r);
     free(list);
     return status;
+}
+
+jt_status jt_vocab_read_unigram(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+{
+    enum { UNKNOWN_PENALTY = 10 };
+    const jt_gguf_kv *kv = NULL;
+    jt_unigram *unigram = &tok->unigram;
+    JT_TRY(jt_vocab_array(&kv, file, SCORES, tok->count, err));
+    unigram->scores = jt_arena_alloc(&tok->arena, tok->count, sizeof *unigram->scores);
+    if (!unigram->scores)
+        return jt_fail_memory(err, "reading a vocabulary");
+    double least = 0;
+    for (size_t i = 0; i < tok->count; i++) {
+        float *score = &unigram->scores[i];
+        if (!jt_gguf_item_f32(kv, i, score) || !isfinite(*score))
+            return jt_fail(err, JT_E_FORMAT, SCORES " of token %zu is not a number", i);
+        if (!is_normal(tok, (int32_t)i) || !tok->tokens[i].text.len)
+            continue;
+        least = (double)*score < least ? (double)*score : least;
+        if (!jt_trie_add(&unigram->trie, tok->tokens[i].text, (int32_t)i))
+            return jt_fail_memory(err, "reading a vocabulary");
+    }
+    unigram->unknown = least - UNKNOWN_PENALTY;
+    return JT_OK;
+}
+
+jt_status jt_vocab_read_words(jt_tokenizer *tok, jt_err *err)
+{
+    size_t mark = strlen(JT_SPACE_MARK);
+    for (size_t i = 0; i < tok->count; i++) {
+        jt_str text = tok->tokens[i].text;
+        bool begins = text.len > mark && memcmp(text.data, JT_SPACE_MARK, mark) == 0;
+        if (!is_normal(tok, (int32_t)i) || !text.len)
+            continue;
+        if (begins)
+            text = (jt_str){text.data + mark, text.len - mark};
+        if (!jt_trie_add(begins ? &tok->words : &tok->parts, text, (int32_t)i))
+            return jt_fail_memory(err, "reading a vocabulary");
+    }
+    return JT_OK;
 }

@@ -13,6 +13,8 @@ typedef struct jt_special {
     jt_str text; /* borrowed, not empty */
     int32_t id;
     bool control; /* only looked for on request */
+    /* White space around it goes with it; it is not part of a word. */
+    bool strip_left, strip_right, single_word;
 } jt_special;
 
 typedef struct jt_specials {
@@ -23,6 +25,9 @@ typedef struct jt_specials {
 
 /* Sort and index `list`, which is set by the caller. */
 void jt_specials_index(jt_specials *specials);
+
+/* The special token with this id, NULL when there is none. */
+jt_special *jt_specials_by_id(const jt_specials *specials, int32_t id);
 
 /* The longest special token at the start of `text`, NULL when there is none. */
 const jt_special *jt_specials_match(const jt_specials *specials, jt_str text,

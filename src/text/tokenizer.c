@@ -5,40 +5,89 @@
 
 #include "text/vocab.h"
 
-/* Which kind of vocabulary, and which pre-tokenizer. */
+/* As tokenizer.ggml.model has them. */
+static const char *const kinds[] = {[JT_VOCAB_BYTES] = "gpt2",
+                                    [JT_VOCAB_PIECES] = "llama",
+                                    [JT_VOCAB_UNIGRAM] = "t5",
+                                    [JT_VOCAB_WORDS] = "bert"};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* "tokenizer.ggml.pre" of files whose steps stand in keys of our own. */
+static const char own_steps[] = "junto";
+
+static bool is(jt_str text, const char *word)
+{
+    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+}
+
 static jt_status read_kind(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    jt_str kind, pre = {"default", 7};
+    jt_str kind;
     if (!jt_gguf_get_str(file, "tokenizer.ggml.model", &kind))
         return jt_fail(err, JT_E_FORMAT,
                        "tokenizer.ggml.model is missing or no string");
-    tok->sentencepiece = kind.len == 5 && memcmp(kind.data, "llama", 5) == 0;
-    if (tok->sentencepiece)
+    for (size_t i = 0; i < KINDS; i++) {
+        if (is(kind, kinds[i])) {
+            tok->kind = (jt_vocab_kind)i;
+            return JT_OK;
+        }
+    }
+    return jt_fail(err, JT_E_UNSUPPORTED,
+                   "tokenizer.ggml.model is '%.*s'; known are gpt2, llama, t5, bert",
+                   (int)(kind.len < 80 ? kind.len : 80), kind.data);
+}
+
+/* Which pre-tokenizer a byte-level vocabulary has. */
+static jt_status read_pre(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+{
+    jt_str pre = {"default", 7};
+    if (tok->kind != JT_VOCAB_BYTES)
         return JT_OK;
-    if (kind.len != 4 || memcmp(kind.data, "gpt2", 4) != 0)
-        return jt_fail(err, JT_E_UNSUPPORTED,
-                       "tokenizer.ggml.model is '%.*s'; known are gpt2, llama",
-                       (int)(kind.len < 80 ? kind.len : 80), kind.data);
     if (jt_gguf_kv_find(file, "tokenizer.ggml.pre") &&
         !jt_gguf_get_str(file, "tokenizer.ggml.pre", &pre))
         return jt_fail(err, JT_E_FORMAT, "tokenizer.ggml.pre is not a string");
+    if (is(pre, own_steps))
+        return jt_vocab_switch(&tok->whole_words, file, JT_KEY_WHOLE_WORDS, err);
     tok->pre = jt_pretokenizer_find(pre);
-    if (tok->pre)
+    if (tok->pre) {
+        tok->whole_words = tok->pre->whole_words;
         return JT_OK;
-    char known[480];
+    }
+    char known[400];
     jt_pretokenizer_names(known, sizeof known);
     return jt_fail(err, JT_E_UNSUPPORTED, "tokenizer.ggml.pre is '%.*s'; known are %s",
                    (int)(pre.len < 80 ? pre.len : 80), pre.data, known);
 }
 
+/* What turns pieces into tokens. */
+static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+{
+    bool by_merges = false;
+    switch (tok->kind) {
+    case JT_VOCAB_UNIGRAM:
+        return jt_vocab_read_unigram(tok, file, err);
+    case JT_VOCAB_WORDS:
+        tok->word_most = 100; /* as all of BERT's vocabularies have it */
+        (void)jt_gguf_get_u32(file, JT_KEY_WORD_MOST, &tok->word_most);
+        return jt_vocab_read_words(tok, err);
+    case JT_VOCAB_PIECES: /* other files may have merges, too, and mean the scores */
+        JT_TRY(jt_vocab_switch(&by_merges, file, JT_KEY_USE_MERGES, err));
+        return by_merges ? jt_vocab_read_merges(tok, file, err)
+                         : jt_vocab_read_scores(tok, file, err);
+    default:
+        return jt_vocab_read_merges(tok, file, err);
+    }
+}
+
 static jt_status build(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     JT_TRY(read_kind(tok, file, err));
+    JT_TRY(read_pre(tok, file, err));
     JT_TRY(jt_vocab_read(tok, file, err));
-    if (tok->sentencepiece)
-        return jt_vocab_read_scores(tok, file, err);
-    JT_TRY(jt_vocab_read_merges(tok, file, err));
-    return jt_splitter_new(&tok->splitter, tok->pre, err);
+    JT_TRY(jt_vocab_read_roles(tok, file, err));
+    JT_TRY(jt_vocab_index(tok, file, err));
+    JT_TRY(read_model(tok, file, err));
+    return jt_vocab_read_steps(tok, file, err);
 }
 
 jt_status jt_tokenizer_new(jt_tokenizer **out, const jt_gguf *file, jt_err *err)
@@ -58,8 +107,11 @@ void jt_tokenizer_free(jt_tokenizer *tok)
 {
     if (!tok)
         return;
-    jt_splitter_free(&tok->splitter);
+    jt_steps_free(&tok->steps);
     jt_merges_free(&tok->merges);
+    jt_trie_free(&tok->unigram.trie);
+    jt_trie_free(&tok->words);
+    jt_trie_free(&tok->parts);
     free(tok->specials.list);
     jt_names_free(&tok->by_text);
     jt_names_free(&tok->by_piece);
@@ -86,12 +138,14 @@ size_t jt_vocab_size(const jt_tokenizer *tok)
 
 const char *jt_tokenizer_kind(const jt_tokenizer *tok)
 {
-    return tok->sentencepiece ? "llama" : "gpt2";
+    return kinds[tok->kind];
 }
 
 const char *jt_tokenizer_pre(const jt_tokenizer *tok)
 {
-    return tok->pre ? tok->pre->name : "";
+    if (tok->kind != JT_VOCAB_BYTES)
+        return "";
+    return tok->pre ? tok->pre->name : own_steps;
 }
 
 int32_t jt_token_bos(const jt_tokenizer *tok)

@@ -33,9 +33,17 @@ int32_t jt_vocab_find(const jt_tokenizer *tok, jt_str text)
     return at == JT_NAMES_NONE ? -1 : (int32_t)at;
 }
 
-/* Point the texts of all tokens into the file and add up their bytes. */
-static jt_status list_texts(jt_tokenizer *tok, const jt_gguf *file, size_t *bytes,
-                            jt_err *err)
+/* Bytes of the texts of all tokens, which lie in a file: no overflow. */
+static size_t text_bytes(const jt_tokenizer *tok)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < tok->count; i++)
+        bytes += tok->tokens[i].text.len;
+    return bytes;
+}
+
+/* Point the texts of all tokens into the file. */
+static jt_status list_texts(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     const jt_gguf_kv *kv = NULL;
     JT_TRY(jt_vocab_array(&kv, file, KEY("tokens"), 0, err));
@@ -46,23 +54,20 @@ static jt_status list_texts(jt_tokenizer *tok, const jt_gguf *file, size_t *byte
     tok->tokens = jt_arena_alloc(&tok->arena, tok->count, sizeof *tok->tokens);
     if (!tok->tokens)
         return jt_fail_memory(err, "reading a vocabulary");
-    *bytes = 0;
     for (size_t i = 0; i < tok->count; i++) {
         jt_token *token = &tok->tokens[i];
         *token = (jt_token){.type = JT_TOKEN_NORMAL};
         if (!jt_gguf_item_str(kv, i, &token->text))
             return jt_fail(err, JT_E_FORMAT, KEY("tokens") " is not a list of strings");
-        *bytes += token->text.len; /* they lie in the file: no overflow */
     }
     return JT_OK;
 }
 
 /* Texts become the tokenizer's own, and can be found. An empty one cannot. */
-static jt_status read_texts(jt_tokenizer *tok, const jt_gguf *file, size_t *bytes,
-                            jt_err *err)
+static jt_status read_texts(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    JT_TRY(list_texts(tok, file, bytes, err));
-    char *to = jt_arena_alloc(&tok->arena, *bytes, 1);
+    JT_TRY(list_texts(tok, file, err));
+    char *to = jt_arena_alloc(&tok->arena, text_bytes(tok), 1);
     if (!to)
         return jt_fail_memory(err, "reading a vocabulary");
     for (size_t i = 0; i < tok->count; i++) {
@@ -101,128 +106,6 @@ static jt_status read_types(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
         tok->tokens[i].type = (unsigned char)type;
     }
     return JT_OK;
-}
-
-/* An optional key that names a token; *id stays where it is absent. */
-static jt_status read_id(int32_t *id, const jt_tokenizer *tok, const jt_gguf *file,
-                         const char *key, jt_err *err)
-{
-    if (!jt_gguf_kv_find(file, key))
-        return JT_OK;
-    int64_t value;
-    if (!jt_gguf_get_i64(file, key, &value))
-        return jt_fail(err, JT_E_FORMAT, "%s is not a number", key);
-    if (value < 0 || (uint64_t)value >= tok->count)
-        return jt_fail(err, JT_E_FORMAT, "%s is %" PRId64 ", of %zu tokens", key, value,
-                       tok->count);
-    *id = (int32_t)value;
-    return JT_OK;
-}
-
-static jt_status read_switch(bool *on, const jt_gguf *file, const char *key,
-                             jt_err *err)
-{
-    if (jt_gguf_kv_find(file, key) && !jt_gguf_get_bool(file, key, on))
-        return jt_fail(err, JT_E_FORMAT, "%s is not true or false", key);
-    return JT_OK;
-}
-
-/* Whatever its type says, a token that a key names as begin or end is never text. */
-static void make_special(jt_tokenizer *tok, int32_t id, bool end)
-{
-    if (id < 0)
-        return;
-    jt_token *token = &tok->tokens[id];
-    if (token->type == JT_TOKEN_NORMAL)
-        token->type = JT_TOKEN_CONTROL;
-    token->end |= end;
-}
-
-/* The first token of a type; -1 when there is none. */
-static int32_t first_of(const jt_tokenizer *tok, jt_token_type type)
-{
-    for (size_t i = 0; i < tok->count; i++) {
-        if (tok->tokens[i].type == type)
-            return (int32_t)i;
-    }
-    return -1;
-}
-
-/* `id` when it is a control token, otherwise -1. */
-static int32_t if_control(const jt_tokenizer *tok, int32_t id)
-{
-    bool is = (size_t)id < tok->count && tok->tokens[id].type == JT_TOKEN_CONTROL;
-    return is ? id : -1;
-}
-
-static jt_status read_roles(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
-{
-    int32_t eot = -1, eom = -1;
-    /* Old SentencePiece files do not say what is the same in all of them. */
-    tok->bos = tok->sentencepiece ? if_control(tok, 1) : -1;
-    tok->eos = tok->sentencepiece ? if_control(tok, 2) : -1;
-    tok->unknown = first_of(tok, JT_TOKEN_UNKNOWN);
-    JT_TRY(read_id(&tok->bos, tok, file, KEY("bos_token_id"), err));
-    JT_TRY(read_id(&tok->eos, tok, file, KEY("eos_token_id"), err));
-    JT_TRY(read_id(&eot, tok, file, KEY("eot_token_id"), err));
-    JT_TRY(read_id(&eom, tok, file, KEY("eom_token_id"), err));
-    JT_TRY(read_id(&tok->unknown, tok, file, KEY("unknown_token_id"), err));
-    make_special(tok, tok->bos, false);
-    make_special(tok, tok->eos, true);
-    make_special(tok, eot, true);
-    make_special(tok, eom, true);
-
-    tok->add_bos = tok->sentencepiece || tok->pre->add_bos;
-    tok->space_prefix = tok->sentencepiece;
-    JT_TRY(read_switch(&tok->add_bos, file, KEY("add_bos_token"), err));
-    JT_TRY(read_switch(&tok->add_eos, file, KEY("add_eos_token"), err));
-    if (tok->sentencepiece)
-        JT_TRY(read_switch(&tok->space_prefix, file, KEY("add_space_prefix"), err));
-    /* Files that ask for a token that they do not have are common; none is meant. */
-    tok->add_bos &= tok->bos >= 0;
-    tok->add_eos &= tok->eos >= 0;
-    return JT_OK;
-}
-
-/* Files name one end token, models use several: these end a reply wherever they are
- * special tokens. */
-static void find_ends(jt_tokenizer *tok)
-{
-    static const char *const ends[] = {"<|eot_id|>",
-                                       "<|eom_id|>",
-                                       "<|im_end|>",
-                                       "<|end|>",
-                                       "<|return|>",
-                                       "<|call|>",
-                                       "<|flush|>",
-                                       "<|calls|>",
-                                       "<end_of_turn>",
-                                       "<|endoftext|>",
-                                       "</s>",
-                                       "<EOT>",
-                                       "[EOT]",
-                                       "[EOS]",
-                                       "<eos>",
-                                       "<|end_of_text|>",
-                                       "<|end_of_turn|>",
-                                       "<end_of_utterance>",
-                                       "<turn|>",
-                                       "[e~[",
-                                       "<｜end▁of▁sentence｜>"};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        int32_t id = jt_vocab_find(tok, (jt_str){ends[i], strlen(ends[i])});
-        if (id >= 0 && (tok->tokens[id].type == JT_TOKEN_CONTROL ||
-                        tok->tokens[id].type == JT_TOKEN_USER))
-            tok->tokens[id].end = true;
-    }
-    /* Where replies end with these, <|end|> only ends one of their parts. */
-    int32_t part = jt_token_find(tok, "<|end|>", 7);
-    bool parts = (jt_token_find(tok, "<|return|>", 10) >= 0 &&
-                  jt_token_find(tok, "<|call|>", 8) >= 0) ||
-                 (jt_token_find(tok, "<|flush|>", 9) >= 0 &&
-                  jt_token_find(tok, "<|calls|>", 9) >= 0);
-    if (part >= 0 && parts && part != tok->eos)
-        tok->tokens[part].end = false;
 }
 
 /* "<0x0A>" to 10; -1 when `text` is not of this form. */
@@ -267,21 +150,21 @@ static jt_status set_piece(jt_tokenizer *tok, size_t id, char *to, jt_err *err)
         tok->bytes[byte] = (int32_t)id;
         *to = (char)byte;
         token->piece.len = 1;
-    } else if (tok->sentencepiece && token->type != JT_TOKEN_CONTROL &&
+    } else if (tok->kind == JT_VOCAB_BYTES && token->type == JT_TOKEN_NORMAL) {
+        token->piece.len = jt_alphabet_decode(to, token->text);
+    } else if (tok->kind != JT_VOCAB_BYTES && token->type != JT_TOKEN_CONTROL &&
                token->type != JT_TOKEN_UNKNOWN) {
         token->piece.len = replace_marks(to, token->text);
-    } else if (!tok->sentencepiece && token->type == JT_TOKEN_NORMAL) {
-        token->piece.len = jt_alphabet_decode(to, token->text);
     } else {
         token->piece = token->text;
     }
     return JT_OK;
 }
 
-static jt_status set_pieces(jt_tokenizer *tok, size_t bytes, jt_err *err)
+static jt_status set_pieces(jt_tokenizer *tok, jt_err *err)
 {
     memset(tok->bytes, -1, sizeof tok->bytes);
-    char *to = jt_arena_alloc(&tok->arena, bytes, 1);
+    char *to = jt_arena_alloc(&tok->arena, text_bytes(tok), 1);
     if (!to)
         return jt_fail_memory(err, "reading a vocabulary");
     for (size_t i = 0; i < tok->count; i++) {
@@ -300,12 +183,11 @@ static int32_t find_char(const jt_tokenizer *tok, const char *text, size_t len)
 
 static void find_chars(jt_tokenizer *tok)
 {
-    for (int c = 0; c < 128 && tok->sentencepiece; c++) {
+    for (int c = 0; c < 128 && tok->kind == JT_VOCAB_PIECES; c++) {
         char text = (char)c;
-        tok->ascii[c] = c == ' ' ? find_char(tok, JT_SPACE_MARK, strlen(JT_SPACE_MARK))
-                                 : find_char(tok, &text, 1);
+        tok->ascii[c] = find_char(tok, &text, 1);
     }
-    for (int b = 0; b < 256 && !tok->sentencepiece; b++) {
+    for (int b = 0; b < 256 && tok->kind == JT_VOCAB_BYTES; b++) {
         char text[2];
         int32_t id = find_char(tok, text, jt_alphabet_char((unsigned char)b, text));
         if (id >= 0)
@@ -315,7 +197,7 @@ static void find_chars(jt_tokenizer *tok)
 
 static jt_status index_pieces(jt_tokenizer *tok, jt_err *err)
 {
-    if (tok->sentencepiece || !tok->pre->whole_words)
+    if (!tok->whole_words)
         return JT_OK;
     for (size_t i = 0; i < tok->count; i++) {
         const jt_token *token = &tok->tokens[i];
@@ -342,21 +224,63 @@ static jt_status index_specials(jt_tokenizer *tok, jt_err *err)
                      sizeof *specials->list))
             return jt_fail_memory(err, "reading a vocabulary");
         specials->list[specials->count++] =
-            (jt_special){token->piece, (int32_t)i, control};
+            (jt_special){.text = token->piece, .id = (int32_t)i, .control = control};
     }
     jt_specials_index(specials);
     return JT_OK;
 }
 
+/* The special tokens that a list of ids names get a flag. */
+static jt_status flag_specials(jt_tokenizer *tok, const jt_gguf *file, const char *key,
+                               void (*set)(jt_special *), jt_err *err)
+{
+    if (!jt_gguf_kv_find(file, key))
+        return JT_OK;
+    const jt_gguf_kv *kv = NULL;
+    JT_TRY(jt_vocab_array(&kv, file, key, 0, err));
+    if (kv->count > tok->count)
+        return jt_fail(err, JT_E_FORMAT, "%s has %" PRIu64 " items", key, kv->count);
+    for (uint64_t i = 0; i < kv->count; i++) {
+        int64_t id = -1;
+        bool is = jt_gguf_item_i64(kv, i, &id) && id >= 0 && id <= INT32_MAX;
+        jt_special *special =
+            is ? jt_specials_by_id(&tok->specials, (int32_t)id) : NULL;
+        if (!special)
+            return jt_fail(err, JT_E_FORMAT, "%s has %" PRId64 ", no special token",
+                           key, id);
+        set(special);
+    }
+    return JT_OK;
+}
+
+static void set_left(jt_special *special)
+{
+    special->strip_left = true;
+}
+
+static void set_right(jt_special *special)
+{
+    special->strip_right = true;
+}
+
+static void set_single(jt_special *special)
+{
+    special->single_word = true;
+}
+
 jt_status jt_vocab_read(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    size_t bytes = 0;
-    JT_TRY(read_texts(tok, file, &bytes, err));
-    JT_TRY(read_types(tok, file, err));
-    JT_TRY(read_roles(tok, file, err));
-    find_ends(tok);
-    JT_TRY(set_pieces(tok, bytes, err));
+    JT_TRY(read_texts(tok, file, err));
+    return read_types(tok, file, err);
+}
+
+jt_status jt_vocab_index(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+{
+    JT_TRY(set_pieces(tok, err));
     find_chars(tok);
     JT_TRY(index_pieces(tok, err));
-    return index_specials(tok, err);
+    JT_TRY(index_specials(tok, err));
+    JT_TRY(flag_specials(tok, file, JT_KEY_STRIP_LEFT, set_left, err));
+    JT_TRY(flag_specials(tok, file, JT_KEY_STRIP_RIGHT, set_right, err));
+    return flag_specials(tok, file, JT_KEY_SINGLE_WORD, set_single, err);
 }

@@ -7,6 +7,7 @@
 #include "text/alphabet.h"
 #include "text/bpe.h"
 #include "text/pieces.h"
+#include "text/pretoken.h"
 #include "text/vocab.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -19,7 +20,7 @@ enum { DEFAULT_SPECIALS = sizeof default_specials / sizeof *default_specials };
 typedef struct making {
     jt_vocabulary_options options; /* with the defaults filled in */
     const jt_pretokenizer *pre;
-    jt_splitter splitter;
+    jt_steps steps;
     jt_pieces pieces;
     jt_specials specials;
     jt_names names; /* of the special tokens */
@@ -51,7 +52,7 @@ static jt_status fill_in(making *m, const jt_vocabulary_options *options)
     m->pre = jt_pretokenizer_find((jt_str){o->pre, strlen(o->pre)});
     if (m->pre)
         return JT_OK;
-    char known[480];
+    char known[400];
     jt_pretokenizer_names(known, sizeof known);
     return jt_fail(m->err, JT_E_ARG, "no pre-tokenizer '%.40s'; known are %s", o->pre,
                    known);
@@ -70,7 +71,8 @@ static jt_status list_specials(making *m)
                            text.len ? "there twice" : "empty");
         if (!jt_names_add(&m->names, text, i))
             return no_memory(m);
-        m->specials.list[i] = (jt_special){text, (int32_t)i, true};
+        m->specials.list[i] =
+            (jt_special){.text = text, .id = (int32_t)i, .control = true};
     }
     m->specials.count = count;
     jt_specials_index(&m->specials);
@@ -111,7 +113,7 @@ static jt_status count_stretch(making *m, jt_str text, const char *what, size_t 
         jt_str rest = {text.data + at, text.len - at};
         len = jt_pieces_chunk(rest, CHUNK);
         jt_str chunk = {rest.data, len};
-        JT_TRY(jt_pieces_run(&m->pieces, chunk, count_word, m, m->err));
+        JT_TRY(jt_pieces_run(&m->pieces, chunk, false, count_word, m, m->err));
     }
     return JT_OK;
 }
@@ -129,8 +131,8 @@ static jt_status count_text(making *m, jt_str text, const char *what)
 
 static jt_status count_files(making *m, const char *const *paths, size_t n_paths)
 {
-    JT_TRY(jt_splitter_new(&m->splitter, m->pre, m->err));
-    JT_TRY(jt_pieces_new(&m->pieces, m->pre, &m->splitter, m->err));
+    JT_TRY(jt_pretokenizer_steps(&m->steps, m->pre, m->err));
+    JT_TRY(jt_pieces_new(&m->pieces, &m->steps, m->err));
     for (size_t i = 0; i < n_paths; i++) {
         jt_map map;
         JT_TRY(jt_map_open(&map, paths[i], m->err));
@@ -262,7 +264,7 @@ jt_status jt_vocabulary_train(const char *const *paths, size_t n_paths,
             .text_tokens = m.bpe.text_tokens,
         };
     jt_pieces_free(&m.pieces);
-    jt_splitter_free(&m.splitter);
+    jt_steps_free(&m.steps);
     free(m.specials.list);
     jt_names_free(&m.names);
     jt_words_free(&m.words);

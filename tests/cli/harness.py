@@ -20,7 +20,7 @@ MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
 VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity", "recipe",
-         "train", "train-tokenizer", "upcycle",
+         "train", "train-tokenizer", "upcycle", "convert",
          "completion", "man", "help"]
 
 

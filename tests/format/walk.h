@@ -72,7 +72,12 @@ static inline unsigned walk_tensor(const jt_gguf *file, const jt_gguf_tensor *t)
     for (int i = 0; i < t->n_dims - 1; i++)
         bytes *= (size_t)t->shape[i];
     WALK_CHECK(bytes == t->bytes && bytes > 0);
-    return walk_bytes(t->data, t->bytes);
+    WALK_CHECK(!t->data != !t->pieces);
+    unsigned sum = 0;
+    size_t row = jt_dtype_row_bytes(t->dtype, (size_t)t->shape[t->n_dims - 1]);
+    for (size_t i = 0; i < bytes / row; i++)
+        sum += walk_bytes(jt_gguf_row(t, i), row);
+    return sum;
 }
 
 static inline unsigned walk_file(const jt_gguf *file)

@@ -11,22 +11,28 @@ static void must(jt_status status, const jt_err *err)
         fail_msg("%s", err->msg);
 }
 
-static char *data_path(char *path, size_t room, const char *name, const char *suffix)
+char *golden_path(char *path, size_t room, const char *name)
 {
     const char *data = getenv("JUNTO_TEST_DATA");
-    snprintf(path, room, "%s/golden/%s%s", data ? data : "tests", name, suffix);
+    snprintf(path, room, "%s/golden/%s", data ? data : "tests", name);
     return path;
 }
 
 void golden_open(golden *g, const char *name)
 {
+    char model[64], reference[64];
+    snprintf(model, sizeof model, "%s.gguf", name);
+    snprintf(reference, sizeof reference, "%s.ref.gguf", name);
+    golden_open_files(g, model, reference);
+}
+
+void golden_open_files(golden *g, const char *model, const char *reference)
+{
     char path[512];
     jt_err err = {0};
     *g = (golden){0};
-    must(jt_model_load(&g->model, data_path(path, sizeof path, name, ".gguf"), &err),
-         &err);
-    must(jt_gguf_open(&g->reference, data_path(path, sizeof path, name, ".ref.gguf"),
-                      &err),
+    must(jt_model_load(&g->model, golden_path(path, sizeof path, model), &err), &err);
+    must(jt_gguf_open(&g->reference, golden_path(path, sizeof path, reference), &err),
          &err);
     const jt_gguf_tensor *tokens = jt_gguf_find(g->reference, "tokens");
     const jt_gguf_tensor *logits = jt_gguf_find(g->reference, "logits");

@@ -24,6 +24,9 @@ typedef struct golden {
 } golden;
 
 void golden_open(golden *g, const char *name);
+/* The same for other files of the folder, a model and its reference. */
+void golden_open_files(golden *g, const char *model, const char *reference);
+char *golden_path(char *path, size_t room, const char *name);
 void golden_close(golden *g);
 
 /* Evaluate the tokens `chunk` at a time at level `cpu`, all logits into [count, vocab]

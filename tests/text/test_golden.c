@@ -15,7 +15,7 @@
 
 #include "base/file.h"
 #include "golden.h"
-#include "text/nfc.h"
+#include "text/normal.h"
 
 /* What decoding gives back: the string, but for what a vocabulary cannot tell apart:
  * normalized text, and U+2581 from a space. Real ones may even lack bytes. */
@@ -101,10 +101,10 @@ static void check_decoded(const jt_tokenizer *tok, const jt_tokens *ids, char *t
     assert_int_equal(
         jt_decode(tok, ids->ids, ids->count, true, &decoded, &decoded_len, NULL),
         JT_OK);
-    jt_nfc work = {0};
+    jt_normal work = {0};
     jt_str expected = {text, len};
     if (expect == LOSS_NFC) {
-        assert_int_equal(jt_nfc_run(&work, expected, &expected, NULL), JT_OK);
+        assert_int_equal(jt_normal_run(&work, JT_NFC, expected, &expected, NULL), JT_OK);
     } else if (expect == LOSS_MARK) {
         replace_marks(text, &len);
         expected.len = len;
@@ -113,7 +113,7 @@ static void check_decoded(const jt_tokenizer *tok, const jt_tokens *ids, char *t
         assert_int_equal(decoded_len, expected.len);
         assert_memory_equal(decoded, expected.data, expected.len);
     }
-    jt_nfc_free(&work);
+    jt_normal_free(&work);
     free(decoded);
 }
 

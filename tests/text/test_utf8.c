@@ -10,8 +10,8 @@
 
 #include "base/memory.h"
 #include "text/alphabet.h"
-#include "text/nfc.h"
-#include "text/utf8.h"
+#include "text/normal.h"
+#include "base/utf8.h"
 
 static void characters(void **state)
 {
@@ -112,13 +112,13 @@ static void streaming(void **state)
 
 static void check_nfc(const char *text, const char *expected)
 {
-    jt_nfc work = {0};
+    jt_normal work = {0};
     jt_str out;
-    assert_int_equal(jt_nfc_run(&work, (jt_str){text, strlen(text)}, &out, NULL),
+    assert_int_equal(jt_normal_run(&work, JT_NFC, (jt_str){text, strlen(text)}, &out, NULL),
                      JT_OK);
     assert_int_equal(out.len, strlen(expected));
     assert_memory_equal(out.data, expected, out.len);
-    jt_nfc_free(&work);
+    jt_normal_free(&work);
 }
 
 static void normal_forms(void **state)
@@ -147,13 +147,13 @@ static void many_marks(void **state)
     assert_non_null(text);
     for (size_t i = 0; i < 2 * HALF; i++)
         memcpy(text + 2 * i, i < HALF ? "\u0301" : "\u0323", 2);
-    jt_nfc work = {0};
+    jt_normal work = {0};
     jt_str out;
-    assert_int_equal(jt_nfc_run(&work, (jt_str){text, 4 * HALF}, &out, NULL), JT_OK);
+    assert_int_equal(jt_normal_run(&work, JT_NFC, (jt_str){text, 4 * HALF}, &out, NULL), JT_OK);
     assert_int_equal(out.len, 4 * HALF);
     assert_memory_equal(out.data, "\u0323", 2);
     assert_memory_equal(out.data + 2 * HALF, "\u0301", 2);
-    jt_nfc_free(&work);
+    jt_normal_free(&work);
     free(text);
 }
 

@@ -69,14 +69,14 @@ static void kinds(void **state)
     vocab_u32(&v, KEY("model"), 1);
     refused(&v, JT_E_FORMAT, KEY("model"));
     tiny(&v);
-    vocab_str(&v, KEY("model"), "bert");
-    refused(&v, JT_E_UNSUPPORTED, "'bert'; known are gpt2, llama");
+    vocab_str(&v, KEY("model"), "rwkv");
+    refused(&v, JT_E_UNSUPPORTED, "'rwkv'; known are gpt2, llama, t5, bert");
     tiny(&v);
     vocab_str(&v, KEY("pre"), "nobody's");
     refused(&v, JT_E_UNSUPPORTED, KEY("pre") " is 'nobody's'; known are gpt-2, ");
     tiny(&v);
     vocab_str(&v, KEY("pre"), "nobody's");
-    refused(&v, JT_E_UNSUPPORTED, ", default"); /* the whole list fits */
+    refused(&v, JT_E_UNSUPPORTED, " more"); /* the whole list fits */
     tiny(&v);
     vocab_u32(&v, KEY("pre"), 7);
     refused(&v, JT_E_FORMAT, KEY("pre") " is not a string");

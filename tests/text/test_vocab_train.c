@@ -17,6 +17,7 @@
 #include "scratch.h"
 #include "text/alphabet.h"
 #include "text/pieces.h"
+#include "text/pretoken.h"
 
 #define KEY(name) "tokenizer.ggml." name
 
@@ -51,14 +52,14 @@ static jt_status naive_piece(void *user, jt_str piece)
 static void naive_read(naive *n, const char *text, const char *pre)
 {
     const jt_pretokenizer *kind = jt_pretokenizer_find((jt_str){pre, strlen(pre)});
-    jt_splitter splitter;
+    jt_steps steps;
     jt_pieces pieces;
-    assert_int_equal(jt_splitter_new(&splitter, kind, NULL), JT_OK);
-    assert_int_equal(jt_pieces_new(&pieces, kind, &splitter, NULL), JT_OK);
+    assert_int_equal(jt_pretokenizer_steps(&steps, kind, NULL), JT_OK);
+    assert_int_equal(jt_pieces_new(&pieces, &steps, NULL), JT_OK);
     jt_str all = {text, strlen(text)};
-    assert_int_equal(jt_pieces_run(&pieces, all, naive_piece, n, NULL), JT_OK);
+    assert_int_equal(jt_pieces_run(&pieces, all, true, naive_piece, n, NULL), JT_OK);
     jt_pieces_free(&pieces);
-    jt_splitter_free(&splitter);
+    jt_steps_free(&steps);
     unsigned char order[256];
     jt_alphabet_order(order);
     for (int i = 0; i < 256; i++) {

@@ -1,0 +1,271 @@
+/* Hugging Face folders (config.json, safetensors, tokenizer.json) as GGUF, and back.
+ *
+ * A folder is presented as a GGUF file in memory: its keys and tensor names are those
+ * that llama.cpp's convert_hf_to_gguf.py would write, its tensors point into the mapped
+ * safetensors files wherever the bytes are the same, and everything above (parameters,
+ * weights, tokenizer, commands) knows only that file. Conversion writes it down, or
+ * goes through the same tables the other way.
+ *
+ * HOW TO ADD A FAMILY
+ *
+ * 1. Choose or start a file hf_rows_*.c (one per group of relatives) and write a
+ *    jt_hf_family: model_type and architecture as in config.json, the GGUF
+ * architecture, and lists of rows. Lists are shared: most families are some lists of
+ *    hf_rows_common.c (jt_hf_keys_*, jt_hf_tensors_*) and one short list of their own.
+ *    Later lists win where two write the same key.
+ * 2. Key rows (jt_hf_key): config key <-> GGUF key, with a default. See the struct.
+ * 3. Tensor rows (jt_hf_row): name in safetensors <-> name in GGUF. '%' is the layer,
+ * '#' the expert: one matrix per expert becomes one stacked tensor [experts, ...] in
+ *    pieces, not copied. A row whose tensor is not there is passed over; weights.c
+ * knows what a family must have. A tensor that no row takes is an error, unless a
+ * substring in `skipped` is in its name, or its layer is at or after block_count (MTP).
+ *    What happens by itself: "language_model." in names is dropped; vectors, norms,
+ *    routers and what is no ".weight" become F32 (jt_hf_wants_f32); FP8 with scales
+ *    becomes BF16; text_config is read as if it stood in config.json itself.
+ * 4. Bytes that differ need a transform (jt_hf_transform), a pair of functions: import
+ *    changes a tensor as it is in safetensors to what GGUF has, export does the
+ * reverse. Those that exist are declared below. One safetensors tensor can feed several
+ * GGUF tensors (a fused gate_up): several rows with the same `hf`; each export fills
+ * its part. Several that feed one: import fetches the others by jt_hf_source.
+ * 5. What rows cannot say (per-layer arrays, values made of several) goes into the
+ * hooks `import` and `export` of the family, which use jt_hf_config, jt_hf_set_* and
+ *    jt_hf_get_*, jt_hf_put.
+ * 6. Add the family to the list in hf_families.c, a tiny folder to
+ *    tests/golden/make_hf.py and its name to tests/golden/hf_test.c: that checks
+ * logits, equality with the converted file, and the round trip.
+ */
+#ifndef JT_MODEL_HF_H
+#define JT_MODEL_HF_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/memory.h"
+#include "format/names.h"
+#include "junto/gguf.h"
+#include "junto/safetensors.h"
+
+/* ---- rows --------------------------------------------------------------------------
+ */
+
+typedef enum jt_hf_kind {
+    JT_HF_INT,   /* 0 .. 2^31 - 1 */
+    JT_HF_FLOAT, /* finite */
+    JT_HF_BOOL,
+    JT_HF_TEXT,
+    JT_HF_WORD, /* a text in config.json, a number in GGUF; see `words` */
+    JT_HF_HAS   /* only for config.json: is there a GGUF tensor of the name `gguf`? */
+} jt_hf_kind;
+
+/* A key. `config` may name several, "a|b": the first that is there is read, the first
+ * is written; a dot goes into an object, "rope_parameters.rope_theta".
+ *   config and gguf:  the value goes from one to the other;
+ *   gguf NULL:        config.json must say `otherwise` or nothing (a form of the family
+ *                     that Junto does not have is refused), and is made to say so;
+ *   config NULL:      GGUF gets `otherwise`, whatever config.json says. */
+typedef struct jt_hf_key {
+    const char *config, *gguf; /* gguf: after "<arch>." */
+    jt_hf_kind kind;
+    const char *otherwise; /* when config.json has no value, as text: "1e-6", "true";
+                              NULL: then GGUF has none, either */
+    bool required;         /* config.json must have it */
+    const char *words;     /* of WORD: "softmax=1|sigmoid=2" */
+} jt_hf_key;
+
+typedef struct jt_hf_transform jt_hf_transform;
+
+typedef struct jt_hf_row {
+    const char *hf, *gguf;
+    const jt_hf_transform *how; /* NULL: the same bytes */
+} jt_hf_row;
+
+typedef struct jt_hf_job jt_hf_job;
+
+enum { JT_HF_LISTS = 6 };
+
+typedef struct jt_hf_family {
+    const char *model_type;   /* of config.json; several: "mistral|ministral" */
+    const char *architecture; /* written to "architectures" */
+    const char *arch;         /* of GGUF */
+    /* Which GGUF files of `arch` become this: all, or only (not) those with experts. */
+    enum { JT_HF_ANY, JT_HF_DENSE, JT_HF_MIXTURE } exports;
+    const jt_hf_key *keys[JT_HF_LISTS];    /* each list ends with {0} */
+    const jt_hf_row *tensors[JT_HF_LISTS]; /* the same */
+    const char *const *skipped;            /* ends with NULL; may be NULL */
+    jt_status (*import)(jt_hf_job *job);   /* after the keys; may be NULL */
+    jt_status (*export)(jt_hf_job *job);   /* the same */
+} jt_hf_family;
+
+/* Tensors travel as jt_gguf_tensor: type, shape and where they lie (name and bytes are
+ * not used). */
+struct jt_hf_transform {
+    /* Change *t from what safetensors has to what GGUF has. */
+    jt_status (*import)(jt_hf_job *job, jt_gguf_tensor *t);
+    /* Fill *hf, or this row's part of it, from `t`. The first call for a tensor finds
+     * hf->n_dims == 0: it sets type and shape and takes room. */
+    jt_status (*export)(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf);
+};
+
+extern const jt_hf_transform jt_hf_rotate_q; /* rows of each head from halves to
+                                                neighbours ("llama") */
+extern const jt_hf_transform jt_hf_rotate_k;
+extern const jt_hf_transform jt_hf_plus_one;    /* norms stored as w - 1 (Gemma) */
+extern const jt_hf_transform jt_hf_minus_exp;   /* A_log -> -exp(A_log) (Mamba) */
+extern const jt_hf_transform jt_hf_squeeze;     /* drops dimensions of 1 in the middle:
+                                                   conv1d [d, 1, k] */
+extern const jt_hf_transform jt_hf_vector;      /* [1, n] -> [n] */
+extern const jt_hf_transform jt_hf_first_half;  /* of the rows: gate of [.., 2 ff, d] */
+extern const jt_hf_transform jt_hf_second_half; /* up */
+extern const jt_hf_transform jt_hf_transposed;  /* the last two dimensions swapped */
+extern const jt_hf_transform jt_hf_first_half_t; /* of [.., d, 2 ff], transposed */
+extern const jt_hf_transform jt_hf_second_half_t;
+
+/* ---- lists that many families share (hf_rows_common.c) -----------------------------
+ */
+
+extern const jt_hf_key jt_hf_keys_common[];  /* sizes, heads, RMS norm, vocabulary */
+extern const jt_hf_key jt_hf_keys_silu[];    /* the activation is SiLU */
+extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
+extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
+                                                     their biases */
+extern const jt_hf_row jt_hf_tensors_qk_norm[];
+extern const jt_hf_row jt_hf_tensors_dense[];   /* norm and mlp.{gate,up,down}_proj */
+extern const jt_hf_row jt_hf_tensors_experts[]; /* mlp.gate, mlp.experts.#.* */
+extern const jt_hf_row jt_hf_tensors_shexp[];   /* mlp.shared_experts.* */
+
+/* All families, ending with NULL (hf_families.c). */
+extern const jt_hf_family *const jt_hf_families[];
+
+/* ---- for hooks and transforms ------------------------------------------------------
+ */
+
+/* A conversion under way. Fields that are not for its direction are NULL. */
+struct jt_hf_job {
+    const jt_hf_family *family;
+    json_t *config;  /* read on import, made on export */
+    int layer;       /* of the tensor at hand; -1: none */
+    bool describing; /* types and shapes only: jt_hf_room gives NULL */
+    jt_err *err;
+    /* import */
+    jt_gguf_writer *writer;
+    jt_safetensors *source;
+    jt_names names; /* of source, as rows have them */
+    bool *used;     /* [tensors of source] */
+    jt_arena arena; /* names, lists of pieces */
+    /* export */
+    const jt_gguf *file;
+    /* both */
+    void **rooms; /* buffers since the last jt_hf_drop_rooms */
+    size_t n_rooms, rooms_room;
+};
+
+/* The value at a path of config.json, as in jt_hf_key; NULL where there is none, or
+ * null. Borrowed. */
+json_t *jt_hf_config(const jt_hf_job *job, const char *path);
+/* Put a value there; takes it over, also on failure. NULL is out of memory. */
+jt_status jt_hf_put(jt_hf_job *job, const char *path, json_t *value);
+
+/* Set "<arch>.NAME" (import). */
+jt_status jt_hf_set_int(jt_hf_job *job, const char *name, int64_t value);
+jt_status jt_hf_set_float(jt_hf_job *job, const char *name, double value);
+jt_status jt_hf_set_bool(jt_hf_job *job, const char *name, bool value);
+/* Read "<arch>.NAME", which was set (import) or is in the file (export). */
+bool jt_hf_get_int(const jt_hf_job *job, const char *name, int64_t *value);
+bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value);
+
+/* Room for a tensor whose type and shape are set; t->data is that room then. NULL when
+ * only describing (return JT_OK), or with *status a failure. */
+void *jt_hf_room(jt_hf_job *job, jt_gguf_tensor *t, jt_status *status);
+/* `t` as F32: in place, or as a copy; in pieces never. */
+jt_status jt_hf_as_f32(jt_hf_job *job, jt_gguf_tensor *t);
+size_t jt_hf_values(const jt_gguf_tensor *t);
+
+/* Find a tensor by the name of a row and the layer at hand, and mark it as used; NULL
+ * when it is not there. */
+const jt_safetensor *jt_hf_source(jt_hf_job *job, const char *name);
+/* A pattern with its layer and expert filled in; false when `room` is too small. */
+bool jt_hf_name(char *out, size_t room, const char *pattern, int layer, int expert);
+
+/* ---- from Hugging Face -------------------------------------------------------------
+ */
+
+/* A folder whose tensors are listed and can be made one by one. */
+typedef struct jt_hf_import jt_hf_import;
+
+/* Open a folder; keys go to `writer`, which stays the caller's. */
+jt_status jt_hf_import_new(jt_hf_import **out, const char *folder,
+                           jt_gguf_writer *writer, jt_err *err);
+void jt_hf_import_free(jt_hf_import *im);
+
+/* The tensors: names, types and shapes. */
+size_t jt_hf_import_count(const jt_hf_import *im);
+const jt_gguf_tensor *jt_hf_import_at(const jt_hf_import *im, size_t i);
+
+/* The i-th with its data, which lies in the folder's files or in memory until
+ * jt_hf_import_drop (all that were made since the last). */
+jt_status jt_hf_import_make(jt_hf_import *im, size_t i, jt_gguf_tensor *out,
+                            jt_err *err);
+void jt_hf_import_drop(jt_hf_import *im);
+
+/* Names of GGUF tensors that are F32 in both, in a folder whose matrices are not: what
+ * the way back could not know. */
+#define JT_HF_F32_KEY "junto.hf.f32"
+
+/* The whole folder as a file in memory. */
+jt_status jt_hf_open(jt_gguf **out, const char *folder, jt_err *err);
+
+/* ---- to Hugging Face ---------------------------------------------------------------
+ */
+
+/* Write config.json, generation_config.json, tokenizer files and safetensors into an
+ * empty folder. Block formats become `dtype` (F32, F16 or BF16); other matrices too
+ * when `all`. Vectors get the type of the matrices when that changes no value. */
+typedef struct jt_hf_export_options {
+    jt_dtype dtype;
+    bool all;
+    uint64_t shard_bytes;
+    jt_progress progress;
+} jt_hf_export_options;
+
+jt_status jt_hf_export(const jt_gguf *file, const char *folder,
+                       const jt_hf_export_options *options, jt_err *err);
+
+/* ---- inside ------------------------------------------------------------------------
+ */
+
+/* Find the family of a config (import) or a file (export). */
+jt_status jt_hf_family_of_config(jt_hf_job *job);
+jt_status jt_hf_family_of_file(jt_hf_job *job);
+
+/* FOLDER/NAME as a JSON object; Infinity, which Python writes, is read as null. */
+jt_status jt_hf_read_json(json_t **out, const char *folder, const char *name,
+                          jt_err *err);
+/* The shortest decimal that is the same float; NULL: out of memory. */
+json_t *jt_hf_real(float value);
+
+/* generation_config.json <-> general.sampling.*; a folder may be without one. */
+jt_status jt_hf_read_generation(jt_hf_job *job, const char *folder);
+jt_status jt_hf_make_generation(const jt_gguf *file, json_t **out, jt_err *err);
+
+/* config.json <-> keys: all rows, rope, hooks. */
+jt_status jt_hf_read_config(jt_hf_job *job, const char *folder);
+jt_status jt_hf_read_keys(jt_hf_job *job);
+jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype);
+
+/* rope_theta, rope_scaling, rope_parameters. */
+jt_status jt_hf_import_rope(jt_hf_job *job);
+jt_status jt_hf_export_rope(jt_hf_job *job);
+/* The factors of a llama3 rope, if that is what config.json has; *count 0 otherwise. */
+jt_status jt_hf_rope_factors(jt_hf_job *job, float **factors, size_t *count);
+
+/* A source as a tensor: FP8 decoded, other types than JT_DTYPE_LIST as bytes with dtype
+ * JT_DTYPE_COUNT, for transforms that know them. */
+jt_status jt_hf_fetch(jt_hf_job *job, const char *name, const jt_safetensor *from,
+                      jt_gguf_tensor *out);
+/* Does the GGUF tensor of this name have type F32 whatever the matrices have? The rule
+ * of llama.cpp's converter. */
+bool jt_hf_wants_f32(const char *gguf, int n_dims);
+
+void jt_hf_drop_rooms(jt_hf_job *job);
+
+#endif

@@ -1,0 +1,276 @@
+/* Tensors of safetensors files as tensors of GGUF types: most lie there as they are,
+ * FP8 is decoded with its scales. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/memory.h"
+#include "format/gguf_file.h"
+#include "model/hf.h"
+
+/* ---- room ---- */
+
+size_t jt_hf_values(const jt_gguf_tensor *t)
+{
+    size_t values = 1;
+    for (int i = 0; i < t->n_dims; i++)
+        values *= (size_t)t->shape[i];
+    return values;
+}
+
+void *jt_hf_room(jt_hf_job *job, jt_gguf_tensor *t, jt_status *status)
+{
+    size_t bytes = jt_dtype_block_bytes(t->dtype);
+    *status = JT_OK;
+    t->data = NULL;
+    t->pieces = NULL;
+    for (int i = 0; i < t->n_dims; i++) {
+        if (t->shape[i] > PTRDIFF_MAX || !jt_mul(bytes, (size_t)t->shape[i], &bytes) ||
+            bytes > PTRDIFF_MAX) {
+            *status = jt_fail(job->err, JT_E_LIMIT, "its size overflows");
+            return NULL;
+        }
+    }
+    if (job->describing)
+        return NULL;
+    void *room = NULL;
+    if (jt_grow((void **)&job->rooms, &job->rooms_room, job->n_rooms + 1,
+                sizeof *job->rooms))
+        room = jt_alloc_large(bytes ? bytes : 1);
+    if (!room) {
+        *status = jt_fail_memory(job->err, "changing a tensor");
+        return NULL;
+    }
+    job->rooms[job->n_rooms++] = room;
+    t->data = room;
+    return room;
+}
+
+void jt_hf_drop_rooms(jt_hf_job *job)
+{
+    while (job->n_rooms)
+        free(job->rooms[--job->n_rooms]);
+}
+
+jt_status jt_hf_as_f32(jt_hf_job *job, jt_gguf_tensor *t)
+{
+    if (t->dtype == JT_F32 && !t->pieces)
+        return JT_OK;
+    jt_status status;
+    jt_gguf_tensor from = *t;
+    t->dtype = JT_F32;
+    float *to = jt_hf_room(job, t, &status);
+    size_t row = (size_t)t->shape[t->n_dims - 1],
+           rows = row ? jt_hf_values(t) / row : 0;
+    from.bytes = rows * jt_dtype_row_bytes(from.dtype, row);
+    for (size_t r = 0; r < rows && to; r++)
+        jt_dequantize(from.dtype, to + r * row, jt_gguf_row(&from, r), row);
+    return status;
+}
+
+/* ---- types ---- */
+
+/* The GGUF type with the same bytes; JT_DTYPE_COUNT for none. */
+static jt_dtype same_type(jt_safetensor_type type)
+{
+    switch (type) {
+    case JT_ST_F32:
+        return JT_F32;
+    case JT_ST_F16:
+        return JT_F16;
+    case JT_ST_BF16:
+        return JT_BF16;
+    case JT_ST_I32:
+        return JT_I32;
+    default:
+        return JT_DTYPE_COUNT;
+    }
+}
+
+/* ---- eight bits ---- */
+
+/* E4M3 without infinities (its largest code is a NaN), E5M2 as an F16 cut short, E8M0
+ * powers of two (OCP 8-bit floating point, OCP microscaling). */
+static float decode_one(jt_safetensor_type type, unsigned code)
+{
+    int exponent = (int)(code >> 3 & 15), mantissa = (int)(code & 7);
+    if (type == JT_ST_F8_E5M2)
+        return jt_f16_to_float((uint16_t)(code << 8));
+    if (type == JT_ST_F8_E8M0)
+        return code == 255 ? NAN : ldexpf(1.0f, (int)code - 127);
+    if ((code & 127) == 127)
+        return NAN;
+    float size = exponent ? ldexpf((float)(8 + mantissa), exponent - 10)
+                          : ldexpf((float)mantissa, -9);
+    return code & 128 ? -size : size;
+}
+
+/* Scales [count?, rows, cols] of blocks; one scale for everything is [1, 1]. */
+typedef struct scales {
+    const float *value;
+    size_t rows, cols;             /* of scales, in a matrix */
+    size_t block_rows, block_cols; /* of values, for one scale */
+} scales;
+
+/* Any float type of safetensors as F32, in room of the job. */
+static jt_status decode_floats(jt_hf_job *job, const jt_safetensor *from,
+                               const float **out)
+{
+    size_t n = from->bytes / jt_safetensor_type_bytes(from->type);
+    float *to = jt_arena_alloc(&job->arena, n, sizeof *to);
+    if (!to)
+        return jt_fail_memory(job->err, "reading scales");
+    const unsigned char *data = from->data;
+    jt_dtype dtype = same_type(from->type);
+    if (dtype != JT_DTYPE_COUNT)
+        jt_dequantize(dtype, to, data, n);
+    for (size_t i = 0; i < n && dtype == JT_DTYPE_COUNT; i++)
+        to[i] = decode_one(from->type, data[i]);
+    *out = to;
+    return JT_OK;
+}
+
+static bool is_float(jt_safetensor_type type)
+{
+    return type == JT_ST_F32 || type == JT_ST_BF16 || type == JT_ST_F16 ||
+           type == JT_ST_F8_E8M0;
+}
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* The i-th number of quantization_config.weight_block_size; `otherwise` without it. */
+static size_t block_size(const jt_hf_job *job, size_t i, size_t otherwise)
+{
+    json_t *sizes = jt_hf_config(job, "quantization_config.weight_block_size");
+    json_int_t n = json_integer_value(json_array_get(sizes, i));
+    return n > 0 && n <= 1 << 20 ? (size_t)n : otherwise;
+}
+
+/* How the scales of tensor `t` lie: one, one per row, or one per block. */
+static jt_status lay_out(jt_hf_job *job, const jt_gguf_tensor *t,
+                         const jt_safetensor *from, scales *s)
+{
+    size_t rows = t->n_dims > 1 ? (size_t)t->shape[t->n_dims - 2] : 1;
+    size_t cols = (size_t)t->shape[t->n_dims - 1];
+    size_t count = from->bytes / jt_safetensor_type_bytes(from->type);
+    size_t matrices = cols && rows ? jt_hf_values(t) / rows / cols : 0;
+    s->rows = s->cols = 1;
+    if (count == matrices * rows)
+        s->rows = rows;
+    if (count != 1 && count != matrices && count != matrices * rows &&
+        from->n_dims >= 2) {
+        s->rows = (size_t)from->shape[from->n_dims - 2];
+        s->cols = (size_t)from->shape[from->n_dims - 1];
+    }
+    if (!s->rows || !s->cols || !rows || !cols)
+        return jt_fail(job->err, JT_E_FORMAT, "it or its scales are empty");
+    s->block_rows = s->rows == 1 ? rows : block_size(job, 0, ceil_div(rows, s->rows));
+    s->block_cols = s->cols == 1 ? cols : block_size(job, 1, ceil_div(cols, s->cols));
+    if (s->rows == rows)
+        s->block_rows = 1;
+    if ((count != 1 && count != matrices * s->rows * s->cols) ||
+        ceil_div(rows, s->block_rows) != s->rows ||
+        ceil_div(cols, s->block_cols) != s->cols)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "its scales [.., %zu, %zu] do not fit blocks of %zu x %zu",
+                       s->rows, s->cols, s->block_rows, s->block_cols);
+    return job->describing ? JT_OK : decode_floats(job, from, &s->value);
+}
+
+static void decode_row(uint16_t *to, const unsigned char *from, const float *codes,
+                       const float *scale, size_t block, size_t n)
+{
+    for (size_t start = 0; start < n; start += block, scale++) {
+        size_t end = n - start < block ? n : start + block;
+        for (size_t i = start; i < end; i++)
+            to[i] = jt_float_to_bf16(codes[from[i]] * *scale);
+    }
+}
+
+/* FP8 to BF16; `scale` NULL: all are 1. */
+static jt_status decode_fp8(jt_hf_job *job, const jt_safetensor *from,
+                            const jt_safetensor *scale, jt_gguf_tensor *t)
+{
+    static const float one = 1.0f;
+    scales s = {&one, 1, 1, SIZE_MAX, SIZE_MAX};
+    float codes[256];
+    if (scale && !is_float(scale->type))
+        return jt_fail(job->err, JT_E_UNSUPPORTED, "its scales have type %s",
+                       jt_safetensor_type_name(scale->type));
+    if (scale)
+        JT_TRY(lay_out(job, t, scale, &s));
+    bool single = !scale || scale->bytes == jt_safetensor_type_bytes(scale->type);
+    jt_status status;
+    t->dtype = JT_BF16;
+    uint16_t *to = jt_hf_room(job, t, &status);
+    if (!to)
+        return status;
+    for (unsigned i = 0; i < 256; i++)
+        codes[i] = decode_one(from->type, i);
+    size_t cols = (size_t)t->shape[t->n_dims - 1];
+    size_t rows = t->n_dims > 1 ? (size_t)t->shape[t->n_dims - 2] : 1;
+    size_t all = cols ? jt_hf_values(t) / cols : 0;
+    for (size_t r = 0; r < all; r++) {
+        size_t matrix = r / rows, within = r % rows / s.block_rows;
+        const float *first =
+            single ? s.value : s.value + (matrix * s.rows + within) * s.cols;
+        decode_row(to + r * cols, (const unsigned char *)from->data + r * cols, codes,
+                   first, s.block_cols, cols);
+    }
+    return JT_OK;
+}
+
+/* Scales go by several names; all are multiplied. */
+static const jt_safetensor *find_scale(jt_hf_job *job, const char *name)
+{
+    static const char *const suffixes[] = {"_scale_inv", "_scale"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char scale[320];
+        snprintf(scale, sizeof scale, "%s%s", name, suffixes[i]);
+        const jt_safetensor *found = jt_hf_source(job, scale);
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+/* ---- one tensor ---- */
+
+/* Kernels read values at their natural alignment; a header may be of any length. */
+static jt_status align(jt_hf_job *job, size_t bytes, jt_gguf_tensor *t)
+{
+    if ((uintptr_t)t->data % jt_dtype_block_bytes(t->dtype) == 0)
+        return JT_OK;
+    const void *from = t->data;
+    jt_status status;
+    void *to = jt_hf_room(job, t, &status);
+    if (to)
+        memcpy(to, from, bytes);
+    return status;
+}
+
+jt_status jt_hf_fetch(jt_hf_job *job, const char *name, const jt_safetensor *from,
+                      jt_gguf_tensor *out)
+{
+    *out = (jt_gguf_tensor){.dtype = same_type(from->type), .n_dims = from->n_dims};
+    if (from->n_dims > JT_MAX_DIMS)
+        return jt_fail(job->err, JT_E_UNSUPPORTED, "it has %d dimensions",
+                       from->n_dims);
+    for (int i = 0; i < from->n_dims; i++) {
+        out->shape[i] = from->shape[i];
+        if (from->shape[i] == 0)
+            return jt_fail(job->err, JT_E_FORMAT, "a dimension of 0");
+    }
+    if (from->n_dims == 0) { /* a scalar */
+        out->n_dims = 1;
+        out->shape[0] = 1;
+    }
+    out->data = from->data;
+    if (from->type == JT_ST_F8_E4M3 || from->type == JT_ST_F8_E5M2)
+        return decode_fp8(job, from, find_scale(job, name), out);
+    return out->dtype == JT_DTYPE_COUNT ? JT_OK : align(job, from->bytes, out);
+}

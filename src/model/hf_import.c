@@ -1,0 +1,508 @@
+/* A Hugging Face folder as GGUF: rows are looked up layer by layer, and what is found
+ * is described, made, and in the end placed in a file in memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "format/gguf_file.h"
+#include "model/hf.h"
+#include "text/import.h"
+
+enum { NAME_BYTES = 256, MOST_LAYERS = 4096, MOST_EXPERTS = 65536 };
+
+typedef struct listed {
+    const jt_hf_row *row;
+    int layer, experts; /* -1: none */
+    jt_gguf_tensor tensor;
+} listed;
+
+struct jt_hf_import {
+    jt_hf_job job;
+    listed *list;
+    size_t count, room;
+};
+
+/* ---- names ---- */
+
+bool jt_hf_name(char *out, size_t room, const char *pattern, int layer, int expert)
+{
+    size_t used = 0;
+    for (; *pattern && used + 1 < room; pattern++) {
+        if (*pattern == '%' || *pattern == '#') {
+            int n = snprintf(out + used, room - used, "%d",
+                             *pattern == '%' ? layer : expert);
+            used += (size_t)n;
+        } else {
+            out[used++] = *pattern;
+        }
+    }
+    if (used >= room)
+        return false;
+    out[used] = '\0';
+    return *pattern == '\0';
+}
+
+static bool contains(jt_str name, const char *part)
+{
+    return memmem(name.data, name.len, part, strlen(part)) != NULL;
+}
+
+static bool ends_with(const char *name, const char *suffix)
+{
+    size_t len = strlen(name), tail = strlen(suffix);
+    return len >= tail && strcmp(name + len - tail, suffix) == 0;
+}
+
+bool jt_hf_wants_f32(const char *gguf, int n_dims)
+{
+    static const char *const plain[] = {"_norm.weight", ".ffn_gate_inp.weight",
+                                        ".ffn_gate_inp_shexp.weight",
+                                        ".ssm_conv1d.weight", ".shortconv.conv.weight"};
+    if (n_dims <= 1 || !ends_with(gguf, ".weight"))
+        return true;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (ends_with(gguf, plain[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The name as rows have it: without "language_model.". */
+static jt_status row_name(jt_hf_job *job, jt_str name, jt_str *out)
+{
+    static const char part[] = "language_model.";
+    const char *at = memmem(name.data, name.len, part, strlen(part));
+    *out = name;
+    if (!at)
+        return JT_OK;
+    char *copy = jt_arena_alloc(&job->arena, name.len, 1);
+    if (!copy)
+        return jt_fail_memory(job->err, "reading tensor names");
+    size_t before = (size_t)(at - name.data), cut = strlen(part);
+    memcpy(copy, name.data, before);
+    memcpy(copy + before, at + cut, name.len - before - cut);
+    *out = (jt_str){copy, name.len - cut};
+    return JT_OK;
+}
+
+static jt_status index_names(jt_hf_job *job)
+{
+    size_t count = jt_safetensors_count(job->source);
+    job->used = jt_calloc(count, sizeof *job->used);
+    if (!job->used)
+        return jt_fail_memory(job->err, "reading tensor names");
+    for (size_t i = 0; i < count; i++) {
+        jt_str name;
+        JT_TRY(row_name(job, jt_safetensors_at(job->source, i)->name, &name));
+        if (jt_names_find(&job->names, name) != JT_NAMES_NONE)
+            return jt_fail(job->err, JT_E_FORMAT, "tensor '%.*s' appears twice",
+                           JT_GGUF_SHOW(name));
+        if (!jt_names_add(&job->names, name, i))
+            return jt_fail_memory(job->err, "reading tensor names");
+    }
+    return JT_OK;
+}
+
+static const jt_safetensor *find_source(jt_hf_job *job, const char *name)
+{
+    size_t i = jt_names_find(&job->names, (jt_str){name, strlen(name)});
+    if (i == JT_NAMES_NONE)
+        return NULL;
+    job->used[i] = true;
+    return jt_safetensors_at(job->source, i);
+}
+
+const jt_safetensor *jt_hf_source(jt_hf_job *job, const char *name)
+{
+    char full[NAME_BYTES];
+    if (!jt_hf_name(full, sizeof full, name, job->layer, 0))
+        return NULL;
+    return find_source(job, full);
+}
+
+/* ---- one tensor ---- */
+
+static bool same_shape(const jt_gguf_tensor *a, const jt_gguf_tensor *b)
+{
+    return a->dtype == b->dtype && a->n_dims == b->n_dims &&
+           memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
+}
+
+/* One matrix per expert as a stack of pieces. */
+static jt_status fetch_stack(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
+{
+    jt_gguf_tensor first = {0}, one;
+    const void **pieces =
+        jt_arena_alloc(&job->arena, (size_t)l->experts, sizeof *pieces);
+    if (!pieces)
+        return jt_fail_memory(job->err, "stacking experts");
+    for (int e = 0; e < l->experts; e++) {
+        char name[NAME_BYTES];
+        jt_hf_name(name, sizeof name, l->row->hf, l->layer, e);
+        const jt_safetensor *from = find_source(job, name);
+        if (!from)
+            return jt_fail(job->err, JT_E_FORMAT, "'%s' is missing", name);
+        JT_TRY(jt_hf_fetch(job, name, from, &one));
+        if (e == 0)
+            first = one;
+        if (!same_shape(&one, &first))
+            return jt_fail(job->err, JT_E_FORMAT,
+                           "'%s' has another shape or type than that of expert 0",
+                           name);
+        pieces[e] = one.data;
+    }
+    if (first.n_dims >= JT_MAX_DIMS)
+        return jt_fail(job->err, JT_E_FORMAT, "experts of %d dimensions", first.n_dims);
+    *out = first;
+    out->data = NULL;
+    out->pieces = pieces;
+    out->n_dims++;
+    out->shape[0] = (uint64_t)l->experts;
+    memcpy(out->shape + 1, first.shape, (size_t)first.n_dims * sizeof *first.shape);
+    return JT_OK;
+}
+
+static jt_status fetch(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
+{
+    char name[NAME_BYTES];
+    if (l->experts >= 0)
+        return fetch_stack(job, l, out);
+    jt_hf_name(name, sizeof name, l->row->hf, l->layer, 0);
+    return jt_hf_fetch(job, name, find_source(job, name), out);
+}
+
+static jt_status transform(jt_hf_job *job, const listed *l, const char *name,
+                           jt_gguf_tensor *out)
+{
+    if (l->row->how)
+        JT_TRY(l->row->how->import(job, out));
+    if (out->dtype == JT_DTYPE_COUNT)
+        return jt_fail(job->err, JT_E_UNSUPPORTED, "its type is not supported");
+    if (jt_hf_wants_f32(name, out->n_dims))
+        JT_TRY(jt_hf_as_f32(job, out));
+    return JT_OK;
+}
+
+/* Fetch and transform; errors name the tensor of the folder. */
+static jt_status make(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
+{
+    job->layer = l->layer;
+    jt_str name = l->tensor.name;
+    jt_status status = fetch(job, l, out);
+    if (status == JT_OK)
+        status = transform(job, l, name.data, out);
+    out->name = name;
+    if (status == JT_OK)
+        return JT_OK;
+    char from[NAME_BYTES];
+    jt_hf_name(from, sizeof from, l->row->hf, l->layer, 0);
+    return jt_fail_within(job->err, status, "tensor '%s'", from);
+}
+
+/* ---- all tensors ---- */
+
+static jt_status describe(jt_hf_import *im, listed *l)
+{
+    char name[NAME_BYTES];
+    jt_hf_job *job = &im->job;
+    jt_hf_name(name, sizeof name, l->row->gguf, l->layer, 0);
+    char *copy = jt_arena_alloc(&job->arena, strlen(name) + 1, 1);
+    if (!copy || !jt_grow((void **)&im->list, &im->room, im->count + 1, sizeof *l))
+        return jt_fail_memory(job->err, "listing tensors");
+    memcpy(copy, name, strlen(name) + 1);
+    l->tensor.name = (jt_str){copy, strlen(name)};
+    JT_TRY(make(job, l, &l->tensor));
+    im->list[im->count++] = *l;
+    return JT_OK;
+}
+
+static jt_status add_row(jt_hf_import *im, const jt_hf_row *row, int layer,
+                         int64_t experts)
+{
+    char name[NAME_BYTES];
+    listed l = {.row = row, .layer = layer, .experts = -1};
+    if (!jt_hf_name(name, sizeof name, row->hf, layer, 0) ||
+        jt_names_find(&im->job.names, (jt_str){name, strlen(name)}) == JT_NAMES_NONE)
+        return JT_OK;
+    if (strchr(row->hf, '#')) {
+        if (experts < 1)
+            return jt_fail(im->job.err, JT_E_FORMAT,
+                           "tensor '%s' in a model without experts", name);
+        l.experts = (int)experts;
+    }
+    return describe(im, &l);
+}
+
+/* Rows of one layer, or (-1) of the whole model. */
+static jt_status add_rows(jt_hf_import *im, int layer, int64_t experts)
+{
+    const jt_hf_family *family = im->job.family;
+    for (int i = 0; i < JT_HF_LISTS && family->tensors[i]; i++) {
+        for (const jt_hf_row *row = family->tensors[i]; row->hf; row++) {
+            if ((strchr(row->hf, '%') != NULL) == (layer >= 0))
+                JT_TRY(add_row(im, row, layer, experts));
+        }
+    }
+    return JT_OK;
+}
+
+/* The layer in "model.layers.12.mlp..."; -1 without one. */
+static int64_t layer_of(jt_str name)
+{
+    static const char part[] = "layers.";
+    const char *at = memmem(name.data, name.len, part, strlen(part));
+    const char *end = name.data + name.len;
+    int64_t layer = -1;
+    for (at = at ? at + strlen(part) : end; at < end && *at >= '0' && *at <= '9'; at++)
+        layer = (layer < 0 ? 0 : layer) * 10 + (*at - '0');
+    return layer;
+}
+
+/* Tensors that are no weights of the language model. */
+static bool is_skipped(const jt_hf_family *family, jt_str name)
+{
+    static const char *const always[] = {"rotary_emb.inv_freq",
+                                         ".attention.bias",
+                                         ".attention.masked_bias",
+                                         "vision_",
+                                         "visual.",
+                                         "vision.",
+                                         "audio_",
+                                         "multi_modal_projector.",
+                                         "mm_projector.",
+                                         ".input_scale",
+                                         ".k_scale",
+                                         ".v_scale",
+                                         "activation_scale"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++) {
+        if (contains(name, always[i]))
+            return true;
+    }
+    for (size_t i = 0; family->skipped && family->skipped[i]; i++) {
+        if (contains(name, family->skipped[i]))
+            return true;
+    }
+    return false;
+}
+
+static jt_status check_unused(const jt_hf_import *im, int64_t layers)
+{
+    for (size_t i = 0; i < jt_safetensors_count(im->job.source); i++) {
+        jt_str name = jt_safetensors_at(im->job.source, i)->name;
+        if (!im->job.used[i] && !is_skipped(im->job.family, name) &&
+            layer_of(name) < layers)
+            return jt_fail(im->job.err, JT_E_UNSUPPORTED,
+                           "tensor '%.*s' is not known in a model of type '%s'",
+                           JT_GGUF_SHOW(name), im->job.family->model_type);
+    }
+    return JT_OK;
+}
+
+static jt_status read_count(jt_hf_job *job, const char *key, int64_t most,
+                            int64_t *value)
+{
+    *value = 0;
+    jt_hf_get_int(job, key, value);
+    if (*value < 0 || *value > most)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: %lld as '%s', expected at most %lld",
+                       (long long)*value, key, (long long)most);
+    return JT_OK;
+}
+
+static jt_status list_tensors(jt_hf_import *im)
+{
+    int64_t layers, experts;
+    JT_TRY(read_count(&im->job, "block_count", MOST_LAYERS, &layers));
+    JT_TRY(read_count(&im->job, "expert_count", MOST_EXPERTS, &experts));
+    im->job.describing = true;
+    JT_TRY(add_rows(im, -1, experts));
+    for (int layer = 0; layer < layers; layer++)
+        JT_TRY(add_rows(im, layer, experts));
+    im->job.describing = false;
+    return check_unused(im, layers);
+}
+
+/* Which tensors were F32 from the start is lost where others become it. */
+static jt_status note_f32(jt_hf_import *im)
+{
+    jt_hf_job *job = &im->job;
+    jt_str *names = jt_arena_alloc(&job->arena, im->count, sizeof *names);
+    size_t count = 0;
+    bool narrower = false; /* is any matrix? */
+    if (!names)
+        return jt_fail_memory(job->err, "listing tensors");
+    for (size_t i = 0; i < im->count; i++) {
+        const listed *l = &im->list[i];
+        char name[NAME_BYTES];
+        narrower |= l->tensor.dtype != JT_F32;
+        if (!l->row || l->experts >= 0)
+            continue;
+        jt_hf_name(name, sizeof name, l->row->hf, l->layer, 0);
+        const jt_safetensor *from = find_source(job, name);
+        if (from->type == JT_ST_F32 && l->tensor.dtype == JT_F32)
+            names[count++] = l->tensor.name;
+    }
+    if (!narrower || !count)
+        return JT_OK;
+    return jt_gguf_set_strs(job->writer, JT_HF_F32_KEY, names, count, job->err);
+}
+
+/* Factors of a llama3 rope are a tensor of GGUF alone. */
+static jt_status list_rope(jt_hf_import *im)
+{
+    static const char name[] = "rope_freqs.weight";
+    float *factors = NULL;
+    size_t count;
+    JT_TRY(jt_hf_rope_factors(&im->job, &factors, &count));
+    if (!count)
+        return JT_OK;
+    if (!jt_grow((void **)&im->list, &im->room, im->count + 1, sizeof *im->list))
+        return jt_fail_memory(im->job.err, "listing tensors");
+    im->list[im->count++] = (listed){.tensor = {.name = {name, sizeof name - 1},
+                                                .dtype = JT_F32,
+                                                .n_dims = 1,
+                                                .shape = {count},
+                                                .data = factors}};
+    return JT_OK;
+}
+
+/* ---- keys that are no rows ---- */
+
+/* The last part of a path, for a model without a name. */
+static jt_status set_name(jt_hf_job *job, const char *folder)
+{
+    size_t end = strlen(folder);
+    while (end > 1 && folder[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && folder[start - 1] != '/')
+        start--;
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%.*s", (int)(end - start), folder + start);
+    return jt_gguf_set_str(job->writer, "general.name", name, job->err);
+}
+
+/* A folder may hold a model alone. */
+static jt_status read_tokenizer(jt_hf_job *job, const char *folder)
+{
+    static const char *const files[] = {"tokenizer.json", "tekken.json",
+                                        "tokenizer.model", "tiktoken.model",
+                                        "qwen.tiktoken",   "hy.tiktoken"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        if (access(path, F_OK) == 0)
+            return jt_tokenizer_import(job->writer, folder, job->err);
+    }
+    return JT_OK;
+}
+
+/* ---- the whole ---- */
+
+static jt_status open_all(jt_hf_import *im, const char *folder)
+{
+    jt_hf_job *job = &im->job;
+    JT_TRY(jt_hf_read_config(job, folder));
+    JT_TRY(jt_hf_family_of_config(job));
+    JT_TRY(jt_hf_read_keys(job));
+    JT_TRY(set_name(job, folder));
+    JT_TRY(jt_hf_read_generation(job, folder));
+    JT_TRY(read_tokenizer(job, folder));
+    JT_TRY(jt_safetensors_open(&job->source, folder, job->err));
+    JT_TRY(index_names(job));
+    JT_TRY(list_rope(im));
+    JT_TRY(list_tensors(im));
+    return note_f32(im);
+}
+
+jt_status jt_hf_import_new(jt_hf_import **out, const char *folder,
+                           jt_gguf_writer *writer, jt_err *err)
+{
+    jt_hf_import *im = jt_calloc(1, sizeof *im);
+    if (!im)
+        return jt_fail_memory(err, "opening a folder");
+    im->job = (jt_hf_job){.layer = -1, .err = err, .writer = writer};
+    jt_status status = open_all(im, folder);
+    if (status != JT_OK) {
+        jt_hf_import_free(im);
+        return jt_fail_within(err, status, "'%s'", folder);
+    }
+    *out = im;
+    return JT_OK;
+}
+
+void jt_hf_import_free(jt_hf_import *im)
+{
+    if (!im)
+        return;
+    jt_hf_drop_rooms(&im->job);
+    free(im->job.rooms);
+    json_decref(im->job.config);
+    jt_safetensors_close(im->job.source);
+    jt_names_free(&im->job.names);
+    jt_arena_free(&im->job.arena);
+    free(im->job.used);
+    free(im->list);
+    free(im);
+}
+
+size_t jt_hf_import_count(const jt_hf_import *im)
+{
+    return im->count;
+}
+
+const jt_gguf_tensor *jt_hf_import_at(const jt_hf_import *im, size_t i)
+{
+    return &im->list[i].tensor;
+}
+
+jt_status jt_hf_import_make(jt_hf_import *im, size_t i, jt_gguf_tensor *out,
+                            jt_err *err)
+{
+    const listed *l = &im->list[i];
+    *out = l->tensor;
+    im->job.err = err;
+    return l->row ? make(&im->job, l, out) : JT_OK;
+}
+
+void jt_hf_import_drop(jt_hf_import *im)
+{
+    jt_hf_drop_rooms(&im->job);
+}
+
+static jt_status place_all(jt_hf_import *im, jt_gguf_writer *w, jt_err *err)
+{
+    for (size_t i = 0; i < im->count; i++) {
+        jt_gguf_tensor t;
+        JT_TRY(jt_hf_import_make(im, i, &t, err));
+        JT_TRY(jt_gguf_place_tensor(w, &t, err));
+    }
+    return JT_OK;
+}
+
+static void release(void *owner)
+{
+    jt_hf_import_free(owner);
+}
+
+jt_status jt_hf_open(jt_gguf **out, const char *folder, jt_err *err)
+{
+    jt_gguf_writer *w;
+    jt_hf_import *im = NULL;
+    JT_TRY(jt_gguf_writer_new_memory(&w, err));
+    jt_status status = jt_hf_import_new(&im, folder, w, err);
+    if (status == JT_OK)
+        status = place_all(im, w, err);
+    if (status == JT_OK) {
+        im->job.writer = NULL;
+        status = jt_gguf_writer_open(out, w, folder, (jt_gguf_owner){release, im}, err);
+    } else {
+        jt_gguf_writer_abort(w);
+    }
+    if (status != JT_OK)
+        jt_hf_import_free(im);
+    return status;
+}

@@ -1,0 +1,215 @@
+/* Rotary position embedding: how config.json says it (transformers 4: rope_theta and
+ * rope_scaling, 5: rope_parameters), and the keys and factors of GGUF. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/hf.h"
+
+/* A number of the rope's object, or of config.json itself. */
+static double rope_number(const jt_hf_job *job, const char *path, double otherwise)
+{
+    const json_t *value = jt_hf_config(job, path);
+    return json_is_number(value) ? json_number_value(value) : otherwise;
+}
+
+#define IN_ROPE(name)                                               \
+    "rope_parameters." name "|rope_parameters.full_attention." name \
+    "|rope_scaling." name
+
+static const char *rope_type(const jt_hf_job *job)
+{
+    const char *type =
+        json_string_value(jt_hf_config(job, IN_ROPE("rope_type") "|" IN_ROPE("type")));
+    return type ? type : "default";
+}
+
+static double original_context(const jt_hf_job *job)
+{
+    double now = rope_number(job, "max_position_embeddings", 0.0);
+    return rope_number(
+        job,
+        IN_ROPE("original_max_position_embeddings") "|"
+                                                    "original_max_position_embeddings",
+        now);
+}
+
+/* ---- to keys ---- */
+
+static jt_status import_yarn(jt_hf_job *job)
+{
+    static const struct {
+        const char *config, *gguf;
+    } more[] = {
+        {IN_ROPE("extrapolation_factor"), "rope.scaling.yarn_ext_factor"},
+        {IN_ROPE("attention_factor") "|" IN_ROPE("attn_factor"),
+         "rope.scaling.attn_factor"},
+        {IN_ROPE("beta_fast"), "rope.scaling.yarn_beta_fast"},
+        {IN_ROPE("beta_slow"), "rope.scaling.yarn_beta_slow"},
+    };
+    JT_TRY(jt_hf_set_int(job, "rope.scaling.original_context_length",
+                         (int64_t)fmin(fmax(original_context(job), 0.0), 1e9)));
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        const json_t *value = jt_hf_config(job, more[i].config);
+        if (json_is_number(value))
+            JT_TRY(jt_hf_set_float(job, more[i].gguf, json_number_value(value)));
+    }
+    return JT_OK;
+}
+
+static jt_status set_scaling(jt_hf_job *job, const char *type)
+{
+    char key[96];
+    snprintf(key, sizeof key, "%s.rope.scaling.type", job->family->arch);
+    JT_TRY(jt_gguf_set_str(job->writer, key, type, job->err));
+    return jt_hf_set_float(job, "rope.scaling.factor",
+                           rope_number(job, IN_ROPE("factor"), 1.0));
+}
+
+/* A llama3 rope is a table of factors, made later; what it was made from is kept for
+ * the way back. */
+static const struct {
+    const char *config, *key;
+    double usual;
+} llama3[] = {
+    {"factor", "junto.rope.llama3.factor", 8.0},
+    {"low_freq_factor", "junto.rope.llama3.low_freq_factor", 1.0},
+    {"high_freq_factor", "junto.rope.llama3.high_freq_factor", 4.0},
+    {"original_max_position_embeddings", "junto.rope.llama3.original_context_length",
+     8192.0},
+};
+enum { LLAMA3 = sizeof llama3 / sizeof *llama3 };
+
+static double llama3_number(const jt_hf_job *job, int i)
+{
+    char path[192];
+    snprintf(path, sizeof path,
+             "rope_parameters.%s|rope_parameters.full_attention.%s|rope_scaling.%s",
+             llama3[i].config, llama3[i].config, llama3[i].config);
+    return rope_number(job, path, llama3[i].usual);
+}
+
+jt_status jt_hf_import_rope(jt_hf_job *job)
+{
+    const char *type = rope_type(job);
+    JT_TRY(jt_hf_set_float(
+        job, "rope.freq_base",
+        rope_number(job, IN_ROPE("rope_theta") "|rope_theta", 10000.0)));
+    if (strcmp(type, "linear") == 0)
+        return set_scaling(job, "linear");
+    if (strcmp(type, "yarn") == 0) {
+        JT_TRY(set_scaling(job, "yarn"));
+        return import_yarn(job);
+    }
+    for (int i = 0; i < LLAMA3 && strcmp(type, "llama3") == 0; i++)
+        JT_TRY(jt_gguf_set_f32(job->writer, llama3[i].key, (float)llama3_number(job, i),
+                               job->err));
+    return JT_OK;
+}
+
+/* Wavelengths that a longer context asks for are stretched by `factor`, short ones
+ * stay, and those between go over smoothly (Llama 3.1; transformers
+ * modeling_rope_utils). */
+static float llama3_factor(double frequency, const double p[LLAMA3])
+{
+    double factor = p[0], low = p[1], high = p[2], context = p[3];
+    double turns = context * frequency / 6.283185307179586;
+    if (turns > high)
+        return 1.0f;
+    if (turns < low || high <= low)
+        return (float)factor;
+    double smooth = (turns - low) / (high - low);
+    return (float)(1.0 / ((1.0 - smooth) / factor + smooth));
+}
+
+jt_status jt_hf_rope_factors(jt_hf_job *job, float **factors, size_t *count)
+{
+    int64_t dims = 0, heads = 1, width = 0;
+    double base = 10000.0, p[LLAMA3];
+    *count = 0;
+    if (strcmp(rope_type(job), "llama3") != 0)
+        return JT_OK;
+    jt_hf_get_float(job, "rope.freq_base", &base);
+    jt_hf_get_int(job, "embedding_length", &width);
+    jt_hf_get_int(job, "attention.head_count", &heads);
+    if (!jt_hf_get_int(job, "rope.dimension_count", &dims) &&
+        !jt_hf_get_int(job, "attention.key_length", &dims))
+        dims = heads ? width / heads : 0;
+    if (dims < 2 || dims > 65536)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: heads of %lld dimensions cannot rotate",
+                       (long long)dims);
+    *factors = jt_arena_alloc(&job->arena, (size_t)dims / 2, sizeof **factors);
+    if (!*factors)
+        return jt_fail_memory(job->err, "making rope factors");
+    for (int i = 0; i < LLAMA3; i++)
+        p[i] = llama3_number(job, i);
+    *count = (size_t)dims / 2;
+    for (size_t i = 0; i < *count; i++)
+        (*factors)[i] = llama3_factor(pow(base, -2.0 * (double)i / (double)dims), p);
+    return JT_OK;
+}
+
+/* ---- to config.json ---- */
+
+#define ROPE "rope_parameters."
+
+static jt_status export_number(jt_hf_job *job, const char *gguf, const char *config)
+{
+    double value;
+    if (!jt_hf_get_float(job, gguf, &value))
+        return JT_OK;
+    return jt_hf_put(job, config, jt_hf_real((float)value));
+}
+
+static jt_status export_llama3(jt_hf_job *job)
+{
+    JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("llama3")));
+    for (int i = 0; i < LLAMA3; i++) {
+        char path[128];
+        float value;
+        if (!jt_gguf_get_f32(job->file, llama3[i].key, &value))
+            return jt_fail(job->err, JT_E_UNSUPPORTED,
+                           "tensor 'rope_freqs.weight' holds factors, but no key says "
+                           "what they were made from ('%s')",
+                           llama3[i].key);
+        snprintf(path, sizeof path, ROPE "%s", llama3[i].config);
+        bool whole = i == LLAMA3 - 1; /* a number of positions */
+        JT_TRY(jt_hf_put(job, path,
+                         whole ? json_integer((json_int_t)value) : jt_hf_real(value)));
+    }
+    return JT_OK;
+}
+
+static jt_status export_yarn(jt_hf_job *job)
+{
+    int64_t context;
+    if (jt_hf_get_int(job, "rope.scaling.original_context_length", &context))
+        JT_TRY(jt_hf_put(job, ROPE "original_max_position_embeddings",
+                         json_integer(context)));
+    JT_TRY(export_number(job, "rope.scaling.attn_factor", ROPE "attention_factor"));
+    JT_TRY(export_number(job, "rope.scaling.yarn_ext_factor",
+                         ROPE "extrapolation_factor"));
+    JT_TRY(export_number(job, "rope.scaling.yarn_beta_fast", ROPE "beta_fast"));
+    return export_number(job, "rope.scaling.yarn_beta_slow", ROPE "beta_slow");
+}
+
+jt_status jt_hf_export_rope(jt_hf_job *job)
+{
+    char key[96];
+    jt_str type = {"default", 7};
+    double base = 10000.0;
+    jt_hf_get_float(job, "rope.freq_base", &base);
+    JT_TRY(jt_hf_put(job, ROPE "rope_theta", jt_hf_real((float)base)));
+    if (jt_gguf_find(job->file, "rope_freqs.weight"))
+        return export_llama3(job);
+    snprintf(key, sizeof key, "%s.rope.scaling.type", job->family->arch);
+    jt_gguf_get_str(job->file, key, &type);
+    if (type.len == 4 && memcmp(type.data, "none", 4) == 0)
+        type = (jt_str){"default", 7};
+    JT_TRY(jt_hf_put(job, ROPE "rope_type", json_stringn(type.data, type.len)));
+    JT_TRY(export_number(job, "rope.scaling.factor", ROPE "factor"));
+    return type.len == 4 && memcmp(type.data, "yarn", 4) == 0 ? export_yarn(job)
+                                                              : JT_OK;
+}

@@ -1,0 +1,119 @@
+#include "text/draft.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/vocab.h"
+
+#define KEY(name) "tokenizer.ggml." name
+
+/* The library's strings as arguments of "%.*s"; messages are short. */
+#define SHOW(str) (int)((str).len < 80 ? (str).len : 80), (str).data
+
+void jt_draft_new(jt_draft *draft, jt_err *err)
+{
+    *draft = (jt_draft){.prefix = -1,
+                        .shrink = -1,
+                        .lower = -1,
+                        .strip = -1,
+                        .add_bos = -1,
+                        .add_eos = -1,
+                        .err = err};
+    for (int i = 0; i < JT_ROLES; i++)
+        draft->roles[i] = -1;
+}
+
+void jt_draft_free(jt_draft *draft)
+{
+    free(draft->tokens);
+    free(draft->merges);
+    free(draft->begin.items);
+    free(draft->end.items);
+    free(draft->ends.items);
+    jt_names_free(&draft->by_text);
+    jt_arena_free(&draft->arena);
+}
+
+static jt_status no_memory(const jt_draft *d)
+{
+    return jt_fail_memory(d->err, "reading a tokenizer");
+}
+
+/* Make room for `count` tokens. */
+static jt_status make_room(jt_draft *d, size_t count)
+{
+    if (!jt_grow((void **)&d->tokens, &d->capacity, count, sizeof *d->tokens))
+        return no_memory(d);
+    if (count > d->count)
+        memset(d->tokens + d->count, 0, (count - d->count) * sizeof *d->tokens);
+    d->count = count > d->count ? count : d->count;
+    return JT_OK;
+}
+
+jt_status jt_draft_set(jt_draft *d, int64_t id, jt_str text, unsigned char type)
+{
+    if (id < 0 || id >= JT_DRAFT_MOST)
+        return jt_fail(d->err, JT_E_FORMAT,
+                       "token '%.*s' has id %" PRId64 "; expected 0 to %d", SHOW(text),
+                       id, JT_DRAFT_MOST - 1);
+    JT_TRY(make_room(d, (size_t)id + 1));
+    jt_draft_token *token = &d->tokens[id];
+    int32_t twin = jt_draft_find(d, text);
+    if (twin >= 0 && twin != id)
+        return jt_fail(d->err, JT_E_FORMAT,
+                       "token '%.*s' has two ids, %" PRId32 " and %" PRId64, SHOW(text),
+                       twin, id);
+    if (token->text.data && twin < 0)
+        return jt_fail(d->err, JT_E_FORMAT,
+                       "id %" PRId64 " has two tokens, '%.*s' and '%.*s'", id,
+                       SHOW(token->text), SHOW(text));
+    token->type = type;
+    if (twin >= 0)
+        return JT_OK;
+    token->text = text.len ? text : (jt_str){"", 0};
+    d->named++;
+    return jt_names_add(&d->by_text, token->text, (size_t)id) ? JT_OK : no_memory(d);
+}
+
+int32_t jt_draft_find(const jt_draft *d, jt_str text)
+{
+    size_t at = jt_names_find(&d->by_text, text);
+    return at == JT_NAMES_NONE ? -1 : (int32_t)at;
+}
+
+jt_status jt_draft_add_merge(jt_draft *d, jt_str left, jt_str right)
+{
+    char *text = jt_arena_alloc(&d->arena, left.len + 1 + right.len, 1);
+    if (!text || !jt_grow((void **)&d->merges, &d->merges_capacity, d->n_merges + 1,
+                          sizeof *d->merges))
+        return no_memory(d);
+    memcpy(text, left.data, left.len);
+    text[left.len] = ' ';
+    memcpy(text + left.len + 1, right.data, right.len);
+    d->merges[d->n_merges++] = (jt_str){text, left.len + 1 + right.len};
+    return JT_OK;
+}
+
+jt_status jt_draft_add_id(jt_draft *d, jt_ids *ids, int64_t id)
+{
+    if (id < 0 || id >= JT_DRAFT_MOST)
+        return jt_fail(d->err, JT_E_FORMAT, "%" PRId64 " is not the id of a token", id);
+    if (!jt_grow((void **)&ids->items, &ids->capacity, ids->count + 1,
+                 sizeof *ids->items))
+        return no_memory(d);
+    ids->items[ids->count++] = (int32_t)id;
+    return JT_OK;
+}
+
+jt_str jt_draft_copy(jt_draft *d, jt_str text)
+{
+    char *copy = jt_arena_alloc(&d->arena, text.len + 1, 1);
+    if (!copy)
+        return (jt_str){0};
+    if (text.len)
+        memcpy(copy, text.data, text.len);
+    copy[text.len] = '\0';
+    return (jt_str){copy, text.len};
+}

@@ -1,0 +1,548 @@
+/* tokenizer.json of the tokenizers library. */
+#include <string.h>
+
+#include "format/json.h"
+#include "text/draft.h"
+#include "text/pipeline.h"
+#include "text/pretoken.h"
+#include "text/vocab.h"
+
+/* What stands in the file, before it is known what it means. */
+typedef struct document {
+    jt_draft *d;
+    jt_json j;
+    jt_json model, added, post; /* bookmarks */
+    bool has_model, has_added, has_post;
+    jt_str normalizer, pre_tokenizer;
+    /* of the model */
+    jt_str type, unknown, prefix, suffix;
+    jt_json vocab, merges;
+    bool has_vocab, has_merges, byte_fallback, ignore_merges;
+    int64_t unknown_id, word_most;
+} document;
+
+static bool is(jt_str text, const char *word)
+{
+    size_t len = strlen(word);
+    return text.len == len && (len == 0 || memcmp(text.data, word, len) == 0);
+}
+
+static void keep(jt_json *at, bool *has, const jt_json *j)
+{
+    *at = *j;
+    *has = true;
+}
+
+static jt_status read_top(document *f)
+{
+    jt_json *j = &f->j;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "model"))
+            keep(&f->model, &f->has_model, j);
+        else if (jt_json_key_is(j, "added_tokens"))
+            keep(&f->added, &f->has_added, j);
+        else if (jt_json_key_is(j, "post_processor"))
+            keep(&f->post, &f->has_post, j);
+        else if (jt_json_key_is(j, "normalizer"))
+            f->normalizer = jt_json_raw(j);
+        else if (jt_json_key_is(j, "pre_tokenizer"))
+            f->pre_tokenizer = jt_json_raw(j);
+    }
+    JT_TRY(jt_json_finish(j));
+    if (!f->has_model)
+        return jt_fail(f->d->err, JT_E_FORMAT, "'model' is missing");
+    return JT_OK;
+}
+
+static jt_str text_or_none(jt_json *j)
+{
+    return jt_json_peek(j) == JT_JSON_NULL ? (jt_str){0} : jt_json_str(j);
+}
+
+static jt_status read_model(document *f)
+{
+    jt_json *j = &f->model;
+    f->unknown_id = -1;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "type"))
+            f->type = jt_json_str(j);
+        else if (jt_json_key_is(j, "vocab"))
+            keep(&f->vocab, &f->has_vocab, j);
+        else if (jt_json_key_is(j, "merges"))
+            keep(&f->merges, &f->has_merges, j);
+        else if (jt_json_key_is(j, "unk_token"))
+            f->unknown = text_or_none(j);
+        else if (jt_json_key_is(j, "unk_id") && jt_json_peek(j) != JT_JSON_NULL)
+            f->unknown_id = jt_json_int(j);
+        else if (jt_json_key_is(j, "continuing_subword_prefix"))
+            f->prefix = text_or_none(j);
+        else if (jt_json_key_is(j, "end_of_word_suffix"))
+            f->suffix = text_or_none(j);
+        else if (jt_json_key_is(j, "max_input_chars_per_word"))
+            f->word_most = jt_json_int(j);
+        else if (jt_json_key_is(j, "byte_fallback"))
+            f->byte_fallback = jt_json_bool(j);
+        else if (jt_json_key_is(j, "ignore_merges"))
+            f->ignore_merges = jt_json_bool(j);
+    }
+    JT_TRY(j->status);
+    if (!f->has_vocab)
+        return jt_json_fail(j, JT_E_FORMAT, "the model has no 'vocab'");
+    return JT_OK;
+}
+
+/* ---- tokens ---- */
+
+static bool is_byte(jt_str text)
+{
+    return text.len == 6 && memcmp(text.data, "<0x", 3) == 0 && text.data[5] == '>';
+}
+
+static jt_status set_token(const document *f, jt_json *j, int64_t id, jt_str text)
+{
+    unsigned char type =
+        f->byte_fallback && is_byte(text) ? JT_TOKEN_BYTE : JT_TOKEN_NORMAL;
+    jt_status status = jt_draft_set(f->d, id, text, type);
+    if (status != JT_OK)
+        j->status = status;
+    return status;
+}
+
+/* {"text": id} */
+static jt_status read_vocab(document *f)
+{
+    jt_json *j = &f->vocab;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        jt_str text = j->key;
+        int64_t id = jt_json_int(j);
+        if (j->status == JT_OK)
+            JT_TRY(set_token(f, j, id, text));
+    }
+    return j->status;
+}
+
+/* [["text", score]], in the order of the ids */
+static jt_status read_scored_vocab(document *f)
+{
+    jt_json *j = &f->vocab;
+    f->d->scores = true;
+    jt_json_enter(j, JT_JSON_ARRAY);
+    for (int64_t id = 0; jt_json_next(j); id++) {
+        jt_json_enter(j, JT_JSON_ARRAY);
+        jt_str text = jt_json_next(j) ? jt_json_str(j) : (jt_str){0};
+        double score = jt_json_next(j) ? jt_json_double(j) : 0;
+        while (jt_json_next(j))
+            jt_json_fail(j, JT_E_FORMAT, "more than a text and a score");
+        if (j->status == JT_OK)
+            JT_TRY(set_token(f, j, id, text));
+        if (j->status == JT_OK)
+            f->d->tokens[id].score = (float)score;
+    }
+    return j->status;
+}
+
+/* "left right" or ["left", "right"] */
+static jt_status read_merge(document *f, jt_json *j)
+{
+    jt_draft *d = f->d;
+    if (jt_json_peek(j) == JT_JSON_STRING) {
+        jt_str merge = jt_json_str(j);
+        if (!jt_grow((void **)&d->merges, &d->merges_capacity, d->n_merges + 1,
+                     sizeof *d->merges))
+            return jt_fail_memory(d->err, "reading a tokenizer");
+        d->merges[d->n_merges++] = merge;
+        return j->status;
+    }
+    jt_json_enter(j, JT_JSON_ARRAY);
+    jt_str left = jt_json_next(j) ? jt_json_str(j) : (jt_str){0};
+    jt_str right = jt_json_next(j) ? jt_json_str(j) : (jt_str){0};
+    while (jt_json_next(j))
+        jt_json_fail(j, JT_E_FORMAT, "a merge of more than two tokens");
+    if (!left.len || !right.len)
+        return jt_json_fail(j, JT_E_FORMAT, "a merge of fewer than two tokens");
+    if (memchr(left.data, ' ', left.len) || memchr(right.data, ' ', right.len))
+        return jt_json_fail(j, JT_E_UNSUPPORTED, "a merge of tokens with spaces");
+    return jt_draft_add_merge(d, left, right);
+}
+
+static jt_status read_merges(document *f)
+{
+    jt_json *j = &f->merges;
+    if (!f->has_merges)
+        return JT_OK;
+    jt_json_enter(j, JT_JSON_ARRAY);
+    while (jt_json_next(j))
+        JT_TRY(read_merge(f, j));
+    return j->status;
+}
+
+/* For programs that merge by score: as the order of the merges has it. */
+static jt_status score_merges(jt_draft *d)
+{
+    size_t most = 1;
+    for (size_t i = 0; i < d->n_merges; i++)
+        most = d->merges[i].len > most ? d->merges[i].len : most;
+    char *joined = jt_arena_alloc(&d->arena, most, 1);
+    if (!joined)
+        return jt_fail_memory(d->err, "reading a tokenizer");
+    d->scores = true;
+    for (size_t i = 0; i < d->n_merges; i++) {
+        jt_str merge = d->merges[i];
+        const char *space = merge.len ? memchr(merge.data, ' ', merge.len) : NULL;
+        if (!space)
+            continue;
+        size_t left = (size_t)(space - merge.data);
+        memcpy(joined, merge.data, left);
+        memcpy(joined + left, space + 1, merge.len - left - 1);
+        int32_t id = jt_draft_find(d, (jt_str){joined, merge.len - 1});
+        if (id >= 0 && d->tokens[id].score == 0)
+            d->tokens[id].score = -(float)(i + 1);
+    }
+    return JT_OK;
+}
+
+static jt_status read_added_token(document *f, jt_json *j)
+{
+    int64_t id = -1;
+    jt_str text = {0};
+    bool special = false, left = false, right = false, single = false;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "id"))
+            id = jt_json_int(j);
+        else if (jt_json_key_is(j, "content"))
+            text = jt_json_str(j);
+        else if (jt_json_key_is(j, "special"))
+            special = jt_json_bool(j);
+        else if (jt_json_key_is(j, "lstrip"))
+            left = jt_json_bool(j);
+        else if (jt_json_key_is(j, "rstrip"))
+            right = jt_json_bool(j);
+        else if (jt_json_key_is(j, "single_word"))
+            single = jt_json_bool(j);
+    }
+    JT_TRY(j->status);
+    if (!text.len)
+        return jt_json_fail(j, JT_E_FORMAT, "an added token without content");
+    JT_TRY(jt_draft_set(f->d, id, text, special ? JT_TOKEN_CONTROL : JT_TOKEN_USER));
+    jt_draft_token *token = &f->d->tokens[id];
+    token->strip_left = left;
+    token->strip_right = right;
+    token->single_word = single;
+    return JT_OK;
+}
+
+static jt_status read_added(document *f)
+{
+    if (!f->has_added)
+        return JT_OK;
+    jt_json_enter(&f->added, JT_JSON_ARRAY);
+    while (jt_json_next(&f->added))
+        JT_TRY(read_added_token(f, &f->added));
+    return f->added.status;
+}
+
+/* ---- what is put around a text ---- */
+
+/* The ids of a special token as the template has them: {"<s>": {"ids": [1]}} */
+static void find_template_ids(document *f, jt_json specials, jt_str name, jt_ids *to)
+{
+    jt_json *j = &specials;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (j->key.len != name.len || memcmp(j->key.data, name.data, name.len) != 0)
+            continue;
+        jt_json_enter(j, JT_JSON_OBJECT);
+        while (jt_json_next(j)) {
+            if (!jt_json_key_is(j, "ids"))
+                continue;
+            jt_json_enter(j, JT_JSON_ARRAY);
+            while (jt_json_next(j)) {
+                int64_t id = jt_json_int(j);
+                if (j->status == JT_OK && jt_draft_add_id(f->d, to, id) != JT_OK)
+                    j->status = f->d->err ? f->d->err->code : JT_E_FORMAT;
+            }
+        }
+    }
+    if (j->status != JT_OK)
+        f->post.status = j->status;
+}
+
+/* One part of a template: {"Sequence": ...}, the text, or {"SpecialToken": {"id": ..}}
+ */
+static void read_template_part(document *f, jt_json *j, const jt_json *specials,
+                               bool *after)
+{
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "Sequence"))
+            *after = true;
+        if (!jt_json_key_is(j, "SpecialToken"))
+            continue;
+        jt_json_enter(j, JT_JSON_OBJECT);
+        while (jt_json_next(j)) {
+            if (jt_json_key_is(j, "id"))
+                find_template_ids(f, *specials, jt_json_str(j),
+                                  *after ? &f->d->end : &f->d->begin);
+        }
+    }
+}
+
+static jt_status read_template(document *f, jt_json single, const jt_json *specials)
+{
+    bool after = false;
+    f->d->framed = true;
+    jt_json_enter(&single, JT_JSON_ARRAY);
+    while (jt_json_next(&single))
+        read_template_part(f, &single, specials, &after);
+    JT_TRY(single.status);
+    return f->post.status;
+}
+
+/* ["</s>", 2] */
+static jt_status read_pair(document *f, jt_json j, jt_ids *to)
+{
+    int64_t id = -1;
+    jt_json_enter(&j, JT_JSON_ARRAY);
+    if (jt_json_next(&j) && jt_json_next(&j))
+        id = jt_json_int(&j);
+    JT_TRY(j.status);
+    f->d->framed = true;
+    return jt_draft_add_id(f->d, to, id);
+}
+
+/* As deep as sequences are in each other. */
+static jt_status read_post(document *f, jt_json *j)
+{
+    jt_json single = {0}, specials = {0}, list = {0}, cls = {0}, sep = {0};
+    bool has_single = false, has_specials = false, has_list = false, has_cls = false,
+         has_sep = false;
+    if (jt_json_peek(j) == JT_JSON_NULL)
+        return JT_OK;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "single"))
+            keep(&single, &has_single, j);
+        else if (jt_json_key_is(j, "special_tokens"))
+            keep(&specials, &has_specials, j);
+        else if (jt_json_key_is(j, "processors"))
+            keep(&list, &has_list, j);
+        else if (jt_json_key_is(j, "cls"))
+            keep(&cls, &has_cls, j);
+        else if (jt_json_key_is(j, "sep"))
+            keep(&sep, &has_sep, j);
+    }
+    JT_TRY(j->status);
+    if (has_single && has_specials)
+        JT_TRY(read_template(f, single, &specials));
+    if (has_cls && has_sep) {
+        JT_TRY(read_pair(f, cls, &f->d->begin));
+        JT_TRY(read_pair(f, sep, &f->d->end));
+    }
+    if (has_list)
+        jt_json_enter(&list, JT_JSON_ARRAY);
+    while (has_list && jt_json_next(&list))
+        JT_TRY(read_post(f, &list));
+    return has_list ? list.status : JT_OK;
+}
+
+/* ---- steps ---- */
+
+/* Keep the steps as the file has them. */
+static void keep_steps(document *f)
+{
+    f->d->normalizer = f->normalizer;
+    f->d->pre_tokenizer = f->pre_tokenizer;
+    if (!f->d->normalizer.data && !f->d->pre_tokenizer.data)
+        f->d->pre_tokenizer = (jt_str){"null", 4};
+}
+
+static bool is_mark(jt_str text)
+{
+    return is(text, JT_SPACE_MARK);
+}
+
+/* Spaces become marks, all of them; `step` is the one that does it. */
+static bool marks_spaces(const jt_step *step)
+{
+    return step->kind == JT_STEP_REPLACE && !step->code && is(step->from, " ") &&
+           is_mark(step->text);
+}
+
+/* What GGUF's "llama" does: perhaps a mark before the text, then all spaces are marks.
+ * A cut at the spaces, of which then there are none, does nothing (Gemma). */
+static bool is_sentencepiece(const jt_steps *steps, int *prefix)
+{
+    const jt_step *step = steps->items, *end = step + steps->count;
+    *prefix = step < end && step->kind == JT_STEP_PREPEND && is_mark(step->text);
+    step += *prefix;
+    if (step == end || !marks_spaces(step))
+        return false;
+    step++;
+    if (step < end && step->kind == JT_STEP_CUT && strcmp(step->expression, " ") == 0)
+        step++;
+    return step == end;
+}
+
+static void describe_unigram(document *f, const jt_steps *steps)
+{
+    jt_draft *d = f->d;
+    d->prefix = d->shrink = 0;
+    for (size_t i = 0; i < steps->count; i++) {
+        const jt_step *step = &steps->items[i];
+        if (step->kind == JT_STEP_CHARSMAP)
+            d->charsmap = jt_draft_copy(d, step->charsmap.bytes);
+        if (step->kind == JT_STEP_PREPEND || step->kind == JT_STEP_PREFIX)
+            d->prefix = 1;
+        if ((step->kind == JT_STEP_CUT && step->cut == JT_CUT_REMOVED) ||
+            (step->kind == JT_STEP_REPLACE && step->code))
+            d->shrink = 1;
+    }
+    keep_steps(f);
+}
+
+/* Whether BERT's own steps are these, with some choice of small letters and accents. */
+static jt_status is_bert(const jt_steps *steps, int *lower, int *strip, bool *same,
+                         jt_err *err)
+{
+    *same = false;
+    for (int i = 0; i < 4 && !*same; i++) {
+        *lower = i & 1;
+        *strip = i >> 1;
+        jt_bert how = {true, true, *strip, *lower};
+        jt_steps bert;
+        jt_status status = jt_steps_new(&bert, false, err);
+        if (status == JT_OK)
+            status = jt_pipeline_add_bert_normalizer(&bert, &how, err);
+        if (status == JT_OK)
+            status = jt_pipeline_add_bert_words(&bert, err);
+        *same = status == JT_OK && jt_steps_same(steps, &bert);
+        jt_steps_free(&bert);
+        JT_TRY(status);
+    }
+    return JT_OK;
+}
+
+static jt_status describe_words(document *f, const jt_steps *steps)
+{
+    bool same;
+    JT_TRY(is_bert(steps, &f->d->lower, &f->d->strip, &same, f->d->err));
+    if (!same) {
+        f->d->lower = f->d->strip = -1;
+        keep_steps(f);
+    }
+    return JT_OK;
+}
+
+static void describe_bytes(document *f, const jt_steps *steps)
+{
+    const jt_pretokenizer *known = jt_pretokenizer_match(steps, f->ignore_merges);
+    f->d->whole_words = f->ignore_merges;
+    f->d->pre = known ? known->name : "junto";
+    if (!known)
+        keep_steps(f);
+}
+
+static jt_status read_bpe(document *f, const jt_steps *steps, bool byte_level)
+{
+    jt_draft *d = f->d;
+    if (f->prefix.len || f->suffix.len)
+        return jt_fail(d->err, JT_E_UNSUPPORTED,
+                       "BPE with continuing_subword_prefix or end_of_word_suffix");
+    JT_TRY(read_vocab(f));
+    JT_TRY(read_merges(f));
+    d->model = byte_level ? "gpt2" : "llama";
+    if (byte_level) {
+        describe_bytes(f, steps);
+        return JT_OK;
+    }
+    if (!is_sentencepiece(steps, &d->prefix)) {
+        d->prefix = -1;
+        keep_steps(f);
+    }
+    d->pre = "default";
+    return score_merges(d);
+}
+
+static jt_status read_by_type(document *f, const jt_steps *steps, bool byte_level)
+{
+    jt_draft *d = f->d;
+    bool listed = jt_json_peek(&f->vocab) == JT_JSON_ARRAY;
+    if (is(f->type, "BPE") || (!f->type.len && f->has_merges))
+        return read_bpe(f, steps, byte_level);
+    if (is(f->type, "Unigram") || (!f->type.len && listed)) {
+        d->model = "t5";
+        describe_unigram(f, steps);
+        d->roles[JT_ROLE_UNKNOWN] = f->unknown_id < INT32_MAX ? (int)f->unknown_id : -1;
+        return read_scored_vocab(f);
+    }
+    if (is(f->type, "WordPiece") || (!f->type.len && is(f->prefix, "##"))) {
+        d->model = "bert";
+        if (!is(f->prefix, "##"))
+            return jt_fail(d->err, JT_E_UNSUPPORTED,
+                           "WordPiece with continuing_subword_prefix '%.*s'",
+                           (int)(f->prefix.len < 40 ? f->prefix.len : 40),
+                           f->prefix.data);
+        if (f->word_most > 0 && f->word_most != 100 && f->word_most <= UINT32_MAX)
+            d->word_most = (uint32_t)f->word_most;
+        JT_TRY(describe_words(f, steps));
+        return read_vocab(f);
+    }
+    return jt_fail(d->err, JT_E_UNSUPPORTED,
+                   "a model of type '%.*s'; known are BPE, Unigram, WordPiece",
+                   (int)(f->type.len < 40 ? f->type.len : 40), f->type.data);
+}
+
+static jt_status read_steps(document *f, jt_steps *steps, bool *byte_level)
+{
+    jt_err *err = f->d->err;
+    const struct {
+        const char *name;
+        jt_str text;
+    } parts[] = {{"normalizer", f->normalizer}, {"pre_tokenizer", f->pre_tokenizer}};
+    jt_pipeline_notes notes = {0};
+    JT_TRY(jt_steps_new(steps, true, err));
+    for (size_t i = 0; i < 2; i++) {
+        if (!parts[i].text.data)
+            continue;
+        jt_status status = jt_pipeline_read(steps, parts[i].text, &notes, err);
+        if (status != JT_OK)
+            return jt_fail_within(err, status, "%s", parts[i].name);
+    }
+    *byte_level = notes.byte_level;
+    return JT_OK;
+}
+
+/* The unknown token is one, whatever else it is. */
+static void mark_unknown(document *f)
+{
+    jt_draft *d = f->d;
+    int32_t id = f->unknown.len ? jt_draft_find(d, f->unknown) : -1;
+    if (id >= 0)
+        d->roles[JT_ROLE_UNKNOWN] = id;
+    id = d->roles[JT_ROLE_UNKNOWN];
+    if (id >= 0 && (size_t)id < d->count && strcmp(d->model, "gpt2") != 0)
+        d->tokens[id].type = JT_TOKEN_UNKNOWN;
+}
+
+jt_status jt_import_json(jt_draft *draft, jt_str text)
+{
+    document f = {.d = draft};
+    draft->plain = true;
+    jt_json_open(&f.j, text.data, text.len, &draft->arena, draft->err);
+    JT_TRY(read_top(&f));
+    JT_TRY(read_model(&f));
+    jt_steps steps = {0};
+    bool byte_level = false;
+    jt_status status = read_steps(&f, &steps, &byte_level);
+    if (status == JT_OK)
+        status = read_by_type(&f, &steps, byte_level);
+    jt_steps_free(&steps);
+    JT_TRY(status);
+    JT_TRY(read_added(&f));
+    mark_unknown(&f);
+    return f.has_post ? read_post(&f, &f.post) : JT_OK;
+}

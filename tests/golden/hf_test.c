@@ -1,0 +1,140 @@
+/* Hugging Face folders: what they compute against transformers, and conversion there
+ * and back again. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "golden.h"
+#include "junto/convert.h"
+#include "junto/safetensors.h"
+#include "scratch.h"
+
+static const double tolerance = 1e-4; /* of the largest logit */
+
+static void must(jt_status status, const jt_err *err)
+{
+    if (status != JT_OK)
+        fail_msg("%s", err->msg);
+}
+
+/* All logits at full precision. */
+static float *run(golden *g)
+{
+    jt_session_options o = {.cpu = "scalar", .chunk = 4096, .kv_type = "f32"};
+    return golden_run(g, &o, NULL);
+}
+
+static void convert(const char *from, const char *to, const char *type)
+{
+    jt_convert_options o = {.type = type, .shard_bytes = 20000};
+    jt_convert_report report;
+    jt_err err = {0};
+    must(jt_convert(from, to, &o, &report, &err), &err);
+    assert_true(report.tensors > 10);
+    assert_true(report.bytes > 10000);
+}
+
+/* The model at `path` computes `logits`, bit for bit. */
+static void check_same_logits(golden *g, const char *path, const float *logits)
+{
+    jt_err err = {0};
+    jt_model *direct = g->model;
+    must(jt_model_load(&g->model, path, &err), &err);
+    float *again = run(g);
+    assert_memory_equal(again, logits, g->count * g->vocab * sizeof *logits);
+    free(again);
+    jt_model_free(g->model);
+    g->model = direct;
+}
+
+static void check_same_tensors(const char *before, const char *after)
+{
+    jt_safetensors *a, *b;
+    jt_err err = {0};
+    must(jt_safetensors_open(&a, before, &err), &err);
+    must(jt_safetensors_open(&b, after, &err), &err);
+    assert_int_equal(jt_safetensors_count(a), jt_safetensors_count(b));
+    for (size_t i = 0; i < jt_safetensors_count(a); i++) {
+        const jt_safetensor *x = jt_safetensors_at(a, i);
+        char name[256];
+        snprintf(name, sizeof name, "%.*s", (int)x->name.len, x->name.data);
+        const jt_safetensor *y = jt_safetensors_find(b, name);
+        if (!y)
+            fail_msg("'%s' is gone", name);
+        if (x->type != y->type || x->n_dims != y->n_dims || x->bytes != y->bytes ||
+            memcmp(x->shape, y->shape, sizeof x->shape) != 0 ||
+            memcmp(x->data, y->data, x->bytes) != 0)
+            fail_msg("'%s' came back differently", name);
+    }
+    jt_safetensors_close(a);
+    jt_safetensors_close(b);
+}
+
+static void remove_folder(const char *path)
+{
+    scratch s;
+    snprintf(s.dir, sizeof s.dir, "%.190s", path);
+    scratch_free(&s);
+}
+
+/* To a file, back to a folder, and to a file again. */
+static void check_round_trip(golden *g, const char *folder, const float *logits,
+                             bool exact)
+{
+    char file[256], back[216], again[256];
+    snprintf(file, sizeof file, "%s/a.gguf", scratch_dir.dir);
+    snprintf(back, sizeof back, "%s/b", scratch_dir.dir);
+    snprintf(again, sizeof again, "%s/c.gguf", scratch_dir.dir);
+    convert(folder, file, NULL);
+    check_same_logits(g, file, logits);
+    convert(file, back, NULL);
+    if (exact)
+        check_same_tensors(folder, back);
+    check_same_logits(g, back, logits);
+    convert(back, again, NULL);
+    check_same_logits(g, again, logits);
+    remove_folder(back);
+}
+
+static void check_folder(const char *name, bool exact)
+{
+    golden g;
+    char model[64], reference[64], path[512];
+    snprintf(model, sizeof model, "hf/%s", name);
+    snprintf(reference, sizeof reference, "hf/%s.ref.gguf", name);
+    golden_open_files(&g, model, reference);
+    float *logits = run(&g);
+    double error = golden_error(logits, g.logits, g.count * g.vocab);
+    print_message("  %-12s error %.2e\n", name, error);
+    assert_true(error < tolerance);
+    check_round_trip(&g, golden_path(path, sizeof path, model), logits, exact);
+    free(logits);
+    golden_close(&g);
+}
+
+static void check_lossless(void **state)
+{
+    check_folder(*state, true);
+}
+
+static void check_fp8(void **state)
+{
+    check_folder(*state, false);
+}
+
+#define FOLDER(name, check)                              \
+    {                                                    \
+        name, check, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FOLDER("llama", check_lossless),    FOLDER("mistral", check_lossless),
+        FOLDER("mixtral", check_lossless),  FOLDER("qwen2", check_lossless),
+        FOLDER("qwen2moe", check_lossless), FOLDER("qwen3", check_lossless),
+        FOLDER("qwen3moe", check_lossless), FOLDER("olmoe", check_lossless),
+        FOLDER("qwen3moe-fp8", check_fp8),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

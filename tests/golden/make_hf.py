@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Make tiny Hugging Face folders, as save_pretrained writes them, and what transformers
+computes with them.
+
+    python make_hf.py [NAME...]
+
+writes hf/NAME/ and hf/NAME.ref.gguf (as make_models.py does) for every model below, or
+the named ones. Weights are rounded to the type that is saved before the reference runs
+in F32. To add a family, add a line to MODELS; keep a folder below 150 KB.
+
+The committed files were made with the versions that make_models.py names and
+safetensors 0.6.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import make_models
+from make_models import BASE, DENSE, MOE, OLMOE, SHARED, rope
+
+HERE = pathlib.Path(__file__).parent / "hf"
+
+# name: (transformers' model type, settings, options of the script)
+MODELS = {
+    "llama": ("llama", DENSE | rope("llama3", factor=8.0, low_freq_factor=1.0,
+                                    high_freq_factor=4.0,
+                                    original_max_position_embeddings=32), {}),
+    "mistral": ("mistral", dict(tie_word_embeddings=True, head_dim=16),
+                dict(f16=True, text=True)),
+    "mixtral": ("mixtral", dict(intermediate_size=24, num_local_experts=8,
+                                num_experts_per_tok=2), dict(shards="20KB")),
+    "qwen2": ("qwen2", DENSE | rope("yarn", factor=4.0,
+                                    original_max_position_embeddings=32), {}),
+    "qwen2moe": ("qwen2_moe", SHARED | dict(norm_topk_prob=False, num_hidden_layers=3,
+                                            mlp_only_layers=[1]), {}),
+    "qwen3": ("qwen3", dict(head_dim=16), dict(f32=True)),
+    "qwen3moe": ("qwen3_moe", MOE | dict(head_dim=16, norm_topk_prob=True), {}),
+    "qwen3moe-fp8": ("qwen3_moe", MOE | dict(head_dim=16, norm_topk_prob=True),
+                     dict(fp8=16)),
+    "olmoe": ("olmoe", OLMOE | dict(clip_qkv=1.0), {}),
+}
+
+
+def build(name):
+    """A model with values of its type, and a reference without close decisions."""
+    kind, settings, options = MODELS[name]
+    dtype = (torch.float16 if options.get("f16") else
+             torch.float32 if options.get("f32") else torch.bfloat16)
+    vocab = make_models.text_vocabulary()[0] if options.get("text") else [0] * 96
+    config = transformers.AutoConfig.for_model(
+        kind, **BASE | dict(vocab_size=len(vocab)) | settings)
+    config._experts_implementation = "eager"
+    first = 100000 + 1000 * list(MODELS).index(name)
+    for seed in range(first, first + 1000):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager", dtype=torch.float32).eval()
+        make_models.randomise(model, torch.Generator().manual_seed(seed))
+        scales = to_fp8(model, options["fp8"]) if options.get("fp8") else None
+        for param in model.parameters():
+            param.data = param.data.to(dtype).float()
+        rng = np.random.default_rng(seed)
+        tokens = rng.integers(0, config.vocab_size, 24, np.int32)
+        logits, _, gap = make_models.reference(model, tokens)
+        if gap > 0.02:
+            print(f"{name}: seed {seed}, largest logit {np.abs(logits).max():.1f}, "
+                  f"least router gap {gap:.3f}")
+            return model.to(dtype), scales, tokens, logits
+    raise SystemExit(f"{name}: no seed gives decided routes")
+
+
+# ---- FP8 -----------------------------------------------------------------------------
+
+
+def blocks_to_fp8(weight, size):
+    """Codes and scales of blocks of size x size; what DeepSeek and Qwen publish."""
+    rows, cols = weight.shape
+    scale = torch.zeros(-(-rows // size), -(-cols // size))
+    codes = torch.zeros(rows, cols, dtype=torch.float8_e4m3fn)
+    for i in range(scale.shape[0]):
+        for j in range(scale.shape[1]):
+            at = np.s_[i * size:(i + 1) * size, j * size:(j + 1) * size]
+            # A power of two, so that decoding and encoding again changes nothing.
+            scale[i, j] = 2.0 ** np.ceil(np.log2(weight[at].abs().max() / 448.0))
+            codes[at] = (weight[at] / scale[i, j]).to(torch.float8_e4m3fn)
+    return codes, scale
+
+
+def decoded(codes, scale, size):
+    rows, cols = codes.shape
+    wide = scale.repeat_interleave(size, 0).repeat_interleave(size, 1)[:rows, :cols]
+    return codes.float() * wide
+
+
+def to_fp8(model, size):
+    """Give all matrices inside layers the values of FP8; returns size."""
+    for name, param in model.named_parameters():
+        if ".layers." not in name or param.dim() < 2 or "mlp.gate.weight" in name:
+            continue
+        flat = param.data.reshape(-1, *param.shape[-2:])
+        for matrix in flat:
+            codes, scale = blocks_to_fp8(matrix, size)
+            matrix.copy_(decoded(codes, scale, size))
+        param.data = flat.reshape(param.shape)
+    return size
+
+
+def save_fp8(folder, size):
+    """Rewrite the matrices of a saved folder as codes and scales."""
+    path = folder / "model.safetensors"
+    tensors = {}
+    for name, value in load_file(path).items():
+        matrix = ".layers." in name and value.dim() == 2 and "mlp.gate.w" not in name
+        if not matrix:
+            tensors[name] = value
+            continue
+        codes, scale = blocks_to_fp8(value.float(), size)
+        tensors[name] = codes
+        tensors[name + "_scale_inv"] = scale
+    save_file(tensors, path, metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
+        "weight_block_size": [size, size]}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+# ---- text ----------------------------------------------------------------------------
+
+
+def save_tokenizer(folder):
+    tokens, _, merges = make_models.text_vocabulary()
+    specials = [t for t in tokens if t.startswith("<|")]
+    ids = {token: i for i, token in enumerate(tokens) if token not in specials}
+    model = tokenizers.models.BPE(ids, [tuple(m.split(" ")) for m in merges])
+    text = tokenizers.Tokenizer(model)
+    text.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    text.decoder = tokenizers.decoders.ByteLevel()
+    text.add_special_tokens(specials)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=text, bos_token="<|endoftext|>", eos_token="<|im_end|>",
+        pad_token="<|pad|>")
+    fast.chat_template = make_models.CHATML
+    fast.save_pretrained(folder)
+
+
+def main():
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or MODELS:
+        model, fp8, tokens, logits = build(name)
+        folder = HERE / name
+        shutil.rmtree(folder, ignore_errors=True)
+        model.save_pretrained(folder,
+                              max_shard_size=MODELS[name][2].get("shards", "5GB"))
+        if MODELS[name][2].get("text"):
+            save_tokenizer(folder)
+        if fp8:
+            save_fp8(folder, fp8)
+        make_models.write_reference(f"hf/{name}", tokens, logits, None)
+
+
+if __name__ == "__main__":
+    main()
