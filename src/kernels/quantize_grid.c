@@ -174,9 +174,13 @@ static float fit_group(const grid_format *f, const grid_runs *r, const octet *o)
         most = fmaxf(most, o[i / OCTET].x[i % OCTET]);
     if (!(most > 0))
         return 0;
-    for (int trial = 0; trial <= TRIALS; trial++) { /* the last goes on from the best */
+    /* The largest value near the largest size, then at the smallest (for values of one
+     * size), then on from the best. */
+    for (int trial = 0; trial < TRIALS + 2; trial++) {
         float reach = (float)f->top * (0.6f + 0.45f / (TRIALS - 1) * (float)trial);
-        float scale = trial < TRIALS ? most / reach : best;
+        if (trial == TRIALS)
+            reach = f->size[0];
+        float scale = trial <= TRIALS ? most / reach : best;
         jt_moments m = encode_group(c, f, r, o, scale);
         float d = m.xl / m.ll;
         if (m.ll > 0 && d * m.xl > gain) {
