@@ -14,6 +14,7 @@
 #include "junto/recipe.h"
 #include "junto/safetensors.h"
 #include "junto/session.h"
+#include "junto/shrink.h"
 #include "junto/status.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"

@@ -21,6 +21,7 @@ DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
 VERBS = ["run", "info", "tokenize", "logits", "bench", "perplexity", "recipe",
          "train", "train-tokenizer", "upcycle", "convert",
+         "quantize", "imatrix", "diff",
          "completion", "man", "help"]
 
 
