@@ -86,13 +86,16 @@ JT_API bool jt_dtype_can_quantize(jt_dtype dtype);
 JT_API void jt_dequantize(jt_dtype dtype, float *dst, const void *src, size_t n);
 
 /* Encode `n` floats as a row, so that the squared error is small: scales are searched
- * for and fitted by least squares. `n` must be a multiple of the block. Not finite
- * values give undefined codes but never an out-of-bounds access. Does nothing for a
- * type that jt_dtype_can_quantize denies. */
+ * for and fitted by least squares; large values count a little more than small ones.
+ * `n` must be a multiple of the block. Not finite values give undefined codes but never
+ * an out-of-bounds access. Does nothing for a type that jt_dtype_can_quantize denies.
+ */
 JT_API void jt_quantize(jt_dtype dtype, void *dst, const float *src, size_t n);
 
 /* The same, the error of each value counted `weights` [n] times (how much its input
- * matters: junto/shrink.h); NULL: all alike. Weights must be finite and at least 0. */
+ * matters: junto/shrink.h); NULL: as jt_quantize. Weights must be finite and at least
+ * 0.
+ */
 JT_API void jt_quantize_weighted(jt_dtype dtype, void *dst, const float *src,
                                  const float *weights, size_t n);
 

@@ -10,7 +10,7 @@ typedef struct jt_retype {
     jt_pool *pool;
     jt_dtype to;
     /* Of the error of each value: [matrices, columns], a row for each index of all
-     * dimensions but the last two; NULL: all alike. */
+     * dimensions but the last two; NULL: as jt_quantize. */
     const float *weights;
     jt_status (*written)(void *user, size_t bytes); /* may stop it */
     void *user;

@@ -2,6 +2,7 @@
 #ifndef JT_WATCH_IMPORTANCE_H
 #define JT_WATCH_IMPORTANCE_H
 
+#include "junto/gguf.h"
 #include "junto/shrink.h"
 
 typedef struct jt_seen {
@@ -36,6 +37,9 @@ jt_status jt_importance_add(jt_importance *importance, jt_str name, size_t n_mat
                             size_t n_columns, jt_err *err);
 jt_status jt_importance_add_dataset(jt_importance *importance, jt_str name,
                                     jt_err *err);
+
+/* As jt_importance_load, from an open file. */
+jt_status jt_importance_read(jt_importance **out, const jt_gguf *file, jt_err *err);
 
 /* How many matrices saw no token, and how many fewer than JT_IMPORTANCE_PRIOR. False
  * when none saw any. */

@@ -96,19 +96,24 @@ static jt_status read_file(jt_importance *m, const jt_gguf *file, jt_err *err)
     return JT_OK;
 }
 
-jt_status jt_importance_load(jt_importance **out, const char *path, jt_err *err)
+jt_status jt_importance_read(jt_importance **out, const jt_gguf *file, jt_err *err)
 {
-    jt_gguf *file;
-    JT_TRY(jt_gguf_open(&file, path, err));
     jt_importance *m;
-    jt_status status = jt_importance_new(&m, err);
-    if (status == JT_OK)
-        status = read_file(m, file, err);
-    jt_gguf_close(file);
+    JT_TRY(jt_importance_new(&m, err));
+    jt_status status = read_file(m, file, err);
     if (status == JT_OK)
         *out = m;
     else
         jt_importance_free(m);
+    return status;
+}
+
+jt_status jt_importance_load(jt_importance **out, const char *path, jt_err *err)
+{
+    jt_gguf *file;
+    JT_TRY(jt_gguf_open(&file, path, err));
+    jt_status status = jt_importance_read(out, file, err);
+    jt_gguf_close(file);
     return status;
 }
 

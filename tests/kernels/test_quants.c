@@ -205,7 +205,7 @@ static void test_not_finite(void **state)
         }
 }
 
-/* With weights the weighted error is smaller, with equal ones the bits are the same. */
+/* With weights the weighted error is smaller. */
 static void test_weights(void **state)
 {
     (void)state;
@@ -219,12 +219,7 @@ static void test_weights(void **state)
         jt_dtype dtype = (jt_dtype)i;
         if (!jt_dtype_can_quantize(dtype))
             continue;
-        size_t bytes = jt_dtype_row_bytes(dtype, N);
         jt_quantize(dtype, plain, x, N);
-        for (int j = 0; j < N; j++)
-            w[j] = 1;
-        jt_quantize_weighted(dtype, coded, x, w, N);
-        assert_memory_equal(plain, coded, bytes);
         if (jt_dtype_block_values(dtype) == 1 || dtype == JT_Q8_0)
             continue; /* nothing to choose */
         for (int j = 0; j < N; j++)
