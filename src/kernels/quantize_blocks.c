@@ -101,7 +101,7 @@ void jt_quantize_q4_1(jt_q4_1 *dst, const float *x, const float *w, size_t n)
 {
     uint8_t q[VALUES];
     for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
-        jt_affine fit = encode_affine(q, 15, 15, x, w);
+        jt_affine fit = encode_affine(q, 15, 18, x, w);
         dst->d = jt_float_to_f16(fit.scale);
         dst->m = jt_float_to_f16(-fit.min);
         pack_nibbles(dst->qs, q, 16);
@@ -112,7 +112,7 @@ void jt_quantize_q5_1(jt_q5_1 *dst, const float *x, const float *w, size_t n)
 {
     uint8_t q[VALUES];
     for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
-        jt_affine fit = encode_affine(q, 31, 12, x, w);
+        jt_affine fit = encode_affine(q, 31, 15, x, w);
         dst->d = jt_float_to_f16(fit.scale);
         dst->m = jt_float_to_f16(-fit.min);
         pack_nibbles(dst->qs, q, 16);

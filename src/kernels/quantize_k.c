@@ -156,7 +156,7 @@ static void pack_six_bits(uint8_t a[12], const uint8_t scale[8], const uint8_t m
 
 void jt_quantize_q2_k(jt_q2_k *dst, const float *x, const float *w, size_t n)
 {
-    static const affine_format format = {16, 3, 15, 12};
+    static const affine_format format = {16, 3, 15, 15};
     affine_block b = {0};
     for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
         quantize_affine(&b, &format, x, w);
@@ -170,7 +170,7 @@ void jt_quantize_q2_k(jt_q2_k *dst, const float *x, const float *w, size_t n)
 
 void jt_quantize_q4_k(jt_q4_k *dst, const float *x, const float *w, size_t n)
 {
-    static const affine_format format = {32, 15, 63, 15};
+    static const affine_format format = {32, 15, 63, 18};
     affine_block b = {0};
     for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
         quantize_affine(&b, &format, x, w);
@@ -183,7 +183,7 @@ void jt_quantize_q4_k(jt_q4_k *dst, const float *x, const float *w, size_t n)
 
 void jt_quantize_q5_k(jt_q5_k *dst, const float *x, const float *w, size_t n)
 {
-    static const affine_format format = {32, 31, 63, 12};
+    static const affine_format format = {32, 31, 63, 15};
     affine_block b = {0};
     for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
         quantize_affine(&b, &format, x, w);
