@@ -2,6 +2,7 @@
 #include "kernels/quantize.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -92,14 +93,17 @@ static void quantize_part(jt_dtype dtype, void *dst, const float *x, const float
 }
 
 /* What counts when nobody says what does: large weights more, sqrt(mean x^2 + x^2). It
- * costs little squared error, and logits stay closer (measured: docs/formats.md). */
-static void weigh_by_size(float *w, const float *x, size_t n)
+ * costs little squared error, and logits stay closer (measured: docs/formats.md). Not
+ * where one or two bits are all there is: there it would only stretch the scale. */
+static void weigh_by_size(float *w, jt_dtype dtype, const float *x, size_t n)
 {
+    bool alike =
+        dtype == JT_TQ1_0 || dtype == JT_TQ2_0 || dtype == JT_Q1_0 || dtype == JT_Q2_0;
     float square = 0;
     for (size_t i = 0; i < n; i++)
         square += x[i] * x[i];
     for (size_t i = 0; i < n; i++)
-        w[i] = sqrtf(square / (float)n + x[i] * x[i]);
+        w[i] = alike ? 1 : sqrtf(square / (float)n + x[i] * x[i]);
 }
 
 void jt_quantize_weighted(jt_dtype dtype, void *dst, const float *src,
@@ -110,7 +114,7 @@ void jt_quantize_weighted(jt_dtype dtype, void *dst, const float *src,
         float sizes[PART];
         part = n < PART ? n : PART;
         if (!weights)
-            weigh_by_size(sizes, src, part);
+            weigh_by_size(sizes, dtype, src, part);
         quantize_part(dtype, to, src, weights ? weights : sizes, part);
         to += jt_dtype_row_bytes(dtype, part);
         weights = weights ? weights + part : NULL;

@@ -1,5 +1,9 @@
 #include "kernels/quantize_fit.h"
 
+#ifdef __clang__ /* with sanitizers it cannot, and says so */
+#pragma clang diagnostic ignored "-Wpass-failed"
+#endif
+
 /* Nearest integer in low .. high, low for a NaN. Adding 1.5 * 2^23 leaves a float no
  * bits for a fraction, so the sum is rounded; loops of this become vector code. */
 static inline float snap(float t, float low, float high)
