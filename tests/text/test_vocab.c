@@ -261,7 +261,7 @@ static void check_faults(vocab_file *v)
         free(ids.ids);
         jt_tokenizer_free(tok);
     }
-    assert_true(n > 12);
+    assert_true(n > 6);
     jt_gguf_close(file);
     vocab_free(v);
 }
@@ -275,6 +275,10 @@ static void failing_allocations(void **state)
     vocab_small_bytes(&v, "llama-bpe");
     check_faults(&v);
     vocab_small_pieces(&v);
+    check_faults(&v);
+    vocab_small_unigram(&v);
+    check_faults(&v);
+    vocab_small_words(&v);
     check_faults(&v);
 }
 
