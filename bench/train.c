@@ -53,6 +53,7 @@ typedef struct subject {
     const char *name;
     int experts; /* 0: dense */
     jt_model *model;
+    jt_cache cache;
     jt_variables variables;
     jt_optim *optim;
     double flops; /* per token */
@@ -140,6 +141,7 @@ static void begin(subject *s, const char *name, int experts)
     jt_blueprint_free(&blueprint);
     must(jt_model_load(&s->model, path, &err));
     remove(path);
+    must(jt_cache_init_train(&s->cache, s->model, TOKENS, false, &err));
     must(jt_variables_take(&s->variables, s->model, &err));
     must(jt_optim_new(&s->optim, ctx.kernels, s->variables.list, s->variables.count,
                       &group, 1, &err));
@@ -148,6 +150,7 @@ static void begin(subject *s, const char *name, int experts)
 
 static void end(subject *s)
 {
+    jt_cache_free(&s->cache);
     jt_optim_free(s->optim);
     jt_model_free(s->model);
     jt_variables_free(&s->variables);
@@ -167,17 +170,6 @@ static void draw_batch(batch *b)
         b->positions[t] = t % LENGTH;
         b->first[t] = t - t % LENGTH;
     }
-}
-
-static jt_kv_layer *new_kv(void)
-{
-    jt_kv_layer *kv = jt_scratch(&ctx, LAYERS, sizeof *kv);
-    for (int i = 0; kv && i < LAYERS; i++) {
-        size_t bytes = KV_HEADS * HEAD_DIM * sizeof(float);
-        kv[i] = (jt_kv_layer){jt_scratch(&ctx, TOKENS, bytes),
-                              jt_scratch(&ctx, TOKENS, bytes), JT_F32, TOKENS};
-    }
-    return kv;
 }
 
 /* Seconds since *start, which becomes now. */
@@ -202,7 +194,7 @@ static void step(subject *s)
                       .first = b.first,
                       .count = TOKENS,
                       .all_logits = true};
-    jt_tensor logits = jt_transformer_forward(&ctx, s->model, &chunk, new_kv(),
+    jt_tensor logits = jt_transformer_forward(&ctx, s->model, &chunk, &s->cache,
                                               &jt_store_mapped, &none);
     jt_cross_entropy(&ctx, &logits, b.targets, 1.0f, NULL);
     s->phases[FORWARD] += lap(&start);

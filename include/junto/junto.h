@@ -16,6 +16,7 @@
 #include "junto/session.h"
 #include "junto/shrink.h"
 #include "junto/status.h"
+#include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"
 #include "junto/vocabulary.h"

@@ -54,6 +54,7 @@ typedef struct jt_model_info {
     uint64_t file_bytes;
     uint64_t active_bytes;       /* weight bytes that one decoded token must read */
     uint64_t kv_bytes_per_token; /* keys and values kept as F16 */
+    uint64_t state_bytes;        /* what other layers keep, however long the context */
     uint64_t dtype_bytes[JT_DTYPE_COUNT]; /* weight bytes by type */
 } jt_model_info;
 
@@ -69,6 +70,23 @@ JT_API int jt_model_layer_experts(const jt_model *model, int layer);
 
 /* The i-th family that Junto runs ("llama", "qwen3moe", ...); NULL past the last. */
 JT_API const char *jt_family_name(size_t i);
+
+/* What a family is, in words, and what can be done with its models beside running them.
+ */
+typedef struct jt_family_info {
+    const char *name;   /* general.architecture of its files */
+    const char *models; /* model types of Hugging Face, with blanks between */
+    bool dense, mixture;
+    char attention[128];
+    char layer[128];  /* norms and FFN */
+    char router[128]; /* empty for families that are dense only */
+    bool trains;      /* gradients of all its parts are there */
+    bool starts;      /* fresh models can be made of nothing */
+    bool converts;    /* from and to folders of Hugging Face */
+} jt_family_info;
+
+/* False past the last. */
+JT_API bool jt_family_describe(size_t i, jt_family_info *info);
 
 #ifdef __cplusplus
 }

@@ -62,6 +62,7 @@ typedef struct jt_plan {
     float *weight;  /* [rows] */
     int32_t *row;   /* [tokens, k]: row of a slot, -1 for an unused one */
     float *weight_grad; /* [tokens, k], as in the route */
+    bool in_order;      /* token = row for all rows, so that nothing is gathered */
 } jt_plan;
 
 /* Where a route was made. */

@@ -11,6 +11,7 @@
 const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_info,
+    &cli_verb_families,
     &cli_verb_tokenize,
     &cli_verb_logits,
     &cli_verb_bench,

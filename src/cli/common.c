@@ -29,6 +29,8 @@ const cli_option cli_threads_options[] = {
      .help = "threads (default: all processors)"},
     {0}};
 
+#define CACHE_TYPES "f16|f32|q8_0|q4_0"
+
 const cli_option cli_kernel_options[] = {
     {.flags = "-b --chunk --batch-size --ubatch-size",
      .kind = CLI_INT,
@@ -37,11 +39,21 @@ const cli_option cli_kernel_options[] = {
      .min = 1,
      .max = 1 << 20,
      .help = "prompt tokens per pass (default: 256)"},
-    {.flags = "--cache-type -ctk --cache-type-k",
+    {.flags = "--cache-type",
      .kind = CLI_CHOICE,
-     .value = "f16|f32",
+     .value = CACHE_TYPES,
      .offset = offsetof(jt_session_options, kv_type),
      .help = "type of the keys and values that are kept (default: f16)"},
+    {.flags = "--cache-type-k -ctk",
+     .kind = CLI_CHOICE,
+     .value = CACHE_TYPES,
+     .offset = offsetof(jt_session_options, k_type),
+     .help = "type of the keys (default: --cache-type)"},
+    {.flags = "--cache-type-v -ctv",
+     .kind = CLI_CHOICE,
+     .value = CACHE_TYPES,
+     .offset = offsetof(jt_session_options, v_type),
+     .help = "type of the values (default: --cache-type)"},
     {.flags = "--cpu",
      .kind = CLI_CHOICE,
      .value = "scalar|avx2|avx512",

@@ -146,6 +146,9 @@ static void print_summary(const cli_model *m)
     printf("per token   reads %s of weights, keeps %s\n",
            cli_show_bytes((double)info->active_bytes).text,
            cli_show_bytes((double)info->kv_bytes_per_token).text);
+    if (info->state_bytes)
+        printf("state       %s, however long the text\n",
+               cli_show_bytes((double)info->state_bytes).text);
     printf("types      ");
     for (int d = 0; d < JT_DTYPE_COUNT; d++) {
         if (info->dtype_bytes[d])
@@ -197,7 +200,7 @@ static json_t *summary_json(const cli_model *m)
     const char *pre = m->tokenizer ? jt_tokenizer_pre(m->tokenizer) : NULL;
     return json_pack(
         "{s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
-        "s:i, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o}",
+        "s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o}",
         "path", cli_json_text(info->path, strlen(info->path)), "family", info->family,
         "name", cli_json_text(info->name.data, info->name.len), "layers",
         info->n_layers, "moe_layers", info->n_moe_layers, "width", info->d_model,
@@ -208,8 +211,9 @@ static json_t *summary_json(const cli_model *m)
         "dense_width", info->dense_width, "params", (json_int_t)info->n_params,
         "active_params", (json_int_t)info->n_active_params, "file_bytes",
         (json_int_t)info->file_bytes, "active_bytes", (json_int_t)info->active_bytes,
-        "kv_bytes_per_token", (json_int_t)info->kv_bytes_per_token, "tokenizer", kind,
-        "pre_tokenizer", pre, "type_bytes", types);
+        "kv_bytes_per_token", (json_int_t)info->kv_bytes_per_token, "state_bytes",
+        (json_int_t)info->state_bytes, "tokenizer", kind, "pre_tokenizer", pre,
+        "type_bytes", types);
 }
 
 static int run(cli_context *cli, const void *raw)

@@ -7,6 +7,7 @@
 extern const cli_verb cli_verb_run;
 extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_info;
+extern const cli_verb cli_verb_families;
 extern const cli_verb cli_verb_tokenize;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;

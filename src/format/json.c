@@ -91,7 +91,10 @@ static void skip_plain(jt_json *j)
 {
     while (j->at < j->end) {
         unsigned char c = (unsigned char)*j->at;
-        if (c >= 0x80) {
+        if (c >= 0xc2 && c < 0xe0 && j->end - j->at > 1 &&
+            ((unsigned char)j->at[1] & 0xc0) == 0x80) {
+            j->at += 2; /* most of what is not ASCII in vocabularies of bytes */
+        } else if (c >= 0x80) {
             size_t len = jt_utf8_char(j->at, (size_t)(j->end - j->at));
             if (len == 0)
                 return;

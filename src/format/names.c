@@ -7,21 +7,21 @@
 #include "base/memory.h"
 
 /* FNV-1a, with the high half folded in because slots are chosen by the low bits. */
-static size_t hash(jt_str name)
+static uint32_t hash_of(jt_str name)
 {
     uint64_t h = 0xcbf29ce484222325u;
     for (size_t i = 0; i < name.len; i++)
         h = (h ^ (unsigned char)name.data[i]) * 0x100000001b3u;
-    return (size_t)(h ^ h >> 32);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 /* The slot that holds `name`, or the free one where it belongs. */
-static jt_names_slot *find_slot(const jt_names *names, jt_str name)
+static jt_names_slot *find_slot(const jt_names *names, jt_str name, uint32_t hash)
 {
     size_t mask = names->capacity - 1;
-    for (size_t i = hash(name) & mask;; i = (i + 1) & mask) {
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
         jt_names_slot *slot = &names->slots[i];
-        if (!slot->name.data || (slot->name.len == name.len &&
+        if (!slot->name.data || (slot->hash == hash && slot->name.len == name.len &&
                                  memcmp(slot->name.data, name.data, name.len) == 0))
             return slot;
     }
@@ -31,33 +31,63 @@ size_t jt_names_find(const jt_names *names, jt_str name)
 {
     if (!names->used)
         return JT_NAMES_NONE;
-    const jt_names_slot *slot = find_slot(names, name);
+    const jt_names_slot *slot = find_slot(names, name, hash_of(name));
     return slot->name.data ? slot->index : JT_NAMES_NONE;
 }
 
-static bool enlarge(jt_names *names)
+/* Into a larger table, where it is not yet: no name need be looked at. */
+static void move_slot(jt_names *to, const jt_names_slot *slot)
 {
-    jt_names larger = {.capacity = names->capacity ? 2 * names->capacity : 64,
-                       .used = names->used};
+    size_t mask = to->capacity - 1, i = slot->hash & mask;
+    while (to->slots[i].name.data)
+        i = (i + 1) & mask;
+    to->slots[i] = *slot;
+}
+
+static bool resize(jt_names *names, size_t capacity)
+{
+    jt_names larger = {.capacity = capacity, .used = names->used};
     larger.slots = jt_calloc(larger.capacity, sizeof *larger.slots);
     if (!larger.slots)
         return false;
     for (size_t i = 0; i < names->capacity; i++) {
         if (names->slots[i].name.data)
-            *find_slot(&larger, names->slots[i].name) = names->slots[i];
+            move_slot(&larger, &names->slots[i]);
     }
     free(names->slots);
     *names = larger;
     return true;
 }
 
-bool jt_names_add(jt_names *names, jt_str name, size_t index)
+bool jt_names_reserve(jt_names *names, size_t count)
 {
-    if (names->used >= names->capacity / 2 && !enlarge(names))
+    size_t capacity = names->capacity ? names->capacity : 64;
+    while (capacity / 2 < count) {
+        if (capacity > SIZE_MAX / 2)
+            return false;
+        capacity *= 2;
+    }
+    return capacity == names->capacity || resize(names, capacity);
+}
+
+bool jt_names_claim(jt_names *names, jt_str name, size_t *index)
+{
+    if (*index >= UINT32_MAX || !jt_names_reserve(names, names->used + 1))
         return false;
-    *find_slot(names, name) = (jt_names_slot){name, index};
+    uint32_t hash = hash_of(name);
+    jt_names_slot *slot = find_slot(names, name, hash);
+    if (slot->name.data) {
+        *index = slot->index;
+        return true;
+    }
+    *slot = (jt_names_slot){name, (uint32_t)*index, hash};
     names->used++;
     return true;
+}
+
+bool jt_names_add(jt_names *names, jt_str name, size_t index)
+{
+    return jt_names_claim(names, name, &index);
 }
 
 void jt_names_free(jt_names *names)

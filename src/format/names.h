@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "junto/gguf.h"
 
@@ -12,7 +13,8 @@
 
 typedef struct jt_names_slot {
     jt_str name; /* data NULL: free */
-    size_t index;
+    uint32_t index;
+    uint32_t hash; /* tells most other names apart without a look at them */
 } jt_names_slot;
 
 /* All zero is empty and ready. */
@@ -24,8 +26,13 @@ typedef struct jt_names {
 /* The index of `name`, or JT_NAMES_NONE. */
 size_t jt_names_find(const jt_names *names, jt_str name);
 
-/* Remember `name`, which must not be there yet. false, unchanged: out of memory. */
+/* Remember `name`, which must not be there yet, with an index below 2^32 - 1. false,
+ * unchanged: out of memory. */
 bool jt_names_add(jt_names *names, jt_str name, size_t index);
+/* The same, but when it is there *index becomes the one that it has. */
+bool jt_names_claim(jt_names *names, jt_str name, size_t *index);
+/* Make room for `count` names. */
+bool jt_names_reserve(jt_names *names, size_t count);
 
 void jt_names_free(jt_names *names);
 

@@ -73,25 +73,32 @@ typedef struct jt_matmul {
 
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a
  * group, and several tokens of a chunk), softmax on line, values summed in F32.
- *   out[j] = softmax(scale * q[j] . K[from[j] .. to[j])) V
- * Keys and values are rows of k_dim / v_dim values of kv_type, row p at k + p *
- * k_stride (in elements). Positions are visited in blocks of JT_ATTN_BLOCK that start
- * at multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums
- * fixed. A query with from >= to gives zeros. Values at positions that some query of
- * the tile sees must be finite. */
+ *   out[j] = softmax(cap(scale * q[j] . K[from[j] .. to[j])) and sink[j]) V
+ * where cap(s) = softcap * tanh(s / softcap), or s for a softcap of 0 (Gemma 2), and a
+ * sink is one more score that has no value (gpt-oss).
+ *
+ * Keys and values are rows of k_dim / v_dim values, strides in values too; position p
+ * lies in row p % rows. Positions are visited in blocks of JT_ATTN_BLOCK that start at
+ * multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed;
+ * so where rows are fewer than the positions, they are a multiple of JT_ATTN_BLOCK. A
+ * query with from >= to gives zeros. Values at positions that some query of the tile
+ * sees must be finite. */
 #define JT_ATTN_BLOCK 64
 #define JT_ATTN_MAX_Q 64
 typedef struct jt_attn {
-    float *out;     /* [n_q] rows, out_stride floats apart, v_dim used */
-    float *lse;     /* [n_q] log of the sum of exp(scale * q . K), or NULL */
+    float *out; /* [n_q] rows, out_stride floats apart, v_dim used */
+    float *lse; /* [n_q] log of the sum of the exponentials of the scores, or NULL */
     const float *q; /* [n_q] rows, q_stride floats apart, k_dim used */
     const void *k, *v;
-    jt_dtype kv_type;         /* JT_F16 or JT_F32 */
+    jt_dtype k_type, v_type;  /* JT_F32, JT_F16, JT_Q8_0 or JT_Q4_0 */
     const int32_t *from, *to; /* [n_q] */
-    size_t out_stride, q_stride, k_stride, v_stride;
+    const float *sink;        /* [n_q], or NULL */
+    float *scratch; /* JT_ATTN_BLOCK * (k_dim + v_dim) floats of this call alone,
+                       where a type is neither F32 nor F16 */
+    size_t out_stride, q_stride, k_stride, v_stride, rows;
     int n_q; /* 1 .. JT_ATTN_MAX_Q */
     int k_dim, v_dim;
-    float scale;
+    float scale, softcap;
 } jt_attn;
 
 /* How precise the products of training are. BF16: both factors are rounded to bfloat16
@@ -101,12 +108,11 @@ typedef enum jt_precision { JT_PRECISION_F32, JT_PRECISION_BF16 } jt_precision;
 
 /* Matrix product of floats with any strides, for training.
  *   C[i, j] (+)= sum over k of A[i, k] B[k, j]    i < m, j < n
- *   A[i, k] = a[a_index[i] * a_row + k_index[k] * a_col]    an index that is NULL
- *   B[k, j] = b[k * b_row + j * b_col]                      counts up
+ *   A[i, k] = a[a_index[i] * a_row + k * a_col]    an index that is NULL
+ *   B[k, j] = b[b_index[k] * b_row + j * b_col]    counts up
  *   C[i, j] = c[i * ldc + j]                                added to with `accumulate`
- * a_index ([m]) gathers the rows of A: the tokens of an expert. k_index ([k]) gathers
- * along k, of A only: the same tokens when A is turned, as for the gradient of a
- * weight. C overlaps nothing else.
+ * a_index ([m]) gathers the rows of A: the tokens of an expert; b_index ([k]) those of
+ * B: the same tokens, for the gradient of its weight. C overlaps nothing else.
  *
  * Order of sums: the products of each JT_GEMM_K values of k (from 0, JT_GEMM_K, ..; of
  * twice as many where the processor multiplies pairs of bfloat16) are summed in order
@@ -121,7 +127,7 @@ typedef enum jt_precision { JT_PRECISION_F32, JT_PRECISION_BF16 } jt_precision;
 typedef struct jt_gemm {
     float *c;
     const float *a, *b;
-    const int32_t *a_index, *k_index; /* or NULL */
+    const int32_t *a_index, *b_index; /* or NULL */
     size_t ldc, a_row, a_col, b_row, b_col;
     size_t m, n, k;
     bool accumulate;
@@ -140,11 +146,52 @@ static inline size_t jt_gemm_scratch(void)
  * best in the order of the positions. dq of a query does not depend on the others of
  * the tile; dk and dv get one sum per tile. */
 typedef struct jt_attn_back {
-    jt_attn fwd; /* the forward call, with its results in out and lse; kv_type F32 */
+    jt_attn fwd; /* the forward call, with its results in out and lse; keys and values
+                    are F32, rows as many as positions */
     const float *dout;
     float *dq, *dk, *dv;
     float *scratch; /* jt_gemm_scratch() bytes, of this call alone */
 } jt_attn_back;
+
+/* What an FFN does inside: f(gate) * up, or f(gate) alone.
+ *   SILU        v / (1 + exp(-v))
+ *   GELU        v / (1 + exp(-2 sqrt(2 / pi) (v + 0.044715 v^3))), which is the form
+ *               with a tanh (Hendrycks & Gimpel 2016)
+ *   GELU_ERF    v (1 + erf(v / sqrt 2)) / 2
+ *   RELU2       max(v, 0)^2
+ *   SWIGLU_OAI  v / (1 + exp(-1.702 v)) with v = min(gate, 7), times up + 1 with up
+ *               clamped to +-7 (gpt-oss)
+ */
+typedef enum jt_activation {
+    JT_SILU,
+    JT_GELU,
+    JT_GELU_ERF,
+    JT_RELU2,
+    JT_SWIGLU_OAI,
+    JT_ACTIVATION_COUNT
+} jt_activation;
+
+/* A linear recurrence over tokens: what state space models and linear attention
+ * remember. Row r of the state h takes the tokens in order; of each token all rows
+ * share the key k and the query q [n], and each has a value v:
+ *     h = a h                forget
+ *     u = v                  or, with beta, the delta rule: u = beta (v - h . k)
+ *     h = h + u k
+ *     y = h . q
+ * The factor a is a number for the token (decay). With `rate` it is exp(step rate),
+ * another one for each value of the state, and u = step v. Rows are independent:
+ * threads may share them, and any cut of the tokens gives the same bits. */
+typedef struct jt_recur {
+    float *h;                  /* [rows, n], changed */
+    float *y;                  /* [tokens] rows, y_stride floats apart, `rows` used */
+    const float *k, *q;        /* [tokens] rows, k_stride (q_stride) apart, n used */
+    const float *v;            /* [tokens] rows, v_stride apart, `rows` used */
+    const float *decay, *beta; /* [tokens], gate_stride apart; beta or NULL */
+    const float *rate;         /* [rows, n], or NULL */
+    const float *step;         /* with rate: [tokens] rows, step_stride apart */
+    size_t y_stride, k_stride, q_stride, v_stride, gate_stride, step_stride;
+    size_t rows, n, tokens;
+} jt_recur;
 
 typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
@@ -165,8 +212,11 @@ typedef struct jt_kernels {
     void (*scale)(float *y, float a, const float *x, size_t n); /* y = a x */
     /* y = x / sqrt(mean(x^2) + eps) * w; w may be NULL (all ones) */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
-    /* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)) */
-    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    /* up NULL: f(gate) */
+    void (*glu)(jt_activation f, float *y, const float *gate, const float *up,
+                size_t n);
+    void (*softcap)(float *y, const float *x, float cap,
+                    size_t n); /* cap tanh(x/cap) */
     /* y = exp(x - max) / sum; -inf gives 0, but all -inf gives NaN */
     void (*softmax)(float *y, const float *x, size_t n);
     /* Rotate the first 2 * pairs values of x by the angles of (cos, sin)[pairs]. neox:
@@ -174,14 +224,22 @@ typedef struct jt_kernels {
     void (*rope)(float *x, const float *cos, const float *sin, size_t pairs, bool neox);
     void (*attention)(const jt_attn *a);
     float (*dot)(const float *x, const float *y, size_t n); /* sum of x[i] y[i] */
+    void (*softplus)(float *y, const float *x, size_t n);   /* y = log(1 + exp(x)) */
+
+    /* One token of a causal depthwise convolution over n channels:
+     *     y[c] = bias[c] + sum over j of w[c * width + j] x[j][c]
+     * x: the inputs of `width` tokens, this one last. bias may be NULL. */
+    void (*conv)(float *y, const float *const *x, const float *w, const float *bias,
+                 size_t width, size_t n);
+    void (*recur)(const jt_recur *r);
 
     /* Gradients: d<name> is that of the loss by <name>, dy by what came out.
      * dx +=, dw += dy x / rms; w may be NULL (all ones), dw may be NULL (not wanted) */
     void (*rms_norm_back)(float *dx, float *dw, const float *dy, const float *x,
                           const float *w, size_t n, float eps);
-    /* dgate =, dup =; these may be dy, gate or up themselves */
-    void (*silu_mul_back)(float *dgate, float *dup, const float *dy, const float *gate,
-                          const float *up, size_t n);
+    /* dgate =, dup =; these may be dy, gate or up themselves. up and dup may be NULL */
+    void (*glu_back)(jt_activation f, float *dgate, float *dup, const float *dy,
+                     const float *gate, const float *up, size_t n);
     /* dx += y (dy - dy . y), y being what softmax gave */
     void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
     void (*attention_back)(const jt_attn_back *b);

@@ -22,7 +22,7 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
         o->on_batch(o->user, &t->batch);
     ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, t->kv,
+    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, &t->cache,
                                               &jt_store_mapped, o->hooks);
     double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
     jt_arena_rewind(&ctx->scratch, mark);

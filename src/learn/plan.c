@@ -1,5 +1,6 @@
 /* What a run will cost, before it begins. Memory is counted as the operations take it:
- * every activation has a gradient beside it. */
+ * nearly every activation has a gradient beside it. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,19 +36,31 @@ static double attention_values(const jt_sizes *s, jt_qk_norm qk_norm)
     return values + kept(q) + kept(d);
 }
 
-/* The same of an FFN of that width for `rows` rows a token. */
+/* The same of an FFN of that width for `rows` rows a token, without gradients. */
 static double ffn_values(const jt_sizes *s, double rows, double width)
 {
-    return rows * (kept(s->d_model) + kept(3.0 * width) + kept(s->d_model));
+    return rows * (3.0 * width + s->d_model);
+}
+
+/* The gradients in it, in memory that all FFNs share. */
+static double ffn_gradients(const jt_sizes *s, double rows, double width)
+{
+    return rows * (2.0 * width + s->d_model);
+}
+
+/* Rows of experts for each token; picks of null experts have none. */
+static double expert_rows(const jt_sizes *s)
+{
+    int router_rows = s->n_experts + s->router.n_null;
+    return router_rows ? (double)s->n_experts_used * s->n_experts / router_rows : 0.0;
 }
 
 static double mixture_values(const jt_sizes *s)
 {
     double d = s->d_model, k = s->n_experts_used;
     double router_rows = s->n_experts + s->router.n_null;
-    double rows = k * s->n_experts / router_rows; /* the others are null */
     double values = kept_norm(d) + kept(2.0 * router_rows) + 8.0 * k + kept(d);
-    values += ffn_values(s, rows, s->expert_width);
+    values += ffn_values(s, expert_rows(s), s->expert_width);
     if (s->shared_width)
         values += ffn_values(s, 1.0, s->shared_width) + 5.0;
     return values;
@@ -62,13 +75,26 @@ static double layer_values(const jt_sizes *s, const jt_family *family, int layer
     return attention_values(s, family->qk_norm) + ffn;
 }
 
+/* What gradients take on top for a while: those of FFNs; and those of attention, or of
+ * the tokens of experts, of which each row has its own. */
+static double back_values(const jt_sizes *s)
+{
+    double q = s->n_heads * s->head_dim, kv = 2.0 * s->n_kv_heads * s->head_dim;
+    double attention = 2.0 * q + kv + 0.5 * s->head_dim;
+    double rows = expert_rows(s), experts = rows * s->d_model;
+    bool dense = !s->n_experts || s->n_dense_layers;
+    double ffn = fmax(ffn_gradients(s, rows, s->expert_width),
+                      fmax(ffn_gradients(s, 1.0, dense ? s->dense_width : 0.0),
+                           ffn_gradients(s, 1.0, s->shared_width)));
+    return ffn + fmax(attention, experts);
+}
+
 /* Most floats at a time for one token of a micro-batch: all layers, the head, and what
- * the gradients of the last attention take on top. */
+ * gradients take. */
 static double activation_values(const jt_sizes *s, bool checkpoint)
 {
     const jt_family *family = jt_family_find(s->family, strlen(s->family));
-    double d = s->d_model, q = s->n_heads * s->head_dim;
-    double kv = 2.0 * s->n_kv_heads * s->head_dim;
+    double d = s->d_model, kv = 2.0 * s->n_kv_heads * s->head_dim;
     double layers = 0.0, largest = 0.0;
     for (int i = 0; i < s->n_layers; i++) {
         double values = layer_values(s, family, i);
@@ -76,10 +102,9 @@ static double activation_values(const jt_sizes *s, bool checkpoint)
         largest = values > largest ? values : largest;
     }
     double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + kept(s->n_vocab) + 2.0;
-    double back = 2.0 * q + kv + 0.5 * s->head_dim;
     if (checkpoint) /* the layer that runs again comes after the head is done */
-        return layers + ends + kv + largest + back;
-    return layers + ends + back;
+        return layers + ends + kv + largest + back_values(s);
+    return layers + ends + back_values(s);
 }
 
 uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_config *config)

@@ -8,6 +8,7 @@
 #include "learn/config.h"
 #include "learn/data.h"
 #include "learn/schedule.h"
+#include "model/cache.h"
 
 typedef struct jt_trainer {
     const jt_config *config;
@@ -22,8 +23,7 @@ typedef struct jt_trainer {
     jt_context ctx;
     jt_hooks hooks; /* of training passes */
     jt_batch batch;
-    jt_kv_layer *kv; /* [layers] */
-    float *kv_memory;
+    jt_cache cache; /* of a micro-batch */
     jt_progress_made made;
 } jt_trainer;
 

@@ -48,7 +48,8 @@ static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
     chunk.user = &layer;
     chunk.draw = 0;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
-    jt_transformer_forward(&t->ctx, t->model, &chunk, t->kv, &jt_store_mapped, &none);
+    jt_transformer_forward(&t->ctx, t->model, &chunk, &t->cache, &jt_store_mapped,
+                           &none);
     jt_arena_rewind(&t->ctx.scratch, mark);
     char where[64] = "in the output";
     if (layer >= 0)
@@ -81,7 +82,7 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     jt_tape tape = {0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     ctx->tape = &tape;
-    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, t->kv,
+    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, &t->cache,
                                               &jt_store_mapped, &t->hooks);
     *loss = jt_cross_entropy(ctx, &logits, t->batch.targets, scale, NULL);
     bool finite = isfinite(*loss);

@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "learn/train.h"
+#include "model/parameters.h"
 
 /* ---- the model ---- */
 
@@ -153,26 +154,6 @@ static jt_status make_balance(jt_trainer *t, jt_err *err)
     return jt_balance_attach(t->balance, &t->hooks, err);
 }
 
-/* Keys and values of a micro-batch, for each layer; with activation checkpointing the
- * layers share them. */
-static jt_status make_kv(jt_trainer *t, jt_err *err)
-{
-    const jt_params *p = &t->model->params;
-    size_t tokens = t->batch.n_seqs * t->batch.seq_len, layers = (size_t)p->n_layers;
-    size_t k = tokens * (size_t)(p->n_kv_heads * p->k_dim);
-    size_t v = tokens * (size_t)(p->n_kv_heads * p->v_dim);
-    size_t kept = t->config->train.checkpoint_activations ? 1 : layers;
-    t->kv = jt_alloc(layers, sizeof *t->kv);
-    t->kv_memory = jt_alloc(kept * (k + v), sizeof *t->kv_memory);
-    if (!t->kv || !t->kv_memory)
-        return jt_fail_memory(err, "starting a training");
-    for (size_t i = 0; i < layers; i++) {
-        float *at = t->kv_memory + (kept == 1 ? 0 : i) * (k + v);
-        t->kv[i] = (jt_kv_layer){at, at + k, JT_F32, tokens};
-    }
-    return JT_OK;
-}
-
 /* One block of scratch memory from the start: pieces that do not fit together would
  * take more. What is not used of it is not touched. */
 static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
@@ -191,12 +172,14 @@ static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
 static jt_status set_up(jt_trainer *t, jt_err *err)
 {
     const jt_config_train *c = &t->config->train;
+    size_t seq_len = (size_t)t->config->data.seq_len;
     JT_TRY(find_checkpoint(t, err));
     JT_TRY(jt_context_init(&t->ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
     if (strcmp(c->precision, "bf16") == 0)
         t->ctx.precision = JT_PRECISION_BF16;
     JT_TRY(begin(t, err));
     JT_TRY(jt_model_load(&t->model, t->checkpoint, err));
+    JT_TRY(jt_model_trains(t->model, err));
     JT_TRY(jt_variables_take(&t->variables, t->model, err));
     JT_TRY(make_optim(t, err));
     JT_TRY(jt_checkpoint_restore(t->model, t->optim, err));
@@ -204,9 +187,9 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     make_schedule(t);
     JT_TRY(set_routers(t, err));
     JT_TRY(make_balance(t, err));
-    JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, (size_t)t->config->data.seq_len,
-                        err));
-    JT_TRY(make_kv(t, err));
+    JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, seq_len, err));
+    JT_TRY(jt_cache_init_train(&t->cache, t->model, (size_t)c->batch * seq_len,
+                               c->checkpoint_activations, err));
     return reserve_scratch(t, err);
 }
 
@@ -231,8 +214,7 @@ void jt_trainer_free(jt_trainer *t)
 {
     if (!t)
         return;
-    free(t->kv);
-    free(t->kv_memory);
+    jt_cache_free(&t->cache);
     jt_batch_free(&t->batch);
     jt_balance_free(t->balance);
     jt_optim_free(t->optim);

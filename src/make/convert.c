@@ -10,6 +10,7 @@
 #include "make/retype.h"
 #include "model/hf.h"
 #include "model/model.h"
+#include "text/export.h"
 
 enum { NAME_BYTES = 256 };
 static const uint64_t usual_shard = 5000000000; /* bytes, as transformers had it */
@@ -66,9 +67,13 @@ static jt_dtype target_of(const conversion *c, const jt_gguf_tensor *t)
 static uint32_t file_type(const conversion *c)
 {
     static const uint32_t ids[JT_DTYPE_COUNT] = {
-        [JT_F32] = 0,   [JT_F16] = 1,   [JT_Q4_0] = 2,  [JT_Q4_1] = 3,  [JT_Q8_0] = 7,
-        [JT_Q5_0] = 8,  [JT_Q5_1] = 9,  [JT_Q2_K] = 10, [JT_Q3_K] = 11, [JT_Q4_K] = 14,
-        [JT_Q5_K] = 16, [JT_Q6_K] = 18, [JT_BF16] = 32};
+        [JT_F32] = 0,      [JT_F16] = 1,     [JT_Q4_0] = 2,     [JT_Q4_1] = 3,
+        [JT_Q8_0] = 7,     [JT_Q5_0] = 8,    [JT_Q5_1] = 9,     [JT_Q2_K] = 10,
+        [JT_Q3_K] = 11,    [JT_Q4_K] = 14,   [JT_Q5_K] = 16,    [JT_Q6_K] = 18,
+        [JT_IQ2_XXS] = 19, [JT_IQ2_XS] = 20, [JT_IQ3_XXS] = 23, [JT_IQ1_S] = 24,
+        [JT_IQ4_NL] = 25,  [JT_IQ3_S] = 26,  [JT_IQ2_S] = 28,   [JT_IQ4_XS] = 30,
+        [JT_IQ1_M] = 31,   [JT_BF16] = 32,   [JT_TQ1_0] = 36,   [JT_TQ2_0] = 37,
+        [JT_MXFP4] = 38,   [JT_NVFP4] = 39,  [JT_Q1_0] = 40,    [JT_Q2_0] = 41};
     int most = JT_F32;
     for (int d = 0; d < JT_DTYPE_COUNT; d++)
         most = c->bytes[d] > c->bytes[most] ? d : most;
@@ -196,7 +201,9 @@ static jt_status fill_folder(conversion *c, const char *folder)
     JT_TRY(jt_model_open_file(&c->file, c->from, c->err));
     c->report.tensors = count_of(c);
     JT_TRY(jt_hf_export(c->file, folder, &o, c->err));
-    return jt_is_folder(c->from) ? copy_tokenizer(c, folder) : JT_OK;
+    if (jt_is_folder(c->from))
+        return copy_tokenizer(c, folder);
+    return jt_tokenizer_export(c->file, folder, &c->report.tokenizer, c->err);
 }
 
 static jt_status to_folder(conversion *c)

@@ -26,9 +26,19 @@ jt_status jt_bind_matrix(jt_binder *b, jt_tensor *out, const char *suffix, size_
 jt_status jt_bind_vector(jt_binder *b, jt_tensor *out, const char *suffix, size_t n,
                          bool optional);
 
+/* "NAME.weight", and "NAME.bias" where there is one, as the family has its norms; no
+ * norm for a name of NULL. */
+jt_status jt_bind_norm(jt_binder *b, jt_norm *norm, const jt_family *family,
+                       const char *name);
+
+/* Divisors of the rotation's frequencies, of short and of long contexts. */
+jt_status jt_bind_rope_factors(jt_binder *b, jt_params *p);
+
 /* The parts of a layer. */
-jt_status jt_bind_attention(jt_binder *b, jt_attention *a, jt_qk_norm qk_norm);
-jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m);
-jt_status jt_bind_dense(jt_binder *b, jt_bank *bank);
+jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family);
+/* Of kind NONE where the layer has no such tensors. */
+jt_status jt_bind_recurrent(jt_binder *b, jt_recurrent *layer);
+jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m, const jt_family *family);
+jt_status jt_bind_dense(jt_binder *b, jt_bank *bank, const jt_family *family);
 
 #endif

@@ -175,6 +175,11 @@ jt_status jt_blueprint_new(jt_blueprint *out, const jt_sizes *sizes, float init_
     const jt_family *family = jt_family_find(sizes->family, strlen(sizes->family));
     if (!family)
         return jt_fail(err, JT_E_ARG, "family '%s' is not known", sizes->family);
+    if (!jt_family_plain(family))
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "no fresh model of family '%s' can be made (family 'junto' "
+                       "describes any)",
+                       sizes->family);
     JT_TRY(check_sizes(sizes, err));
     *out = (jt_blueprint){.sizes = *sizes};
     out->tensor = jt_calloc((size_t)sizes->n_layers * MOST_OF_LAYER + OTHERS,
@@ -239,7 +244,7 @@ jt_sizes jt_sizes_of(const jt_model *model)
         .n_experts_used = p->router.k,
         .n_ctx = p->n_ctx_train,
         .n_vocab = p->n_vocab,
-        .rope_base = p->rope.base,
+        .rope_base = p->rope[JT_ROPE_USUAL].base,
         .norm_eps = p->norm_eps,
         .tied = model->output.data == model->embedding.data,
         .router = p->router,
@@ -315,7 +320,8 @@ static void set_bool(keys *k, const char *key, bool value)
 /* Keys that other tools know under the architecture's name, the rest under ours. */
 static void set_router(keys *k, const jt_sizes *s)
 {
-    enum { SOFTMAX = 1, SIGMOID = 2 };
+    static const int numbers[JT_GATE_COUNT] = {
+        [JT_GATE_SOFTMAX] = 1, [JT_GATE_SIGMOID] = 2, [JT_GATE_SQRT_SOFTPLUS] = 4};
     const jt_router *r = &s->router;
     char norm[128];
     set_int(k, "expert_count", s->n_experts);
@@ -323,7 +329,7 @@ static void set_router(keys *k, const jt_sizes *s)
     set_int(k, "expert_feed_forward_length", s->expert_width);
     if (s->shared_width)
         set_int(k, "expert_shared_feed_forward_length", s->shared_width);
-    set_int(k, "expert_gating_func", r->gating == JT_GATE_SIGMOID ? SIGMOID : SOFTMAX);
+    set_int(k, "expert_gating_func", numbers[r->gating]);
     snprintf(norm, sizeof norm, "%s.expert_weights_norm", k->arch);
     set_bool(k, norm, r->renormalise);
     set_float(k, "expert_weights_scale", r->scale);

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "model/model.h"
+#include "model/cache.h"
 
 static uint64_t values_of(const jt_tensor *t)
 {
@@ -20,6 +20,8 @@ static void add_bank(jt_model_info *info, const jt_bank *bank, int used)
         uint64_t experts = (uint64_t)bank->n_experts, k = (uint64_t)used;
         info->n_active_params += values_of(&bank->part[p]) / experts * k;
         info->active_bytes += bytes_of(&bank->part[p]) / experts * k;
+        info->n_active_params += values_of(&bank->bias[p]) / experts * k;
+        info->active_bytes += bytes_of(&bank->bias[p]) / experts * k;
     }
 }
 
@@ -35,32 +37,18 @@ static void max_into(int *most, size_t value)
         *most = (int)value;
 }
 
-static void add_layer(jt_model_info *info, const jt_layer *layer)
+static void add_norm(jt_model_info *info, const jt_norm *norm)
 {
-    const jt_attention *a = &layer->attention;
-    const jt_tensor *always[] = {&layer->attn_norm,
-                                 &layer->ffn_norm,
-                                 &a->q,
-                                 &a->k,
-                                 &a->v,
-                                 &a->o,
-                                 &a->q_bias,
-                                 &a->k_bias,
-                                 &a->v_bias,
-                                 &a->o_bias,
-                                 &a->q_norm,
-                                 &a->k_norm};
-    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        add_tensor(info, always[i]);
-    if (!layer->is_mixture) {
-        add_bank(info, &layer->dense, 1);
-        max_into(&info->dense_width, layer->dense.width);
-        return;
-    }
-    const jt_mixture *m = &layer->mixture;
+    add_tensor(info, &norm->weight);
+    add_tensor(info, &norm->bias);
+}
+
+static void add_mixture(jt_model_info *info, const jt_mixture *m)
+{
     add_tensor(info, &m->router.weight);
     add_tensor(info, &m->router.bias);
     add_tensor(info, &m->router.selection_bias);
+    add_tensor(info, &m->router.expert_scale);
     add_tensor(info, &m->shared_gate);
     int experts = m->router.n_experts;
     int used = m->router.k < experts ? m->router.k : experts; /* the rest are null */
@@ -71,6 +59,35 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
     max_into(&info->n_experts_used, (size_t)used);
     max_into(&info->expert_width, m->experts.width);
     max_into(&info->shared_width, m->shared.width);
+}
+
+static void add_recurrent(jt_model_info *info, const jt_layer *layer)
+{
+    size_t count;
+    const jt_recurrent_part *part = jt_recurrent_parts(layer->recurrent.kind, &count);
+    for (size_t i = 0; i < count; i++)
+        add_tensor(info, (const jt_tensor *)((const char *)&layer->recurrent +
+                                             part[i].offset));
+}
+
+static void add_layer(jt_model_info *info, const jt_layer *layer)
+{
+    const jt_attention *a = &layer->attention;
+    const jt_latent *l = &layer->latent;
+    const jt_tensor *always[] = {&a->q,        &a->k,      &a->v,      &a->o,
+                                 &a->q_bias,   &a->k_bias, &a->v_bias, &a->o_bias,
+                                 &a->q_norm,   &a->k_norm, &a->sinks,  &l->q_a,
+                                 &l->q_a_norm, &l->q_b,    &l->kv_a,   &l->kv_a_norm,
+                                 &l->kv_b,     &l->k_b,    &l->v_b,    &l->o};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        add_tensor(info, always[i]);
+    for (int place = 0; place < JT_NORM_PLACES; place++)
+        add_norm(info, &layer->norm[place]);
+    add_recurrent(info, layer);
+    add_bank(info, &layer->dense, 1);
+    max_into(&info->dense_width, layer->dense.width);
+    if (layer->is_mixture)
+        add_mixture(info, &layer->mixture);
 }
 
 static void count_file(jt_model_info *info, const jt_gguf *file)
@@ -103,15 +120,18 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
         .head_dim = p->k_dim,
         .n_ctx_train = p->n_ctx_train,
         .n_vocab = p->n_vocab,
-        .kv_bytes_per_token = (uint64_t)p->n_layers * (uint64_t)p->n_kv_heads *
-                              (uint64_t)(p->k_dim + p->v_dim) * sizeof(uint16_t),
     };
     jt_gguf_get_str(model->file, "general.name", &info->name);
     count_file(info, model->file);
-    for (int i = 0; i < p->n_layers; i++)
+    for (int i = 0; i < p->n_layers; i++) {
         add_layer(info, &model->layers[i]);
-    add_tensor(info, &model->output_norm);
+        info->kv_bytes_per_token +=
+            jt_cache_token_bytes(&model->layers[i], JT_F16, JT_F16);
+        info->state_bytes += jt_cache_state_bytes(&model->layers[i]);
+    }
+    add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);
+    add_tensor(info, &model->output_bias);
     if (model->output.data !=
         model->embedding.data) { /* one row of the table is read */
         info->n_active_params += (uint64_t)p->d_model;

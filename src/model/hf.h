@@ -41,6 +41,7 @@
 #include <stdbool.h>
 
 #include "base/memory.h"
+#include "base/pool.h"
 #include "format/names.h"
 #include "junto/gguf.h"
 #include "junto/safetensors.h"
@@ -152,6 +153,7 @@ struct jt_hf_job {
     jt_names names; /* of source, as rows have them */
     bool *used;     /* [tensors of source] */
     jt_arena arena; /* names, lists of pieces */
+    jt_pool *pool;  /* NULL: not needed yet */
     /* export */
     const jt_gguf *file;
     /* both */

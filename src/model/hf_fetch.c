@@ -90,20 +90,11 @@ static jt_dtype same_type(jt_safetensor_type type)
 
 /* ---- eight bits ---- */
 
-/* E4M3 without infinities (its largest code is a NaN), E5M2 as an F16 cut short, E8M0
- * powers of two (OCP 8-bit floating point, OCP microscaling). */
-static float decode_one(jt_safetensor_type type, unsigned code)
+static float decode_one(jt_safetensor_type type, uint8_t code)
 {
-    int exponent = (int)(code >> 3 & 15), mantissa = (int)(code & 7);
-    if (type == JT_ST_F8_E5M2)
+    if (type == JT_ST_F8_E5M2) /* an F16 cut short */
         return jt_f16_to_float((uint16_t)(code << 8));
-    if (type == JT_ST_F8_E8M0)
-        return code == 255 ? NAN : ldexpf(1.0f, (int)code - 127);
-    if ((code & 127) == 127)
-        return NAN;
-    float size = exponent ? ldexpf((float)(8 + mantissa), exponent - 10)
-                          : ldexpf((float)mantissa, -9);
-    return code & 128 ? -size : size;
+    return type == JT_ST_F8_E8M0 ? jt_e8m0_to_f32(code) : jt_f8e4m3_to_f32(code);
 }
 
 /* Scales [count?, rows, cols] of blocks; one scale for everything is [1, 1]. */
@@ -181,13 +172,31 @@ static jt_status lay_out(jt_hf_job *job, const jt_gguf_tensor *t,
     return job->describing ? JT_OK : decode_floats(job, from, &s->value);
 }
 
-static void decode_row(uint16_t *to, const unsigned char *from, const float *codes,
-                       const float *scale, size_t block, size_t n)
+typedef struct decoding {
+    const unsigned char *from;
+    uint16_t *to;
+    size_t rows, cols; /* of a matrix */
+    float codes[256];
+    scales s;
+    bool single; /* one scale for everything */
+} decoding;
+
+static void decode_row(void *arg, size_t r)
 {
-    for (size_t start = 0; start < n; start += block, scale++) {
-        size_t end = n - start < block ? n : start + block;
-        for (size_t i = start; i < end; i++)
-            to[i] = jt_float_to_bf16(codes[from[i]] * *scale);
+    const decoding *d = arg;
+    const scales *s = &d->s;
+    size_t matrix = r / d->rows, within = r % d->rows / s->block_rows;
+    const float *scale = s->value;
+    const unsigned char *from = d->from + r * d->cols;
+    uint16_t *to = d->to + r * d->cols;
+    if (!d->single)
+        scale += (matrix * s->rows + within) * s->cols;
+    for (size_t i = 0, left = s->block_cols; i < d->cols; i++, left--) {
+        if (left == 0) {
+            left = s->block_cols;
+            scale++;
+        }
+        to[i] = jt_float_to_bf16(d->codes[from[i]] * *scale);
     }
 }
 
@@ -196,31 +205,28 @@ static jt_status decode_fp8(jt_hf_job *job, const jt_safetensor *from,
                             const jt_safetensor *scale, jt_gguf_tensor *t)
 {
     static const float one = 1.0f;
-    scales s = {&one, 1, 1, SIZE_MAX, SIZE_MAX};
-    float codes[256];
+    decoding d = {.from = from->data,
+                  .rows = t->n_dims > 1 ? (size_t)t->shape[t->n_dims - 2] : 1,
+                  .cols = (size_t)t->shape[t->n_dims - 1],
+                  .s = {&one, 1, 1, SIZE_MAX, SIZE_MAX},
+                  .single = true};
     if (scale && !is_float(scale->type))
         return jt_fail(job->err, JT_E_UNSUPPORTED, "its scales have type %s",
                        jt_safetensor_type_name(scale->type));
-    if (scale)
-        JT_TRY(lay_out(job, t, scale, &s));
-    bool single = !scale || scale->bytes == jt_safetensor_type_bytes(scale->type);
+    if (scale) {
+        JT_TRY(lay_out(job, t, scale, &d.s));
+        d.single = scale->bytes == jt_safetensor_type_bytes(scale->type);
+    }
     jt_status status;
     t->dtype = JT_BF16;
-    uint16_t *to = jt_hf_room(job, t, &status);
-    if (!to)
+    d.to = jt_hf_room(job, t, &status);
+    if (!d.to)
         return status;
+    if (!job->pool)
+        JT_TRY(jt_pool_new(&job->pool, 0, job->err));
     for (unsigned i = 0; i < 256; i++)
-        codes[i] = decode_one(from->type, i);
-    size_t cols = (size_t)t->shape[t->n_dims - 1];
-    size_t rows = t->n_dims > 1 ? (size_t)t->shape[t->n_dims - 2] : 1;
-    size_t all = cols ? jt_hf_values(t) / cols : 0;
-    for (size_t r = 0; r < all; r++) {
-        size_t matrix = r / rows, within = r % rows / s.block_rows;
-        const float *first =
-            single ? s.value : s.value + (matrix * s.rows + within) * s.cols;
-        decode_row(to + r * cols, (const unsigned char *)from->data + r * cols, codes,
-                   first, s.block_cols, cols);
-    }
+        d.codes[i] = decode_one(from->type, i);
+    jt_pool_run(job->pool, decode_row, &d, jt_hf_values(t) / d.cols);
     return JT_OK;
 }
 

@@ -388,7 +388,7 @@ static jt_status set_name(jt_hf_job *job, const char *folder)
 /* A folder may hold a model alone. */
 static jt_status read_tokenizer(jt_hf_job *job, const char *folder)
 {
-    static const char *const files[] = {"tokenizer.json", "tekken.json",
+    static const char *const files[] = {"tokenizer.json",  "tekken.json",
                                         "tokenizer.model", "tiktoken.model",
                                         "qwen.tiktoken",   "hy.tiktoken"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -439,6 +439,7 @@ void jt_hf_import_free(jt_hf_import *im)
     if (!im)
         return;
     jt_hf_drop_rooms(&im->job);
+    jt_pool_free(im->job.pool);
     free(im->job.rooms);
     json_decref(im->job.config);
     jt_safetensors_close(im->job.source);
@@ -497,7 +498,9 @@ jt_status jt_hf_open(jt_gguf **out, const char *folder, jt_err *err)
     if (status == JT_OK)
         status = place_all(im, w, err);
     if (status == JT_OK) {
-        im->job.writer = NULL;
+        im->job.writer = NULL; /* nothing more is made */
+        jt_pool_free(im->job.pool);
+        im->job.pool = NULL;
         status = jt_gguf_writer_open(out, w, folder, (jt_gguf_owner){release, im}, err);
     } else {
         jt_gguf_writer_abort(w);

@@ -238,9 +238,11 @@ static jt_status half_export(jt_hf_job *job, const jt_gguf_tensor *t,
     } else if (hf->dtype != t->dtype || hf->shape[rows] != 2 * t->shape[rows]) {
         return fail_shape(job, "that of its other half");
     }
+    jt_gguf_tensor from = *t;
+    set_bytes(&from);
     uint64_t half = t->shape[rows], all = rows ? t->shape[0] * half : half;
     for (uint64_t r = 0; r < all && hf->data && status == JT_OK; r++)
-        copy_row((void *)(uintptr_t)hf->data, r + (r / half + which) * half, t, r);
+        copy_row((void *)(uintptr_t)hf->data, r + (r / half + which) * half, &from, r);
     return status;
 }
 
@@ -316,10 +318,12 @@ static jt_status transposed_export_part(jt_hf_job *job, const jt_gguf_tensor *t,
         return fail_shape(job, "that of its other parts");
     }
     size_t item = jt_dtype_block_bytes(t->dtype);
+    jt_gguf_tensor from = *t;
+    set_bytes(&from);
     char *to = (char *)(uintptr_t)hf->data;
     uint64_t all = to && status == JT_OK ? jt_hf_values(t) / rows : 0;
     for (uint64_t c = 0; c < all; c++) { /* row c of t is a column */
-        const char *row = jt_gguf_row(t, c);
+        const char *row = jt_gguf_row(&from, c);
         uint64_t first = c / cols * rows, column = which * cols + c % cols;
         for (uint64_t r = 0; r < rows; r++)
             memcpy(to + ((first + r) * cols * parts + column) * item, row + r * item,

@@ -12,14 +12,33 @@ const char *jt_key_name(jt_key_reader *r, const char *name)
     return r->key;
 }
 
+/* The key's value, or of an array that of the layer or the largest. */
+static bool read_value(const jt_key_reader *r, const jt_gguf_kv *kv, int64_t *value)
+{
+    uint64_t layer = (uint64_t)(r->layer < 0 ? 0 : r->layer);
+    if (kv->type != JT_GGUF_ARRAY)
+        return jt_gguf_get_i64(r->file, r->key, value);
+    if (r->layer >= 0 || kv->count == 0)
+        return jt_gguf_item_i64(kv, layer, value);
+    *value = INT64_MIN;
+    for (uint64_t i = 0; i < kv->count; i++) {
+        int64_t item;
+        if (!jt_gguf_item_i64(kv, i, &item))
+            return false;
+        *value = item > *value ? item : *value;
+    }
+    return true;
+}
+
 jt_status jt_key_int(jt_key_reader *r, const char *name, int low, int high,
                      int otherwise, int *out)
 {
     int64_t value = otherwise;
     *out = low;
     const jt_gguf_kv *kv = jt_gguf_kv_find(r->file, jt_key_name(r, name));
-    if (kv && !jt_gguf_get_i64(r->file, r->key, &value))
-        return jt_fail(r->err, JT_E_FORMAT, "key '%s' is not a whole number", r->key);
+    if (kv && !read_value(r, kv, &value))
+        return jt_fail(r->err, JT_E_FORMAT,
+                       "key '%s' is not a whole number, or one per layer", r->key);
     if (!kv && otherwise < low)
         return jt_fail(r->err, JT_E_FORMAT, "key '%s' is missing", r->key);
     if (value < low || value > high)

@@ -11,6 +11,7 @@ typedef struct jt_key_reader {
     const jt_gguf *file;
     const jt_family *family;
     const char *prefix;
+    int layer; /* whose values are read; -1: of the whole model */
     jt_err *err;
     char key[128]; /* that was read last, for messages */
 } jt_key_reader;
@@ -19,8 +20,8 @@ typedef struct jt_key_reader {
 const char *jt_key_name(jt_key_reader *r, const char *name);
 
 /* An integer in [low, high]; `otherwise` when the key is missing and that is in the
- * range. On failure *out is `low`. Arrays of one value per layer are refused by name:
- * families that need them come with their own rows. */
+ * range. Of an array of one value per layer it is that of reader->layer, for the whole
+ * model the largest. On failure *out is `low`. */
 jt_status jt_key_int(jt_key_reader *r, const char *name, int low, int high,
                      int otherwise, int *out);
 

@@ -15,7 +15,7 @@ static jt_status find_family(jt_model *model, jt_err *err)
     model->family = jt_family_find(arch.data, arch.len);
     if (model->family)
         return JT_OK;
-    char known[200];
+    char known[400];
     jt_join_names(known, sizeof known, jt_family_name);
     return jt_fail(err, JT_E_UNSUPPORTED, "family '%.*s' is not supported (known: %s)",
                    (int)(arch.len < 64 ? arch.len : 64), arch.data, known);
@@ -41,7 +41,10 @@ static jt_status build(jt_model *model, jt_err *err)
     JT_TRY(find_family(model, err));
     JT_TRY(jt_params_read(&model->params, model->file, model->family, err));
     JT_TRY(jt_weights_bind(model, err));
-    JT_TRY(jt_rope_init(&model->rope, &model->params.rope, err));
+    for (int i = 0; i < JT_ROPE_USES; i++) {
+        if (model->params.rope[i].dims)
+            JT_TRY(jt_rope_init(&model->rope[i], &model->params.rope[i], err));
+    }
     return load_tokenizer(model, err);
 }
 
@@ -99,7 +102,8 @@ void jt_model_free(jt_model *model)
     if (!model)
         return;
     jt_tokenizer_free(model->tokenizer);
-    free(model->rope.frequency);
+    for (int i = 0; i < JT_ROPE_USES; i++)
+        free(model->rope[i].frequency);
     free(model->layers);
     jt_gguf_close(model->file);
     free(model);

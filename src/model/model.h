@@ -4,34 +4,57 @@
 
 #include "junto/model.h"
 #include "model/family.h"
+#include "model/recurrent.h"
 #include "moe/mixture.h"
 #include "nn/attention.h"
+#include "nn/latent.h"
 
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
+    int kv_rank, q_rank; /* of latent attention; 0: none, and queries without */
     int n_ctx_train, n_vocab;
     float norm_eps, clamp;
+    float attention_scale;   /* of the dot products; 0: 1 / sqrt(k_dim) */
+    float attention_softcap; /* 0 for none */
+    int window; /* tokens that layers with a window see; 0: no such layers */
+    jt_temperature temperature;
+    float embedding_scale, residual_scale, logit_scale; /* 1 for none */
+    float logit_softcap;                                /* 0 for none */
     jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
-    jt_rope_params rope;
+    jt_rope_params rope[JT_ROPE_USES]; /* dims 0: not used */
+    jt_recurrent_params recurrent;
 } jt_params;
 
+/* How a layer mixes tokens: what the part of that name is. */
+typedef enum jt_mixer {
+    JT_MIX_ATTENTION,
+    JT_MIX_LATENT,
+    JT_MIX_RECURRENT,
+    JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
+} jt_mixer;
+
 typedef struct jt_layer {
-    jt_tensor attn_norm, ffn_norm; /* [d] */
+    jt_norm norm[JT_NORM_PLACES];
+    jt_mixer mixer;
     jt_attention attention;
+    jt_latent latent;
+    jt_recurrent recurrent;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */
-    jt_bank dense;      /* otherwise */
+    jt_bank dense;      /* otherwise, and beside it (JT_BESIDE_EXPERTS) */
 } jt_layer;
 
 struct jt_model {
     jt_gguf *file;
     const jt_family *family;
     jt_params params;
-    jt_tensor embedding;   /* [vocab, d] */
-    jt_tensor output_norm; /* [d] */
+    const jt_norm_names *norm_names;
+    jt_tensor embedding; /* [vocab, d] */
+    jt_norm output_norm;
     jt_tensor output;      /* [vocab, d]; the embedding where they are tied */
+    jt_tensor output_bias; /* [vocab]; may be empty */
     jt_layer *layers;      /* [n_layers] */
-    jt_rope rope;
+    jt_rope rope[JT_ROPE_USES];
     jt_tokenizer *tokenizer; /* NULL when the file has none */
 };
 

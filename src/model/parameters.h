@@ -11,4 +11,7 @@ typedef void jt_parameter_fn(void *user, const char *name, jt_tensor *tensor);
  * follows the embedding and is not named. */
 void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user);
 
+/* Before a training: JT_E_UNSUPPORTED where a part of the model has no gradients. */
+jt_status jt_model_trains(const jt_model *model, jt_err *err);
+
 #endif

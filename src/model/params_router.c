@@ -1,21 +1,35 @@
 #include "model/params.h"
 
+/* Numbers of gates in files; 0: the file leaves it to the architecture. */
+static jt_status read_gating(jt_key_reader *r, jt_router *router)
+{
+    enum { SAID_NOTHING, SOFTMAX, SIGMOID, SOFTMAX_AFTER, SQRT_SOFTPLUS };
+    static const jt_gating gates[] = {[SOFTMAX] = JT_GATE_SOFTMAX,
+                                      [SIGMOID] = JT_GATE_SIGMOID,
+                                      [SOFTMAX_AFTER] = JT_GATE_SOFTMAX,
+                                      [SQRT_SOFTPLUS] = JT_GATE_SQRT_SOFTPLUS};
+    int said;
+    JT_TRY(jt_key_int(r, "expert_gating_func", SAID_NOTHING, SQRT_SOFTPLUS,
+                      SAID_NOTHING, &said));
+    router->gating = said ? gates[said] : r->family->gating;
+    router->gate_after = said == SOFTMAX_AFTER || r->family->gate_after;
+    return JT_OK;
+}
+
 /* What other programs know of a router, too. */
 static jt_status read_common_router(jt_key_reader *r, jt_router *router)
 {
-    enum { SOFTMAX = 1, SIGMOID = 2 };
-    int gating;
     JT_TRY(
         jt_key_int(r, "expert_used_count", 1, jt_router_rows(router), 0, &router->k));
-    JT_TRY(jt_key_int(r, "expert_gating_func", SOFTMAX, SIGMOID,
-                      r->family->gating == JT_GATE_SIGMOID ? SIGMOID : SOFTMAX,
-                      &gating));
-    router->gating = gating == SIGMOID ? JT_GATE_SIGMOID : JT_GATE_SOFTMAX;
+    JT_TRY(read_gating(r, router));
     router->renormalise = r->family->renormalise;
+    router->sum_eps = r->family->sum_eps;
+    router->weigh_input = r->family->weigh_input;
     JT_TRY(jt_key_bool(r, "expert_weights_norm", &router->renormalise));
     JT_TRY(jt_key_float(r, "expert_weights_scale", -1.0f, 1.0f, &router->scale));
     if (router->scale == 0.0f) /* converters write 0 for "none" */
         router->scale = 1.0f;
+    JT_TRY(jt_key_float(r, "router_logit_softcapping", -1.0f, 0.0f, &router->softcap));
     JT_TRY(jt_key_int(r, "expert_group_count", 0, router->n_experts, 0,
                       &router->n_groups));
     return jt_key_int(r, "expert_group_used_count", 0, router->n_groups, 0,
@@ -30,16 +44,18 @@ static jt_status read_own_router(jt_key_reader *r, jt_router *router)
     router->scorer = jt_scorer_find(name);
     if (!router->scorer)
         return jt_key_unknown(r, name, jt_scorer_name);
-    const char *usual = router->n_groups > 1 ? "group_limited" : "topk";
+    const char *usual = r->family->select      ? r->family->select
+                        : router->n_groups > 1 ? "group_limited"
+                                               : "topk";
     JT_TRY(jt_key_text(r, "select", usual, name, sizeof name));
     router->selector = jt_selector_find(name);
     if (!router->selector)
         return jt_key_unknown(r, name, jt_selector_name);
-    router->gate_after = r->family->gate_after;
     JT_TRY(jt_key_bool(r, "gate_after", &router->gate_after));
     JT_TRY(jt_key_float(r, "temperature", 0.0f, 1.0f, &router->temperature));
     JT_TRY(jt_key_float(r, "top_p", 0.0f, 1.0f, &router->top_p));
-    return jt_key_int(r, "group_best", 0, router->n_experts, 0, &router->group_best);
+    int best = r->family->group_max && router->gating == JT_GATE_SOFTMAX ? 1 : 0;
+    return jt_key_int(r, "group_best", 0, router->n_experts, best, &router->group_best);
 }
 
 jt_status jt_params_router(jt_key_reader *r, jt_router *router)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model/mix.h"
 #include "tensor/tape.h"
 
 /* What all layers of a pass share. The tape keeps a copy; what it points to lives until
@@ -9,36 +10,88 @@
 typedef struct pass {
     const jt_model *model;
     jt_chunk chunk;
-    jt_angles angles;
-    jt_kv_layer *kv;
+    jt_mix mix;
     const jt_store *store;
     const jt_hooks *hooks;
 } pass;
 
-/* One block: h += attention(norm(h)); h += ffn(norm(h)). */
+static jt_input normed(jt_context *ctx, const jt_layer *layer, jt_norm_place place,
+                       const jt_tensor *h)
+{
+    return jt_input_of(jt_norm_forward(ctx, &layer->norm[place], h));
+}
+
+/* h += scale * norm(y) */
+static void add_branch(jt_context *ctx, const pass *p, const jt_norm *norm,
+                       jt_tensor *h, jt_tensor y)
+{
+    if (norm->kind != JT_NORM_NONE)
+        y = jt_norm_forward(ctx, norm, &y);
+    jt_scale(ctx, &y, p->model->params.residual_scale);
+    jt_add_to(ctx, h, &y);
+}
+
+static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
+{
+    jt_route_site site = {.layer = index,
+                          .token_ids = p->chunk.ids,
+                          .positions = p->chunk.positions,
+                          .draw = p->chunk.draw,
+                          .replay = p->chunk.replay};
+    return jt_mixture_forward(ctx, &p->model->layers[index].mixture, p->store, p->hooks,
+                              &site, x);
+}
+
+/* A layer that is a mixer or an FFN: h += part(norm(h)). */
+static void single_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
+{
+    static const jt_norm no_norm = {.kind = JT_NORM_NONE};
+    const jt_layer *layer = &p->model->layers[index];
+    bool mixes = layer->mixer != JT_MIX_NONE;
+    jt_input x = normed(ctx, layer, mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN, h);
+    jt_tensor y = mixes ? jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x)
+                  : layer->is_mixture
+                      ? mixture(ctx, p, index, &x)
+                      : jt_dense_forward(ctx, &layer->dense, p->store, &x);
+    add_branch(ctx, p, &no_norm, h, y);
+    if (mixes)
+        jt_lap(ctx, JT_STAGE_ATTENTION);
+}
+
+/* One block: h += mix(norm(h)); h += ffn(norm(h)). In a parallel one both read
+ * the h that came in; so do experts that stand beside an FFN. */
 static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
     const jt_layer *layer = &p->model->layers[index];
-    const jt_chunk *chunk = &p->chunk;
-    float eps = p->model->params.norm_eps;
-
-    jt_input x = jt_input_of(jt_rms_norm(ctx, h, &layer->attn_norm, eps));
-    jt_tensor y =
-        jt_attention_forward(ctx, &layer->attention, &x, &p->model->rope, &p->angles,
-                             &p->kv[index], chunk->start, chunk->first);
-    jt_add_to(ctx, h, &y);
+    const jt_family *family = p->model->family;
+    const jt_norm *after = &layer->norm[JT_AFTER_ATTENTION];
+    bool beside = layer->is_mixture && layer->dense.n_experts;
+    jt_tensor side = {0};
+    if (family->single) {
+        single_forward(ctx, p, index, h);
+        return;
+    }
+    if (beside) {
+        jt_input x = normed(ctx, layer, JT_BEFORE_EXPERTS, h);
+        side = mixture(ctx, p, index, &x);
+    }
+    jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
+    jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
+    if (!family->parallel)
+        add_branch(ctx, p, after, h, y);
     jt_lap(ctx, JT_STAGE_ATTENTION);
 
-    x = jt_input_of(jt_rms_norm(ctx, h, &layer->ffn_norm, eps));
-    jt_route_site site = {.layer = index,
-                          .token_ids = chunk->ids,
-                          .positions = chunk->positions,
-                          .draw = chunk->draw,
-                          .replay = chunk->replay};
-    y = layer->is_mixture
-            ? jt_mixture_forward(ctx, &layer->mixture, p->store, p->hooks, &site, &x)
-            : jt_dense_forward(ctx, &layer->dense, p->store, &x);
-    jt_add_to(ctx, h, &y);
+    bool same = family->parallel && layer->norm[JT_BEFORE_FFN].kind == JT_NORM_NONE;
+    if (!same)
+        x = normed(ctx, layer, JT_BEFORE_FFN, h);
+    jt_tensor z = layer->is_mixture && !beside
+                      ? mixture(ctx, p, index, &x)
+                      : jt_dense_forward(ctx, &layer->dense, p->store, &x);
+    if (family->parallel)
+        add_branch(ctx, p, after, h, y);
+    add_branch(ctx, p, &layer->norm[JT_AFTER_FFN], h, z);
+    if (beside)
+        jt_add_to(ctx, h, &side);
 }
 
 typedef struct saved_layer {
@@ -93,17 +146,14 @@ static void run_layer(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 }
 
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
-                                 const jt_chunk *chunk, jt_kv_layer *kv,
+                                 const jt_chunk *chunk, jt_cache *cache,
                                  const jt_store *store, const jt_hooks *hooks)
 {
     jt_lap_start(ctx);
     jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
-    pass p = {model,
-              *chunk,
-              jt_rope_angles(ctx, &model->rope, chunk->positions, chunk->count),
-              kv,
-              store,
-              hooks};
+    jt_scale(ctx, &h, model->params.embedding_scale);
+    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk, cache), store, hooks};
+    jt_cache_feed(cache, chunk->start, chunk->count);
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
     if (!chunk->all_logits && !jt_failed(ctx)) { /* only the last row goes on */
@@ -111,9 +161,11 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
         h.data = jt_row(&h, chunk->count - 1);
         h.shape[0] = 1;
     }
-    jt_input x =
-        jt_input_of(jt_rms_norm(ctx, &h, &model->output_norm, model->params.norm_eps));
-    jt_tensor logits = jt_linear(ctx, &x, &model->output, NULL);
+    const jt_params *params = &model->params;
+    jt_input x = jt_input_of(jt_norm_forward(ctx, &model->output_norm, &h));
+    jt_tensor logits = jt_linear(ctx, &x, &model->output, &model->output_bias);
+    jt_scale(ctx, &logits, params->logit_scale);
+    jt_softcap(ctx, &logits, params->logit_softcap);
     jt_lap(ctx, JT_STAGE_HEAD);
     return logits;
 }

@@ -2,7 +2,7 @@
 #ifndef JT_TRANSFORMER_H
 #define JT_TRANSFORMER_H
 
-#include "model/model.h"
+#include "model/cache.h"
 
 /* A chunk of tokens on its way through the layers. */
 typedef struct jt_chunk {
@@ -15,7 +15,7 @@ typedef struct jt_chunk {
     bool all_logits; /* of every token; otherwise of the last only */
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
-                        2016); the layers may then share one kv */
+                        2016); the layers may then share their cache */
     uint64_t draw;   /* as in jt_route_site */
     bool replay;     /* the same */
     /* Sees the hidden states [count, d] after each layer; may be NULL. */
@@ -23,10 +23,10 @@ typedef struct jt_chunk {
     void *user;
 } jt_chunk;
 
-/* Run the layers over a chunk: keys and values go into kv[layer], the result are logits
- * [count or 1, vocab] in scratch. On failure the context holds the error. */
+/* Run the layers over a chunk: what they remember goes into the cache, the result are
+ * logits [count or 1, vocab] in scratch. On failure the context holds the error. */
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
-                                 const jt_chunk *chunk, jt_kv_layer *kv,
+                                 const jt_chunk *chunk, jt_cache *cache,
                                  const jt_store *store, const jt_hooks *hooks);
 
 #endif

@@ -1,22 +1,55 @@
 #include <limits.h>
+#include <stdio.h>
 
 #include "base/memory.h"
 #include "model/bind.h"
 
-static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_family *family)
+static bool has_norm(const jt_layer *layer, const jt_family *family, int place)
 {
-    size_t d = (size_t)b->p->d_model;
-    JT_TRY(jt_bind_vector(b, &layer->attn_norm, "attn_norm.weight", d, false));
-    JT_TRY(jt_bind_vector(b, &layer->ffn_norm, "ffn_norm.weight", d, false));
-    JT_TRY(jt_bind_attention(b, &layer->attention, family->qk_norm));
+    bool mixes = layer->mixer != JT_MIX_NONE;
+    if (family->single)
+        return place == (mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN);
+    return place != JT_BEFORE_EXPERTS || layer->is_mixture;
+}
+
+static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model)
+{
+    const jt_family *family = model->family;
     /* The router's presence tells a mixture from a dense layer: models mix both. */
     layer->is_mixture = jt_bind_find(b, "ffn_gate_inp.weight") != NULL;
-    if (!layer->is_mixture)
-        return jt_bind_dense(b, &layer->dense);
-    if (!b->p->router.n_experts)
+    if (layer->is_mixture && !b->p->router.n_experts)
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' in a model without experts",
                        b->name);
-    return jt_bind_mixture(b, &layer->mixture);
+    JT_TRY(jt_bind_mixer(b, layer, family));
+    for (int place = 0; place < JT_NORM_PLACES; place++) {
+        bool there = has_norm(layer, family, place);
+        JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
+                            there ? (*model->norm_names)[place] : NULL));
+    }
+    if (family->single && layer->mixer != JT_MIX_NONE)
+        return JT_OK;
+    if (layer->is_mixture)
+        JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
+    if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)
+        return JT_OK;
+    return jt_bind_dense(b, &layer->dense, family);
+}
+
+/* Of the two sets of names that a family may have, the one in the file. */
+static const jt_norm_names *find_norm_names(const jt_model *model)
+{
+    const jt_norm_names *names = jt_family_norms(model->family);
+    const jt_norm_names *other = model->family->norms_or;
+    for (int place = 0; other && place < JT_NORM_PLACES; place++) {
+        jt_binder b = {.file = model->file};
+        char suffix[64];
+        if (!(*other)[place] || (*other)[place] == (*names)[place])
+            continue;
+        snprintf(suffix, sizeof suffix, "%s.weight", (*other)[place]);
+        if (jt_bind_find(&b, suffix))
+            return other;
+    }
+    return names;
 }
 
 jt_status jt_weights_bind(jt_model *model, jt_err *err)
@@ -31,18 +64,19 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_FORMAT, "tensor '%s' has too many rows", b.name);
     p->n_vocab = (int)vocab;
     JT_TRY(jt_bind_matrix(&b, &model->embedding, "token_embd.weight", vocab, d));
-    JT_TRY(jt_bind_vector(&b, &model->output_norm, "output_norm.weight", d, false));
+    JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family,
+                        jt_family_last_norm(model->family)));
     JT_TRY(jt_bind(&b, &model->output, "output.weight", false, true, 2,
                    (size_t[]){vocab, d}));
     if (!jt_has(&model->output))
         model->output = model->embedding;
-    jt_tensor factors;
-    JT_TRY(jt_bind_vector(&b, &factors, "rope_freqs.weight", p->rope.dims / 2, true));
-    p->rope.pair_factors = factors.data;
+    JT_TRY(jt_bind_vector(&b, &model->output_bias, "output.bias", vocab, true));
+    JT_TRY(jt_bind_rope_factors(&b, p));
+    model->norm_names = find_norm_names(model);
     model->layers = jt_calloc((size_t)p->n_layers, sizeof *model->layers);
     if (!model->layers)
         return jt_fail_memory(err, "loading a model");
     for (b.layer = 0; b.layer < p->n_layers; b.layer++)
-        JT_TRY(bind_layer(&b, &model->layers[b.layer], model->family));
+        JT_TRY(bind_layer(&b, &model->layers[b.layer], model));
     return JT_OK;
 }

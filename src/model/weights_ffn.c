@@ -1,43 +1,97 @@
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model/bind.h"
 
-/* The width of an FFN is that of its own gate tensor: it belongs to the layer. */
-static size_t width_of(jt_binder *b, const char *gate_name)
+/* What a file calls the parts of a bank. A fused gate part holds the up one, too; a
+ * bank without a gate has an empty one. */
+typedef struct bank_form {
+    const char *name[JT_PARTS]; /* NULL: no such part */
+    bool fused, stacked;        /* stacked: the experts are the first index */
+} bank_form;
+
+static const bank_form gated_dense = {.name = {"ffn_gate", "ffn_up", "ffn_down"}};
+static const bank_form plain_dense = {.name = {NULL, "ffn_up", "ffn_down"}};
+static const bank_form fused_dense = {.name = {"ffn_up", NULL, "ffn_down"},
+                                      .fused = true};
+static const bank_form gated_experts = {
+    .name = {"ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"}, .stacked = true};
+static const bank_form plain_experts = {.name = {NULL, "ffn_up_exps", "ffn_down_exps"},
+                                        .stacked = true};
+static const bank_form fused_experts = {
+    .name = {"ffn_gate_up_exps", NULL, "ffn_down_exps"},
+    .fused = true,
+    .stacked = true};
+static const bank_form gated_shared = {
+    .name = {"ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"}};
+static const bank_form plain_shared = {
+    .name = {NULL, "ffn_up_shexp", "ffn_down_shexp"}};
+
+static const char *with(char suffix[64], const char *name, const char *what)
 {
-    const jt_gguf_tensor *t = jt_bind_find(b, gate_name);
-    return t && t->n_dims >= 2 ? (size_t)t->shape[t->n_dims - 2] : 0;
+    snprintf(suffix, 64, "%s.%s", name, what);
+    return suffix;
 }
 
-/* gate, up and down of a bank: `stacked` tensors have the experts as first index. */
-static jt_status bind_bank(jt_binder *b, jt_bank *bank,
-                           const char *const names[JT_PARTS], bool stacked,
-                           size_t experts)
+/* The width of an FFN is that of its own first tensor: it belongs to the layer. */
+static size_t width_of(jt_binder *b, const bank_form *form)
 {
-    size_t d = (size_t)b->p->d_model, width = width_of(b, names[JT_PART_GATE]);
-    int skip = stacked ? 0 : 1;
-    for (int part = 0; part < JT_PARTS; part++) {
-        bool down = part == JT_PART_DOWN;
-        size_t shape[3] = {experts, down ? d : width, down ? width : d};
-        jt_tensor *t = &bank->part[part];
-        JT_TRY(jt_bind(b, t, names[part], false, false, 3 - skip, shape + skip));
-        t->n_dims = 3;
-        memcpy(t->shape, shape, sizeof shape);
-    }
-    bank->kind = jt_expert_kind_find("ffn");
-    bank->layer = b->layer;
-    bank->n_experts = (int)experts;
-    bank->d = d;
-    bank->width = width;
+    char suffix[64];
+    const char *first =
+        form->name[JT_PART_GATE] ? form->name[JT_PART_GATE] : form->name[JT_PART_UP];
+    const jt_gguf_tensor *t = jt_bind_find(b, with(suffix, first, "weight"));
+    size_t rows = t && t->n_dims >= 2 ? (size_t)t->shape[t->n_dims - 2] : 0;
+    return form->fused ? rows / 2 : rows;
+}
+
+/* One part and its bias, seen as stacks also where there is one expert. */
+static jt_status bind_part(jt_binder *b, jt_bank *bank, const bank_form *form, int part)
+{
+    char suffix[64];
+    const char *name = bank->name[part] = form->name[part];
+    if (!name)
+        return JT_OK;
+    size_t inner = part == JT_PART_GATE && form->fused ? 2 * bank->width : bank->width;
+    bool down = part == JT_PART_DOWN;
+    size_t shape[3] = {(size_t)bank->n_experts, down ? bank->d : inner,
+                       down ? bank->width : bank->d};
+    int skip = form->stacked ? 0 : 1;
+    jt_tensor *weight = &bank->part[part], *bias = &bank->bias[part];
+    JT_TRY(jt_bind(b, weight, with(suffix, name, "weight"), false, false, 3 - skip,
+                   shape + skip));
+    weight->n_dims = 3;
+    memcpy(weight->shape, shape, sizeof shape);
+    JT_TRY(jt_bind(b, bias, with(suffix, name, "bias"), true, true, 2 - skip,
+                   shape + skip));
+    bias->n_dims = jt_has(bias) ? 2 : 0;
+    memcpy(bias->shape, shape, 2 * sizeof *shape);
     return JT_OK;
 }
 
-static const char *const dense_names[JT_PARTS] = {"ffn_gate.weight", "ffn_up.weight",
-                                                  "ffn_down.weight"};
-static const char *const expert_names[JT_PARTS] = {
-    "ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight"};
-static const char *const shared_names[JT_PARTS] = {
-    "ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight"};
+static jt_status bind_bank(jt_binder *b, jt_bank *bank, const bank_form *form,
+                           size_t experts, jt_activation activation)
+{
+    *bank = (jt_bank){
+        .kind = jt_expert_kind_find("ffn"),
+        .layer = b->layer,
+        .n_experts = (int)experts,
+        .d = (size_t)b->p->d_model,
+        .width = width_of(b, form),
+        .activation = activation,
+        .fused = form->fused,
+    };
+    for (int part = 0; part < JT_PARTS; part++)
+        JT_TRY(bind_part(b, bank, form, part));
+    return JT_OK;
+}
+
+static const bank_form *dense_form(const jt_family *family)
+{
+    if (family->ffn_fused)
+        return &fused_dense;
+    return family->ffn_plain ? &plain_dense : &gated_dense;
+}
 
 /* Null experts have rows in the router, after those of the experts, and nothing else.
  */
@@ -49,18 +103,23 @@ static jt_status bind_router(jt_binder *b, jt_router *router)
     JT_TRY(jt_bind(b, &router->weight, "ffn_gate_inp.weight", plain, false, 2,
                    (size_t[]){rows, d}));
     JT_TRY(jt_bind_vector(b, &router->bias, "ffn_gate_inp.bias", rows, true));
-    return jt_bind_vector(b, &router->selection_bias, "exp_probs_b.bias", rows, true);
+    JT_TRY(jt_bind_vector(b, &router->selection_bias, "exp_probs_b.bias", rows, true));
+    return jt_bind_vector(b, &router->expert_scale, "ffn_down_exps.scale",
+                          (size_t)router->n_experts, true);
 }
 
-jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m)
+static jt_status bind_shared(jt_binder *b, jt_mixture *m, const jt_family *family)
 {
-    const jt_params *p = b->p;
-    size_t d = (size_t)p->d_model, experts = (size_t)p->router.n_experts;
-    JT_TRY(bind_router(b, &m->router));
-    JT_TRY(bind_bank(b, &m->experts, expert_names, true, experts));
-    if (!jt_bind_find(b, shared_names[JT_PART_GATE]))
+    size_t d = (size_t)b->p->d_model;
+    if (family->beside == JT_BESIDE_SHARED && jt_bind_find(b, "ffn_up.weight")) {
+        m->scale = sqrtf(0.5f);
+        return bind_bank(b, &m->shared, dense_form(family), 1, family->activation);
+    }
+    if (!jt_bind_find(b, "ffn_up_shexp.weight") &&
+        !jt_bind_find(b, "ffn_gate_shexp.weight"))
         return JT_OK;
-    JT_TRY(bind_bank(b, &m->shared, shared_names, false, 1));
+    JT_TRY(bind_bank(b, &m->shared, family->ffn_plain ? &plain_shared : &gated_shared,
+                     1, family->activation));
     JT_TRY(jt_bind_vector(b, &m->shared_gate, "ffn_gate_inp_shexp.weight", d, true));
     if (jt_has(&m->shared_gate)) { /* a vector in the file, a one-row matrix to us */
         m->shared_gate.n_dims = 2;
@@ -70,7 +129,19 @@ jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m)
     return JT_OK;
 }
 
-jt_status jt_bind_dense(jt_binder *b, jt_bank *bank)
+jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m, const jt_family *family)
 {
-    return bind_bank(b, bank, dense_names, false, 1);
+    bool fused = jt_bind_find(b, "ffn_gate_up_exps.weight") != NULL;
+    const bank_form *form = fused               ? &fused_experts
+                            : family->ffn_plain ? &plain_experts
+                                                : &gated_experts;
+    JT_TRY(bind_router(b, &m->router));
+    JT_TRY(bind_bank(b, &m->experts, form, (size_t)m->router.n_experts,
+                     family->activation));
+    return bind_shared(b, m, family);
+}
+
+jt_status jt_bind_dense(jt_binder *b, jt_bank *bank, const jt_family *family)
+{
+    return bind_bank(b, bank, dense_form(family), 1, family->activation);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "moe/gate.h"
 #include "tensor/tape.h"
 
 /* ---- selection ---- */
@@ -14,13 +15,15 @@ typedef struct saved_select {
     jt_route route; /* as selected: policies may change the one in use */
 } saved_select;
 
-/* Through the scaling and the renormalising, w = scale * v / sum(v): gradients of the
- * gated values v of the chosen experts. */
+/* Through the scaling and the renormalising, w = own scale * scale * v / sum(v):
+ * gradients of the gated values v of the chosen experts, and of their own scales. */
 static void back_scale(const saved_select *s, const float *weight, const float *dw,
-                       const int32_t *chosen, const float *gated, float *dv)
+                       const int32_t *chosen, const float *gated, float *dv,
+                       float *dscale)
 {
     const jt_router *r = s->router;
-    float sum = 0.0f, along = 0.0f, factor = r->scale;
+    const float *own = r->expert_scale.data;
+    float sum = r->sum_eps, along = 0.0f, factor = r->scale;
     int k = s->route.k;
     for (int j = 0; j < k; j++) {
         sum += chosen[j] >= 0 ? gated[j] : 0.0f;
@@ -29,86 +32,76 @@ static void back_scale(const saved_select *s, const float *weight, const float *
     bool normed = r->renormalise && sum > 0.0f;
     if (normed)
         factor /= sum;
-    for (int j = 0; j < k; j++)
-        dv[j] = chosen[j] < 0 ? 0.0f : factor * dw[j] - (normed ? along / sum : 0.0f);
-}
-
-/* Gate over the chosen logits alone: the gated values are found again from them. */
-static void back_gate_after(const saved_select *s, size_t t, const float *dv,
-                            const float *gated)
-{
-    int k = s->route.k;
-    const int32_t *chosen = s->route.expert + t * (size_t)k;
-    float *dlogits = jt_grad_row(&s->logits, t), along = 0.0f;
-    for (int j = 0; j < k; j++)
-        along += gated[j] * dv[j];
     for (int j = 0; j < k; j++) {
-        if (chosen[j] < 0)
-            continue;
-        float slope = s->router->gating == JT_GATE_SOFTMAX
-                          ? gated[j] * (dv[j] - along)
-                          : gated[j] * (1.0f - gated[j]) * dv[j];
-        dlogits[chosen[j]] += slope;
+        float scale = own && chosen[j] >= 0 ? own[chosen[j]] : 1.0f;
+        dscale[j] = factor * gated[j] * dw[j];
+        dv[j] = chosen[j] < 0 ? 0.0f
+                              : factor * scale * dw[j] - (normed ? along / sum : 0.0f);
     }
 }
 
-/* Gate over all logits, its gradients in the scores. */
-static void back_gate(const saved_select *s, size_t t)
+/* From the gated values to the logits of the chosen, or to the scores. */
+static void back_gated(const saved_select *s, size_t t, const float *gated, float *dv)
 {
-    size_t n = jt_cols(&s->scores);
-    const float *p = jt_row(&s->scores, t), *dp = jt_grad_row(&s->scores, t);
-    float *dlogits = jt_grad_row(&s->logits, t);
-    if (s->router->gating == JT_GATE_SOFTMAX) {
-        s->kernels->softmax_back(dlogits, dp, p, n);
+    const jt_router *r = s->router;
+    size_t n = jt_cols(&s->scores), k = (size_t)s->route.k;
+    const int32_t *chosen = s->route.expert + t * k;
+    float *dlogits = jt_grad_row(&s->logits, t), *to = jt_grad_row(&s->scores, t);
+    const float *logits = jt_row(&s->logits, t);
+    if (r->gating == JT_GATE_SPARSEMIXER) {
+        jt_sparsemixer_back(logits, n, chosen, (int)k, dv, dlogits);
         return;
     }
-    for (size_t e = 0; e < n; e++)
-        dlogits[e] += dp[e] * p[e] * (1.0f - p[e]);
-}
-
-/* The gated values of the chosen experts, as selection had them. */
-static void gated_values(const saved_select *s, size_t t, float *gated)
-{
-    int k = s->route.k;
-    const int32_t *chosen = s->route.expert + t * (size_t)k;
-    const float *logits = jt_row(&s->logits, t), *scores = jt_row(&s->scores, t);
-    bool after = s->router->gate_after;
-    for (int j = 0; j < k; j++) {
-        float none = after ? -INFINITY : 0.0f;
-        gated[j] = chosen[j] >= 0 ? (after ? logits : scores)[chosen[j]] : none;
+    if (r->gate_after) {
+        float *of_logits = dv + k, *chosen_logits = of_logits + k;
+        for (size_t j = 0; j < k; j++) {
+            of_logits[j] = 0.0f;
+            chosen_logits[j] = chosen[j] >= 0 ? logits[chosen[j]] : -INFINITY;
+        }
+        jt_gate_back(s->kernels, r->gating, of_logits, dv, gated, chosen_logits, k);
+        dv = of_logits;
+        to = dlogits;
     }
-    if (!after)
-        return;
-    if (s->router->gating == JT_GATE_SOFTMAX)
-        s->kernels->softmax(gated, gated, (size_t)k);
-    for (int j = 0; j < k && s->router->gating == JT_GATE_SIGMOID; j++)
-        gated[j] = 1.0f / (1.0f + expf(-gated[j]));
+    for (size_t j = 0; j < k; j++) {
+        if (chosen[j] >= 0)
+            to[chosen[j]] += dv[j];
+    }
 }
 
 typedef struct select_work {
     const saved_select *s;
-    float *room; /* [tokens, 2 k] */
+    float *room; /* [tokens, ROOM k] */
 } select_work;
+
+enum { ROOM = 5 };
 
 static void back_token(void *arg, size_t t)
 {
     const select_work *w = arg;
     const saved_select *s = w->s;
-    size_t k = (size_t)s->route.k;
-    float *gated = w->room + t * 2 * k, *dv = gated + k;
+    size_t k = (size_t)s->route.k, n = jt_cols(&s->scores);
+    float *dscale = w->room + t * ROOM * k, *gated = dscale + k, *dv = gated + k;
     const int32_t *chosen = s->route.expert + t * k;
-    gated_values(s, t, gated);
+    jt_gate_chosen(s->kernels, s->router, jt_row(&s->logits, t), jt_row(&s->scores, t),
+                   n, chosen, (int)k, gated);
     back_scale(s, s->route.weight + t * k, s->route.weight_grad + t * k, chosen, gated,
-               dv);
-    if (s->router->gate_after) {
-        back_gate_after(s, t, dv, gated);
-    } else {
-        for (size_t j = 0; j < k; j++) {
-            if (chosen[j] >= 0)
-                jt_grad_row(&s->scores, t)[chosen[j]] += dv[j];
-        }
+               dv, dscale);
+    back_gated(s, t, gated, dv);
+    jt_gate_back(s->kernels, s->router->gating, jt_grad_row(&s->logits, t),
+                 jt_grad_row(&s->scores, t), jt_row(&s->scores, t),
+                 jt_row(&s->logits, t), n);
+}
+
+/* Tokens in order: several have the same expert. */
+static void back_expert_scale(const select_work *w)
+{
+    const jt_route *route = &w->s->route;
+    size_t k = (size_t)route->k, slots = (size_t)route->n_tokens * k;
+    float *grad = w->s->router->expert_scale.grad;
+    for (size_t i = 0; grad && i < slots; i++) {
+        if (route->expert[i] >= 0)
+            grad[route->expert[i]] += w->room[i / k * ROOM * k + i % k];
     }
-    back_gate(s, t);
 }
 
 static void select_backward(jt_context *ctx, void *saved)
@@ -116,9 +109,11 @@ static void select_backward(jt_context *ctx, void *saved)
     const saved_select *s = saved;
     size_t tokens = (size_t)s->route.n_tokens, k = (size_t)s->route.k;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    select_work work = {s, jt_scratch(ctx, tokens * 2 * k, sizeof(float))};
-    if (!jt_failed(ctx))
+    select_work work = {s, jt_scratch(ctx, tokens * ROOM * k, sizeof(float))};
+    if (!jt_failed(ctx)) {
         jt_for_rows(ctx, tokens, tokens * jt_cols(&s->scores) * 8, back_token, &work);
+        back_expert_scale(&work);
+    }
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
@@ -157,8 +152,8 @@ static void combine_token(void *arg, size_t t)
             continue;
         s->plan.weight_grad[t * k + j] +=
             s->kernels->dot(dy, jt_row(&s->rows, (size_t)row), d);
-        s->kernels->axpy(jt_grad_row(&s->rows, (size_t)row), s->plan.weight[row], dy,
-                         d);
+        s->kernels->scale(jt_grad_row(&s->rows, (size_t)row), s->plan.weight[row], dy,
+                          d);
     }
 }
 

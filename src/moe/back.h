@@ -9,7 +9,8 @@
 void jt_select_record(jt_context *ctx, const jt_router *router, const jt_tensor *logits,
                       const jt_tensor *scores, const jt_route *route);
 
-/* y = sum of weight * row: gradients of the rows and of the weights. */
+/* y = sum of weight * row: gradients of the rows (fresh ones, of which this is the only
+ * reader) and of the weights. */
 void jt_combine_record(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
                        const jt_tensor *y);
 

@@ -32,7 +32,7 @@ typedef struct jt_store {
 /* What an expert computes. */
 typedef struct jt_expert_kind {
     const char *name;
-    /* Outputs [plan rows, d], unweighted. x holds all tokens. */
+    /* Outputs [plan rows, d], unweighted, with a fresh gradient. x holds all tokens. */
     jt_tensor (*apply)(jt_context *ctx, const jt_bank *bank, const jt_lease *lease,
                        const jt_plan *plan, jt_input *x);
 } jt_expert_kind;
@@ -46,11 +46,17 @@ struct jt_bank {
     int layer;
     int n_experts;
     size_t d, width;
-    jt_tensor
-        part[JT_PARTS]; /* gate, up [experts, width, d]; down [experts, d, width] */
+    jt_activation activation;
+    bool
+        fused; /* part[JT_PART_GATE] holds both, [experts, 2 width, d]: gate, then up */
+    jt_tensor part[JT_PARTS]; /* gate (or empty: activation(up)) and up, [experts,
+                                 width, d]; down [experts, d, width] */
+    jt_tensor bias[JT_PARTS]; /* [experts, rows of the part]; may be empty. They are no
+                                 matter of the store: small, and always there */
+    const char *name[JT_PARTS]; /* of the parts in a file: "ffn_up_exps" */
 };
 
-/* Acquire, apply, release: outputs [plan rows, d]. */
+/* Acquire, apply, release: outputs [plan rows, d], with a fresh gradient. */
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x);
 

@@ -1,9 +1,9 @@
 #include "moe/mixture.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "moe/back.h"
+#include "moe/weigh.h"
 
 /* Stages 1 and 2, with the policies between and after them. */
 static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
@@ -106,12 +106,21 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), m->experts.d);
     if (jt_failed(ctx))
         return y;
-    memset(y.data, 0, jt_rows(&y) * jt_cols(&y) * sizeof(float));
-    jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, x);
+    jt_zero(ctx, y.data, jt_rows(&y) * jt_cols(&y));
+    jt_input weighed;
+    jt_input *experts_x = x;
+    if (m->router.weigh_input) {
+        weighed = jt_input_of(jt_weigh_rows(ctx, &plan, &x->x));
+        plan = jt_plan_of_rows(ctx, &plan);
+        experts_x = &weighed;
+    }
+    jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, experts_x);
     jt_lap(ctx, JT_STAGE_APPLY);
     combine(ctx, &plan, &rows, &y);
     if (m->shared.n_experts)
         add_shared(ctx, m, store, x, &y);
+    if (m->scale > 0.0f)
+        jt_scale(ctx, &y, m->scale);
     jt_lap(ctx, JT_STAGE_COMBINE);
     return y;
 }

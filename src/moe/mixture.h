@@ -14,6 +14,7 @@ typedef struct jt_mixture {
     jt_tensor
         shared_gate; /* [1, d]: the shared expert's weight is sigmoid(w . x); empty:
                         1 */
+    float scale;     /* > 0: of the sum of all experts */
 } jt_mixture;
 
 /* A term that training adds to the loss for what the router did (balance, z-loss).
@@ -40,7 +41,8 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
                              const jt_store *store, const jt_hooks *hooks,
                              const jt_route_site *site, jt_input *x);
 
-/* A dense FFN through the same machinery: one expert, every token. */
+/* A dense FFN through the same machinery: one expert, every token. Its gradient is
+ * fresh: jt_add_to reads it next. */
 jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                            jt_input *x);
 

@@ -80,6 +80,7 @@ jt_plan jt_plan_everyone(jt_context *ctx, int n_tokens)
     if (jt_failed(ctx))
         return plan;
     plan.n_rows = n_tokens;
+    plan.in_order = true;
     plan.start[0] = 0;
     plan.start[1] = n_tokens;
     for (int t = 0; t < n_tokens; t++) {

@@ -47,8 +47,14 @@ typedef struct jt_selector {
     void (*choose)(jt_context *ctx, const jt_choice *choice);
 } jt_selector;
 
-/* What turns logits into scores. */
-typedef enum jt_gating { JT_GATE_SOFTMAX, JT_GATE_SIGMOID } jt_gating;
+/* What turns logits into scores (moe/gate.h). */
+typedef enum jt_gating {
+    JT_GATE_SOFTMAX,
+    JT_GATE_SIGMOID,
+    JT_GATE_SQRT_SOFTPLUS, /* sqrt(log(1 + exp(x))) (DeepSeek-V4) */
+    JT_GATE_SPARSEMIXER,   /* a softmax, with weights of its own (Phi-3.5-MoE) */
+    JT_GATE_COUNT
+} jt_gating;
 
 struct jt_router {
     const jt_scorer *scorer;
@@ -60,12 +66,18 @@ struct jt_router {
     jt_tensor bias;   /* [experts + null], on the logits; may be empty */
     jt_tensor selection_bias; /* [experts + null], on the scores, for selection only;
                                  may be empty (DeepSeek-V3) */
+    jt_tensor expert_scale;   /* [experts]: weights are multiplied by that of their
+                                 expert at last; may be empty (Pangu) */
+    float softcap; /* > 0: logits are softcap * tanh(logits / softcap) (Grok) */
     jt_gating gating;
     bool gate_after;  /* gating over the logits of the experts that the token uses,
                          null and dropped ones not among them, instead of over all */
     bool renormalise; /* weights of a token (of those same experts) are divided by their
-                         sum */
+                         sum, to which sum_eps was added */
+    float sum_eps;    /* (LFM2: 1e-6) */
     float scale;      /* then multiplied by this; 1 for none */
+    bool weigh_input; /* experts get weight * x, and their outputs are summed as they
+                         are (Llama 4) */
 
     float temperature;         /* cosine: logits are divided by it */
     int n_groups, groups_used; /* grouped, group_limited: of n_experts / n_groups */

@@ -114,6 +114,7 @@ void jt_router_score(jt_context *ctx, const jt_router *router,
         x = &moved;
     }
     router->scorer->score(ctx, router, site, x, logits);
+    jt_softcap(ctx, logits, router->softcap);
     if (!site->draw || !(router->noise > 0.0f) || jt_failed(ctx))
         return;
     draw_args args = draws(site, DRAW_NOISE, logits, router->noise);

@@ -3,33 +3,8 @@
 #include <string.h>
 
 #include "moe/back.h"
+#include "moe/gate.h"
 #include "moe/mixture.h"
-
-static float sigmoid(float x)
-{
-    return 1.0f / (1.0f + expf(-x));
-}
-
-static bool all_out(const float *logits, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (logits[i] != -INFINITY)
-            return false;
-    }
-    return true;
-}
-
-/* Gate `n` logits. An expert at -infinity (taken out by a policy) scores 0. */
-static void gate(const jt_kernels *kernels, jt_gating gating, float *scores,
-                 const float *logits, size_t n)
-{
-    if (gating == JT_GATE_SOFTMAX && !all_out(logits, n)) {
-        kernels->softmax(scores, logits, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        scores[i] = sigmoid(logits[i]);
-}
 
 typedef struct select_args {
     const jt_kernels *kernels;
@@ -42,32 +17,30 @@ typedef struct select_args {
 static void gate_token(void *arg, size_t t)
 {
     const select_args *a = arg;
-    gate(a->kernels, a->router->gating, jt_row(a->scores, t), jt_row(a->logits, t),
-         jt_cols(a->logits));
+    jt_gate(a->kernels, a->router->gating, jt_row(a->scores, t), jt_row(a->logits, t),
+            jt_cols(a->logits));
 }
 
-/* Weights of the chosen experts from their scores, or from their logits alone when the
- * gate comes after the choice. */
+/* Weights of the chosen experts. */
 static void weigh_token(void *arg, size_t t)
 {
     const select_args *a = arg;
     const jt_router *r = a->router;
     int k = a->route->k;
     const int32_t *chosen = a->route->expert + t * (size_t)k;
-    float *weight = a->route->weight + t * (size_t)k;
-    const float *from = jt_row(r->gate_after ? a->logits : a->scores, t);
-    float nothing = r->gate_after ? -INFINITY : 0.0f, sum = 0.0f;
-    for (int j = 0; j < k; j++)
-        weight[j] = chosen[j] >= 0 ? from[chosen[j]] : nothing;
-    if (r->gate_after)
-        gate(a->kernels, r->gating, weight, weight, (size_t)k);
+    const float *own = r->expert_scale.data;
+    float *weight = a->route->weight + t * (size_t)k, sum = r->sum_eps;
+    jt_gate_chosen(a->kernels, r, jt_row(a->logits, t), jt_row(a->scores, t),
+                   jt_cols(a->logits), chosen, k, weight);
     for (int j = 0; j < k; j++)
         sum += weight[j];
     float factor = r->scale;
     if (r->renormalise && sum > 0.0f)
         factor /= sum;
-    for (int j = 0; j < k; j++)
-        weight[j] = chosen[j] >= 0 ? weight[j] * factor : 0.0f;
+    for (int j = 0; j < k; j++) {
+        float scale = own && chosen[j] >= 0 ? own[chosen[j]] : 1.0f;
+        weight[j] = chosen[j] >= 0 ? weight[j] * factor * scale : 0.0f;
+    }
 }
 
 /* The selection bias as policies leave it for this call; NULL for none. */

@@ -1,14 +1,47 @@
 #include "nn/attention.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nn/attention_pass.h"
+
+static void cut(const jt_tensor *whole, jt_tensor *const part[3], const size_t rows[3])
+{
+    size_t first = 0;
+    for (int i = 0; i < 3 && jt_has(whole); i++) {
+        *part[i] = jt_some_rows(whole, first, rows[i]);
+        first += rows[i];
+    }
+}
+
+void jt_attention_cut(jt_attention *a)
+{
+    size_t kv_heads = (size_t)a->n_kv_heads;
+    const size_t rows[3] = {(size_t)a->n_heads * (size_t)a->k_dim * (a->gated ? 2 : 1),
+                            kv_heads * (size_t)a->k_dim, kv_heads * (size_t)a->v_dim};
+    cut(&a->qkv, (jt_tensor *const[3]){&a->q, &a->k, &a->v}, rows);
+    cut(&a->qkv_bias, (jt_tensor *const[3]){&a->q_bias, &a->k_bias, &a->v_bias}, rows);
+}
 
 static void clamp_values(jt_tensor *t, float limit)
 {
     float *x = t->data;
     for (size_t i = 0; i < jt_rows(t) * jt_cols(t); i++)
         x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+/* Of each head the query, then its gates: into tensors of their own. */
+static void split_gate(jt_context *ctx, jt_attention_pass *p)
+{
+    size_t dim = (size_t)p->a->k_dim, heads = p->tokens * (size_t)p->a->n_heads;
+    jt_tensor both = p->q;
+    p->q = jt_new(ctx, p->tokens, jt_cols(&both) / 2);
+    p->gate = jt_new(ctx, p->tokens, jt_cols(&both) / 2);
+    for (size_t i = 0; !jt_failed(ctx) && i < heads; i++) {
+        const float *from = (const float *)both.data + 2 * i * dim;
+        memcpy((float *)p->q.data + i * dim, from, dim * sizeof *from);
+        memcpy((float *)p->gate.data + i * dim, from + dim, dim * sizeof *from);
+    }
 }
 
 /* q, k and v in one parallel region, then biases, norms and clamp. */
@@ -18,18 +51,23 @@ static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
     p->q = jt_new(ctx, p->tokens, jt_rows(&a->q));
     p->k = jt_new(ctx, p->tokens, jt_rows(&a->k));
     p->v = jt_new(ctx, p->tokens, jt_rows(&a->v));
+    if (jt_has(&a->gate))
+        p->gate = jt_new(ctx, p->tokens, jt_rows(&a->gate));
     jt_product products[] = {
         jt_product_rows(&p->q, &a->q, x, 0, p->tokens),
         jt_product_rows(&p->k, &a->k, x, 0, p->tokens),
         jt_product_rows(&p->v, &a->v, x, 0, p->tokens),
+        jt_product_rows(&p->gate, &a->gate, x, 0, p->tokens),
     };
-    jt_products(ctx, products, 3);
+    jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
     jt_add_bias(ctx, &p->q, &a->q_bias);
     jt_add_bias(ctx, &p->k, &a->k_bias);
     jt_add_bias(ctx, &p->v, &a->v_bias);
+    if (a->gated)
+        split_gate(ctx, p);
     if (jt_failed(ctx))
         return;
-    if (a->qk_norm != JT_QK_NORM_NONE) {
+    if (a->qk_norm != JT_QK_NORM_NONE && !a->norm_late) {
         p->q = jt_rms_norm(ctx, &p->q, &a->q_norm, a->norm_eps);
         p->k = jt_rms_norm(ctx, &p->k, &a->k_norm, a->norm_eps);
     }
@@ -40,19 +78,15 @@ static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
     }
 }
 
-static void *kv_at(const jt_attention_pass *p, void *kv, size_t value)
+/* One head of token t to its place among the positions. */
+static void turn(const jt_attention_pass *p, size_t t, float *head,
+                 const jt_tensor *norm)
 {
-    return (char *)kv + value * jt_dtype_block_bytes(p->kv->type);
-}
-
-/* Put n values into the cache from value `at` on. */
-static void keep(const jt_attention_pass *p, void *kv, size_t at, const float *x,
-                 size_t n)
-{
-    if (p->kv->type == JT_F32)
-        memcpy(kv_at(p, kv, at), x, n * sizeof *x);
-    else
-        p->kernels->f32_to_f16(kv_at(p, kv, at), x, n);
+    if (p->angles)
+        jt_rope_turn(p->kernels, head, p->angles, t);
+    if (p->a->norm_late && p->a->qk_norm != JT_QK_NORM_NONE)
+        p->kernels->rms_norm(head, head, norm->data, (size_t)p->a->k_dim,
+                             p->a->norm_eps);
 }
 
 /* Rotate one token's queries and keys; regroup the queries, store keys and values. */
@@ -60,75 +94,26 @@ static void place_token(void *arg, size_t t)
 {
     const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
+    const jt_kv_layer *kv = p->kv;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
-    const float *c = jt_row(&p->angles->cos, t), *s = jt_row(&p->angles->sin, t);
+    float factor = jt_attention_temperature(a, &p->at, t);
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
         memcpy(q, jt_row(&p->q, t) + head * k_dim, k_dim * sizeof(float));
-        p->kernels->rope(q, c, s, p->rope->pairs, p->rope->neox);
+        turn(p, t, q, &a->q_norm);
+        if (factor != 1.0f)
+            p->kernels->scale(q, factor, q, k_dim);
     }
     for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
-        size_t place = head * p->kv->capacity + p->start + t;
+        size_t row = head * kv->rows + (p->at.start + t) % kv->rows;
         float *k = p->rotated + (t * (size_t)a->n_kv_heads + head) * k_dim;
         memcpy(k, jt_row(&p->k, t) + head * k_dim, k_dim * sizeof(float));
-        p->kernels->rope(k, c, s, p->rope->pairs, p->rope->neox);
-        keep(p, p->kv->k, place * k_dim, k, k_dim);
-        keep(p, p->kv->v, place * v_dim, jt_row(&p->v, t) + head * v_dim, v_dim);
+        turn(p, t, k, &a->k_norm);
+        jt_attention_keep(p->kernels, kv->k, kv->k_type, row, k, k_dim);
+        jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
+                          jt_row(&p->v, t) + head * v_dim, v_dim);
     }
-}
-
-/* A group wider than a call takes is cut; otherwise one call does the whole tile. */
-void jt_attention_each_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
-                            jt_attention_tile_fn *fn, void *user)
-{
-    size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
-    size_t first = i * p->tile;
-    size_t tokens = p->tokens - first < p->tile ? p->tokens - first : p->tile;
-    int32_t from[JT_ATTN_MAX_Q], to[JT_ATTN_MAX_Q];
-    for (size_t done = 0, n; done < tokens * p->group; done += n) {
-        size_t row = (kv_head * p->tokens + first) * p->group + done;
-        n = tokens * p->group - done;
-        n = n < JT_ATTN_MAX_Q ? n : JT_ATTN_MAX_Q;
-        for (size_t q = 0; q < n; q++) {
-            size_t t = first + (done + q) / p->group;
-            from[q] = p->first ? p->first[t] : 0;
-            to[q] = (int32_t)(p->start + t + 1);
-        }
-        jt_attn call = {
-            .out = p->out + row * v_dim,
-            .lse = p->lse ? p->lse + row : NULL,
-            .q = p->grouped + row * k_dim,
-            .k = kv_at(p, p->kv->k, kv_head * p->kv->capacity * k_dim),
-            .v = kv_at(p, p->kv->v, kv_head * p->kv->capacity * v_dim),
-            .kv_type = p->kv->type,
-            .from = from,
-            .to = to,
-            .out_stride = v_dim,
-            .q_stride = k_dim,
-            .k_stride = k_dim,
-            .v_stride = v_dim,
-            .n_q = (int)n,
-            .k_dim = p->a->k_dim,
-            .v_dim = p->a->v_dim,
-            .scale = p->a->scale,
-        };
-        fn(user, &call, kv_head, row);
-    }
-}
-
-static void attend(void *user, const jt_attn *call, size_t kv_head, size_t row)
-{
-    const jt_attention_pass *p = user;
-    (void)kv_head;
-    (void)row;
-    p->kernels->attention(call);
-}
-
-static void attend_tile(void *arg, size_t i)
-{
-    const jt_attention_pass *p = arg;
-    jt_attention_each_tile(p, i / p->n_tiles, i % p->n_tiles, attend, arg);
 }
 
 /* Back to [tokens, heads * v_dim]. */
@@ -142,38 +127,31 @@ static void join_token(void *arg, size_t t)
             p->out + ((kv_head * p->tokens + t) * p->group + member) * v_dim;
         memcpy(jt_row(&p->joined, t) + head * v_dim, from, v_dim * sizeof(float));
     }
+    if (!jt_has(&p->gate))
+        return;
+    float *y = jt_row(&p->joined, t);
+    const float *gate = jt_row(&p->gate, t);
+    for (size_t i = 0; i < jt_cols(&p->joined); i++)
+        y[i] /= 1.0f + expf(-gate[i]);
 }
 
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
-                               const jt_rope *rope, const jt_angles *angles,
-                               jt_kv_layer *kv, size_t start, const int32_t *first)
+                               const jt_angles *angles, jt_kv_layer *kv,
+                               const jt_places *places)
 {
-    jt_attention_pass p = {.kernels = ctx->kernels,
-                           .a = a,
-                           .rope = rope,
-                           .angles = angles,
-                           .kv = kv,
-                           .first = first,
-                           .start = start,
-                           .tokens = jt_rows(&x->x)};
-    size_t heads = (size_t)a->n_heads;
-    p.group = heads / (size_t)a->n_kv_heads;
-    p.tile = p.group < JT_ATTN_MAX_Q ? JT_ATTN_MAX_Q / p.group : 1;
-    p.n_tiles = (p.tokens + p.tile - 1) / p.tile;
+    size_t tokens = jt_rows(&x->x), heads = (size_t)a->n_heads;
+    jt_attention_pass p = jt_attention_begin(ctx, a, kv, places, tokens);
+    p.angles = angles;
     project(ctx, &p, x);
-    p.grouped = jt_scratch(ctx, p.tokens * heads, (size_t)a->k_dim * sizeof(float));
-    p.out = jt_scratch(ctx, p.tokens * heads, (size_t)a->v_dim * sizeof(float));
-    p.rotated = jt_scratch(ctx, p.tokens * (size_t)a->n_kv_heads,
+    p.rotated = jt_scratch(ctx, tokens * (size_t)a->n_kv_heads,
                            (size_t)a->k_dim * sizeof(float));
-    if (ctx->tape)
-        p.lse = jt_scratch(ctx, p.tokens * heads, sizeof(float));
-    p.joined = jt_new(ctx, p.tokens, heads * (size_t)a->v_dim);
+    p.joined = jt_new(ctx, tokens, heads * (size_t)a->v_dim);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    size_t values = p.tokens * heads * (size_t)a->k_dim;
-    jt_for_rows(ctx, p.tokens, values, place_token, &p);
-    jt_pool_run(ctx->pool, attend_tile, &p, (size_t)a->n_kv_heads * p.n_tiles);
-    jt_for_rows(ctx, p.tokens, values, join_token, &p);
+    size_t values = tokens * heads * (size_t)a->k_dim;
+    jt_for_rows(ctx, tokens, values, place_token, &p);
+    jt_attention_attend(ctx, &p);
+    jt_for_rows(ctx, tokens, values, join_token, &p);
     jt_attention_record(ctx, &p);
     jt_input joined = jt_input_of(p.joined);
     return jt_linear(ctx, &joined, &a->o, &a->o_bias);

@@ -1,44 +1,78 @@
-/* Grouped-query attention with a KV cache (Vaswani et al. 2017; Ainslie et al. 2023).
- */
+/* Grouped-query attention with a KV cache (Vaswani et al. 2017; Ainslie et al. 2023),
+ * and what open models have added to it. */
 #ifndef JT_ATTENTION_H
 #define JT_ATTENTION_H
 
 #include "nn/rope.h"
 #include "tensor/ops.h"
 
-/* Normalisation of queries and keys before the rotation. */
+/* Normalisation of queries and keys. */
 typedef enum jt_qk_norm {
     JT_QK_NORM_NONE,
-    JT_QK_NORM_HEAD, /* each head by itself; weights [head_dim] (Qwen3) */
+    JT_QK_NORM_HEAD, /* each head by itself; weights [head_dim], or none (ones) */
     JT_QK_NORM_WHOLE /* all heads together; weights [heads * head_dim] (OLMoE) */
 } jt_qk_norm;
 
+/* Queries of a token at position p are multiplied by
+ *   1 + scale * ln(1 + floor((p + offset) / length))
+ * so that attention stays sharp in long contexts (Llama 4, "inference-time temperature
+ * tuning"). A scale of 0: not at all. */
+typedef struct jt_temperature {
+    float scale, length, offset;
+} jt_temperature;
+
 typedef struct jt_attention {
-    jt_tensor q, k, v, o;                     /* [out, in] */
+    jt_tensor qkv, qkv_bias; /* q, k and v as one tensor, whose rows those then are; or
+                                empty */
+    jt_tensor q, k, v, o;    /* [out, in] */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
+    jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads
+                        give out; or empty (AFMoE) */
+    jt_tensor sinks; /* [n_heads] one more score per head, without a value; or empty */
     jt_qk_norm qk_norm;
+    bool norm_late;   /* norms come after the rotation: of heads only */
+    bool gated;       /* q has for each head the query, then as many gates: sigmoids of
+                         them multiply what the head gives out (Qwen3-Next) */
+    jt_rope_use rope; /* which rotation of the model, if any */
     int n_heads, n_kv_heads;
     int k_dim, v_dim; /* of a head; queries are k_dim long */
-    float scale;      /* of the dot products: 1 / sqrt(k_dim) */
+    float scale;      /* of the dot products: usually 1 / sqrt(k_dim) */
+    float softcap;    /* > 0: scores are softcap * tanh(score / softcap) */
     float clamp;      /* > 0: q, k and v are clamped to +-clamp after the norms */
     float norm_eps;
+    int window;   /* > 0: a token sees this many, the last of which is itself */
+    bool chunked; /* the window is that of the piece of so many positions in which
+                     the token lies (Llama 4) */
+    jt_temperature temperature;
 } jt_attention;
 
-/* Keys and values of one layer: k [kv_heads, capacity, k_dim], v likewise. */
+/* Let q, k and v (and their biases) be the rows of qkv, where there is one. */
+void jt_attention_cut(jt_attention *attention);
+
+/* Keys and values of one layer: k [kv_heads, rows, k_dim], v likewise. The token at
+ * place p lies in row p % rows; rows are all places, or a multiple of JT_ATTN_BLOCK
+ * that has room for the window and a chunk. */
 typedef struct jt_kv_layer {
     void *k, *v;
-    jt_dtype type; /* JT_F16 or JT_F32 */
-    size_t capacity;
+    jt_dtype k_type, v_type; /* F32, F16, Q8_0 or Q4_0 */
+    size_t rows;
 } jt_kv_layer;
 
-/* Attention of a chunk of tokens whose first has position `start` in the cache: their
- * keys and values go into it, every token sees those up to its own, from position
- * first[t] on (packed documents; NULL: from 0). With a tape the chunk must be all there
- * is: start 0, F32 keys and values. [tokens, d]. */
+/* Where the tokens of a chunk are. */
+typedef struct jt_places {
+    size_t start;             /* place in the cache of the first token */
+    const int32_t *positions; /* [tokens] counted from the start of the document */
+    const int32_t *first;     /* [tokens] place where a token's document begins (packed
+                                 documents); NULL: 0 */
+} jt_places;
+
+/* Attention of a chunk of tokens: their keys and values go into the cache, every token
+ * sees those of its document and window up to its own. `angles` may be NULL: no
+ * rotation. With a tape the chunk must be all there is: start 0, F32 keys and values.
+ * [tokens, d]. */
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *attention,
-                               jt_input *x, const jt_rope *rope,
-                               const jt_angles *angles, jt_kv_layer *kv, size_t start,
-                               const int32_t *first);
+                               jt_input *x, const jt_angles *angles, jt_kv_layer *kv,
+                               const jt_places *places);
 
 #endif

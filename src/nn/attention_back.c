@@ -8,14 +8,27 @@
 
 typedef struct back {
     jt_attention_pass p;
-    float *dout;    /* [kv_heads, tokens, group, v_dim] */
-    float *dq;      /* [kv_heads, tokens, group, k_dim] */
-    float *dk, *dv; /* [kv_heads, tokens, dim] */
-    float *minus;   /* [pairs] negative sines: the rotation back, [tokens, pairs] */
-    char *scratch;  /* jt_gemm_scratch() bytes for each thread */
-    size_t *bound;  /* [spans + 1] tiles, falling: a span is bound[i + 1] .. bound[i] */
+    float *dout;           /* [kv_heads, tokens, group, v_dim] */
+    float *dq;             /* [kv_heads, tokens, group, k_dim] */
+    float *dk, *dv;        /* [kv_heads, tokens, dim] */
+    jt_angles back_angles; /* negative sines: the rotation back */
+    char *scratch;         /* jt_gemm_scratch() bytes for each thread */
+    size_t *bound; /* [spans + 1] tiles, falling: a span is bound[i + 1] .. bound[i] */
     size_t n_spans;
 } back;
+
+/* Through y = sigmoid(gate) out: dgate += dy y (1 - s), and dy becomes dout = dy s. */
+static void back_gate(const jt_attention_pass *p, size_t t, size_t at, float *dy,
+                      size_t n)
+{
+    const float *gate = jt_row(&p->gate, t) + at, *y = jt_row(&p->joined, t) + at;
+    float *dgate = jt_grad_row(&p->gate, t) + at;
+    for (size_t i = 0; i < n; i++) {
+        float s = 1.0f / (1.0f + expf(-gate[i]));
+        dgate[i] += dy[i] * y[i] * (1.0f - s);
+        dy[i] *= s;
+    }
+}
 
 static void split_token(void *arg, size_t t)
 {
@@ -25,13 +38,18 @@ static void split_token(void *arg, size_t t)
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *to = b->dout + ((kv_head * p->tokens + t) * p->group + member) * v_dim;
-        memcpy(to, jt_grad_row(&p->joined, t) + head * v_dim, v_dim * sizeof(float));
+        float *dy = jt_grad_row(&p->joined, t) + head * v_dim;
+        if (jt_has(&p->gate))
+            back_gate(p, t, head * v_dim, dy, v_dim);
+        memcpy(to, dy, v_dim * sizeof(float));
     }
 }
 
-static void back_tile(void *user, const jt_attn *call, size_t kv_head, size_t row)
+static void back_tile(const jt_attention_pass *p, const jt_attn *call, void *user,
+                      size_t kv_head, size_t row)
 {
     const back *b = user;
+    (void)p;
     size_t k_dim = (size_t)call->k_dim, v_dim = (size_t)call->v_dim;
     b->p.kernels->attention_back(&(jt_attn_back){
         .fwd = *call,
@@ -51,12 +69,12 @@ static void find_spans(back *b)
     size_t lowest = p->tokens; /* key that the tokens from here on see */
     b->bound[0] = p->n_tiles;
     for (size_t i = p->n_tiles; i-- > 0;) {
-        size_t end = (i + 1) * p->tile;
-        for (size_t t = i * p->tile; t < end && t < p->tokens; t++) {
-            size_t first = p->first ? (size_t)p->first[t] : 0;
+        size_t row = i * p->tile, end = row + p->tile;
+        for (size_t t = row / p->group; t * p->group < end && t < p->tokens; t++) {
+            size_t first = p->at.first ? (size_t)p->at.first[t] : 0;
             lowest = first < lowest ? first : lowest;
         }
-        if (lowest >= i * p->tile)
+        if (row % p->group == 0 && lowest >= row / p->group)
             b->bound[++b->n_spans] = i;
     }
 }
@@ -67,7 +85,7 @@ static void back_span(void *arg, size_t i)
     const back *b = arg;
     const size_t *bound = b->bound + i % b->n_spans;
     for (size_t tile = bound[1]; tile < bound[0]; tile++)
-        jt_attention_each_tile(&b->p, i / b->n_spans, tile, back_tile, arg);
+        jt_attention_tile(&b->p, i / b->n_spans, tile, back_tile, arg);
 }
 
 /* grad += x, but for values that lie on the border to which they were clamped. */
@@ -81,24 +99,45 @@ static void add_unclamped(const jt_attention_pass *p, float *grad, const float *
     }
 }
 
+/* dsink = -p(sink) dout . out, summed over the tokens in order. */
+static void back_sinks(const back *b)
+{
+    const jt_attention_pass *p = &b->p;
+    const jt_tensor *sinks = &p->a->sinks;
+    size_t v_dim = (size_t)p->a->v_dim;
+    for (size_t head = 0; sinks->grad && head < (size_t)p->a->n_heads; head++) {
+        size_t kv_head = head / p->group, member = head % p->group;
+        for (size_t t = 0; t < p->tokens; t++) {
+            size_t row = (kv_head * p->tokens + t) * p->group + member;
+            float along =
+                p->kernels->dot(b->dout + row * v_dim, p->out + row * v_dim, v_dim);
+            sinks->grad[head] -= expf(jt_row(sinks, 0)[head] - p->lse[row]) * along;
+        }
+    }
+}
+
 /* The rotation is orthogonal (times a magnitude): its transpose turns the other way. */
 static void unplace_token(void *arg, size_t t)
 {
     const back *b = arg;
     const jt_attention_pass *p = &b->p;
     size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
-    const float *c = jt_row(&p->angles->cos, t), *s = b->minus + t * p->rope->pairs;
+    float factor = jt_attention_temperature(p->a, &p->at, t);
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *dq = b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
-        p->kernels->rope(dq, c, s, p->rope->pairs, p->rope->neox);
+        if (p->angles)
+            jt_rope_turn(p->kernels, dq, &b->back_angles, t);
+        if (factor != 1.0f)
+            p->kernels->scale(dq, factor, dq, k_dim);
         add_unclamped(p, jt_grad_row(&p->q, t) + head * k_dim, dq,
                       jt_row(&p->q, t) + head * k_dim, k_dim);
     }
     for (size_t head = 0; head < (size_t)p->a->n_kv_heads; head++) {
         float *dk = b->dk + (head * p->tokens + t) * k_dim;
         const float *dv = b->dv + (head * p->tokens + t) * v_dim;
-        p->kernels->rope(dk, c, s, p->rope->pairs, p->rope->neox);
+        if (p->angles)
+            jt_rope_turn(p->kernels, dk, &b->back_angles, t);
         add_unclamped(p, jt_grad_row(&p->k, t) + head * k_dim, dk,
                       jt_row(&p->k, t) + head * k_dim, k_dim);
         add_unclamped(p, jt_grad_row(&p->v, t) + head * v_dim, dv,
@@ -119,21 +158,21 @@ static void attention_backward(jt_context *ctx, void *saved)
     const jt_attention *a = b.p.a;
     size_t queries = b.p.tokens * (size_t)a->n_heads;
     size_t keys = b.p.tokens * (size_t)a->n_kv_heads;
-    size_t turns = b.p.tokens * b.p.rope->pairs;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     b.dout = jt_scratch(ctx, queries, (size_t)a->v_dim * sizeof(float));
     b.dq = zeros(ctx, queries, a->k_dim);
     b.dk = zeros(ctx, keys, a->k_dim);
     b.dv = zeros(ctx, keys, a->v_dim);
-    b.minus = jt_scratch(ctx, turns, sizeof(float));
+    if (b.p.angles)
+        b.back_angles = jt_rope_back(ctx, b.p.angles);
     b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), jt_gemm_scratch());
     b.bound = jt_scratch(ctx, b.p.n_tiles + 1, sizeof *b.bound);
     if (!jt_failed(ctx)) {
         size_t work = queries * (size_t)a->k_dim;
-        ctx->kernels->scale(b.minus, -1.0f, b.p.angles->sin.data, turns);
         jt_for_rows(ctx, b.p.tokens, work, split_token, &b);
         find_spans(&b);
         jt_pool_run(ctx->pool, back_span, &b, (size_t)a->n_kv_heads * b.n_spans);
+        back_sinks(&b);
         jt_for_rows(ctx, b.p.tokens, work, unplace_token, &b);
     }
     jt_arena_rewind(&ctx->scratch, mark);
@@ -143,8 +182,13 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
 {
     if (!ctx->tape)
         return;
-    bool whole = pass->start == 0 && pass->kv->capacity == pass->tokens;
-    if (!whole || pass->kv->type != JT_F32) {
+    if (pass->a->norm_late || pass->a->gated) {
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of %s",
+                pass->a->gated ? "gates in the queries" : "norms after the rotation");
+        return;
+    }
+    bool whole = pass->at.start == 0 && pass->kv->rows >= pass->tokens;
+    if (!whole || pass->kv->k_type != JT_F32 || pass->kv->v_type != JT_F32) {
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "gradients through a cache of keys and values");
         return;
@@ -156,9 +200,11 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
     if (jt_failed(ctx))
         return;
     *copy = *pass;
-    *angles = *pass->angles;
     *kv = *pass->kv;
-    copy->angles = angles;
     copy->kv = kv;
+    if (pass->angles) {
+        *angles = *pass->angles;
+        copy->angles = angles;
+    }
     jt_tape_push(ctx, attention_backward, copy, sizeof *copy);
 }

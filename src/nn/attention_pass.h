@@ -1,4 +1,5 @@
-/* The inside of an attention pass, for its forward and its backward half. */
+/* The inside of an attention pass, for its forward and its backward half and for latent
+ * attention. */
 #ifndef JT_ATTENTION_PASS_H
 #define JT_ATTENTION_PASS_H
 
@@ -10,26 +11,46 @@
 typedef struct jt_attention_pass {
     const jt_kernels *kernels;
     const jt_attention *a;
-    const jt_rope *rope;
     const jt_angles *angles;
     jt_kv_layer *kv;
-    const int32_t *first; /* as in jt_attention_forward */
-    size_t start, tokens, group;
-    jt_tensor q, k, v;    /* [tokens, heads * dim], before the rotation */
-    float *grouped;       /* [kv_heads, tokens, group, k_dim] */
-    float *rotated;       /* [tokens, kv_heads, k_dim] keys */
-    float *out;           /* [kv_heads, tokens, group, v_dim] */
-    float *lse;           /* [kv_heads, tokens, group]; NULL without a tape */
-    jt_tensor joined;     /* [tokens, heads * v_dim] */
-    size_t tile, n_tiles; /* tokens per tile, tiles per kv head */
+    jt_places at;
+    size_t tokens, group;
+    size_t v_stride;   /* values from one row of the cache's values to the next */
+    jt_tensor q, k, v; /* [tokens, heads * dim], before the rotation */
+    jt_tensor gate;    /* [tokens, heads * v_dim]; empty unless gated */
+    float *grouped;    /* [kv_heads, tokens, group, k_dim] */
+    float *rotated;    /* [tokens, kv_heads, k_dim] keys */
+    float *out;        /* [kv_heads, tokens, group, v_dim] */
+    float *lse;        /* [kv_heads, tokens, group]; NULL without a tape */
+    jt_tensor joined;  /* [tokens, heads * v_dim] */
+    char *scratch;     /* of the kernel, scratch_bytes for each thread */
+    size_t scratch_bytes;
+    size_t tile, n_tiles; /* queries per tile (whole tokens, or a part of one), tiles
+                             per kv head */
 } jt_attention_pass;
 
-/* Call `fn` with each part, of at most JT_ATTN_MAX_Q queries, of tile `i` of a head;
- * `row` is the place of its first query in [kv_heads, tokens, group]. */
-typedef void jt_attention_tile_fn(void *user, const jt_attn *call, size_t kv_head,
-                                  size_t row);
-void jt_attention_each_tile(const jt_attention_pass *pass, size_t kv_head, size_t i,
-                            jt_attention_tile_fn *fn, void *user);
+/* A pass of `tokens` with memory for queries and outputs. */
+jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *attention,
+                                     jt_kv_layer *kv, const jt_places *places,
+                                     size_t tokens);
+
+/* Softmax and sums of the grouped queries with what is in the cache: fills out, lse. */
+void jt_attention_attend(jt_context *ctx, jt_attention_pass *pass);
+
+/* Factor of the queries of token t. */
+float jt_attention_temperature(const jt_attention *attention, const jt_places *at,
+                               size_t t);
+
+/* Put the n values of row `row` into keys or values of the cache. */
+void jt_attention_keep(const jt_kernels *kernels, void *kv, jt_dtype type, size_t row,
+                       const float *x, size_t n);
+
+/* Call `fn` with tile `i` of a head; `row` is the place of its first query in
+ * [kv_heads, tokens, group]. */
+typedef void jt_attention_tile_fn(const jt_attention_pass *pass, const jt_attn *call,
+                                  void *user, size_t kv_head, size_t row);
+void jt_attention_tile(const jt_attention_pass *pass, size_t kv_head, size_t i,
+                       jt_attention_tile_fn *fn, void *user);
 
 /* Put the pass on the tape: after its outputs were joined. */
 void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass);

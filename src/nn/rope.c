@@ -14,8 +14,11 @@ static float turning_pair(const jt_rope_params *p, float turns)
  * the factor). */
 static float yarn_ramp(const jt_rope_params *p, size_t i)
 {
-    float low = floorf(turning_pair(p, p->beta_fast));
-    float high = ceilf(turning_pair(p, p->beta_slow));
+    float low = turning_pair(p, p->beta_fast), high = turning_pair(p, p->beta_slow);
+    if (!p->exact_ramp) {
+        low = floorf(low);
+        high = ceilf(high);
+    }
     low = fmaxf(low, 0.0f);
     high = fminf(high, (float)p->dims - 1.0f);
     if (high <= low)
@@ -39,11 +42,11 @@ static float pair_frequency(const jt_rope_params *p, size_t i)
 
 static float magnitude(const jt_rope_params *p)
 {
-    if (p->scaling != JT_ROPE_YARN)
-        return 1.0f;
-    if (p->attention_factor > 0.0f)
-        return p->attention_factor;
-    return p->factor > 1.0f ? 0.1f * logf(p->factor) + 1.0f : 1.0f;
+    if (p->scaling != JT_ROPE_YARN || p->factor <= 1.0f)
+        return p->magnitude;
+    float log = 0.1f * logf(p->factor);
+    float usual = (1.0f + log) / (1.0f + p->log_multiplier * log);
+    return p->magnitude * (p->yarn_magnitude > 0.0f ? p->yarn_magnitude : usual);
 }
 
 jt_status jt_rope_init(jt_rope *out, const jt_rope_params *params, jt_err *err)
@@ -61,7 +64,8 @@ jt_status jt_rope_init(jt_rope *out, const jt_rope_params *params, jt_err *err)
 jt_angles jt_rope_angles(jt_context *ctx, const jt_rope *rope, const int32_t *positions,
                          size_t count)
 {
-    jt_angles a = {jt_new(ctx, count, rope->pairs), jt_new(ctx, count, rope->pairs)};
+    jt_angles a = {jt_new(ctx, count, rope->pairs), jt_new(ctx, count, rope->pairs),
+                   rope->neox};
     if (jt_failed(ctx))
         return a;
     for (size_t t = 0; t < count; t++) {
@@ -73,4 +77,14 @@ jt_angles jt_rope_angles(jt_context *ctx, const jt_rope *rope, const int32_t *po
         }
     }
     return a;
+}
+
+jt_angles jt_rope_back(jt_context *ctx, const jt_angles *angles)
+{
+    jt_angles back = *angles;
+    back.sin = jt_new(ctx, jt_rows(&angles->sin), jt_cols(&angles->sin));
+    if (!jt_failed(ctx))
+        ctx->kernels->scale(back.sin.data, -1.0f, angles->sin.data,
+                            jt_rows(&back.sin) * jt_cols(&back.sin));
+    return back;
 }

@@ -12,17 +12,31 @@ typedef enum jt_rope_scaling {
     JT_ROPE_YARN
 } jt_rope_scaling;
 
+/* The rotations of a model. */
+typedef enum jt_rope_use {
+    JT_ROPE_USUAL,
+    JT_ROPE_LOCAL, /* of layers with a window, where it differs */
+    JT_ROPE_LONG, /* instead of USUAL in contexts longer than the original one, where it
+                     differs */
+    JT_ROPE_USES,
+    JT_ROPE_OFF = JT_ROPE_USES /* a layer without rotation */
+} jt_rope_use;
+
 typedef struct jt_rope_params {
     size_t dims; /* rotated values of a head, even */
     float base;  /* 10000, 500000, ... */
     jt_rope_scaling scaling;
     float factor;               /* > 0; of linear and YaRN */
-    float original_context;     /* YaRN: context before scaling, in tokens */
-    float attention_factor;     /* YaRN: multiplies cos and sin; 0: the usual
-                                   0.1 ln(factor) + 1 */
+    float original_context;     /* before scaling, in tokens */
+    float magnitude;            /* multiplies cos and sin */
+    float yarn_magnitude;       /* the same; 0: 1 + ln(factor) / 10, divided by
+                                   1 + log_multiplier * ln(factor) / 10 */
+    float log_multiplier;       /* YaRN's mscale_all_dim */
     float beta_fast, beta_slow; /* YaRN: 32 and 1 */
-    const float *pair_factors;  /* [dims / 2] divisors of the frequencies, or NULL */
-    bool neox;                  /* pairs are (i, i + dims/2); otherwise (2i, 2i + 1) */
+    bool exact_ramp; /* YaRN: the ramp between kept and divided frequencies begins and
+                        ends between pairs, otherwise at whole ones */
+    const float *pair_factors; /* [dims / 2] divisors of the frequencies, or NULL */
+    bool neox;                 /* pairs are (i, i + dims/2); otherwise (2i, 2i + 1) */
 } jt_rope_params;
 
 typedef struct jt_rope {
@@ -38,8 +52,19 @@ jt_status jt_rope_init(jt_rope *out, const jt_rope_params *params, jt_err *err);
 /* Angles of the positions of a chunk: cos and sin, each F32 [positions, pairs]. */
 typedef struct jt_angles {
     jt_tensor cos, sin;
+    bool neox;
 } jt_angles;
 jt_angles jt_rope_angles(jt_context *ctx, const jt_rope *rope, const int32_t *positions,
                          size_t count);
+
+/* Rotate the first 2 * pairs values of x by the angles of token t. */
+static inline void jt_rope_turn(const jt_kernels *kernels, float *x, const jt_angles *a,
+                                size_t t)
+{
+    kernels->rope(x, jt_row(&a->cos, t), jt_row(&a->sin, t), jt_cols(&a->cos), a->neox);
+}
+
+/* The same angles in the other direction. */
+jt_angles jt_rope_back(jt_context *ctx, const jt_angles *angles);
 
 #endif

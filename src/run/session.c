@@ -7,29 +7,6 @@
 
 enum { USUAL_CONTEXT = 4096, USUAL_CHUNK = 256, MAX_CHUNK = 65536 };
 
-/* One allocation for the keys and values of all layers. It is not touched here, so
- * memory is taken from the system only as the context fills. */
-static jt_status allocate_kv(jt_session *s, jt_err *err)
-{
-    const jt_params *p = &s->model->params;
-    size_t heads = (size_t)p->n_kv_heads, capacity = (size_t)s->capacity;
-    size_t k = heads * (size_t)p->k_dim, v = heads * (size_t)p->v_dim, values;
-    size_t value_bytes = jt_dtype_block_bytes(s->kv_type);
-    s->kv = jt_alloc((size_t)p->n_layers, sizeof *s->kv);
-    if (jt_mul(capacity, (k + v) * (size_t)p->n_layers, &values))
-        s->kv_memory = jt_alloc(values, value_bytes);
-    if (!s->kv || !s->kv_memory)
-        return jt_fail(err, JT_E_MEMORY,
-                       "out of memory for a context of %d tokens (try a smaller one)",
-                       s->capacity);
-    for (int i = 0; i < p->n_layers; i++) {
-        char *layer = s->kv_memory + (size_t)i * capacity * (k + v) * value_bytes;
-        s->kv[i] = (jt_kv_layer){layer, layer + capacity * k * value_bytes, s->kv_type,
-                                 capacity};
-    }
-    return JT_OK;
-}
-
 static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err *err)
 {
     int trained = s->model->params.n_ctx_train;
@@ -49,26 +26,35 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
     return JT_OK;
 }
 
-static jt_status choose_kv_type(jt_session *s, const char *name, jt_err *err)
+/* The first of the names that is given; F16 for none. */
+static jt_status choose_type(jt_dtype *type, const char *name, const char *otherwise,
+                             jt_err *err)
 {
-    s->kv_type = JT_F16;
-    if (name && !jt_dtype_from_name(name, &s->kv_type))
-        return jt_fail(err, JT_E_ARG, "unknown type '%s' of keys and values", name);
-    if (s->kv_type != JT_F16 && s->kv_type != JT_F32)
-        return jt_fail(err, JT_E_UNSUPPORTED,
-                       "keys and values cannot be kept as %s (f16 and f32 can)", name);
+    const char *given = name ? name : otherwise;
+    *type = JT_F16;
+    if (given && !jt_dtype_from_name(given, type))
+        return jt_fail(err, JT_E_ARG, "unknown type '%s' of keys and values", given);
     return JT_OK;
+}
+
+static jt_status make_cache(jt_session *s, const jt_session_options *o, jt_err *err)
+{
+    jt_cache_options cache = {.capacity = (size_t)s->capacity,
+                              .chunk = (size_t)s->chunk};
+    JT_TRY(choose_type(&cache.k_type, o->k_type, o->kv_type, err));
+    JT_TRY(choose_type(&cache.v_type, o->v_type, o->kv_type, err));
+    return jt_cache_init(&s->cache, s->model, &cache, err);
 }
 
 static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err *err)
 {
     JT_TRY(choose_sizes(s, o, err));
-    JT_TRY(choose_kv_type(s, o->kv_type, err));
+    JT_TRY(make_cache(s, o, err));
     JT_TRY(jt_context_init(&s->ctx, o->threads, o->cpu, err));
-    JT_TRY(allocate_kv(s, err));
+    s->ids = jt_alloc((size_t)s->capacity, sizeof *s->ids);
     s->positions = jt_alloc((size_t)s->chunk, sizeof *s->positions);
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
-    if (!s->positions || !s->logits)
+    if (!s->ids || !s->positions || !s->logits)
         return jt_fail_memory(err, "starting a session");
     return JT_OK;
 }
@@ -96,8 +82,8 @@ void jt_session_free(jt_session *s)
     if (!s)
         return;
     jt_context_free(&s->ctx);
-    free(s->kv);
-    free(s->kv_memory);
+    jt_cache_free(&s->cache);
+    free(s->ids);
     free(s->positions);
     free(s->logits);
     free(s);
@@ -138,25 +124,69 @@ static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t
     return JT_OK;
 }
 
-/* One forward pass; `first` counts the tokens of this call that came before. */
-static jt_status eval_chunk(jt_session *s, const int32_t *tokens, size_t count,
-                            size_t first, const jt_eval_options *o, jt_err *err)
+/* One forward pass over tokens of the context that follow those in the cache. Logits
+ * are empty on failure, and otherwise valid until the scratch is rewound. */
+static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
+{
+    size_t start = s->cache.length;
+    for (size_t i = 0; i < count; i++)
+        s->positions[i] = (int32_t)(start + i);
+    jt_chunk chunk = {.ids = s->ids + start,
+                      .positions = s->positions,
+                      .start = start,
+                      .count = count,
+                      .all_logits = all};
+    s->ctx.err = (jt_err){0};
+    return jt_transformer_forward(&s->ctx, s->model, &chunk, &s->cache, s->store,
+                                  hooks);
+}
+
+static jt_status status_of(const jt_session *s, jt_err *err)
+{
+    if (jt_failed(&s->ctx) && err)
+        *err = s->ctx.err;
+    return s->ctx.err.code;
+}
+
+static size_t next_chunk(const jt_session *s, size_t tokens)
+{
+    return tokens < (size_t)s->chunk ? tokens : (size_t)s->chunk;
+}
+
+/* The context ends after `length` tokens, the last chunk having failed or not. */
+static void go_back(jt_session *s, int length)
+{
+    jt_cache_rewind(&s->cache, (size_t)length);
+    if (length < s->length)
+        s->has_logits = false; /* they belong to a token that is gone */
+    s->length = length;
+}
+
+/* After a truncation that the cache could not follow: the tokens that are left run
+ * again, with the policies; watchers have seen them. */
+static jt_status remember(jt_session *s, jt_err *err)
+{
+    jt_hooks hooks = s->hooks;
+    hooks.n_watchers = 0;
+    while (s->cache.length < (size_t)s->length) {
+        jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
+        size_t count = next_chunk(s, (size_t)s->length - s->cache.length);
+        run_chunk(s, count, false, &hooks);
+        jt_arena_rewind(&s->ctx.scratch, mark);
+        JT_TRY(status_of(s, err));
+    }
+    return JT_OK;
+}
+
+/* The next `count` tokens of the context; `first` counts those of this call that came
+ * before. */
+static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
+                            const jt_eval_options *o, jt_err *err)
 {
     size_t vocab = (size_t)s->model->params.n_vocab;
-    for (size_t i = 0; i < count; i++)
-        s->positions[i] = s->length + (int32_t)i;
-    jt_chunk chunk = {.ids = tokens,
-                      .positions = s->positions,
-                      .start = (size_t)s->length,
-                      .count = count,
-                      .all_logits = o->on_logits != NULL};
-    s->ctx.err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
-    jt_tensor logits =
-        jt_transformer_forward(&s->ctx, s->model, &chunk, s->kv, s->store, &s->hooks);
-    jt_status status = s->ctx.err.code;
-    if (status != JT_OK && err)
-        *err = s->ctx.err;
+    jt_tensor logits = run_chunk(s, count, o->on_logits != NULL, &s->hooks);
+    jt_status status = status_of(s, err);
     if (status == JT_OK) {
         size_t rows = jt_rows(&logits);
         memcpy(s->logits, jt_row(&logits, rows - 1), vocab * sizeof(float));
@@ -176,16 +206,19 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
     const jt_eval_options *o = options ? options : &none;
     JT_TRY(check_tokens(s, tokens, count, err));
     int before = s->length;
+    memcpy(s->ids + before, tokens, count * sizeof *tokens);
     jt_status status = jt_progress_report(&o->progress, "prompt", 0, count, err);
+    if (status == JT_OK)
+        status = remember(s, err);
     for (size_t done = 0; done < count && status == JT_OK;) {
-        size_t n = count - done < (size_t)s->chunk ? count - done : (size_t)s->chunk;
-        status = eval_chunk(s, tokens + done, n, done, o, err);
+        size_t n = next_chunk(s, count - done);
+        status = eval_chunk(s, n, done, o, err);
         done += n;
         if (status == JT_OK)
             status = jt_progress_report(&o->progress, "prompt", done, count, err);
     }
     if (status != JT_OK)
-        jt_session_truncate(s, before);
+        go_back(s, before);
     return status;
 }
 
@@ -208,18 +241,13 @@ void jt_session_truncate(jt_session *s, int length)
 {
     if (length < 0)
         length = 0;
-    if (length < s->length) {
-        s->length = length;
-        s->has_logits = false; /* they belong to a token that is gone */
-    }
+    if (length < s->length)
+        go_back(s, length);
 }
 
 uint64_t jt_session_kv_bytes(const jt_session *s)
 {
-    const jt_params *p = &s->model->params;
-    size_t values = (size_t)p->n_kv_heads * (size_t)(p->k_dim + p->v_dim);
-    return (uint64_t)values * (uint64_t)p->n_layers * (uint64_t)s->capacity *
-           jt_dtype_block_bytes(s->kv_type);
+    return s->cache.bytes;
 }
 
 int jt_session_threads(const jt_session *s)

@@ -10,9 +10,8 @@ struct jt_session {
     jt_context ctx;
     jt_hooks hooks;
     const jt_store *store;
-    jt_kv_layer *kv; /* [layers], views of kv_memory */
-    char *kv_memory;
-    jt_dtype kv_type;
+    jt_cache cache;     /* of the first cache.length tokens */
+    int32_t *ids;       /* [capacity] the tokens of the context */
     int32_t *positions; /* [chunk] */
     float *logits;      /* [vocab], after the last token */
     bool has_logits;

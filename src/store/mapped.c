@@ -8,8 +8,10 @@ static jt_status acquire(void *self, const jt_bank *bank, const jt_plan *plan,
     for (int e = 0; e < bank->n_experts; e++) {
         if (plan->start[e] == plan->start[e + 1])
             continue;
-        for (int p = 0; p < JT_PARTS; p++)
-            lease->part[e * JT_PARTS + p] = jt_slice(&bank->part[p], (size_t)e);
+        for (int p = 0; p < JT_PARTS; p++) {
+            if (jt_has(&bank->part[p]))
+                lease->part[e * JT_PARTS + p] = jt_slice(&bank->part[p], (size_t)e);
+        }
     }
     return JT_OK;
 }

@@ -11,15 +11,13 @@ void jt_products_train(jt_context *ctx, const jt_product *products, size_t count
 /* `copy` is x as it was, for the residual stream changes it in place; NULL when no
  * gradient is wanted. */
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                        const float *copy, const jt_tensor *w, float eps);
+                        const float *copy, const jt_tensor *w, size_t n, float eps);
 void jt_times_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
                      const float *factor);
 void jt_add_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x);
 void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias);
-void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
-                        const jt_tensor *up);
-/* x.grad[ids[i]] += y.grad[i]; also of an embedding. */
-void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                      const int32_t *ids, size_t count);
+/* x.grad[ids[i]] += y.grad[i] */
+void jt_embed_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const int32_t *ids, size_t count);
 
 #endif

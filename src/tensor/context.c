@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "tensor/tape.h"
 
 const char *jt_stage_name(jt_stage stage)
 {
@@ -61,18 +62,66 @@ void jt_zero(jt_context *ctx, float *x, size_t n)
         jt_pool_run(ctx->pool, zero_run, &z, (n + ZERO_RUN - 1) / ZERO_RUN);
 }
 
-jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
+/* Without a gradient. */
+static jt_tensor new_values(jt_context *ctx, size_t rows, size_t cols)
 {
     size_t values = 0;
     void *data = NULL;
     if (jt_mul(rows, cols, &values))
         data = jt_scratch(ctx, values, sizeof(float));
     jt_tensor t = {.data = data, .dtype = JT_F32, .n_dims = 2, .shape = {rows, cols}};
+    return t;
+}
+
+jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
+{
+    jt_tensor t = new_values(ctx, rows, cols);
     if (ctx->tape) {
-        t.grad = jt_scratch(ctx, values, sizeof(float));
-        jt_zero(ctx, t.grad, values);
+        t.grad = jt_scratch(ctx, rows * cols, sizeof(float));
+        jt_zero(ctx, t.grad, rows * cols);
     }
     return t;
+}
+
+size_t jt_fresh_values(size_t rows, size_t cols)
+{
+    enum { LINE = 16 };
+    return (rows * cols + LINE - 1) / LINE * LINE;
+}
+
+void jt_fresh_begin(jt_context *ctx, size_t values)
+{
+    jt_tape *tape = ctx->tape;
+    if (!tape)
+        return;
+    tape->room_used = 0;
+    if (values <= tape->room_values)
+        return;
+    tape->room = jt_scratch(ctx, values, sizeof(float));
+    tape->room_values = tape->room ? values : 0;
+}
+
+jt_tensor jt_new_fresh(jt_context *ctx, size_t rows, size_t cols)
+{
+    jt_tensor t = new_values(ctx, rows, cols);
+    jt_tape *tape = ctx->tape;
+    size_t values = jt_fresh_values(rows, cols);
+    if (!tape || jt_failed(ctx))
+        return t;
+    if (values <= tape->room_values - tape->room_used) {
+        t.grad = tape->room + tape->room_used;
+        tape->room_used += values;
+    } else {
+        t.grad = jt_scratch(ctx, values, sizeof(float));
+    }
+    t.grad_fresh = true;
+    return t;
+}
+
+void jt_fresh_zero(jt_context *ctx, const jt_tensor *t)
+{
+    if (t->grad_fresh)
+        jt_zero(ctx, t->grad, jt_rows(t) * jt_cols(t));
 }
 
 void jt_lap_start(jt_context *ctx)

@@ -55,6 +55,19 @@ void *jt_scratch(jt_context *ctx, size_t count, size_t size);
  * when there is a tape. */
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
 
+/* The same with a fresh gradient, for what a single operation will read: the products
+ * of one list, jt_glu, jt_add_to, a norm, or the mixture that combines rows. */
+jt_tensor jt_new_fresh(jt_context *ctx, size_t rows, size_t cols);
+
+/* Begin a block of operations whose fresh gradients, `values` in all (each tensor
+ * rounded up by jt_fresh_values), are set and used up before the tape comes to the
+ * block before. So all blocks use the same memory, which stays in the cache. */
+void jt_fresh_begin(jt_context *ctx, size_t values);
+size_t jt_fresh_values(size_t rows, size_t cols);
+
+/* Before a gradient is added to: one that is fresh begins with zeros. */
+void jt_fresh_zero(jt_context *ctx, const jt_tensor *t);
+
 /* Set n values to zero, over the pool when they are many; nothing for NULL. */
 void jt_zero(jt_context *ctx, float *x, size_t n);
 

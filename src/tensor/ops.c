@@ -35,14 +35,14 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps)
 {
     jt_tensor y = jt_new(ctx, jt_rows(x), jt_cols(x));
-    size_t n = jt_cols(w), values = jt_rows(x) * jt_cols(x);
+    size_t n = jt_has(w) ? jt_cols(w) : jt_cols(x), values = jt_rows(x) * jt_cols(x);
     bool keeps = ctx->tape && x->grad;
     float *copy = keeps ? jt_scratch(ctx, values, sizeof *copy) : NULL;
     if (jt_failed(ctx))
         return y;
     norm_args args = {ctx->kernels, y.data, copy, x->data, w->data, n, eps};
     jt_for_rows(ctx, values / n, values, rms_norm_row, &args);
-    jt_rms_norm_record(ctx, &y, x, copy, w, eps);
+    jt_rms_norm_record(ctx, &y, x, copy, w, n, eps);
     return y;
 }
 
@@ -104,55 +104,6 @@ void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias)
     jt_bias_record(ctx, y, bias);
 }
 
-typedef struct silu_args {
-    const jt_kernels *kernels;
-    const jt_tensor *y, *gate, *up;
-} silu_args;
-
-static void silu_mul_row(void *arg, size_t i)
-{
-    const silu_args *a = arg;
-    a->kernels->silu_mul(jt_row(a->y, i), jt_row(a->gate, i), jt_row(a->up, i),
-                         jt_cols(a->gate));
-}
-
-jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up)
-{
-    size_t rows = jt_rows(gate), n = jt_cols(gate);
-    jt_tensor y = ctx->tape ? jt_new(ctx, rows, n) : *gate;
-    if (jt_failed(ctx))
-        return y;
-    silu_args args = {ctx->kernels, &y, gate, up};
-    /* an exponential costs as much as several additions */
-    jt_for_rows(ctx, rows, 4 * rows * n, silu_mul_row, &args);
-    jt_silu_mul_record(ctx, &y, gate, up);
-    return y;
-}
-
-typedef struct gather_args {
-    const jt_tensor *y, *x;
-    const int32_t *ids;
-} gather_args;
-
-static void gather_row(void *arg, size_t i)
-{
-    const gather_args *a = arg;
-    memcpy(jt_row(a->y, i), jt_row(a->x, (size_t)a->ids[i]),
-           jt_cols(a->x) * sizeof(float));
-}
-
-jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
-                    size_t count)
-{
-    jt_tensor y = jt_new(ctx, count, jt_cols(x));
-    if (jt_failed(ctx))
-        return y;
-    gather_args args = {&y, x, ids};
-    jt_for_rows(ctx, count, count * jt_cols(x), gather_row, &args);
-    jt_gather_record(ctx, &y, x, ids, count);
-    return y;
-}
-
 typedef struct embed_args {
     const jt_kernels *kernels;
     const jt_tensor *table;
@@ -179,6 +130,6 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
-    jt_gather_record(ctx, &y, table, ids, count);
+    jt_embed_record(ctx, &y, table, ids, count);
     return y;
 }

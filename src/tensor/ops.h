@@ -19,8 +19,20 @@ typedef struct jt_input {
 
 jt_input jt_input_of(jt_tensor x);
 
+/* Rows of an input in another order, some of them several times or not at all: what the
+ * tokens of a plan are to its experts. */
+typedef struct jt_gathering {
+    const int32_t *token; /* [rows] of the input */
+    const int32_t *row;   /* [rows of the input, k]: who reads it, -1 for nobody; only
+                             gradients look */
+    size_t rows, k;
+} jt_gathering;
+
 /* One matrix product among several that run in one parallel region:
- *   y[t, r] = sum_i w[r, i] * x[row(t), i],  row(t) = first + t, or index[t] */
+ *   y[t, r] = sum_i w[r, i] * x[row(first + t), i],  row(r) = r, or via->token[r]
+ * With a tape, the products of a list that read x `via` the same gathering, or an x
+ * with a fresh gradient, read all of its rows together, and any two of them the same
+ * rows or none in common. */
 typedef struct jt_product {
     float *y;      /* [tokens] rows, ldy floats apart */
     float *y_grad; /* the same of its gradient; NULL without a tape */
@@ -28,7 +40,7 @@ typedef struct jt_product {
     jt_tensor w; /* [rows, n] */
     jt_input *x;
     size_t first;
-    const int32_t *index; /* [tokens], or NULL; with a tape always NULL */
+    const jt_gathering *via; /* or NULL; with a tape, it lives as long */
     size_t tokens;
 } jt_product;
 
@@ -46,7 +58,8 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias);
 
 /* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
- * each normalised by itself). Where w has a gradient, so has x. */
+ * each normalised by itself); an empty w is ones, and the rows are those of x. Where w
+ * has a gradient, so has x. */
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps);
 
@@ -54,17 +67,30 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
  * tape, are constants: gradients reach x alone. */
 jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 
-/* y += x; y += bias on every row (nothing for an empty bias). The old value of y is
+/* y += x (whose gradient may be fresh); y += bias on every row (nothing for an empty
+ * bias). The old value of y is
  * gone; what read it before has kept what it needs. */
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
-/* silu(gate) * up. Without a tape the result takes the place of `gate`. */
-jt_tensor jt_silu_mul(jt_context *ctx, const jt_tensor *gate, const jt_tensor *up);
+/* x, to be kept while x itself changes. */
+jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x);
 
-/* Rows `ids` of x, gathered: the tokens of a plan. */
-jt_tensor jt_gather(jt_context *ctx, const jt_tensor *x, const int32_t *ids,
-                    size_t count);
+/* x minus the mean of its row. */
+jt_tensor jt_center(jt_context *ctx, const jt_tensor *x);
+
+/* y *= factor; y = cap * tanh(y / cap), nothing for a cap of 0. What read the old value
+ * before must have kept what it needs. */
+void jt_scale(jt_context *ctx, jt_tensor *y, float factor);
+void jt_softcap(jt_context *ctx, jt_tensor *y, float cap);
+
+/* f(gate) * up; f(gate) where up is empty. Of gradients that nothing else adds to. The
+ * result takes the place of `gate`; with a tape only its gradient does. */
+jt_tensor jt_glu(jt_context *ctx, jt_activation f, const jt_tensor *gate,
+                 const jt_tensor *up);
+/* The same for rows that hold gate and up side by side; the result is a tensor of its
+ * own. */
+jt_tensor jt_glu_halves(jt_context *ctx, jt_activation f, const jt_tensor *both);
 
 /* Rows `ids` of an embedding table, decoded to F32. */
 jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,

@@ -9,6 +9,7 @@
 typedef struct saved_norm {
     jt_tensor y, x, w;
     const float *copy; /* x as it was */
+    size_t n;          /* values that are normalised together */
     float eps;
 } saved_norm;
 
@@ -37,12 +38,13 @@ static void norm_run(void *arg, size_t run)
 static void norm_backward(jt_context *ctx, void *saved)
 {
     const saved_norm *s = saved;
-    size_t n = jt_cols(&s->w), rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
+    size_t n = s->n, rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
     size_t runs = (rows + NORM_RUN - 1) / NORM_RUN;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     norm_work work = {ctx->kernels, s, jt_scratch(ctx, runs * n, sizeof(float)), rows,
                       n};
     if (!jt_failed(ctx)) {
+        jt_fresh_zero(ctx, &s->x);
         jt_pool_run(ctx->pool, norm_run, &work, runs);
         for (size_t run = 0; run < runs && s->w.grad; run++)
             ctx->kernels->add(s->w.grad, work.partial + run * n, n);
@@ -51,11 +53,11 @@ static void norm_backward(jt_context *ctx, void *saved)
 }
 
 void jt_rms_norm_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                        const float *copy, const jt_tensor *w, float eps)
+                        const float *copy, const jt_tensor *w, size_t n, float eps)
 {
     if (!copy)
         return;
-    saved_norm saved = {*y, *x, *w, copy, eps};
+    saved_norm saved = {*y, *x, *w, copy, n, eps};
     jt_tape_push(ctx, norm_backward, &saved, sizeof saved);
 }
 
@@ -100,7 +102,11 @@ typedef struct saved_pair {
 static void add_row(void *arg, size_t i)
 {
     const saved_pair *s = arg;
-    s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), jt_cols(&s->y));
+    size_t n = jt_cols(&s->y);
+    if (s->x.grad_fresh)
+        memcpy(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n * sizeof(float));
+    else
+        s->kernels->add(jt_grad_row(&s->x, i), jt_grad_row(&s->y, i), n);
 }
 
 /* y += x: y's gradient is also x's. */
@@ -130,43 +136,14 @@ void jt_bias_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *bias)
     jt_tape_push(ctx, bias_backward, &saved, sizeof saved);
 }
 
-/* ---- silu(gate) * up ---- */
+/* ---- rows of a table ---- */
 
-typedef struct saved_silu {
-    const jt_kernels *kernels;
-    jt_tensor y, gate, up;
-} saved_silu;
-
-static void silu_row(void *arg, size_t i)
-{
-    const saved_silu *s = arg;
-    s->kernels->silu_mul_back(jt_grad_row(&s->gate, i), jt_grad_row(&s->up, i),
-                              jt_grad_row(&s->y, i), jt_row(&s->gate, i),
-                              jt_row(&s->up, i), jt_cols(&s->y));
-}
-
-static void silu_backward(jt_context *ctx, void *saved)
-{
-    const saved_silu *s = saved;
-    size_t rows = jt_rows(&s->y);
-    jt_for_rows(ctx, rows, 8 * rows * jt_cols(&s->y), silu_row, saved);
-}
-
-void jt_silu_mul_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *gate,
-                        const jt_tensor *up)
-{
-    saved_silu saved = {ctx->kernels, *y, *gate, *up};
-    jt_tape_push(ctx, silu_backward, &saved, sizeof saved);
-}
-
-/* ---- rows by number ---- */
-
-typedef struct saved_gather {
+typedef struct saved_embed {
     const jt_kernels *kernels;
     jt_tensor y, x;
     const int32_t *ids;
     size_t count;
-} saved_gather;
+} saved_embed;
 
 enum { COLUMNS = 64 };
 
@@ -174,7 +151,7 @@ enum { COLUMNS = 64 };
  * rows in order. */
 static void scatter_columns(void *arg, size_t i)
 {
-    const saved_gather *s = arg;
+    const saved_embed *s = arg;
     size_t n = jt_cols(&s->x), first = i * COLUMNS;
     size_t width = n - first < COLUMNS ? n - first : COLUMNS;
     for (size_t r = 0; r < s->count; r++)
@@ -182,17 +159,17 @@ static void scatter_columns(void *arg, size_t i)
                         jt_grad_row(&s->y, r) + first, width);
 }
 
-static void gather_backward(jt_context *ctx, void *saved)
+static void embed_backward(jt_context *ctx, void *saved)
 {
-    const saved_gather *s = saved;
+    const saved_embed *s = saved;
     if (s->x.grad)
         jt_pool_run(ctx->pool, scatter_columns, saved,
                     (jt_cols(&s->x) + COLUMNS - 1) / COLUMNS);
 }
 
-void jt_gather_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
-                      const int32_t *ids, size_t count)
+void jt_embed_record(jt_context *ctx, const jt_tensor *y, const jt_tensor *x,
+                     const int32_t *ids, size_t count)
 {
-    saved_gather saved = {ctx->kernels, *y, *x, ids, count};
-    jt_tape_push(ctx, gather_backward, &saved, sizeof saved);
+    saved_embed saved = {ctx->kernels, *y, *x, ids, count};
+    jt_tape_push(ctx, embed_backward, &saved, sizeof saved);
 }

@@ -89,10 +89,11 @@ static void run_item(void *arg, size_t item)
     const jt_matmul *kernel = &w->kernels->matmul[p->w.dtype];
     size_t x_bytes = p->x->packed[kernel->act].row_bytes;
     const char *x = p->x->packed[kernel->act].data;
-    x += p->index ? 0 : (p->first + token) * x_bytes;
+    const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
+    x += index ? 0 : (p->first + token) * x_bytes;
     kernel->fn(p->y + token * p->ldy + row, p->ldy,
                (const char *)p->w.data + row * c->row_bytes, c->row_bytes, rows, x,
-               x_bytes, p->index ? p->index + token : NULL, tokens, jt_cols(&p->w));
+               x_bytes, index, tokens, jt_cols(&p->w));
 }
 
 typedef struct pack_rows {

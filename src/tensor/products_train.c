@@ -7,12 +7,24 @@
 #include "tensor/gemms.h"
 #include "tensor/tape.h"
 
+/* Row `first` of x, or its start where the rows come by number. */
+static float *rows_from(const jt_product *p, const jt_tensor *x)
+{
+    return p->via ? x->data : jt_row(x, p->first);
+}
+
+static const int32_t *row_numbers(const jt_product *p)
+{
+    return p->via ? p->via->token + p->first : NULL;
+}
+
 static jt_gemm output_gemm(const jt_product *p)
 {
     size_t n = jt_cols(&p->w);
     return (jt_gemm){.c = p->y,
                      .ldc = p->ldy,
-                     .a = jt_row(&p->x->x, p->first),
+                     .a = rows_from(p, &p->x->x),
+                     .a_index = row_numbers(p),
                      .a_row = n,
                      .a_col = 1,
                      .b = p->w.data,
@@ -21,30 +33,6 @@ static jt_gemm output_gemm(const jt_product *p)
                      .m = p->tokens,
                      .n = jt_rows(&p->w),
                      .k = n};
-}
-
-typedef struct saved_products {
-    const jt_product *list;
-    const jt_tensor *x; /* [count] inputs, as they were */
-    size_t count;
-} saved_products;
-
-/* dx += dy w, over all rows of x that the product read */
-static jt_gemm input_gemm(const jt_product *p, const jt_tensor *x)
-{
-    size_t n = jt_cols(&p->w);
-    return (jt_gemm){.c = x->grad + p->first * n,
-                     .ldc = n,
-                     .a = p->y_grad,
-                     .a_row = p->ldy,
-                     .a_col = 1,
-                     .b = p->w.data,
-                     .b_row = n,
-                     .b_col = 1,
-                     .m = p->tokens,
-                     .n = n,
-                     .k = jt_rows(&p->w),
-                     .accumulate = true};
 }
 
 /* dw += dy^T x */
@@ -56,7 +44,8 @@ static jt_gemm weight_gemm(const jt_product *p, const jt_tensor *x)
                      .a = p->y_grad,
                      .a_row = 1,
                      .a_col = p->ldy,
-                     .b = jt_row(x, p->first),
+                     .b = rows_from(p, x),
+                     .b_index = row_numbers(p),
                      .b_row = n,
                      .b_col = 1,
                      .m = jt_rows(&p->w),
@@ -65,32 +54,118 @@ static jt_gemm weight_gemm(const jt_product *p, const jt_tensor *x)
                      .accumulate = true};
 }
 
+/* dx += dy w, over all rows of x that the product read. */
+static jt_gemm input_gemm(const jt_product *p, float *dx, bool accumulate)
+{
+    size_t n = jt_cols(&p->w);
+    return (jt_gemm){.c = dx + p->first * n,
+                     .ldc = n,
+                     .a = p->y_grad,
+                     .a_row = p->ldy,
+                     .a_col = 1,
+                     .b = p->w.data,
+                     .b_row = n,
+                     .b_col = 1,
+                     .m = p->tokens,
+                     .n = n,
+                     .k = jt_rows(&p->w),
+                     .accumulate = accumulate};
+}
+
+typedef struct saved_products {
+    const jt_product *list;
+    const jt_tensor *x; /* [count] inputs, as they were */
+    size_t count;
+} saved_products;
+
+/* ---- gradients of the inputs ---- */
+
+/* Where product i adds its gradient of x: to that of x, or, where rows are gathered, to
+ * one for each row, of which those of a token are summed afterwards. */
+static float *input_grad(const saved_products *s, float *const *gathered, size_t i)
+{
+    return s->list[i].via ? gathered[i] : s->x[i].grad;
+}
+
+static bool same_input(const saved_products *s, size_t i, size_t j)
+{
+    return s->x[i].grad == s->x[j].grad && s->list[i].via == s->list[j].via;
+}
+
+static bool same_rows(const saved_products *s, size_t i, size_t j)
+{
+    const jt_product *a = &s->list[i], *b = &s->list[j];
+    return same_input(s, i, j) && a->first == b->first && a->tokens == b->tokens;
+}
+
 /* Products that add to the same rows of an input's gradient follow each other and run
  * so; those whose rows only overlap must not run at once. They go into waves, in the
  * order of the list, which also fixes the order of the sums. */
-static bool clash(const jt_product *a, const jt_tensor *xa, const jt_product *b,
-                  const jt_tensor *xb)
+static bool clash(const saved_products *s, size_t i, size_t j)
 {
-    bool same = a->first == b->first && a->tokens == b->tokens;
-    return xa->grad == xb->grad && !same && a->first < b->first + b->tokens &&
-           b->first < a->first + a->tokens;
+    const jt_product *a = &s->list[i], *b = &s->list[j];
+    return same_input(s, i, j) && !same_rows(s, i, j) &&
+           a->first < b->first + b->tokens && b->first < a->first + a->tokens;
 }
 
-static void input_waves(jt_context *ctx, const saved_products *s, jt_gemm *list)
+static void input_waves(jt_context *ctx, const saved_products *s,
+                        float *const *gathered, jt_gemm *list)
 {
     for (size_t i = 0, start = 0, n = 0; i < s->count; i++) {
         bool stop = false;
         for (size_t j = start; j < i && !stop; j++)
-            stop = clash(&s->list[i], &s->x[i], &s->list[j], &s->x[j]);
+            stop = clash(s, i, j);
         if (stop) {
             jt_gemms(ctx, list, n);
             start = i;
             n = 0;
         }
+        bool fresh = s->list[i].via || s->x[i].grad_fresh;
+        bool first = i == 0 || !same_rows(s, i - 1, i);
         if (s->x[i].grad && s->list[i].tokens)
-            list[n++] = input_gemm(&s->list[i], &s->x[i]);
+            list[n++] =
+                input_gemm(&s->list[i], input_grad(s, gathered, i), !(fresh && first));
         if (i + 1 == s->count)
             jt_gemms(ctx, list, n);
+    }
+}
+
+typedef struct gathered_sum {
+    const jt_kernels *kernels;
+    const jt_gathering *via;
+    const jt_tensor *x;
+    const float *rows;
+} gathered_sum;
+
+static void sum_row(void *arg, size_t t)
+{
+    const gathered_sum *s = arg;
+    size_t k = s->via->k, n = jt_cols(s->x);
+    for (size_t j = 0; j < k; j++) {
+        int32_t row = s->via->row[t * k + j];
+        if (row >= 0)
+            s->kernels->add(jt_grad_row(s->x, t), s->rows + (size_t)row * n, n);
+    }
+}
+
+static void input_gradients(jt_context *ctx, const saved_products *s, jt_gemm *list)
+{
+    float **gathered = jt_scratch(ctx, s->count, sizeof *gathered);
+    for (size_t i = 0; i < s->count && !jt_failed(ctx); i++) {
+        const jt_gathering *via = s->list[i].via;
+        size_t n = jt_cols(&s->x[i]);
+        gathered[i] = i > 0 && same_input(s, i - 1, i) ? gathered[i - 1] : NULL;
+        if (via && s->x[i].grad && !gathered[i])
+            gathered[i] = jt_scratch(ctx, via->rows, n * sizeof(float));
+    }
+    if (jt_failed(ctx))
+        return;
+    input_waves(ctx, s, gathered, list);
+    for (size_t i = 0; i < s->count; i++) {
+        gathered_sum sum = {ctx->kernels, s->list[i].via, &s->x[i], gathered[i]};
+        size_t rows = jt_rows(sum.x);
+        if (sum.via && sum.rows && (i == 0 || !same_input(s, i - 1, i)))
+            jt_for_rows(ctx, rows, rows * sum.via->k * jt_cols(sum.x), sum_row, &sum);
     }
 }
 
@@ -100,8 +175,9 @@ static void products_backward(jt_context *ctx, void *saved)
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_gemm *list = jt_scratch(ctx, s->count, sizeof *list);
     size_t n = 0;
+    if (!jt_failed(ctx))
+        input_gradients(ctx, s, list);
     if (!jt_failed(ctx)) {
-        input_waves(ctx, s, list);
         for (size_t i = 0; i < s->count; i++) {
             if (s->list[i].w.grad && s->list[i].tokens)
                 list[n++] = weight_gemm(&s->list[i], &s->x[i]);
@@ -110,6 +186,8 @@ static void products_backward(jt_context *ctx, void *saved)
     }
     jt_arena_rewind(&ctx->scratch, mark);
 }
+
+/* ---- forward ---- */
 
 static int compare(uintptr_t a, uintptr_t b)
 {
@@ -122,6 +200,7 @@ static int by_rows(const void *a, const void *b)
     const jt_product *p = *(const jt_product *const *)a;
     const jt_product *q = *(const jt_product *const *)b;
     int order = compare((uintptr_t)p->x, (uintptr_t)q->x);
+    order = order ? order : compare((uintptr_t)p->via, (uintptr_t)q->via);
     order = order ? order : compare(p->first, q->first);
     order = order ? order : compare(p->tokens, q->tokens);
     return order ? order : compare((uintptr_t)p, (uintptr_t)q);

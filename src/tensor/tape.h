@@ -22,6 +22,8 @@ typedef struct jt_tape_step {
 
 struct jt_tape {
     jt_tape_step *last;
+    float *room; /* [room_values] for the fresh gradients of a block: jt_fresh_begin */
+    size_t room_values, room_used;
 };
 
 /* Record `backward` with a copy of `size` bytes at `saved`. Nothing happens without a

@@ -16,7 +16,9 @@ typedef struct jt_tensor {
     jt_dtype dtype;
     int n_dims;
     size_t shape[JT_MAX_DIMS];
-    float *grad; /* of the same shape; NULL: not wanted */
+    float *grad;     /* of the same shape; NULL: not wanted */
+    bool grad_fresh; /* it holds nothing yet: the one operation that reads the tensor
+                        sets it */
     /* Weights that do not lie in one piece: where each index of the first dimension
      * is; `data` is NULL then. They are read through jt_slice and jt_weight_row. */
     const void *const *pieces;
@@ -64,6 +66,18 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
         t->pieces ? (void *)(uintptr_t)t->pieces[i] : (char *)t->data + i * bytes;
     if (t->grad)
         part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
+    part.grad_fresh = t->grad_fresh;
+    return part;
+}
+
+/* Rows first .. first + count of a matrix; of a vector (F32), values. */
+static inline jt_tensor jt_some_rows(const jt_tensor *t, size_t first, size_t count)
+{
+    size_t cols = t->n_dims == 1 ? 1 : jt_cols(t);
+    jt_tensor part = *t;
+    part.shape[0] = count;
+    part.data = (char *)t->data + first * jt_dtype_row_bytes(t->dtype, cols);
+    part.grad = t->grad ? t->grad + first * cols : NULL;
     return part;
 }
 

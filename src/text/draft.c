@@ -60,21 +60,23 @@ jt_status jt_draft_set(jt_draft *d, int64_t id, jt_str text, unsigned char type)
                        id, JT_DRAFT_MOST - 1);
     JT_TRY(make_room(d, (size_t)id + 1));
     jt_draft_token *token = &d->tokens[id];
-    int32_t twin = jt_draft_find(d, text);
-    if (twin >= 0 && twin != id)
+    size_t twin = (size_t)id, named = d->by_text.used;
+    text = text.len ? text : (jt_str){"", 0};
+    if (!jt_names_claim(&d->by_text, text, &twin))
+        return no_memory(d);
+    if (twin != (size_t)id)
         return jt_fail(d->err, JT_E_FORMAT,
-                       "token '%.*s' has two ids, %" PRId32 " and %" PRId64, SHOW(text),
-                       twin, id);
-    if (token->text.data && twin < 0)
+                       "token '%.*s' has two ids, %zu and %" PRId64, SHOW(text), twin,
+                       id);
+    bool fresh = d->by_text.used > named;
+    if (token->text.data && fresh)
         return jt_fail(d->err, JT_E_FORMAT,
                        "id %" PRId64 " has two tokens, '%.*s' and '%.*s'", id,
                        SHOW(token->text), SHOW(text));
+    if (fresh)
+        token->text = text;
     token->type = type;
-    if (twin >= 0)
-        return JT_OK;
-    token->text = text.len ? text : (jt_str){"", 0};
-    d->named++;
-    return jt_names_add(&d->by_text, token->text, (size_t)id) ? JT_OK : no_memory(d);
+    return JT_OK;
 }
 
 int32_t jt_draft_find(const jt_draft *d, jt_str text)

@@ -28,17 +28,17 @@ static bool is_words(const jt_draft *d)
 /* "##ing" becomes "ing" and "the" becomes "▁the": GGUF marks where words begin. */
 static jt_status spell_word(const writing *x, jt_str *text)
 {
-    size_t mark = strlen(JT_SPACE_MARK);
+    const jt_str mark = {JT_SPACE_MARK, strlen(JT_SPACE_MARK)};
     if (text->len >= 2 && memcmp(text->data, "##", 2) == 0) {
         *text = (jt_str){text->data + 2, text->len - 2};
         return JT_OK;
     }
-    char *spelt = jt_arena_alloc(&x->d->arena, text->len + mark, 1);
+    char *spelt = jt_arena_alloc(&x->d->arena, text->len + mark.len, 1);
     if (!spelt)
         return no_memory(x);
-    memcpy(spelt, JT_SPACE_MARK, mark);
-    memcpy(spelt + mark, text->data, text->len);
-    *text = (jt_str){spelt, text->len + mark};
+    memcpy(spelt, mark.data, mark.len);
+    memcpy(spelt + mark.len, text->data, text->len);
+    *text = (jt_str){spelt, text->len + mark.len};
     return JT_OK;
 }
 
@@ -246,11 +246,11 @@ static jt_status set_templates(const writing *x)
 jt_status jt_draft_write(jt_draft *d, size_t size, jt_gguf_writer *w)
 {
     writing x = {d, w, size > d->count ? size : d->count};
-    if (d->named == 0)
+    if (d->by_text.used == 0)
         return jt_fail(d->err, JT_E_FORMAT, "the vocabulary is empty");
-    if (x.count > JT_DRAFT_MOST || d->count / 16 > d->named + 256)
-        return jt_fail(d->err, JT_E_FORMAT, "%zu tokens have ids up to %zu", d->named,
-                       x.count - 1);
+    if (x.count > JT_DRAFT_MOST || d->count / 16 > d->by_text.used + 256)
+        return jt_fail(d->err, JT_E_FORMAT, "%zu tokens have ids up to %zu",
+                       d->by_text.used, x.count - 1);
     JT_TRY(jt_gguf_set_str(w, KEY("model"), d->model, d->err));
     if (d->pre)
         JT_TRY(jt_gguf_set_str(w, KEY("pre"), d->pre, d->err));

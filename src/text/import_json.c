@@ -11,13 +11,12 @@
 typedef struct document {
     jt_draft *d;
     jt_json j;
-    jt_json model, added, post; /* bookmarks */
+    jt_json added, post; /* bookmarks */
     bool has_model, has_added, has_post;
     jt_str normalizer, pre_tokenizer;
     /* of the model */
     jt_str type, unknown, prefix, suffix;
-    jt_json vocab, merges;
-    bool has_vocab, has_merges, byte_fallback, ignore_merges;
+    bool has_vocab, scored, has_merges, byte_fallback, ignore_merges;
     int64_t unknown_id, word_most;
 } document;
 
@@ -33,101 +32,35 @@ static void keep(jt_json *at, bool *has, const jt_json *j)
     *has = true;
 }
 
-static jt_status read_top(document *f)
-{
-    jt_json *j = &f->j;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "model"))
-            keep(&f->model, &f->has_model, j);
-        else if (jt_json_key_is(j, "added_tokens"))
-            keep(&f->added, &f->has_added, j);
-        else if (jt_json_key_is(j, "post_processor"))
-            keep(&f->post, &f->has_post, j);
-        else if (jt_json_key_is(j, "normalizer"))
-            f->normalizer = jt_json_raw(j);
-        else if (jt_json_key_is(j, "pre_tokenizer"))
-            f->pre_tokenizer = jt_json_raw(j);
-    }
-    JT_TRY(jt_json_finish(j));
-    if (!f->has_model)
-        return jt_fail(f->d->err, JT_E_FORMAT, "'model' is missing");
-    return JT_OK;
-}
-
-static jt_str text_or_none(jt_json *j)
-{
-    return jt_json_peek(j) == JT_JSON_NULL ? (jt_str){0} : jt_json_str(j);
-}
-
-static jt_status read_model(document *f)
-{
-    jt_json *j = &f->model;
-    f->unknown_id = -1;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "type"))
-            f->type = jt_json_str(j);
-        else if (jt_json_key_is(j, "vocab"))
-            keep(&f->vocab, &f->has_vocab, j);
-        else if (jt_json_key_is(j, "merges"))
-            keep(&f->merges, &f->has_merges, j);
-        else if (jt_json_key_is(j, "unk_token"))
-            f->unknown = text_or_none(j);
-        else if (jt_json_key_is(j, "unk_id") && jt_json_peek(j) != JT_JSON_NULL)
-            f->unknown_id = jt_json_int(j);
-        else if (jt_json_key_is(j, "continuing_subword_prefix"))
-            f->prefix = text_or_none(j);
-        else if (jt_json_key_is(j, "end_of_word_suffix"))
-            f->suffix = text_or_none(j);
-        else if (jt_json_key_is(j, "max_input_chars_per_word"))
-            f->word_most = jt_json_int(j);
-        else if (jt_json_key_is(j, "byte_fallback"))
-            f->byte_fallback = jt_json_bool(j);
-        else if (jt_json_key_is(j, "ignore_merges"))
-            f->ignore_merges = jt_json_bool(j);
-    }
-    JT_TRY(j->status);
-    if (!f->has_vocab)
-        return jt_json_fail(j, JT_E_FORMAT, "the model has no 'vocab'");
-    return JT_OK;
-}
-
 /* ---- tokens ---- */
 
-static bool is_byte(jt_str text)
+/* Pass on what went wrong with a value that was read well. */
+static void check(jt_json *j, jt_status status)
 {
-    return text.len == 6 && memcmp(text.data, "<0x", 3) == 0 && text.data[5] == '>';
+    if (j->status == JT_OK)
+        j->status = status;
 }
 
-static jt_status set_token(const document *f, jt_json *j, int64_t id, jt_str text)
+static void set_token(const document *f, jt_json *j, int64_t id, jt_str text)
 {
-    unsigned char type =
-        f->byte_fallback && is_byte(text) ? JT_TOKEN_BYTE : JT_TOKEN_NORMAL;
-    jt_status status = jt_draft_set(f->d, id, text, type);
-    if (status != JT_OK)
-        j->status = status;
-    return status;
+    if (j->status == JT_OK)
+        j->status = jt_draft_set(f->d, id, text, JT_TOKEN_NORMAL);
 }
 
 /* {"text": id} */
-static jt_status read_vocab(document *f)
+static jt_status read_vocab(document *f, jt_json *j)
 {
-    jt_json *j = &f->vocab;
     jt_json_enter(j, JT_JSON_OBJECT);
     while (jt_json_next(j)) {
         jt_str text = j->key;
-        int64_t id = jt_json_int(j);
-        if (j->status == JT_OK)
-            JT_TRY(set_token(f, j, id, text));
+        set_token(f, j, jt_json_int(j), text);
     }
     return j->status;
 }
 
 /* [["text", score]], in the order of the ids */
-static jt_status read_scored_vocab(document *f)
+static jt_status read_scored_vocab(document *f, jt_json *j)
 {
-    jt_json *j = &f->vocab;
     f->d->scores = true;
     jt_json_enter(j, JT_JSON_ARRAY);
     for (int64_t id = 0; jt_json_next(j); id++) {
@@ -136,8 +69,7 @@ static jt_status read_scored_vocab(document *f)
         double score = jt_json_next(j) ? jt_json_double(j) : 0;
         while (jt_json_next(j))
             jt_json_fail(j, JT_E_FORMAT, "more than a text and a score");
-        if (j->status == JT_OK)
-            JT_TRY(set_token(f, j, id, text));
+        set_token(f, j, id, text);
         if (j->status == JT_OK)
             f->d->tokens[id].score = (float)score;
     }
@@ -168,15 +100,82 @@ static jt_status read_merge(document *f, jt_json *j)
     return jt_draft_add_merge(d, left, right);
 }
 
-static jt_status read_merges(document *f)
+static jt_status read_merges(document *f, jt_json *j)
 {
-    jt_json *j = &f->merges;
-    if (!f->has_merges)
-        return JT_OK;
     jt_json_enter(j, JT_JSON_ARRAY);
     while (jt_json_next(j))
         JT_TRY(read_merge(f, j));
     return j->status;
+}
+
+static jt_str text_or_none(jt_json *j)
+{
+    return jt_json_peek(j) == JT_JSON_NULL ? (jt_str){0} : jt_json_str(j);
+}
+
+/* A member of the model that is one value. */
+static void read_option(document *f, jt_json *j)
+{
+    if (jt_json_key_is(j, "type"))
+        f->type = jt_json_str(j);
+    else if (jt_json_key_is(j, "unk_token"))
+        f->unknown = text_or_none(j);
+    else if (jt_json_key_is(j, "unk_id") && jt_json_peek(j) != JT_JSON_NULL)
+        f->unknown_id = jt_json_int(j);
+    else if (jt_json_key_is(j, "continuing_subword_prefix"))
+        f->prefix = text_or_none(j);
+    else if (jt_json_key_is(j, "end_of_word_suffix"))
+        f->suffix = text_or_none(j);
+    else if (jt_json_key_is(j, "max_input_chars_per_word"))
+        f->word_most = jt_json_int(j);
+    else if (jt_json_key_is(j, "byte_fallback"))
+        f->byte_fallback = jt_json_bool(j);
+    else if (jt_json_key_is(j, "ignore_merges"))
+        f->ignore_merges = jt_json_bool(j);
+}
+
+/* Tokens and merges are read on the way: there are megabytes of them. */
+static void read_model(document *f, jt_json *j)
+{
+    f->has_model = true;
+    f->unknown_id = -1;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "vocab") && !f->has_vocab) {
+            f->has_vocab = true;
+            f->scored = jt_json_peek(j) == JT_JSON_ARRAY;
+            check(j, f->scored ? read_scored_vocab(f, j) : read_vocab(f, j));
+        } else if (jt_json_key_is(j, "merges") && !f->has_merges) {
+            f->has_merges = true;
+            check(j, read_merges(f, j));
+        } else {
+            read_option(f, j);
+        }
+    }
+    if (!f->has_vocab)
+        jt_json_fail(j, JT_E_FORMAT, "the model has no 'vocab'");
+}
+
+static jt_status read_top(document *f)
+{
+    jt_json *j = &f->j;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "model") && !f->has_model)
+            read_model(f, j);
+        else if (jt_json_key_is(j, "added_tokens"))
+            keep(&f->added, &f->has_added, j);
+        else if (jt_json_key_is(j, "post_processor"))
+            keep(&f->post, &f->has_post, j);
+        else if (jt_json_key_is(j, "normalizer"))
+            f->normalizer = jt_json_raw(j);
+        else if (jt_json_key_is(j, "pre_tokenizer"))
+            f->pre_tokenizer = jt_json_raw(j);
+    }
+    JT_TRY(jt_json_finish(j));
+    if (!f->has_model)
+        return jt_fail(f->d->err, JT_E_FORMAT, "'model' is missing");
+    return JT_OK;
 }
 
 /* For programs that merge by score: as the order of the merges has it. */
@@ -243,110 +242,6 @@ static jt_status read_added(document *f)
     while (jt_json_next(&f->added))
         JT_TRY(read_added_token(f, &f->added));
     return f->added.status;
-}
-
-/* ---- what is put around a text ---- */
-
-/* The ids of a special token as the template has them: {"<s>": {"ids": [1]}} */
-static void find_template_ids(document *f, jt_json specials, jt_str name, jt_ids *to)
-{
-    jt_json *j = &specials;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (j->key.len != name.len || memcmp(j->key.data, name.data, name.len) != 0)
-            continue;
-        jt_json_enter(j, JT_JSON_OBJECT);
-        while (jt_json_next(j)) {
-            if (!jt_json_key_is(j, "ids"))
-                continue;
-            jt_json_enter(j, JT_JSON_ARRAY);
-            while (jt_json_next(j)) {
-                int64_t id = jt_json_int(j);
-                if (j->status == JT_OK && jt_draft_add_id(f->d, to, id) != JT_OK)
-                    j->status = f->d->err ? f->d->err->code : JT_E_FORMAT;
-            }
-        }
-    }
-    if (j->status != JT_OK)
-        f->post.status = j->status;
-}
-
-/* One part of a template: {"Sequence": ...}, the text, or {"SpecialToken": {"id": ..}}
- */
-static void read_template_part(document *f, jt_json *j, const jt_json *specials,
-                               bool *after)
-{
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "Sequence"))
-            *after = true;
-        if (!jt_json_key_is(j, "SpecialToken"))
-            continue;
-        jt_json_enter(j, JT_JSON_OBJECT);
-        while (jt_json_next(j)) {
-            if (jt_json_key_is(j, "id"))
-                find_template_ids(f, *specials, jt_json_str(j),
-                                  *after ? &f->d->end : &f->d->begin);
-        }
-    }
-}
-
-static jt_status read_template(document *f, jt_json single, const jt_json *specials)
-{
-    bool after = false;
-    f->d->framed = true;
-    jt_json_enter(&single, JT_JSON_ARRAY);
-    while (jt_json_next(&single))
-        read_template_part(f, &single, specials, &after);
-    JT_TRY(single.status);
-    return f->post.status;
-}
-
-/* ["</s>", 2] */
-static jt_status read_pair(document *f, jt_json j, jt_ids *to)
-{
-    int64_t id = -1;
-    jt_json_enter(&j, JT_JSON_ARRAY);
-    if (jt_json_next(&j) && jt_json_next(&j))
-        id = jt_json_int(&j);
-    JT_TRY(j.status);
-    f->d->framed = true;
-    return jt_draft_add_id(f->d, to, id);
-}
-
-/* As deep as sequences are in each other. */
-static jt_status read_post(document *f, jt_json *j)
-{
-    jt_json single = {0}, specials = {0}, list = {0}, cls = {0}, sep = {0};
-    bool has_single = false, has_specials = false, has_list = false, has_cls = false,
-         has_sep = false;
-    if (jt_json_peek(j) == JT_JSON_NULL)
-        return JT_OK;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "single"))
-            keep(&single, &has_single, j);
-        else if (jt_json_key_is(j, "special_tokens"))
-            keep(&specials, &has_specials, j);
-        else if (jt_json_key_is(j, "processors"))
-            keep(&list, &has_list, j);
-        else if (jt_json_key_is(j, "cls"))
-            keep(&cls, &has_cls, j);
-        else if (jt_json_key_is(j, "sep"))
-            keep(&sep, &has_sep, j);
-    }
-    JT_TRY(j->status);
-    if (has_single && has_specials)
-        JT_TRY(read_template(f, single, &specials));
-    if (has_cls && has_sep) {
-        JT_TRY(read_pair(f, cls, &f->d->begin));
-        JT_TRY(read_pair(f, sep, &f->d->end));
-    }
-    if (has_list)
-        jt_json_enter(&list, JT_JSON_ARRAY);
-    while (has_list && jt_json_next(&list))
-        JT_TRY(read_post(f, &list));
-    return has_list ? list.status : JT_OK;
 }
 
 /* ---- steps ---- */
@@ -452,8 +347,6 @@ static jt_status read_bpe(document *f, const jt_steps *steps, bool byte_level)
     if (f->prefix.len || f->suffix.len)
         return jt_fail(d->err, JT_E_UNSUPPORTED,
                        "BPE with continuing_subword_prefix or end_of_word_suffix");
-    JT_TRY(read_vocab(f));
-    JT_TRY(read_merges(f));
     d->model = byte_level ? "gpt2" : "llama";
     if (byte_level) {
         describe_bytes(f, steps);
@@ -470,14 +363,16 @@ static jt_status read_bpe(document *f, const jt_steps *steps, bool byte_level)
 static jt_status read_by_type(document *f, const jt_steps *steps, bool byte_level)
 {
     jt_draft *d = f->d;
-    bool listed = jt_json_peek(&f->vocab) == JT_JSON_ARRAY;
+    if (f->scored != is(f->type, "Unigram") && f->type.len)
+        return jt_fail(d->err, JT_E_FORMAT, "'vocab' is not that of a '%.*s'",
+                       (int)(f->type.len < 40 ? f->type.len : 40), f->type.data);
     if (is(f->type, "BPE") || (!f->type.len && f->has_merges))
         return read_bpe(f, steps, byte_level);
-    if (is(f->type, "Unigram") || (!f->type.len && listed)) {
+    if (is(f->type, "Unigram") || (!f->type.len && f->scored)) {
         d->model = "t5";
         describe_unigram(f, steps);
         d->roles[JT_ROLE_UNKNOWN] = f->unknown_id < INT32_MAX ? (int)f->unknown_id : -1;
-        return read_scored_vocab(f);
+        return JT_OK;
     }
     if (is(f->type, "WordPiece") || (!f->type.len && is(f->prefix, "##"))) {
         d->model = "bert";
@@ -488,8 +383,7 @@ static jt_status read_by_type(document *f, const jt_steps *steps, bool byte_leve
                            f->prefix.data);
         if (f->word_most > 0 && f->word_most != 100 && f->word_most <= UINT32_MAX)
             d->word_most = (uint32_t)f->word_most;
-        JT_TRY(describe_words(f, steps));
-        return read_vocab(f);
+        return describe_words(f, steps);
     }
     return jt_fail(d->err, JT_E_UNSUPPORTED,
                    "a model of type '%.*s'; known are BPE, Unigram, WordPiece",
@@ -511,9 +405,22 @@ static jt_status read_steps(document *f, jt_steps *steps, bool *byte_level)
         jt_status status = jt_pipeline_read(steps, parts[i].text, &notes, err);
         if (status != JT_OK)
             return jt_fail_within(err, status, "%s", parts[i].name);
+        if (i == 0 && notes.byte_level)
+            return jt_fail(err, JT_E_UNSUPPORTED, "ByteLevel as a normalizer");
     }
     *byte_level = notes.byte_level;
     return JT_OK;
+}
+
+/* "<0x0A>" stands for a byte where bytes stand in for characters. */
+static void mark_bytes(document *f)
+{
+    jt_draft *d = f->d;
+    for (size_t i = 0; i < d->count && f->byte_fallback; i++) {
+        jt_str text = d->tokens[i].text;
+        if (text.len == 6 && memcmp(text.data, "<0x", 3) == 0 && text.data[5] == '>')
+            d->tokens[i].type = JT_TOKEN_BYTE;
+    }
 }
 
 /* The unknown token is one, whatever else it is. */
@@ -534,7 +441,6 @@ jt_status jt_import_json(jt_draft *draft, jt_str text)
     draft->plain = true;
     jt_json_open(&f.j, text.data, text.len, &draft->arena, draft->err);
     JT_TRY(read_top(&f));
-    JT_TRY(read_model(&f));
     jt_steps steps = {0};
     bool byte_level = false;
     jt_status status = read_steps(&f, &steps, &byte_level);
@@ -542,7 +448,8 @@ jt_status jt_import_json(jt_draft *draft, jt_str text)
         status = read_by_type(&f, &steps, byte_level);
     jt_steps_free(&steps);
     JT_TRY(status);
+    mark_bytes(&f);
     JT_TRY(read_added(&f));
     mark_unknown(&f);
-    return f.has_post ? read_post(&f, &f.post) : JT_OK;
+    return f.has_post ? jt_import_post(draft, &f.post) : JT_OK;
 }

@@ -77,11 +77,13 @@ static jt_status read_line(jt_draft *d, jt_str *text)
     for (size_t i = at; i < line.len; i++) {
         char c = line.data[i];
         if (c < '0' || c > '9' || rank >= JT_DRAFT_MOST)
-            return jt_fail(d->err, JT_E_FORMAT, "line %zu has no rank", d->named + 1);
+            return jt_fail(d->err, JT_E_FORMAT, "line %zu has no rank",
+                           d->by_text.used + 1);
         rank = (rank < 0 ? 0 : rank * 10) + (c - '0');
     }
     if (rank < 0)
-        return jt_fail(d->err, JT_E_FORMAT, "line %zu has no rank", d->named + 1);
+        return jt_fail(d->err, JT_E_FORMAT, "line %zu has no rank",
+                       d->by_text.used + 1);
     return set_bytes(d, rank, (jt_str){line.data, at - 1});
 }
 

@@ -56,6 +56,18 @@ class Convert(CommandTest):
         self.assertEqual(config["rms_norm_eps"], 1e-5)
         self.assertEqual(config["dtype"], "bfloat16")
 
+    def test_tokenizer_goes_along(self):
+        source = GOLDEN / "hf" / "mistral"
+        file, folder = self.folder / "m.gguf", self.folder / "m"
+        for a, b in [(source, file), (file, folder), (source, self.folder / "copy")]:
+            report = self.good("convert", a, b, "--json").json()
+            self.assertIs(report["tokenizer"], True)
+        text = "the rain <|im_end|> and\n 12"
+        ids = self.good("tokenize", source, "-p", text).text()
+        for path in [file, folder, self.folder / "copy"]:
+            self.assertEqual(self.good("tokenize", path, "-p", text).text(), ids)
+            self.good("run", path, "-p", "the", "-n", "4", "-q")
+
     def test_type(self):
         path = self.folder / "m.gguf"
         self.good("convert", FOLDER, path, "--type", "q8_0")

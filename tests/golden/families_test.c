@@ -4,9 +4,17 @@
 #include <string.h>
 
 #include "golden.h"
+#include "model/model.h"
 
 enum { WHOLE = 4096 };
 static const double tolerance = 1e-4; /* of the largest logit */
+
+/* Latent attention has two forms, of which a pass takes the cheaper: a chunk and its
+ * tokens one by one agree to rounding only. */
+static bool has_forms(const golden *g)
+{
+    return g->model->layers[0].mixer == JT_MIX_LATENT;
+}
 
 static void check_level(const golden *g, const char *cpu)
 {
@@ -24,7 +32,10 @@ static void check_level(const golden *g, const char *cpu)
         assert_int_equal(golden_argmax(whole + t * g->vocab, g->vocab),
                          golden_argmax(g->logits + t * g->vocab, g->vocab));
     /* one chunk on two threads and token by token on one: the same bits */
-    assert_memory_equal(whole, single, g->count * g->vocab * sizeof(float));
+    if (has_forms(g))
+        assert_true(golden_error(whole, single, g->count * g->vocab) < 1e-5);
+    else
+        assert_memory_equal(whole, single, g->count * g->vocab * sizeof(float));
     if (g->routes)
         assert_memory_equal(routes, g->routes, routes_size * sizeof *routes);
     o = (jt_session_options){.cpu = cpu};
@@ -52,10 +63,70 @@ static void check_family(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FAMILY("llama"),    FAMILY("llama-linear"),  FAMILY("llama-llama3"),
-        FAMILY("mixtral"),  FAMILY("qwen2"),         FAMILY("qwen2-yarn"),
-        FAMILY("qwen2moe"), FAMILY("qwen2moe-norm"), FAMILY("qwen3"),
-        FAMILY("qwen3moe"), FAMILY("olmoe"),         FAMILY("olmoe-clip"),
+        FAMILY("llama"),
+        FAMILY("llama-linear"),
+        FAMILY("llama-llama3"),
+        FAMILY("mixtral"),
+        FAMILY("qwen2"),
+        FAMILY("qwen2-yarn"),
+        FAMILY("qwen2moe"),
+        FAMILY("qwen2moe-norm"),
+        FAMILY("qwen3"),
+        FAMILY("qwen3moe"),
+        FAMILY("olmoe"),
+        FAMILY("olmoe-clip"),
+        FAMILY("phimoe"),
+        FAMILY("granite"),
+        FAMILY("granitemoe"),
+        FAMILY("granitemoe-shared"),
+        FAMILY("glm4"),
+        FAMILY("glm4moe"),
+        FAMILY("glm4moe-norm"),
+        FAMILY("ernie4_5"),
+        FAMILY("ernie4_5-moe"),
+        FAMILY("dots1"),
+        FAMILY("minimax-m2"),
+        FAMILY("seed_oss"),
+        FAMILY("gemma"),
+        FAMILY("olmo"),
+        FAMILY("olmo2"),
+        FAMILY("phi2"),
+        FAMILY("nemotron"),
+        FAMILY("hunyuan-moe"),
+        FAMILY("hunyuan-dense"),
+        FAMILY("exaone-moe"),
+        FAMILY("afmoe"),
+        FAMILY("mistral3"),
+        FAMILY("dbrx"),
+        FAMILY("deepseek"),
+        FAMILY("bailingmoe"),
+        FAMILY("bailingmoe2"),
+        FAMILY("grok"),
+        FAMILY("grok2"),
+        FAMILY("arctic"),
+        FAMILY("pangu-pro-moe"),
+        FAMILY("smollm3"),
+        FAMILY("llama4"),
+        FAMILY("phi3"),
+        FAMILY("phi3-long"),
+        FAMILY("gemma2"),
+        FAMILY("gemma3"),
+        FAMILY("gpt-oss"),
+        FAMILY("cohere2"),
+        FAMILY("exaone4"),
+        FAMILY("deepseek2"),
+        FAMILY("deepseek2-lite"),
+        FAMILY("deepseek3"),
+        FAMILY("jamba"),
+        FAMILY("lfm2"),
+        FAMILY("lfm2moe"),
+        FAMILY("granitehybrid"),
+        FAMILY("granitehybrid-dense"),
+        FAMILY("qwen3next"),
+        FAMILY("qwen35"),
+        FAMILY("qwen35moe"),
+        FAMILY("nemotron_h"),
+        FAMILY("nemotron_h_moe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

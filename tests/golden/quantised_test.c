@@ -1,4 +1,4 @@
-/* A model whose matrices use every block format, against transformers on the decoded
+/* Models whose matrices use every block format, against transformers on the decoded
  * weights. What is left is the error of 8-bit activations. */
 #include <math.h>
 #include <stdlib.h>
@@ -34,14 +34,16 @@ static void check_level(const golden *g, const char *cpu)
 static void mixed_formats(void **state)
 {
     golden g;
-    (void)state;
-    golden_open(&g, "mixed");
+    golden_open(&g, *state);
     golden_each_level(check_level, &g);
     golden_close(&g);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(mixed_formats)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(mixed_formats, "mixed"),
+        cmocka_unit_test_prestate(mixed_formats, "mixed-grids"),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@ static double peak(jt_cpu_level level)
 }
 
 /* layout: NN, NT (B transposed), TN (A transposed), NN with gathered rows of A, TN with
- * gathered k. */
+ * gathered rows of B. */
 static const char *const layouts[] = {"NN", "NT", "TN", "gather NN", "gather TN"};
 #define LAYOUTS 5
 
@@ -31,7 +31,7 @@ static jt_gemm product(int layout, size_t m, size_t n, size_t k, const int32_t *
     g.b_row = b_turned ? 1 : n;
     g.b_col = b_turned ? k : 1;
     g.a_index = layout == 3 ? index : NULL;
-    g.k_index = layout == 4 ? index : NULL;
+    g.b_index = layout == 4 ? index : NULL;
     return g;
 }
 

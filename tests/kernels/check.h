@@ -54,9 +54,11 @@ void check_attention(checker *c);
 void check_gemm(checker *c);
 void check_backward(checker *c); /* gradients of the vector functions; dot */
 void check_attention_back(checker *c);
+void check_recur(checker *c); /* recurrences, their convolution, softplus */
 void bench(void);
 void bench_gemm(void);
 void bench_attention(void);
+void bench_recur(void);
 double bench_now(void); /* seconds of this thread */
 
 #endif

@@ -28,11 +28,36 @@ static double rms_loss(const point *p)
     return sum / sqrt(square / (double)p->n + (double)EPS);
 }
 
-static double silu_loss(const point *p)
+static jt_activation activation; /* of glu_loss */
+
+static double glu_loss(const point *p)
 {
     double sum = 0;
-    for (size_t i = 0; i < p->n; i++)
-        sum += p->dy[i] * p->x[i] / (1 + exp(-p->x[i])) * p->w[i];
+    for (size_t i = 0; i < p->n; i++) {
+        double g = p->x[i], u = p->has_w ? p->w[i] : 1, value = 0;
+        if (activation == JT_SWIGLU_OAI) {
+            g = fmin(g, 7);
+            u = fmax(fmin(u, 7), -7) + 1;
+        }
+        double cubic = 2 * sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g);
+        switch (activation) {
+        case JT_SILU:
+            value = g / (1 + exp(-g));
+            break;
+        case JT_GELU:
+            value = g / (1 + exp(-cubic));
+            break;
+        case JT_GELU_ERF:
+            value = g * (1 + erf(g / sqrt(2))) / 2;
+            break;
+        case JT_RELU2:
+            value = g < 0 ? 0 : g * g;
+            break;
+        default:
+            value = g / (1 + exp(-1.702 * g));
+        }
+        sum += p->dy[i] * value * u;
+    }
     return sum;
 }
 
@@ -135,20 +160,22 @@ static void check_rms_norm_back(checker *c)
     end_trial(c, &t, "rms_norm_back");
 }
 
-static void check_silu_back(checker *c, float width)
+static void check_glu_back(checker *c, jt_activation f, float width)
 {
     trial t;
     new_trial(c, &t, width);
-    float *dgate = t.dx.data, *dup = t.dw.data;
-    const float *gate = t.x.data, *up = t.w.data;
+    float *dgate = t.dx.data, *dup = t.p.has_w ? t.dw.data : NULL;
+    const float *gate = t.x.data, *up = t.p.has_w ? t.w.data : NULL;
     if (pick(c, 0, 1)) { /* in place */
         gate = memcpy(dgate, gate, t.x.bytes);
-        up = memcpy(dup, up, t.w.bytes);
+        up = dup ? memcpy(dup, up, t.w.bytes) : NULL;
     }
-    c->level->silu_mul_back(dgate, dup, t.dy.data, gate, up, t.p.n);
-    check_slopes(c, "silu_mul_back, gate", silu_loss, &t.p, t.p.x, dgate, NULL);
-    check_slopes(c, "silu_mul_back, up", silu_loss, &t.p, t.p.w, dup, NULL);
-    end_trial(c, &t, "silu_mul_back");
+    activation = f;
+    c->level->glu_back(f, dgate, dup, t.dy.data, gate, up, t.p.n);
+    check_slopes(c, "glu_back, gate", glu_loss, &t.p, t.p.x, dgate, NULL);
+    if (dup)
+        check_slopes(c, "glu_back, up", glu_loss, &t.p, t.p.w, dup, NULL);
+    end_trial(c, &t, "glu_back");
 }
 
 static void check_softmax_back(checker *c)
@@ -181,13 +208,14 @@ void check_backward(checker *c)
 {
     for (int i = 0; i < 40; i++) {
         check_rms_norm_back(c);
-        check_silu_back(c, i % 2 ? 1 : 20);
+        for (int f = 0; f < JT_ACTIVATION_COUNT; f++)
+            check_glu_back(c, (jt_activation)f, i % 2 ? 1 : 6);
         check_softmax_back(c);
         check_dot(c);
     }
     float gate[2] = {1e30f, -1e30f}, up[2] = {1, 1}, dy[2] = {1, 1};
-    c->level->silu_mul_back(gate, up, dy, gate, up, 2);
+    c->level->glu_back(JT_SILU, gate, up, dy, gate, up, 2);
     check(c, gate[0] == 1 && gate[1] == 0 && up[0] == 1e30f && up[1] == 0,
-          "silu_mul_back of extremes: %g %g %g %g", (double)gate[0], (double)gate[1],
+          "glu_back of extremes: %g %g %g %g", (double)gate[0], (double)gate[1],
           (double)up[0], (double)up[1]);
 }

@@ -12,7 +12,7 @@
 typedef struct task {
     jt_gemm g;
     buffer a, b, c, scratch;
-    int32_t *a_index, *k_index;
+    int32_t *a_index, *b_index;
 } task;
 
 /* Strides of a matrix of rows x columns: by rows, by columns, or neither together. The
@@ -51,13 +51,13 @@ static void make_task(checker *c, task *t)
     g->accumulate = pick(c, 0, 1);
     g->precision = pick(c, 0, 1) ? JT_PRECISION_BF16 : JT_PRECISION_F32;
     t->a_index = pick(c, 0, 2) == 0 ? pick_index(c, g->m) : NULL;
-    t->k_index = pick(c, 0, 2) == 0 ? pick_index(c, g->k) : NULL;
+    t->b_index = pick(c, 0, 2) == 0 ? pick_index(c, g->k) : NULL;
     g->a_index = t->a_index;
-    g->k_index = t->k_index;
-    t->a =
-        matrix(c, pick_strides(c, t->a_index ? MEMORY_ROWS : g->m,
-                               t->k_index ? MEMORY_ROWS : g->k, &g->a_row, &g->a_col));
-    t->b = matrix(c, pick_strides(c, g->k, g->n, &g->b_row, &g->b_col));
+    g->b_index = t->b_index;
+    t->a = matrix(c, pick_strides(c, t->a_index ? MEMORY_ROWS : g->m, g->k, &g->a_row,
+                                  &g->a_col));
+    t->b = matrix(c, pick_strides(c, t->b_index ? MEMORY_ROWS : g->k, g->n, &g->b_row,
+                                  &g->b_col));
     t->c = buffer_out(((g->m - 1) * g->ldc + g->n) * sizeof(float), 4 * pick(c, 0, 3));
     t->scratch = buffer_out(jt_gemm_scratch(), 4 * pick(c, 0, 20));
     g->a = t->a.data;
@@ -81,9 +81,9 @@ static double error_at(const jt_gemm *g, size_t i, size_t j, float before)
     double sum = g->accumulate ? (double)before : 0, size = fabs(sum) + 1e-30;
     for (size_t k = 0; k < g->k; k++) {
         size_t row = g->a_index ? (size_t)g->a_index[i] : i;
-        size_t column = g->k_index ? (size_t)g->k_index[k] : k;
-        double product = factor(g, g->a[row * g->a_row + column * g->a_col]) *
-                         factor(g, g->b[k * g->b_row + j * g->b_col]);
+        size_t deep = g->b_index ? (size_t)g->b_index[k] : k;
+        double product = factor(g, g->a[row * g->a_row + k * g->a_col]) *
+                         factor(g, g->b[deep * g->b_row + j * g->b_col]);
         sum += product;
         size += fabs(product);
     }
@@ -107,7 +107,7 @@ static void check_values(checker *c, const task *t, const float *before)
     check(c, gaps, "gemm wrote between its rows");
     check(c, worst <= (double)(g->k + 2) * 0x1p-24,
           "gemm: error %g, m %zu n %zu k %zu, gathers %d %d, precision %d", worst, g->m,
-          g->n, g->k, g->a_index != NULL, g->k_index != NULL, (int)g->precision);
+          g->n, g->k, g->a_index != NULL, g->b_index != NULL, (int)g->precision);
 }
 
 /* A part of C by itself, from what C was before. */
@@ -196,7 +196,7 @@ void check_gemm(checker *c)
         check_part(c, &t, before);
         free(before);
         free(t.a_index);
-        free(t.k_index);
+        free(t.b_index);
         buffer_free(&t.a);
         buffer_free(&t.b);
         buffer_free(&t.c);

@@ -189,6 +189,7 @@ static int check_all(uint64_t seed)
         check_gemm(&c);
         check_backward(&c);
         check_attention_back(&c);
+        check_recur(&c);
         printf("%s: %ld checks, %ld failures\n", c.level->name, c.checks, c.failures);
         failures += c.failures;
     }
@@ -205,6 +206,8 @@ int main(int argc, char **argv)
             bench_gemm();
         if (!*part || strcmp(part, "attention") == 0)
             bench_attention();
+        if (!*part || strcmp(part, "recur") == 0)
+            bench_recur();
         return 0;
     }
     return check_all(argc > 1 ? strtoull(argv[1], NULL, 0) : 1);

@@ -166,20 +166,52 @@ static void check_rms_norm(checker *c)
     end_vectors(c, &v, "rms_norm");
 }
 
-static void check_silu(checker *c, float width)
+/* The definitions in kernels.h. */
+static double inner(jt_activation f, double v)
+{
+    switch (f) {
+    case JT_GELU:
+        return v / (1 + exp(-2 * sqrt(2 / acos(-1)) * (v + 0.044715 * v * v * v)));
+    case JT_GELU_ERF:
+        return v * (1 + erf(v / sqrt(2))) / 2;
+    case JT_RELU2:
+        return v < 0 ? 0 : v * v;
+    case JT_SWIGLU_OAI:
+        v = fmin(v, 7);
+        return v / (1 + exp(-1.702 * v));
+    default:
+        return v / (1 + exp(-v));
+    }
+}
+
+static void check_glu(checker *c, jt_activation f, float width)
 {
     vectors v = new_vectors(c, width);
-    const float *gate = v.a.data, *up = v.b.data;
-    c->level->silu_mul(v.y.data, v.y.data, up, v.n);
+    const float *gate = v.a.data, *up = pick(c, 0, 3) ? v.b.data : NULL;
+    c->level->glu(f, v.y.data, v.y.data, up, v.n);
     for (size_t i = 0; i < v.n; i++) {
-        /* below -88 the exponential is infinite in float and the result is 0 */
-        double g = gate[i], truth = g < -88.7 ? 0 : g / (1 + exp(-g)) * (double)up[i];
-        float y = ((float *)v.y.data)[i];
-        bool good = g < -87 ? fabs((double)y) < 1e-35 : near(y, truth, 6);
-        check(c, good, "silu_mul(%g, %g) = %g, expected %g", g, (double)up[i],
-              (double)y, truth);
+        double g = gate[i], u = up ? (double)up[i] : 1;
+        if (f == JT_SWIGLU_OAI)
+            u = fmax(fmin(u, 7), -7) + 1;
+        double truth = inner(f, g) * u, y = ((float *)v.y.data)[i];
+        /* The exponential's argument, up to 60, is rounded; far below 0 the exponential
+         * is infinite in float, or the sum 1 + erf is 0. */
+        bool good = near((float)y, truth, 64) || fabs(y - truth) < 1e-6;
+        check(c, good, "glu %d (%g, %g) = %g, expected %g", (int)f, g, u, y, truth);
     }
-    end_vectors(c, &v, "silu_mul");
+    end_vectors(c, &v, "glu");
+}
+
+static void check_softcap(checker *c)
+{
+    vectors v = new_vectors(c, 40);
+    const float *x = v.a.data;
+    c->level->softcap(v.y.data, v.y.data, 30, v.n);
+    for (size_t i = 0; i < v.n; i++) {
+        double y = ((float *)v.y.data)[i], truth = 30 * tanh((double)x[i] / 30);
+        check(c, fabs(y - truth) < 30 * 0x1p-22, "softcap(%g) = %g", (double)x[i], y);
+    }
+    end_vectors(c, &v, "softcap");
 }
 
 static void check_softmax(checker *c, float width)
@@ -219,7 +251,7 @@ static void check_exponential(checker *c)
     check(c, edge[0] == 1 && edge[1] == 0 && edge[2] == 0 && edge[3] == 0,
           "exp of very low values");
     float gate[3] = {1e30f, -1e30f, NAN}, up[3] = {1, 1, 1};
-    c->level->silu_mul(gate, gate, up, 3);
+    c->level->glu(JT_SILU, gate, gate, up, 3);
     check(c, gate[0] == 1e30f && gate[1] == 0 && isnan(gate[2]), "silu of extremes");
 }
 
@@ -228,7 +260,9 @@ void check_vectors(checker *c)
     for (int i = 0; i < 100; i++) {
         check_exact(c);
         check_rms_norm(c);
-        check_silu(c, i % 2 ? 1 : 40);
+        for (int f = 0; f < JT_ACTIVATION_COUNT; f++)
+            check_glu(c, (jt_activation)f, i % 2 ? 1 : 40);
+        check_softcap(c);
         check_softmax(c, i % 2 ? 1 : 40);
     }
     check_exponential(c);

@@ -71,8 +71,8 @@ static void test_complete(void **state)
         for (int act = 0; act < JT_ACT_COUNT; act++)
             assert_non_null(k->pack[act]);
         assert_true(k->f32_to_f16 && k->add && k->axpy && k->scale && k->rms_norm);
-        assert_true(k->silu_mul && k->softmax && k->rope && k->attention);
-        assert_true(k->gemm && k->dot && k->rms_norm_back && k->silu_mul_back);
+        assert_true(k->glu && k->softcap && k->softmax && k->rope && k->attention);
+        assert_true(k->gemm && k->dot && k->rms_norm_back && k->glu_back);
         assert_true(k->softmax_back && k->attention_back);
     }
 }

@@ -23,6 +23,7 @@ typedef struct training {
     jt_gguf *curves;
     jt_model *model;
     jt_context ctx;
+    jt_cache cache;
     jt_variables variables;
     jt_optim *optim;
     jt_balance *balance;
@@ -118,6 +119,7 @@ static void begin(training *tr)
     tr->tokens = tokens->data;
     tr->length = tokens->shape[1];
     tr->count = tr->sequences * tr->length;
+    must(jt_cache_init_train(&tr->cache, tr->model, tr->count, false, &err));
     tr->targets = malloc(tr->count * sizeof(int32_t));
     tr->positions = malloc(tr->count * sizeof(int32_t));
     tr->first = malloc(tr->count * sizeof(int32_t));
@@ -130,6 +132,7 @@ static void end(training *tr)
     free(tr->first);
     jt_balance_free(tr->balance);
     jt_optim_free(tr->optim);
+    jt_cache_free(&tr->cache);
     jt_context_free(&tr->ctx);
     jt_model_free(tr->model);
     jt_variables_free(&tr->variables);
@@ -150,18 +153,6 @@ static void pack(training *tr)
     }
 }
 
-static jt_kv_layer *new_kv(jt_context *ctx, const jt_params *p, size_t tokens)
-{
-    jt_kv_layer *kv = jt_scratch(ctx, (size_t)p->n_layers, sizeof *kv);
-    for (int i = 0; kv && i < p->n_layers; i++) {
-        size_t n = tokens * (size_t)p->n_kv_heads;
-        kv[i] = (jt_kv_layer){jt_scratch(ctx, n * (size_t)p->k_dim, sizeof(float)),
-                              jt_scratch(ctx, n * (size_t)p->v_dim, sizeof(float)),
-                              JT_F32, tokens};
-    }
-    return kv;
-}
-
 /* Forward and backward of the next micro-batch; its loss. */
 static double micro_batch(training *tr)
 {
@@ -177,8 +168,7 @@ static double micro_batch(training *tr)
                       .first = tr->first,
                       .count = tr->count,
                       .all_logits = true};
-    jt_kv_layer *kv = new_kv(ctx, &tr->model->params, tr->count);
-    jt_tensor logits = jt_transformer_forward(ctx, tr->model, &chunk, kv,
+    jt_tensor logits = jt_transformer_forward(ctx, tr->model, &chunk, &tr->cache,
                                               &jt_store_mapped, &tr->hooks);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, share, NULL);
     jt_tape_backward(ctx);

@@ -183,14 +183,31 @@ static void every_scorer_and_gate(void **state)
 {
     setting *s = *state;
     jt_rng rng = {.seed = 4};
-    for (int form = 0; form < 32; form++) {
+    for (int form = 0; form < 48; form++) {
         s->router.scorer = jt_scorer_find(form & 1 ? "cosine" : "linear");
-        s->router.gating = form & 2 ? JT_GATE_SIGMOID : JT_GATE_SOFTMAX;
-        s->router.renormalise = form & 4;
-        s->router.gate_after = form & 8;
-        s->with_scores = form & 16;
+        s->router.renormalise = form & 2;
+        s->router.gate_after = form & 4;
+        s->with_scores = form & 8;
+        s->router.gating = (jt_gating)(form / 16); /* SparseMixer: in phimoe */
         check_setting(s, &rng);
     }
+}
+
+static void with_caps_and_scales(void **state)
+{
+    setting *s = *state;
+    jt_rng rng = {.seed = 7};
+    s->router.softcap = 0.7f;
+    s->router.sum_eps = 0.2f;
+    s->router.renormalise = true;
+    s->router.expert_scale = parameter(&rng, 1, EXPERTS, 1.0f);
+    ((float *)s->router.expert_scale.data)[1] = 0.0f; /* has a slope, too */
+    check_setting(s, &rng);
+    clear(&s->router.expert_scale);
+    loss_of(s, true);
+    check_input(s, &s->router.expert_scale, &rng, "expert scale");
+    free(s->router.expert_scale.data);
+    free(s->router.expert_scale.grad);
 }
 
 static void with_jitter_noise_and_capacity(void **state)
@@ -339,13 +356,10 @@ static void nothing_to_choose(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        GRAD(every_scorer_and_gate),
-        GRAD(with_jitter_noise_and_capacity),
-        GRAD(frozen_router),
-        GRAD(cosine_is_the_cosine),
-        GRAD(noise_is_drawn_for_training),
-        GRAD(jitter_multiplies_the_input),
-        GRAD(nothing_to_choose),
+        GRAD(every_scorer_and_gate),          GRAD(with_caps_and_scales),
+        GRAD(with_jitter_noise_and_capacity), GRAD(frozen_router),
+        GRAD(cosine_is_the_cosine),           GRAD(noise_is_drawn_for_training),
+        GRAD(jitter_multiplies_the_input),    GRAD(nothing_to_choose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

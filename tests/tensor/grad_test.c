@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "nn/norm.h"
 #include "tensor/ops.h"
 #include "tensor/tape.h"
 
@@ -206,7 +207,7 @@ static jt_tensor block_forward(jt_context *ctx, setting *s)
                              jt_product_rows(&up, &s->input[3], &x, 0, 20),
                              jt_product_rows(&up, &s->input[4], &x, 20, TOKENS - 20)};
     jt_products(ctx, products, 3);
-    jt_input hidden = jt_input_of(jt_silu_mul(ctx, &gate, &up));
+    jt_input hidden = jt_input_of(jt_glu(ctx, JT_SILU, &gate, &up));
     jt_tensor y = jt_linear(ctx, &hidden, &s->input[5], NULL);
     jt_add_to(ctx, &h, &y);
     x = jt_input_of(jt_rms_norm(ctx, &h, &s->input[6], 1e-5f));
@@ -227,29 +228,97 @@ static void block(void **state)
     check_setting(&s);
 }
 
+/* Rows by number, some of them never and most several times: two weights for the first
+ * rows that are read, one for the others; and a result that is read once. */
 static jt_tensor gather_forward(jt_context *ctx, setting *s)
 {
-    jt_tensor y = jt_gather(ctx, &s->input[0], s->ids, TOKENS);
-    jt_input x = jt_input_of(y);
-    return jt_linear(ctx, &x, &s->input[1], NULL);
+    static int32_t row[VOCAB * TOKENS];
+    static jt_gathering via = {.row = row, .rows = TOKENS, .k = TOKENS};
+    enum { PART = 20 };
+    via.token = s->ids;
+    for (int i = 0; i < VOCAB * TOKENS; i++)
+        row[i] = s->ids[i % TOKENS] == i / TOKENS ? i % TOKENS : -1;
+    jt_input x = jt_input_of(s->input[0]);
+    jt_tensor gate = jt_new_fresh(ctx, TOKENS, WIDTH);
+    jt_tensor up = jt_new_fresh(ctx, TOKENS, WIDTH);
+    if (jt_failed(ctx))
+        return gate;
+    jt_product products[] = {
+        jt_product_rows(&gate, &s->input[1], &x, 0, PART),
+        jt_product_rows(&gate, &s->input[2], &x, PART, TOKENS - PART),
+        jt_product_rows(&up, &s->input[2], &x, 0, PART),
+        jt_product_rows(&up, &s->input[1], &x, PART, TOKENS - PART),
+    };
+    for (int i = 0; i < 4; i++)
+        products[i].via = &via;
+    jt_products(ctx, products, 4);
+    jt_input hidden = jt_input_of(jt_glu(ctx, JT_SILU, &gate, &up));
+    return jt_linear(ctx, &hidden, &s->input[3], NULL);
 }
 
 static void gather(void **state)
 {
     (void)state;
     jt_rng rng = {.seed = 4};
-    setting s = {.input = {parameter(&rng, VOCAB, D, 0), parameter(&rng, WIDTH, D, 0)},
-                 .n_inputs = 2,
+    setting s = {.input = {parameter(&rng, VOCAB, D, 0), parameter(&rng, WIDTH, D, 0),
+                           parameter(&rng, WIDTH, D, 0), parameter(&rng, D, WIDTH, 0)},
+                 .n_inputs = 4,
                  .forward = gather_forward};
     pick_ids(&s, &rng);
+    check_setting(&s);
+}
+
+/* A layer norm without weights, one with weight and bias, and multipliers. */
+static jt_tensor layer_norm_forward(jt_context *ctx, setting *s)
+{
+    const jt_norm plain = {.kind = JT_NORM_LAYER, .eps = 1e-5f};
+    const jt_norm full = {JT_NORM_LAYER, 1e-5f, s->input[1], s->input[2]};
+    jt_tensor x = jt_norm_forward(ctx, &plain, &s->input[0]);
+    jt_tensor y = jt_norm_forward(ctx, &full, &x);
+    jt_scale(ctx, &y, 3.0f);
+    jt_softcap(ctx, &y, 2.0f);
+    jt_scale(ctx, &y, 0.5f);
+    return y;
+}
+
+static void layer_norm(void **state)
+{
+    (void)state;
+    jt_rng rng = {.seed = 7};
+    setting s = {.input = {parameter(&rng, TOKENS, D, 0), parameter(&rng, 1, D, 1),
+                           parameter(&rng, 1, D, 0)},
+                 .n_inputs = 3,
+                 .forward = layer_norm_forward};
+    check_setting(&s);
+}
+
+/* Gate and up side by side, and no up at all. */
+static jt_tensor glu_forward(jt_context *ctx, setting *s)
+{
+    const jt_tensor none = {0};
+    jt_input x = jt_input_of(s->input[0]);
+    jt_tensor both = jt_linear(ctx, &x, &s->input[1], NULL);
+    jt_tensor y = jt_glu_halves(ctx, JT_GELU, &both);
+    return jt_glu(ctx, JT_RELU2, &y, &none);
+}
+
+static void glu(void **state)
+{
+    (void)state;
+    jt_rng rng = {.seed = 8};
+    setting s = {.input = {parameter(&rng, TOKENS, D, 0), parameter(&rng, WIDTH, D, 0)},
+                 .n_inputs = 2,
+                 .forward = glu_forward};
     check_setting(&s);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear), cmocka_unit_test(norm),   cmocka_unit_test(times),
-        cmocka_unit_test(block),  cmocka_unit_test(gather),
+        cmocka_unit_test(linear), cmocka_unit_test(norm),
+        cmocka_unit_test(times),  cmocka_unit_test(block),
+        cmocka_unit_test(gather), cmocka_unit_test(layer_norm),
+        cmocka_unit_test(glu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

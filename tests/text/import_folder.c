@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "scratch.h"
 #include "text/import.h"
 
 static jt_status write_keys(const char *path, const char *folder, jt_err *err)
@@ -27,15 +27,13 @@ static jt_status write_keys(const char *path, const char *folder, jt_err *err)
 jt_status import_any(jt_tokenizer **out, jt_gguf **file, const char *folder,
                      jt_err *err)
 {
-    char path[] = "/tmp/junto-import-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
+    scratch folder_of_keys = scratch_new();
+    const char *path = scratch_path(&folder_of_keys, "keys.gguf");
     jt_gguf *keys = NULL;
     jt_status status = write_keys(path, folder, err);
     if (status == JT_OK)
         status = jt_gguf_open(&keys, path, err);
-    unlink(path);
+    scratch_free(&folder_of_keys);
     if (status == JT_OK)
         status = jt_tokenizer_new(out, keys, err);
     if (file && status == JT_OK)

@@ -104,7 +104,8 @@ static void check_decoded(const jt_tokenizer *tok, const jt_tokens *ids, char *t
     jt_normal work = {0};
     jt_str expected = {text, len};
     if (expect == LOSS_NFC) {
-        assert_int_equal(jt_normal_run(&work, JT_NFC, expected, &expected, NULL), JT_OK);
+        assert_int_equal(jt_normal_run(&work, JT_NFC, expected, &expected, NULL),
+                         JT_OK);
     } else if (expect == LOSS_MARK) {
         replace_marks(text, &len);
         expected.len = len;

@@ -114,8 +114,8 @@ static void check_nfc(const char *text, const char *expected)
 {
     jt_normal work = {0};
     jt_str out;
-    assert_int_equal(jt_normal_run(&work, JT_NFC, (jt_str){text, strlen(text)}, &out, NULL),
-                     JT_OK);
+    assert_int_equal(
+        jt_normal_run(&work, JT_NFC, (jt_str){text, strlen(text)}, &out, NULL), JT_OK);
     assert_int_equal(out.len, strlen(expected));
     assert_memory_equal(out.data, expected, out.len);
     jt_normal_free(&work);
@@ -149,7 +149,8 @@ static void many_marks(void **state)
         memcpy(text + 2 * i, i < HALF ? "\u0301" : "\u0323", 2);
     jt_normal work = {0};
     jt_str out;
-    assert_int_equal(jt_normal_run(&work, JT_NFC, (jt_str){text, 4 * HALF}, &out, NULL), JT_OK);
+    assert_int_equal(jt_normal_run(&work, JT_NFC, (jt_str){text, 4 * HALF}, &out, NULL),
+                     JT_OK);
     assert_int_equal(out.len, 4 * HALF);
     assert_memory_equal(out.data, "\u0323", 2);
     assert_memory_equal(out.data + 2 * HALF, "\u0301", 2);

@@ -222,6 +222,29 @@ void vocab_small_pieces(vocab_file *v)
     vocab_f32s(v, "tokenizer.ggml.scores", scores, list.count);
 }
 
+void vocab_small_unigram(vocab_file *v)
+{
+    vocab_small_pieces(v);
+    vocab_str(v, "tokenizer.ggml.model", "t5");
+    vocab_u32(v, "tokenizer.ggml.eos_token_id", 2);
+}
+
+void vocab_small_words(vocab_file *v)
+{
+    static const char *const words[] = {"▁the", "▁a", "▁t",  "he", "e", "a",  "in",
+                                        "▁in",  "n",  "▁中", "é",  ",", "▁,", "12"};
+    token_list list = {.len = 0};
+    add_token(&list, "[UNK]", 5, 2);
+    add_token(&list, "[CLS]", 5, 3);
+    add_token(&list, "[SEP]", 5, 3);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        add_token(&list, words[i], strlen(words[i]), 1);
+    set_tokens(v, &list);
+    vocab_str(v, "tokenizer.ggml.model", "bert");
+    vocab_u32(v, "tokenizer.ggml.cls_token_id", 1);
+    vocab_u32(v, "tokenizer.ggml.seperator_token_id", 2);
+}
+
 const unsigned char *vocab_image(vocab_file *v, size_t *len)
 {
     bytes b = {0};

@@ -39,6 +39,10 @@ void vocab_unset(vocab_file *v, const char *key);
 void vocab_small_bytes(vocab_file *v, const char *pre);
 void vocab_small_pieces(vocab_file *v);
 
+/* The same tokens as a unigram vocabulary; and a few words, of kind "bert". */
+void vocab_small_unigram(vocab_file *v);
+void vocab_small_words(vocab_file *v);
+
 /* The file as bytes; they belong to `v`. */
 const unsigned char *vocab_image(vocab_file *v, size_t *bytes);
 /* Make a tokenizer of it. */

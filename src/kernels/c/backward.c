@@ -29,17 +29,6 @@ static void rms_norm_back(float *dx, float *dw, const float *dy, const float *x,
     }
 }
 
-static void silu_mul_back(float *dgate, float *dup, const float *dy, const float *gate,
-                          const float *up, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float g = gate[i], s = 1 / (1 + expf(-g)), slope = s * (1 + g * (1 - s));
-        float to_gate = dy[i] * up[i] * slope, to_up = dy[i] * (g * s);
-        dgate[i] = to_gate;
-        dup[i] = to_up;
-    }
-}
-
 static void softmax_back(float *dx, const float *dy, const float *y, size_t n)
 {
     float mean = dot(dy, y, n);
@@ -65,8 +54,14 @@ static void attention_back(const jt_attn_back *b)
             const size_t v_at = (size_t)i * a->v_stride;
             const float *k = (const float *)a->k + k_at,
                         *v = (const float *)a->v + v_at;
-            float p = expf(a->scale * dot(q, k, k_dim) - a->lse[j]);
-            float ds = a->scale * p * (dot(dout, v, v_dim) - mean);
+            float score = a->scale * dot(q, k, k_dim), slope = 1;
+            if (a->softcap > 0) {
+                float tanh = tanhf(score / a->softcap);
+                score = a->softcap * tanh;
+                slope = 1 - tanh * tanh;
+            }
+            float p = expf(score - a->lse[j]);
+            float ds = a->scale * slope * p * (dot(dout, v, v_dim) - mean);
             axpy(b->dv + v_at, p, dout, v_dim);
             axpy(b->dk + k_at, ds, q, k_dim);
             axpy(b->dq + j * a->q_stride, ds, k, k_dim);
@@ -78,7 +73,6 @@ void jt_scalar_backward(jt_kernels *table)
 {
     table->dot = dot;
     table->rms_norm_back = rms_norm_back;
-    table->silu_mul_back = silu_mul_back;
     table->softmax_back = softmax_back;
     table->attention_back = attention_back;
 }

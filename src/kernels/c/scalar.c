@@ -2,8 +2,10 @@
 #include <math.h>
 
 #include "kernels/c/backward.h"
+#include "kernels/c/glu.h"
 #include "kernels/c/loops.h"
 #include "kernels/c/matmul.h"
+#include "kernels/c/recur.h"
 
 static void dequant_f16(float *dst, const void *src, size_t n)
 {
@@ -31,10 +33,10 @@ static void rms_norm(float *y, const float *x, const float *w, size_t n, float e
         y[i] = w ? x[i] * factor * w[i] : x[i] * factor;
 }
 
-static void silu_mul(float *y, const float *gate, const float *up, size_t n)
+static void softcap(float *y, const float *x, float cap, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+        y[i] = cap * tanhf(x[i] / cap);
 }
 
 static void softmax(float *y, const float *x, size_t n)
@@ -50,11 +52,33 @@ static void softmax(float *y, const float *x, size_t n)
     scale(y, (float)(1 / sum), y, n);
 }
 
-static float kv_value(const jt_attn *a, const void *kv, size_t i)
+/* Value i of the row that starts `skip` bytes on. */
+static float kv_value(const void *kv, jt_dtype type, size_t skip, size_t i)
 {
-    if (a->kv_type == JT_F32)
-        return ((const float *)kv)[i];
-    return jt_f16_to_float(((const uint16_t *)kv)[i]);
+    const uint8_t *row = (const uint8_t *)kv + skip;
+    const jt_q8_0 *bytes = (const void *)row;
+    const jt_q4_0 *nibbles = (const void *)row;
+    size_t b = i / 32, at = i % 32;
+    uint16_t half;
+    float value;
+    switch (type) {
+    case JT_Q8_0:
+        return jt_f16_to_float(bytes[b].d) * (float)bytes[b].qs[at];
+    case JT_Q4_0:
+        return jt_f16_to_float(nibbles[b].d) *
+               (float)((nibbles[b].qs[at % 16] >> at / 16 * 4 & 15) - 8);
+    case JT_F16:
+        memcpy(&half, row + i * sizeof half, sizeof half);
+        return jt_f16_to_float(half);
+    default:
+        memcpy(&value, row + i * sizeof value, sizeof value);
+        return value;
+    }
+}
+
+static float capped(float score, float cap)
+{
+    return cap > 0 ? cap * tanhf(score / cap) : score;
 }
 
 /* One query over the positions from .. to of one block: scores in `p`, then weights;
@@ -66,11 +90,11 @@ static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
     const float *q = a->q + (size_t)j * a->q_stride;
     float *out = a->out + (size_t)j * a->out_stride;
     for (int i = from; i < to; i++) {
-        size_t k = (size_t)i * a->k_stride;
+        size_t at = (size_t)i % a->rows * jt_dtype_row_bytes(a->k_type, a->k_stride);
         float dot = 0;
         for (size_t e = 0; e < (size_t)a->k_dim; e++)
-            dot += q[e] * kv_value(a, a->k, k + e);
-        p[i - from] = dot * a->scale;
+            dot += q[e] * kv_value(a->k, a->k_type, at, e);
+        p[i - from] = capped(dot * a->scale, a->softcap);
         top = p[i - from] > top ? p[i - from] : top;
     }
     float shrink = expf(*max - top);
@@ -78,18 +102,18 @@ static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
     *sum *= shrink;
     scale(out, shrink, out, (size_t)a->v_dim);
     for (int i = from; i < to; i++) {
-        size_t v = (size_t)i * a->v_stride;
+        size_t at = (size_t)i % a->rows * jt_dtype_row_bytes(a->v_type, a->v_stride);
         float weight = expf(p[i - from] - top);
         *sum += weight;
         for (size_t e = 0; e < (size_t)a->v_dim; e++)
-            out[e] += weight * kv_value(a, a->v, v + e);
+            out[e] += weight * kv_value(a->v, a->v_type, at, e);
     }
 }
 
 static void attention(const jt_attn *a)
 {
     for (int j = 0; j < a->n_q; j++) {
-        float max = -INFINITY, sum = 0;
+        float max = a->sink ? a->sink[j] : -INFINITY, sum = a->sink ? 1 : 0;
         float *out = a->out + (size_t)j * a->out_stride;
         memset(out, 0, (size_t)a->v_dim * sizeof *out);
         for (int from = a->from[j]; from < a->to[j];) {
@@ -117,9 +141,9 @@ static void gemm(const jt_gemm *g)
         for (size_t j = 0; j < g->n; j++) {
             float sum = 0;
             for (size_t k = 0; k < g->k; k++) {
-                size_t at = g->k_index ? (size_t)g->k_index[k] : k;
-                sum += narrow(a[at * g->a_col], g->precision) *
-                       narrow(g->b[k * g->b_row + j * g->b_col], g->precision);
+                size_t at = g->b_index ? (size_t)g->b_index[k] : k;
+                sum += narrow(a[k * g->a_col], g->precision) *
+                       narrow(g->b[at * g->b_row + j * g->b_col], g->precision);
             }
             float *c = &g->c[i * g->ldc + j];
             *c = g->accumulate ? *c + sum : sum;
@@ -135,9 +159,12 @@ void jt_kernels_init_scalar(jt_kernels *table)
     table->dequant[JT_F16] = dequant_f16;
     table->f32_to_f16 = f32_to_f16;
     table->rms_norm = rms_norm;
-    table->silu_mul = silu_mul;
+    table->softcap = softcap;
     table->softmax = softmax;
     table->attention = attention;
     table->gemm = gemm;
     jt_scalar_backward(table);
+    table->glu = jt_plain_glu;
+    table->glu_back = jt_plain_glu_back;
+    jt_scalar_recur(table);
 }

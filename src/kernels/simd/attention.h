@@ -1,32 +1,61 @@
 /* Attention by blocks of positions with an on-line softmax.
  *
- * Scores of a block are a product of the keys (F16 or F32 rows) with the queries, made
- * with the panels of matmul.h. Positions that a query may not see get weight zero, so
- * what it gets does not depend on the other queries of the tile (as long as the values
- * that these see are finite). */
+ * Scores of a block are a product of the keys (F16 or F32 rows; quantised ones are
+ * decoded, once per block and tile) with the queries, made with the panels of matmul.h.
+ * Positions that a query may not see get weight zero, so what it gets does not depend
+ * on the other queries of the tile (as long as the values that these see are finite).
+ */
 #ifndef JT_SIMD_ATTENTION_H
 #define JT_SIMD_ATTENTION_H
 
 #include <math.h>
 
+#include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/vector.h"
 
 #define ATTN_WIDE 2 /* vectors of values at once */
 
+/* The rows of a block. */
+typedef struct attn_rows {
+    const uint8_t *first;
+    size_t stride; /* bytes */
+    bool halves;   /* F16, otherwise F32 */
+} attn_rows;
+
 typedef struct attn_state {
     const jt_attn *a;
+    attn_rows k, v;                        /* of the present block */
     float p[JT_ATTN_MAX_Q][JT_ATTN_BLOCK]; /* scores, then weights, of one block */
     float max[JT_ATTN_MAX_Q], sum[JT_ATTN_MAX_Q], shrink[JT_ATTN_MAX_Q];
     int from, to; /* positions that any query sees */
 } attn_state;
 
+/* Rows of the block at `base`: in place, or those that are seen decoded into `room`. */
+static attn_rows attn_block_rows(const attn_state *s, int base, const void *kv,
+                                 jt_dtype type, size_t stride, int dim, float *room)
+{
+    const size_t bytes = jt_dtype_row_bytes(type, stride), n = (size_t)dim;
+    const uint8_t *first = (const uint8_t *)kv + (size_t)base % s->a->rows * bytes;
+    if (type == JT_F32 || type == JT_F16)
+        return (attn_rows){first, bytes, type == JT_F16};
+    int from = s->from > base ? s->from - base : 0;
+    int to = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
+    for (size_t i = (size_t)from; i < (size_t)to; i++) {
+        if (type == JT_Q8_0)
+            dequant_q8_0(room + i * n, first + i * bytes, n);
+        else
+            dequant_q4_0(room + i * n, first + i * bytes, n);
+    }
+    return (attn_rows){(const uint8_t *)room, n * sizeof *room, false};
+}
+
 /* p = keys . queries for the positions of the block that starts at `base`. */
 static void attn_scores(attn_state *s, int base)
 {
     const jt_attn *a = s->a;
-    const format *f = a->kv_type == JT_F32 ? &format_f32 : &format_f16;
-    const size_t dim = (size_t)a->k_dim, stride = a->k_stride * f->block_bytes;
+    const format *f = s->k.halves ? &format_f16 : &format_f32;
+    const size_t dim = (size_t)a->k_dim, stride = s->k.stride;
     const uint8_t *q[JT_ATTN_MAX_Q];
     panel keys;
     memset(s->p, 0, (size_t)a->n_q * sizeof s->p[0]);
@@ -37,7 +66,7 @@ static void attn_scores(attn_state *s, int base)
         int to = s->to < base + i + ROWS ? s->to : base + i + ROWS;
         if (from >= to)
             continue;
-        const uint8_t *row = (const uint8_t *)a->k + (size_t)(base + i) * stride;
+        const uint8_t *row = s->k.first + (size_t)i * stride;
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
             for (int v = 0; v < WIDTH; v++)
@@ -62,6 +91,8 @@ static void attn_weights(attn_state *s, int j, int base)
         return;
     }
     scale(p, a->scale, p, JT_ATTN_BLOCK);
+    if (a->softcap > 0)
+        softcap(p, p, a->softcap, JT_ATTN_BLOCK);
     for (int i = 0; i < first; i++)
         p[i] = -INFINITY;
     for (int i = last; i < JT_ATTN_BLOCK; i++)
@@ -100,11 +131,11 @@ ALWAYS_INLINE void attn_values_at(const attn_state *s, int j, int base, size_t e
 {
     const jt_attn *a = s->a;
     const size_t value_bytes = halves ? sizeof(uint16_t) : sizeof(float);
-    const size_t rest = (size_t)a->v_dim - e, stride = a->v_stride * value_bytes;
+    const size_t rest = (size_t)a->v_dim - e, stride = s->v.stride;
     int first = s->from > base ? s->from - base : 0;
     int last = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
     float *out = a->out + (size_t)j * a->out_stride + e;
-    const uint8_t *v = (const uint8_t *)a->v + (size_t)base * stride + e * value_bytes;
+    const uint8_t *v = s->v.first + e * value_bytes;
     vf total[TILE][ATTN_WIDE];
     for (int t = 0; t < tile; t++)
         for (int w = 0; w < wide; w++) {
@@ -152,13 +183,19 @@ ALWAYS_INLINE void attn_all_values(const attn_state *s, int base, const bool hal
 
 static void attn_block(attn_state *s, int base)
 {
+    const jt_attn *a = s->a;
+    float *room = a->scratch;
+    s->k = attn_block_rows(s, base, a->k, a->k_type, a->k_stride, a->k_dim, room);
     attn_scores(s, base);
-    for (int i = 0; i < s->a->n_q; i++)
+    for (int i = 0; i < a->n_q; i++)
         attn_weights(s, i, base);
-    if (s->a->kv_type == JT_F32)
-        attn_all_values(s, base, false);
-    else
+    if (room)
+        room += JT_ATTN_BLOCK * (size_t)a->k_dim;
+    s->v = attn_block_rows(s, base, a->v, a->v_type, a->v_stride, a->v_dim, room);
+    if (s->v.halves)
         attn_all_values(s, base, true);
+    else
+        attn_all_values(s, base, false);
 }
 
 static void attention(const jt_attn *a)
@@ -170,8 +207,8 @@ static void attention(const jt_attn *a)
     for (int j = 0; j < a->n_q; j++) {
         memset(a->out + (size_t)j * a->out_stride, 0,
                (size_t)a->v_dim * sizeof *a->out);
-        s.max[j] = -INFINITY;
-        s.sum[j] = 0;
+        s.max[j] = a->sink ? a->sink[j] : -INFINITY;
+        s.sum[j] = a->sink ? 1 : 0;
         if (a->from[j] >= a->to[j])
             continue;
         s.from = a->from[j] < s.from ? a->from[j] : s.from;

@@ -1,12 +1,15 @@
 /* Gradients of attention, block by block of positions like the forward pass. With the
  * scores s and dp = dout . values of a block, both products of the tile:
  *     p = exp(scale s - lse),  ds = scale p (dp - dout . out),
- *     dv += p^T dout,  dk += ds^T q,  dq += ds k. */
+ *     dv += p^T dout,  dk += ds^T q,  dq += ds k.
+ * A softcap c makes c tanh(scale s / c) of a score, and 1 - tanh^2 is a factor of ds.
+ */
 #ifndef JT_SIMD_ATTENTION_BACK_H
 #define JT_SIMD_ATTENTION_BACK_H
 
 #include "kernels/simd/backward.h"
 #include "kernels/simd/gemm.h"
+#include "kernels/simd/glu.h"
 
 typedef struct attn_back_state {
     const jt_attn_back *b;
@@ -83,14 +86,19 @@ static void attn_back_to_queries(const attn_back_state *s, const float *k, size_
 static void attn_back_weights(attn_back_state *s, int j, int base, size_t count)
 {
     const jt_attn *a = &s->b->fwd;
-    const vf scale = vf_set1(a->scale), lse = vf_set1(a->lse[j]);
-    const vf mean = vf_set1(s->mean[j]);
+    const vf lse = vf_set1(a->lse[j]), mean = vf_set1(s->mean[j]);
+    const vf inverse = vf_set1(a->softcap > 0 ? 1 / a->softcap : 0);
     float *p = s->p[j], *ds = s->ds[j];
+    scale(p, a->scale, p, count);
+    if (a->softcap > 0)
+        softcap(p, p, a->softcap, count);
     for (size_t i = 0; i < count; i += LANES) {
         vf score = vf_load_n(p + i, count - i), dp = vf_load_n(ds + i, count - i);
-        vf e = vf_exp(vf_sub(vf_mul(score, scale), lse));
+        vf e = vf_exp(vf_sub(score, lse)), tanh = vf_mul(score, inverse);
+        vf slope = vf_fnma(tanh, tanh, vf_set1(1));
         vf_store_n(p + i, e, count - i);
-        vf_store_n(ds + i, vf_mul(vf_mul(scale, e), vf_sub(dp, mean)), count - i);
+        vf change = vf_mul(vf_mul(vf_set1(a->scale), e), vf_sub(dp, mean));
+        vf_store_n(ds + i, vf_mul(change, slope), count - i);
     }
     for (int i = 0; i < (int)count; i++)
         if (base + i < a->from[j] || base + i >= a->to[j])

@@ -44,22 +44,6 @@ static void rms_norm_back(float *dx, float *dw, const float *dy, const float *x,
     }
 }
 
-/* With s = 1 / (1 + exp(-gate)): dgate = dy up s (1 + gate (1 - s)), dup = dy gate s.
- */
-static void silu_mul_back(float *dgate, float *dup, const float *dy, const float *gate,
-                          const float *up, size_t n)
-{
-    const vf one = vf_set1(1);
-    for (size_t i = 0; i < n; i += LANES) {
-        vf g = vf_load_n(gate + i, n - i), u = vf_load_n(up + i, n - i);
-        vf d = vf_load_n(dy + i, n - i);
-        vf s = vf_div(one, vf_add(one, vf_exp(vf_sub(vf_set1(0), g))));
-        vf slope = vf_mul(s, vf_fma(g, vf_sub(one, s), one));
-        vf_store_n(dgate + i, vf_mul(vf_mul(d, u), slope), n - i);
-        vf_store_n(dup + i, vf_mul(d, vf_mul(g, s)), n - i);
-    }
-}
-
 static void softmax_back(float *dx, const float *dy, const float *y, size_t n)
 {
     vf mean = vf_set1(dot(dy, y, n));
@@ -74,7 +58,6 @@ static void set_backward(jt_kernels *table)
 {
     table->dot = dot;
     table->rms_norm_back = rms_norm_back;
-    table->silu_mul_back = silu_mul_back;
     table->softmax_back = softmax_back;
 }
 

@@ -39,15 +39,15 @@ typedef struct gemm_task {
     size_t ldc, words;
     size_t rows, columns; /* of C that there are */
     bool add;
-    const float *next_a; /* rows of A to be fetched for the next tile, or NULL, */
-    size_t next_stride;  /* and how far apart they are */
+    const float *next_a[GEMM_ROWS]; /* rows of A for the tile after */
+    bool fetch;                     /* they are wanted */
 } gemm_task;
 
 ALWAYS_INLINE void gemm_fetch_left(const gemm_task *t, size_t k, const size_t values)
 {
     for (size_t r = 0; r < GEMM_ROWS; r++)
         for (size_t i = 0; i < values; i += 16)
-            fetch(t->next_a, r * t->next_stride + k + i);
+            fetch(t->next_a[r], k + i);
 }
 
 ALWAYS_INLINE void gemm_tile(const gemm_task *t, const int width, const size_t step,
@@ -67,7 +67,7 @@ ALWAYS_INLINE void gemm_tile(const gemm_task *t, const int width, const size_t s
     }
     for (size_t k = 0, end; k < t->words; k = end) {
         end = k + STEPS < t->words ? k + STEPS : t->words;
-        if (t->next_a)
+        if (t->fetch)
             gemm_fetch_left(t, k * group, STEPS * group);
         for (; k < end; k++, b += width * LANES) {
             vf value[GEMM_WIDTH];
@@ -150,8 +150,11 @@ ALWAYS_INLINE void gemm_rows(const gemm_state *s, gemm_task *t, size_t i, size_t
         if (s->bf16 && r == used)
             narrow_row(s->a + r * t->words, gemm_row(s, i + r, k), count);
     }
-    bool more = !s->left.lane_index && i + GEMM_ROWS < s->g->m;
-    t->next_a = more ? gemm_row(s, i + GEMM_ROWS, k) : NULL;
+    t->fetch = i + GEMM_ROWS < s->g->m;
+    for (size_t r = 0; r < GEMM_ROWS && t->fetch; r++) {
+        size_t next = i + GEMM_ROWS + r;
+        t->next_a[r] = gemm_row(s, next < s->g->m ? next : s->g->m - 1, k);
+    }
 }
 
 /* Rows first .. first + rows of A into panels. */
@@ -171,8 +174,7 @@ static void gemm_block(const gemm_state *s, size_t first, size_t rows, size_t j,
     const jt_gemm *g = s->g;
     gemm_task t = {.ldc = g->ldc,
                    .words = gemm_words(count, s->bf16),
-                   .add = g->accumulate || k > 0,
-                   .next_stride = g->a_row};
+                   .add = g->accumulate || k > 0};
     if (!s->in_rows)
         gemm_copy_left(s, first, rows, k, count);
     for (size_t i = 0; i < rows; i += GEMM_ROWS) {
@@ -187,7 +189,7 @@ static void gemm_block(const gemm_state *s, size_t first, size_t rows, size_t j,
             t.b = s->b + p * t.words;
             t.c = c + p;
             s->tiles[gemm_vectors(t.columns) - 1](&t);
-            t.next_a = NULL; /* asked for */
+            t.fetch = false; /* asked for */
         }
     }
 }
@@ -195,10 +197,10 @@ static void gemm_block(const gemm_state *s, size_t first, size_t rows, size_t j,
 static void gemm(const jt_gemm *g)
 {
     gemm_state s = {.g = g,
-                    .left = {g->a, g->a_row, g->a_col, g->a_index, g->k_index},
-                    .right = {g->b, g->b_col, g->b_row, NULL, NULL},
+                    .left = {g->a, g->a_row, g->a_col, g->a_index, NULL},
+                    .right = {g->b, g->b_col, g->b_row, NULL, g->b_index},
                     .bf16 = g->precision == JT_PRECISION_BF16,
-                    .in_rows = g->a_col == 1 && !g->k_index,
+                    .in_rows = g->a_col == 1,
                     .a = g->scratch + (64 - (uintptr_t)g->scratch % 64) % 64 / 4};
     s.b = s.a + JT_GEMM_M * JT_GEMM_K;
     s.tiles = s.in_rows ? row_tiles : panel_tiles;

@@ -73,8 +73,11 @@ static void pack_turned(float *dst, size_t width, const gemm_side *s, size_t fir
             lane[i] = s->data + index_at(s->lane_index, first + used) * s->lane + at;
         }
         size_t k = 0;
-        for (; k + 4 <= count; k += 4)
+        for (; k + 4 <= count; k += 4) {
+            for (size_t i = 0; i < 4 && k % 16 == 0 && !s->lane_index; i++)
+                fetch(lane[i] + k, 4 * s->lane);
             pack_4x4(dst + k * width + l, width, lane, k);
+        }
         for (; k < count; k++)
             for (size_t i = 0; i < 4; i++)
                 dst[k * width + l + i] = lane[i][k];
@@ -87,9 +90,11 @@ static void pack_columns(float *dst, size_t width, const gemm_side *s, size_t fi
 {
     enum { AHEAD = 48 };
     for (size_t k = 0; k < count; k++, dst += width) {
+        size_t ahead = k + AHEAD < count || !s->k_index ? k + AHEAD : k;
         const float *row = s->data + first + index_at(s->k_index, at + k) * s->step;
+        size_t next = index_at(s->k_index, at + ahead) * s->step;
         for (size_t l = 0; l < width; l += LANES) {
-            fetch(row + l, AHEAD * s->step);
+            fetch(s->data, next + first + l);
             vf_store(dst + l, vf_load_n(row + l, lanes - l));
         }
     }

@@ -74,15 +74,6 @@ static void rms_norm(float *y, const float *x, const float *w, size_t n, float e
     }
 }
 
-static void silu_mul(float *y, const float *gate, const float *up, size_t n)
-{
-    for (size_t i = 0; i < n; i += LANES) {
-        vf g = vf_load_n(gate + i, n - i), u = vf_load_n(up + i, n - i);
-        vf below = vf_add(vf_set1(1), vf_exp(vf_sub(vf_set1(0), g)));
-        vf_store_n(y + i, vf_mul(vf_div(g, below), u), n - i);
-    }
-}
-
 static void softmax(float *y, const float *x, size_t n)
 {
     vf top = vf_set1(-INFINITY), sum = vf_set1(0);
@@ -105,7 +96,6 @@ static void set_vectors(jt_kernels *table)
     table->dequant[JT_F16] = dequant_f16;
     table->f32_to_f16 = f32_to_f16;
     table->rms_norm = rms_norm;
-    table->silu_mul = silu_mul;
     table->softmax = softmax;
 }
 

@@ -6,7 +6,9 @@
 #include "kernels/simd/attention_back.h"
 #include "kernels/simd/backward.h"
 #include "kernels/simd/gemm.h"
+#include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
+#include "kernels/simd/recur.h"
 #include "kernels/simd/vector.h"
 
 void jt_x86_set_avx2(jt_kernels *table)
@@ -18,5 +20,7 @@ void jt_x86_set_avx2(jt_kernels *table)
     table->attention = attention;
     table->gemm = gemm;
     set_backward(table);
+    set_glu(table);
     table->attention_back = attention_back;
+    set_recur(table);
 }

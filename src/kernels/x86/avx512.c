@@ -6,7 +6,9 @@
 #include "kernels/simd/attention_back.h"
 #include "kernels/simd/backward.h"
 #include "kernels/simd/gemm.h"
+#include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
+#include "kernels/simd/recur.h"
 #include "kernels/simd/vector.h"
 #include "kernels/x86/avx512_bf16.h"
 
@@ -21,5 +23,7 @@ void jt_x86_set_avx512(jt_kernels *table, bool bf16)
     table->attention = attention;
     table->gemm = gemm;
     set_backward(table);
+    set_glu(table);
     table->attention_back = attention_back;
+    set_recur(table);
 }

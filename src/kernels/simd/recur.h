@@ -1,0 +1,103 @@
+/* The linear recurrence over tokens, some rows of the state at a time: they stay in the
+ * nearest cache from the first token to the last, and each key and query that is read
+ * serves all of them. */
+#ifndef JT_SIMD_RECUR_H
+#define JT_SIMD_RECUR_H
+
+#include "kernels/c/conv.h"
+#include "kernels/simd/vector.h"
+
+#define RECUR_ROWS 4
+
+/* log(1 + e) for e in 0 .. 1: 2 artanh(s), s = e / (2 + e) <= 1/3, whose series
+ * s + s^3/3 + s^5/5 + .. is cut at s^17 (2^-30 of the sum). */
+ALWAYS_INLINE vf vf_log1p(vf e)
+{
+    vf s = vf_div(e, vf_add(vf_set1(2), e)), square = vf_mul(s, s);
+    vf sum = vf_set1(1.0f / 17);
+    for (int odd = 15; odd >= 3; odd -= 2)
+        sum = vf_fma(sum, square, vf_set1(1.0f / (float)odd));
+    s = vf_add(s, s);
+    return vf_fma(vf_mul(s, square), sum, s);
+}
+
+/* log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)) */
+static void softplus(float *y, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        vf v = vf_load_n(x + i, n - i), minus = vf_sub(vf_set1(0), v);
+        vf e = vf_exp(vf_min(v, minus));
+        vf_store_n(y + i, vf_add(vf_max(v, vf_set1(0)), vf_log1p(e)), n - i);
+    }
+}
+
+/* What one token does to `rows` rows from `row` on. */
+ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const int rows,
+                               const bool rated, const bool delta)
+{
+    const float *k = r->k + t * r->k_stride, *q = r->q + t * r->q_stride;
+    const float *v = r->v + t * r->v_stride + row;
+    float *y = r->y + t * r->y_stride + row, *h = r->h + row * r->n;
+    const vf decay = vf_set1(rated ? 0 : r->decay[t * r->gate_stride]);
+    vf u[RECUR_ROWS], step[RECUR_ROWS], sum[RECUR_ROWS];
+    for (int i = 0; i < rows; i++) {
+        step[i] = vf_set1(rated ? r->step[t * r->step_stride + row + (size_t)i] : 1);
+        u[i] = vf_mul(vf_set1(v[i]), step[i]);
+        sum[i] = vf_set1(0);
+    }
+    for (size_t at = 0; delta && at < r->n; at += LANES)
+        for (int i = 0; i < rows; i++)
+            sum[i] = vf_fma(vf_load_n(h + (size_t)i * r->n + at, r->n - at),
+                            vf_load_n(k + at, r->n - at), sum[i]);
+    for (int i = 0; delta && i < rows; i++) {
+        float known = r->decay[t * r->gate_stride] * vf_sum(sum[i]);
+        u[i] = vf_set1(r->beta[t * r->gate_stride] * (v[i] - known));
+        sum[i] = vf_set1(0);
+    }
+    for (size_t at = 0; at < r->n; at += LANES) {
+        const size_t rest = r->n - at;
+        const vf key = vf_load_n(k + at, rest), query = vf_load_n(q + at, rest);
+        for (int i = 0; i < rows; i++) {
+            const size_t place = (size_t)i * r->n + at;
+            vf a = decay, value = vf_load_n(h + place, rest);
+            if (rated)
+                a = vf_exp(
+                    vf_mul(step[i], vf_load_n(r->rate + row * r->n + place, rest)));
+            value = vf_fma(u[i], key, vf_mul(a, value));
+            vf_store_n(h + place, value, rest);
+            sum[i] = vf_fma(value, query, sum[i]);
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        y[i] = vf_sum(sum[i]);
+}
+
+ALWAYS_INLINE void recur_rows(const jt_recur *r, const bool rated, const bool delta)
+{
+    size_t row = 0;
+    for (; row + RECUR_ROWS <= r->rows; row += RECUR_ROWS)
+        for (size_t t = 0; t < r->tokens; t++)
+            recur_token(r, row, t, RECUR_ROWS, rated, delta);
+    for (; row < r->rows; row++)
+        for (size_t t = 0; t < r->tokens; t++)
+            recur_token(r, row, t, 1, rated, delta);
+}
+
+static void recur(const jt_recur *r)
+{
+    if (r->rate)
+        recur_rows(r, true, false);
+    else if (r->beta)
+        recur_rows(r, false, true);
+    else
+        recur_rows(r, false, false);
+}
+
+static void set_recur(jt_kernels *table)
+{
+    table->softplus = softplus;
+    table->conv = conv;
+    table->recur = recur;
+}
+
+#endif

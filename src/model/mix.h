@@ -1,0 +1,25 @@
+/* The first half of a layer: tokens learn of each other. One function calls the mixer
+ * that the layer has. */
+#ifndef JT_MIX_H
+#define JT_MIX_H
+
+#include "model/cache.h"
+#include "model/transformer.h"
+
+/* What the mixers of all layers of a pass share. */
+typedef struct jt_mix {
+    const jt_model *model;
+    jt_cache *cache;
+    jt_angles angles[JT_ROPE_LONG]; /* of usual and local rotations */
+} jt_mix;
+
+/* Before the layers: angles of the chunk's positions, in scratch. */
+jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk,
+                    jt_cache *cache);
+
+/* What layer `index` makes of x [tokens, d], the normalised hidden states: [tokens, d].
+ */
+jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
+                         int index, jt_input *x);
+
+#endif
