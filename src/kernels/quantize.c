@@ -72,23 +72,11 @@ static void quantize_part(jt_dtype dtype, void *dst, const float *x, const float
     case JT_I16:
         quantize_i16(dst, x, n);
         break;
-    case JT_F64:
-        quantize_f64(dst, src, n);
-        break;
-    case JT_I8:
-        quantize_i8(dst, src, n);
-        break;
-    case JT_I16:
-        quantize_i16(dst, src, n);
-        break;
     case JT_I32:
         quantize_i32(dst, x, n);
         break;
     case JT_I64:
         quantize_i64(dst, x, n);
-        break;
-    case JT_I64:
-        quantize_i64(dst, src, n);
         break;
 #define X(suffix, lower, values, group, bias, offset, top) \
     case JT_##suffix:                                      \

@@ -190,7 +190,8 @@ static void sum_run(void *arg, size_t run)
     size_t n = jt_cols(&p->w), first = run * COLUMNS;
     size_t last = first + COLUMNS < n ? first + COLUMNS : n;
     for (size_t t = 0; t < p->tokens; t++) {
-        size_t row = p->index ? (size_t)p->index[t] : p->first + t;
+        size_t row = p->first + t;
+        row = p->via ? (size_t)p->via->token[row] : row;
         const float *x = jt_row(&p->x->x, row);
         for (size_t c = first; c < last; c++)
             s->sums[c] += (double)x[c] * (double)x[c];
