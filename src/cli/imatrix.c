@@ -158,9 +158,9 @@ static jt_status gather(cli_context *cli, const struct imatrix_args *args,
     uint64_t done = jt_importance_chunks(m) - before;
     if (status == JT_E_INTERRUPTED && done > 0) {
         JT_TRY(jt_importance_save(m, args->out, err));
+        unsigned long long next = done + (uint64_t)args->from;
         cli_note(cli, "%llu windows are in %s; go on with --in %s --from-chunk %llu",
-                 (unsigned long long)done, args->out, args->out,
-                 (unsigned long long)(done + (uint64_t)args->from));
+                 (unsigned long long)done, args->out, args->out, next);
         return jt_fail(err, JT_E_INTERRUPTED, "interrupted");
     }
     return status == JT_OK ? jt_importance_save(m, args->out, err) : status;

@@ -174,9 +174,8 @@ static const char *const examples[] = {
     "the usual 4-bit mix; in mixtures attention and shared experts keep 6 bits",
     "junto quantize model-f16.gguf small.gguf --type iq2_xs --imatrix imatrix.gguf",
     "2 bits, with what 'junto imatrix' gathered",
-    "junto quantize model.gguf --dry-run --rule 'ffn_down_exps=q5_k' "
-    "--rule 'blk\\.[0-3]\\.=q8_0'",
-    "the table of what would be written, with rules of one's own",
+    "junto quantize model.gguf -n --rule 'ffn_down_exps=q5_k'",
+    "the table of what would be written, with a rule of one's own",
     NULL};
 
 const cli_verb cli_verb_quantize = {

@@ -212,8 +212,8 @@ typedef struct JT_PACKED jt_q2_0 {
     X(TQ2_0, tq2_0, 256, 32, 0, 1, 3)        \
     X(Q1_0, q1_0, 128, 32, 0, 1, 2)          \
     X(Q2_0, q2_0, 64, 32, 0, 1, 3)
-#define JT_DECODED_LIST(X)              \
-    X(IQ1_S, iq1_s, 256, 32, 0, 9, 18)  \
+#define JT_DECODED_LIST(X)             \
+    X(IQ1_S, iq1_s, 256, 32, 0, 9, 18) \
     X(IQ1_M, iq1_m, 256, 16, 0, 9, 18)
 #define JT_QUANT_LIST(X) JT_ENCODED_LIST(X) JT_DECODED_LIST(X)
 

@@ -189,7 +189,8 @@ jt_affine jt_fit_affine(const jt_affine_levels *levels, const jt_group *g, int t
         return best;
     float gain = jt_fit_affine_gain(levels->top, g, sum_w, sum_x, best);
     for (int i = 0; i < trials; i++) { /* ranges wider, then cut, at both ends or one */
-        float cut = (high - low) * 0.4f * (float)(i / 3 - 1) / top;
+        int steps = i / 3 - 1;
+        float cut = (high - low) * 0.4f * (float)steps / top;
         float from = low + (i % 3 != 2 ? cut : 0), to = high - (i % 3 != 1 ? cut : 0);
         jt_affine fit = {(to - from) / top, -from};
         for (int round = 0; round < ROUNDS; round++) {
