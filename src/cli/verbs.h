@@ -5,10 +5,12 @@
 #include "options.h"
 
 extern const cli_verb cli_verb_run;
+extern const cli_verb cli_verb_chat;
 extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_info;
 extern const cli_verb cli_verb_families;
 extern const cli_verb cli_verb_tokenize;
+extern const cli_verb cli_verb_template;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;
 extern const cli_verb cli_verb_train;
