@@ -90,7 +90,7 @@ typedef struct jt_hf_family {
     const char *arch;         /* of GGUF */
     /* Which GGUF files of `arch` become this: all, or only (not) those with experts. */
     enum { JT_HF_ANY, JT_HF_DENSE, JT_HF_MIXTURE } exports;
-    bool (*fits)(const jt_hf_job *job);    /* what that cannot say, of a file; or NULL */
+    bool (*fits)(const jt_hf_job *job); /* what that cannot say, of a file; or NULL */
     /* Which config.json of `model_type`; NULL: all. */
     bool (*reads)(const jt_hf_job *job);
     const jt_hf_key *keys[JT_HF_LISTS];    /* each list ends with {0} */
@@ -106,18 +106,19 @@ struct jt_hf_transform {
     /* Change *t from what safetensors has to what GGUF has. */
     jt_status (*import)(jt_hf_job *job, jt_gguf_tensor *t);
     /* Fill *hf, or this row's part of it, from `t`. The first call for a tensor finds
-     * hf->n_dims == 0: it sets type and shape and takes room. */
+     * hf->n_dims == 0: it sets type and shape and takes room. NULL: such tensors are
+     * read and not written; another row writes them. */
     jt_status (*export)(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf);
 };
 
 extern const jt_hf_transform jt_hf_rotate_q; /* rows of each head from halves to
                                                 neighbours ("llama") */
 extern const jt_hf_transform jt_hf_rotate_k;
-extern const jt_hf_transform jt_hf_plus_one;    /* norms stored as w - 1 (Gemma) */
-extern const jt_hf_transform jt_hf_minus_exp;   /* A_log -> -exp(A_log) (Mamba) */
-extern const jt_hf_transform jt_hf_column;      /* [n] -> [n, 1] */
+extern const jt_hf_transform jt_hf_plus_one;         /* norms stored as w - 1 (Gemma) */
+extern const jt_hf_transform jt_hf_minus_exp;        /* A_log -> -exp(A_log) (Mamba) */
+extern const jt_hf_transform jt_hf_column;           /* [n] -> [n, 1] */
 extern const jt_hf_transform jt_hf_minus_exp_column; /* both */
-extern const jt_hf_transform jt_hf_groups;      /* [n] -> [ssm.group_count, ..] */
+extern const jt_hf_transform jt_hf_groups;           /* [n] -> [ssm.group_count, ..] */
 extern const jt_hf_transform jt_hf_squeeze;     /* drops dimensions of 1 in the middle:
                                                    conv1d [d, 1, k] */
 extern const jt_hf_transform jt_hf_vector;      /* [1, n] -> [n] */
@@ -136,10 +137,14 @@ extern const jt_hf_transform jt_hf_odd_t;
 extern const jt_hf_key jt_hf_keys_common[];  /* sizes, heads, RMS norm, vocabulary */
 extern const jt_hf_key jt_hf_keys_silu[];    /* the activation is SiLU */
 extern const jt_hf_key jt_hf_keys_sizes[];   /* the same without the norm */
+extern const jt_hf_key jt_hf_keys_bias[];    /* attention_bias: q has a bias */
+extern const jt_hf_key jt_hf_keys_mixture[]; /* experts used, their width, leading dense
+                                                layers, scale, groups, whether weights
+                                                are divided by their sum */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
                                                      their biases */
-extern const jt_hf_row jt_hf_tensors_qkvo[]; /* the same without the norm */
+extern const jt_hf_row jt_hf_tensors_qkvo[];      /* the same without the norm */
 extern const jt_hf_row jt_hf_tensors_qk_norm[];
 extern const jt_hf_row jt_hf_tensors_dense[];   /* norm and mlp.{gate,up,down}_proj */
 extern const jt_hf_row jt_hf_tensors_mlp[];     /* the same without the norm */
@@ -198,10 +203,6 @@ bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
  * not say partial_rotary_factor. */
 jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
 jt_status jt_hf_export_rope_dims(jt_hf_job *job);
-/* For hooks: layer_types, of which of `every` the last is "full_attention" and the
- * others "sliding_attention". On import they must be so. */
-jt_status jt_hf_import_windows(jt_hf_job *job, int every);
-jt_status jt_hf_export_windows(jt_hf_job *job, int every);
 
 /* Values of each layer (hf_layers.c).
  *

@@ -462,7 +462,8 @@ jt_status jt_hf_family_of_file(jt_hf_job *job)
         job->family = f;
         jt_hf_get_int(job, "expert_count", &experts);
         if (strlen(f->arch) == arch.len && !memcmp(f->arch, arch.data, arch.len) &&
-            (f->exports == JT_HF_ANY || (f->exports == JT_HF_MIXTURE) == (experts > 0)) &&
+            (f->exports == JT_HF_ANY ||
+             (f->exports == JT_HF_MIXTURE) == (experts > 0)) &&
             (!f->fits || f->fits(job)))
             return JT_OK;
     }

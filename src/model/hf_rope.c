@@ -66,8 +66,8 @@ static jt_status import_yarn(jt_hf_job *job)
         {IN_ROPE("beta_fast"), "rope.scaling.yarn_beta_fast"},
         {IN_ROPE("beta_slow"), "rope.scaling.yarn_beta_slow"},
     };
-    JT_TRY(jt_hf_set_int(job, "rope.scaling.original_context_length",
-                         whole_context(job)));
+    JT_TRY(
+        jt_hf_set_int(job, "rope.scaling.original_context_length", whole_context(job)));
     for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
         const json_t *value = jt_hf_config(job, more[i].config);
         if (json_is_number(value))
@@ -98,8 +98,8 @@ static jt_status import_longrope(jt_hf_job *job)
     double longer = rope_number(job, "max_position_embeddings", before) / before;
     double usual = longer > 1.0 ? sqrt(1.0 + log(longer) / log(before)) : 1.0;
     JT_TRY(set_type(job, "longrope"));
-    JT_TRY(jt_hf_set_int(job, "rope.scaling.original_context_length",
-                         whole_context(job)));
+    JT_TRY(
+        jt_hf_set_int(job, "rope.scaling.original_context_length", whole_context(job)));
     return jt_hf_set_float(
         job, "rope.scaling.attn_factor",
         rope_number(job, IN_ROPE("attention_factor") "|" IN_ROPE("long_mscale"),
@@ -213,7 +213,8 @@ jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
     bool longrope = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0;
     *count = 0;
     if (strcmp(name, jt_hf_rope_tensors[0]) == 0)
-        return strcmp(type, "llama3") == 0 ? llama3_factors(job, factors, count) : JT_OK;
+        return strcmp(type, "llama3") == 0 ? llama3_factors(job, factors, count)
+                                           : JT_OK;
     if (!longrope)
         return JT_OK;
     return strcmp(name, jt_hf_rope_tensors[1]) == 0

@@ -302,8 +302,8 @@ static uint64_t column_of(const cut *part, uint64_t c, uint64_t cols)
 static jt_status turn_import(jt_hf_job *job, jt_gguf_tensor *t, const cut *part)
 {
     int d = t->n_dims - 2;
-    if (d < 0 || t->shape[d + 1] % part->parts != 0 ||
-        t->dtype >= JT_DTYPE_COUNT || jt_dtype_block_values(t->dtype) != 1)
+    if (d < 0 || t->shape[d + 1] % part->parts != 0 || t->dtype >= JT_DTYPE_COUNT ||
+        jt_dtype_block_values(t->dtype) != 1)
         return fail_shape(job, "that of matrices in equal parts");
     jt_gguf_tensor from = *t;
     jt_status status;
@@ -356,16 +356,16 @@ static jt_status turn_export(jt_hf_job *job, const jt_gguf_tensor *t,
 }
 
 /* A pair of functions for each cut. */
-#define TURNED(name, part)                                                        \
-    static jt_status part##_turn_import(jt_hf_job *job, jt_gguf_tensor *t)        \
-    {                                                                             \
-        return turn_import(job, t, &part);                                        \
-    }                                                                             \
-    static jt_status part##_turn_export(jt_hf_job *job, const jt_gguf_tensor *t,  \
-                                        jt_gguf_tensor *hf)                       \
-    {                                                                             \
-        return turn_export(job, t, hf, &part);                                    \
-    }                                                                             \
+#define TURNED(name, part)                                                       \
+    static jt_status part##_turn_import(jt_hf_job *job, jt_gguf_tensor *t)       \
+    {                                                                            \
+        return turn_import(job, t, &part);                                       \
+    }                                                                            \
+    static jt_status part##_turn_export(jt_hf_job *job, const jt_gguf_tensor *t, \
+                                        jt_gguf_tensor *hf)                      \
+    {                                                                            \
+        return turn_export(job, t, hf, &part);                                   \
+    }                                                                            \
     const jt_hf_transform name = {part##_turn_import, part##_turn_export}
 
 TURNED(jt_hf_transposed, whole);
