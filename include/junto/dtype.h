@@ -78,19 +78,26 @@ JT_API uint32_t jt_dtype_gguf_id(jt_dtype dtype);
 /* Whether matrices can be of this type: all but JT_F64 and the integers. */
 JT_API bool jt_dtype_is_weight(jt_dtype dtype);
 
-/* Whether jt_quantize makes this type: all but some formats that are only read (IQ*,
- * TQ*, MXFP4, NVFP4, Q1_0, Q2_0). */
+/* Whether jt_quantize makes this type: all but IQ1_S and IQ1_M. */
 JT_API bool jt_dtype_can_quantize(jt_dtype dtype);
 
 /* Decode `n` values of a row to floats. `n` must be a multiple of the block. Integers
  * and JT_F64 are rounded to float. `src` needs no alignment. */
 JT_API void jt_dequantize(jt_dtype dtype, float *dst, const void *src, size_t n);
 
-/* Encode `n` floats as a row, with the reference quantiser of each format (card "GGUF
- * tensor formats"). `n` must be a multiple of the block. Not finite values give
- * undefined codes but never an out-of-bounds access. Does nothing for a type that
- * jt_dtype_can_quantize denies. */
+/* Encode `n` floats as a row, so that the squared error is small: scales are searched
+ * for and fitted by least squares; large values count a little more than small ones.
+ * `n` must be a multiple of the block. Not finite values give undefined codes but never
+ * an out-of-bounds access. Does nothing for a type that jt_dtype_can_quantize denies.
+ */
 JT_API void jt_quantize(jt_dtype dtype, void *dst, const float *src, size_t n);
+
+/* The same, the error of each value counted `weights` [n] times (how much its input
+ * matters: junto/shrink.h); NULL: as jt_quantize. Weights must be finite and at least
+ * 0.
+ */
+JT_API void jt_quantize_weighted(jt_dtype dtype, void *dst, const float *src,
+                                 const float *weights, size_t n);
 
 #ifdef __cplusplus
 }

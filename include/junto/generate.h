@@ -33,6 +33,11 @@ typedef struct jt_sampling {
  * 0: the defaults that llama.cpp made usual. */
 JT_API jt_sampling jt_sampling_default(void);
 
+/* Replace what the file says about sampling (general.sampling.*, which conversion takes
+ * from generation_config.json); values out of range are passed over. Returns how many
+ * fields were replaced. */
+JT_API int jt_sampling_from_file(jt_sampling *sampling, const jt_gguf *file);
+
 typedef struct jt_sampler jt_sampler;
 
 /* JT_E_ARG names the field that is out of its range. */
@@ -45,6 +50,15 @@ JT_API void jt_sampler_free(jt_sampler *sampler); /* NULL is fine */
 JT_API int32_t jt_sampler_next(jt_sampler *sampler, const float *logits);
 /* Tell the penalties about a token of the text (prompt or chosen). JT_E_MEMORY. */
 JT_API jt_status jt_sampler_accept(jt_sampler *sampler, int32_t id, jt_err *err);
+
+/* How a model marks its thoughts. A mark may be special tokens, plain ones or a
+ * mixture: it is found by its text. */
+typedef struct jt_thinking {
+    const char *open, *close;
+    const char *silent[2]; /* more texts that are neither thought nor answer, or NULL */
+    const char *cut;       /* ends a thought early: some words and `close` */
+    const char *skip;      /* ends a thought before it began */
+} jt_thinking;
 
 typedef enum jt_finish {
     JT_FINISH_END,        /* the model ended its text */
@@ -65,35 +79,38 @@ typedef struct jt_generate_options {
     int (*on_text)(void *user, const char *text, size_t len);
     void *user;
     jt_progress progress; /* of the prompt */
+    /* The prompt is the whole context: what the session holds of its beginning stays,
+     * the rest of the session is dropped. Otherwise the prompt is appended. */
+    bool whole;
+    /* With the marks of thoughts, on_text gets the answer only and on_thought (may be
+     * NULL) the thoughts, cut like it; white space around the marks goes with them.
+     * Without (NULL), all text is answer. */
+    const jt_thinking *thinking;
+    bool in_thought; /* the prompt has opened a thought */
+    /* A thought of this many tokens is closed, if it is not over: the text `cut` of the
+     * marks (or `skip`, when it had not begun) is put into the context and the answer
+     * begins. All thoughts of a call share it. -1: no end. */
+    int thinking_budget;
+    int (*on_thought)(void *user, const char *text, size_t len);
 } jt_generate_options;
 
 typedef struct jt_generate_result {
     jt_finish finish;
-    size_t prompt_tokens, tokens;
+    size_t prompt_tokens;  /* evaluated before the first sampled one */
+    size_t kept_tokens;    /* of the prompt, because the session held them (`whole`) */
+    size_t tokens;         /* sampled */
+    size_t thought_tokens; /* those of them that are thoughts, without the marks */
+    size_t forced_tokens;  /* put into the context to end a thought; not sampled */
     double prompt_seconds, seconds;
 } jt_generate_result;
 
-/* Evaluate `prompt` (appended to what the session holds), then sample until done. The
- * last sampled token is part of the session only when generation went on after it.
- * Errors: those of jt_session_eval; an interruption is a result, not an error. */
+/* Evaluate `prompt`, then sample until done. The last sampled token is part of the
+ * session only when generation went on after it. Errors: those of jt_session_eval; an
+ * interruption is a result, not an error. */
 JT_API jt_status jt_generate(jt_session *session, jt_sampler *sampler,
                              const int32_t *prompt, size_t n_prompt,
                              const jt_generate_options *options,
                              jt_generate_result *result, jt_err *err);
-
-/* Chat formats. A reply is asked for by: user_prefix + text + user_suffix. */
-typedef struct jt_chat_format {
-    const char *name; /* "chatml", "llama3", "zephyr", "plain" */
-    const char *system_prefix, *system_suffix;
-    const char *user_prefix, *user_suffix; /* the suffix opens the reply */
-    const char *reply_suffix;              /* closes a reply before the next turn */
-    const char *mark;                      /* found in templates of this format */
-} jt_chat_format;
-
-/* The format that the file's chat template uses; "plain" when there is no template or
- * an unknown one. NULL for an unknown name. */
-JT_API const jt_chat_format *jt_chat_format_of(const jt_model *model);
-JT_API const jt_chat_format *jt_chat_format_named(const char *name);
 
 typedef struct jt_perplexity {
     size_t tokens, scored, windows;

@@ -2,6 +2,7 @@
 #ifndef JUNTO_JUNTO_H
 #define JUNTO_JUNTO_H
 
+#include "junto/chat.h"
 #include "junto/convert.h"
 #include "junto/dtype.h"
 #include "junto/generate.h"
@@ -14,6 +15,7 @@
 #include "junto/recipe.h"
 #include "junto/safetensors.h"
 #include "junto/session.h"
+#include "junto/shrink.h"
 #include "junto/status.h"
 #include "junto/template.h"
 #include "junto/text.h"

@@ -78,6 +78,12 @@ JT_API int jt_session_capacity(const jt_session *session);
  * policies but without watchers. */
 JT_API void jt_session_truncate(jt_session *session, int length);
 
+/* Keep what the context shares with the beginning of `tokens`, but never all of them,
+ * and drop the rest; returns how many of `tokens` are kept. To evaluate those that
+ * follow makes the context equal to `tokens`. */
+JT_API size_t jt_session_reuse(jt_session *session, const int32_t *tokens,
+                               size_t count);
+
 JT_API int jt_session_threads(const jt_session *session);
 /* Bytes of the KV cache at its full capacity. */
 JT_API uint64_t jt_session_kv_bytes(const jt_session *session);

@@ -1,12 +1,16 @@
 /* Tokenizers: bytes to token ids and back.
  *
- * Two kinds, as the GGUF key tokenizer.ggml.model names them: byte-level BPE ("gpt2",
- * with the pre-tokenizer named by tokenizer.ggml.pre) and the SentencePiece-style BPE
- * of Llama 2 ("llama": merges by score, byte fallback). For any bytes that the
- * vocabulary can express, decoding the encoded text gives the same bytes back, with two
- * exceptions that the models were trained with: the families that normalize text (Qwen,
- * OLMo and others: Unicode form C) give the normalized text, and SentencePiece cannot
- * tell U+2581 from a space.
+ * Four kinds, as the GGUF key tokenizer.ggml.model names them: byte-level BPE ("gpt2",
+ * with the pre-tokenizer named by tokenizer.ggml.pre), the SentencePiece-style BPE of
+ * Llama 2 and Gemma ("llama": byte fallback), Unigram ("t5") and WordPiece ("bert").
+ * What GGUF has no key for stands in keys of our own (docs/formats.md, "Vocabularies").
+ *
+ * For any bytes that a BPE vocabulary can express, decoding the encoded text gives the
+ * same bytes back, with two exceptions that the models were trained with: the families
+ * that normalize text (Qwen, OLMo and others: Unicode form C) give the normalized text,
+ * and SentencePiece cannot tell U+2581 from a space. Unigram and WordPiece vocabularies
+ * give the normalized text with single spaces; WordPiece puts one before each
+ * punctuation mark.
  */
 #ifndef JUNTO_TOKENIZER_H
 #define JUNTO_TOKENIZER_H
@@ -27,7 +31,8 @@ typedef struct jt_tokenizer jt_tokenizer;
 /* Build from the tokenizer.* keys of a file. The tokenizer borrows nothing: the file
  * may be closed afterwards. Errors: JT_E_FORMAT (missing or contradicting keys,
  * duplicate special tokens, merges of unknown tokens), JT_E_UNSUPPORTED (another kind
- * or pre-tokenizer; the message names it and lists the known ones), JT_E_MEMORY. */
+ * or pre-tokenizer, which the message names; an expression that cannot be compiled),
+ * JT_E_LIMIT, JT_E_MEMORY. */
 JT_API jt_status jt_tokenizer_new(jt_tokenizer **out, const jt_gguf *file, jt_err *err);
 JT_API void jt_tokenizer_free(jt_tokenizer *tok); /* NULL is fine */
 
@@ -46,7 +51,7 @@ typedef enum jt_encode_flags {
  * UTF-8 is encoded byte by byte where the vocabulary has bytes. On failure `tokens` is
  * as before. Thread-safe on one tokenizer. Bytes that a byte-level vocabulary lacks are
  * left out, as the libraries do that such models come from. Errors: JT_E_UNSUPPORTED
- * ("llama" without byte tokens and unknown token: a character that it lacks),
+ * (the other kinds without byte tokens and unknown token: a character that they lack),
  * JT_E_MEMORY, JT_E_LIMIT (2 GiB of text, or the expression engine gave up). */
 JT_API jt_status jt_encode(const jt_tokenizer *tok, const char *text, size_t len,
                            unsigned flags, jt_tokens *tokens, jt_err *err);
@@ -63,7 +68,8 @@ JT_API jt_status jt_decode(const jt_tokenizer *tok, const int32_t *ids, size_t c
                            bool special, char **text, size_t *len, jt_err *err);
 
 JT_API size_t jt_vocab_size(const jt_tokenizer *tok);
-/* "gpt2" or "llama"; name of the pre-tokenizer ("" for "llama"). */
+/* "gpt2", "llama", "t5" or "bert"; name of the pre-tokenizer of "gpt2" ("junto" when
+ * its steps stand in the file), "" for the others. */
 JT_API const char *jt_tokenizer_kind(const jt_tokenizer *tok);
 JT_API const char *jt_tokenizer_pre(const jt_tokenizer *tok);
 

@@ -78,11 +78,10 @@ static void print_option(FILE *out, const cli_option *option)
     write_synopsis(synopsis, sizeof synopsis, option);
     write_aliases(aliases, sizeof aliases, option);
     bool is_flag = option->flags[0] == '-';
-    bool shows_default = option->initial && option->kind != CLI_SWITCH;
+    const char *usual = cli_default(option);
     snprintf(text, sizeof text, "%s%s%s%s%s%s%s", option->help,
-             shows_default ? " (default: " : "", shows_default ? option->initial : "",
-             shows_default ? ")" : "", *aliases ? " [also " : "", aliases,
-             *aliases ? "]" : "");
+             usual ? " (default: " : "", usual ? usual : "", usual ? ")" : "",
+             *aliases ? " [also " : "", aliases, *aliases ? "]" : "");
     int indent = is_flag && !strncmp(synopsis, "--", 2) ? 6 : 2;
     int at = fprintf(out, "%*s%s", indent, "", synopsis);
     if (at + 2 > HELP_COLUMN) {

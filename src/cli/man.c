@@ -49,9 +49,9 @@ static void roff_option(FILE *out, const cli_option *option)
     roff_flags(out, option);
     fputc('\n', out);
     roff(out, option->help);
-    if (option->initial && option->kind != CLI_SWITCH) {
+    if (cli_default(option)) {
         fputs(" (default: ", out);
-        roff(out, option->initial);
+        roff(out, cli_default(option));
         fputc(')', out);
     }
     fputs(".\n", out);
@@ -131,8 +131,7 @@ static void markdown_options(FILE *out, const cli_option *options)
         fputs(" | ", out);
         for (const char *p = o->value ? o->value : ""; *p; p++)
             fputs(*p == '|' ? ", " : (char[]){*p, '\0'}, out);
-        fprintf(out, " | %s | %s |\n",
-                o->initial && o->kind != CLI_SWITCH ? o->initial : "", o->help);
+        fprintf(out, " | %s | %s |\n", cli_default(o) ? cli_default(o) : "", o->help);
     }
 }
 

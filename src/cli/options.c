@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +51,13 @@ size_t cli_main_flag(const cli_option *option, const char **flag)
 bool cli_takes_value(const cli_option *option)
 {
     return option->kind != CLI_FLAG && option->kind != CLI_SWITCH;
+}
+
+const char *cli_default(const cli_option *option)
+{
+    if (option->unset)
+        return option->unset;
+    return option->kind == CLI_SWITCH ? NULL : option->initial;
 }
 
 /* One word of the command line, matched with the tables. */
@@ -147,9 +156,13 @@ static jt_status store_defaults(const cli_verb *verb, char *args, jt_err *err)
 {
     for (const cli_group *group = verb->groups; group->options; group++) {
         for (const cli_option *o = group->options; o->flags; o++) {
+            void *field = args + group->base + o->offset;
             if (o->initial)
-                JT_TRY(cli_store(o, args + group->base + o->offset, o->flags,
-                                 o->initial, err));
+                JT_TRY(cli_store(o, field, o->flags, o->initial, err));
+            else if (o->unset && o->kind == CLI_FLOAT)
+                *(float *)field = NAN;
+            else if (o->unset)
+                *(int *)field = INT_MIN;
         }
     }
     return JT_OK;

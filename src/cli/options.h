@@ -54,6 +54,8 @@ typedef struct cli_option {
     const char *value;   /* what the help calls the value, or the choices */
     size_t offset;       /* of the field, counted from the group's base */
     const char *initial; /* default, written as a user would; NULL: all zero */
+    const char *unset;   /* of CLI_INT and CLI_FLOAT, instead of initial: what happens
+                            without the flag; the field is INT_MIN or NAN then */
     double min, max;
     bool required;
     const char *help; /* one sentence without a full stop */
@@ -102,6 +104,8 @@ jt_status cli_parse_ints(cli_ints *out, const char *text, double min, double max
 bool cli_next_word(const char **rest, const char **word, size_t *len);
 /* The first long flag ("--predict"), or the only word. Returns its length. */
 size_t cli_main_flag(const cli_option *option, const char **flag);
+/* What help calls the default; NULL for nothing worth telling. */
+const char *cli_default(const cli_option *option);
 /* Does the flag take a value? */
 bool cli_takes_value(const cli_option *option);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chat.h"
 #include "verbs.h"
 
 static const char *const examples[] = {
@@ -11,8 +12,8 @@ static const char *const examples[] = {
     "go on from a text",
     "junto run model.gguf --chat -p 'Why is the sky blue?' --temp 0",
     "ask one question; always the same answer",
-    "junto run model.gguf -i -sys 'You answer in one sentence.'",
-    "chat",
+    "junto run model.gguf --chat -p 'What is 17 * 23?' --thinking-budget 200",
+    "think, but not for long",
     "junto run model.gguf -f prompt.txt --seed 7 --json > reply.json",
     "a text that can be repeated, with figures and the work of each expert",
     NULL};
@@ -73,68 +74,69 @@ static jt_status read_prompt(const struct run_args *args, char **text, size_t *l
     return jt_fail(err, JT_E_ARG, "--prompt: the prompt is empty");
 }
 
-static jt_status open_run(run_state *run, jt_err *err)
+/* The prompt as one turn of a chat, after the system prompt. */
+static jt_status wrap(const run_state *run, const char *text, size_t len,
+                      run_prompt *prompt, jt_err *err)
 {
-    const struct run_args *args = run->args;
-    JT_TRY(cli_load(&run->m, args->model, true, err));
-    bool chat = args->chat || args->interactive || args->system || args->chat_format;
-    if (chat && args->chat_format) {
-        run->format = jt_chat_format_named(args->chat_format);
-        if (!run->format)
-            return jt_fail(err, JT_E_ARG, "--chat-format: '%s' is not a known format",
-                           args->chat_format);
-    } else if (chat) {
-        run->format = jt_chat_format_of(run->m.model);
-    }
-    run->sampling = args->sampling;
-    run->sampling.seed = cli_seed(args->seed);
-    JT_TRY(run_new_sampler(run, err));
-    JT_TRY(cli_new_session(&run->session, &run->m, &args->session, "--ctx-size", err));
-    if (!run->m.info.n_moe_layers)
-        return JT_OK;
-    JT_TRY(jt_usage_new(&run->usage, run->m.model, err));
-    jt_watcher watcher = jt_usage_watcher(run->usage);
-    return jt_session_add_watcher(run->session, &watcher, err);
-}
-
-static void close_run(run_state *run)
-{
-    jt_session_free(run->session);
-    jt_sampler_free(run->sampler);
-    jt_usage_free(run->usage);
-    cli_unload(&run->m);
-    free(run->text);
+    const char *system = run->args.system;
+    json_t *messages = json_array();
+    int failed = system && json_array_append_new(
+                               messages, cli_message("system", system, strlen(system)));
+    failed |= json_array_append_new(messages, cli_message("user", text, len));
+    jt_status status = failed
+                           ? jt_fail(err, JT_E_MEMORY, "out of memory for the prompt")
+                           : run_prompt_chat(run, messages, prompt, err);
+    json_decref(messages);
+    return status;
 }
 
 /* One prompt, one reply. */
-static int run_once(run_state *run, const char *prompt, size_t len)
+static int run_once(run_state *run, const char *text, size_t len)
 {
     jt_err err = {0};
-    char *turn = NULL;
-    if (run->format) {
-        if (run_wrap_turn(run, prompt, true, &turn, &err) != JT_OK)
-            return cli_fail(run->cli, &err);
-        prompt = turn;
-        len = strlen(turn);
-    }
+    run_prompt prompt = {0};
     jt_generate_result result;
-    jt_status status = JT_OK;
-    if (run->args->display_prompt && !run->args->json)
-        status = cli_write(prompt, len, &err);
+    jt_status status = run->template.chat
+                           ? wrap(run, text, len, &prompt, &err)
+                           : run_prompt_plain(run, text, len, &prompt, &err);
+    if (status == JT_OK && run->args.display_prompt && !run->args.json)
+        status = cli_write(prompt.text, prompt.len, &err);
     if (status == JT_OK)
-        status = run_reply(run, prompt, len, true, &result, &err);
-    free(turn);
+        status = run_reply(run, &prompt, &result, &err);
+    run_prompt_free(&prompt);
     if (status != JT_OK)
         return cli_fail(run->cli, &err);
     int code = CLI_DONE;
-    if (run->args->json)
+    const run_text *answer = &run->answer;
+    if (run->args.json)
         code = run_print_json(run, &result);
-    else if (isatty(STDOUT_FILENO) && run->last && run->last != '\n')
+    else if (isatty(STDOUT_FILENO) && answer->len &&
+             answer->data[answer->len - 1] != '\n')
         cli_write("\n", 1, NULL);
     run_print_figures(run, &result);
     run_print_experts(run);
     return code == CLI_DONE && result.finish == JT_FINISH_INTERRUPTED ? CLI_INTERRUPTED
                                                                       : code;
+}
+
+static bool wants_chat(const struct run_args *args)
+{
+    const cli_template_args *t = &args->template;
+    return args->chat || args->system || t->given || strcmp(t->think, "auto") ||
+           t->tools || t->variables.count || args->budget >= 0;
+}
+
+static int run_prompt_once(cli_context *cli, const struct run_args *args,
+                           const char *prompt, size_t len)
+{
+    jt_err err = {0};
+    cli_interrupt_catch();
+    run_state state = {.cli = cli};
+    int code = run_open(&state, args, wants_chat(args), &err) == JT_OK
+                   ? run_once(&state, prompt, len)
+                   : cli_fail(cli, &err);
+    run_close(&state);
+    return code;
 }
 
 static int run(cli_context *cli, const void *raw)
@@ -153,16 +155,8 @@ static int run(cli_context *cli, const void *raw)
     size_t len = 0;
     if ((args->prompt || args->file) && read_prompt(args, &prompt, &len, &err) != JT_OK)
         return cli_fail(cli, &err);
-    cli_interrupt_catch();
-    run_state state = {.cli = cli, .args = args};
-    jt_status status = open_run(&state, &err);
-    int code;
-    if (status == JT_OK)
-        code = args->interactive ? run_chat(&state, prompt)
-                                 : run_once(&state, prompt, len);
-    else
-        code = cli_fail(cli, &err);
-    close_run(&state);
+    int code = args->interactive ? chat_run(cli, args, prompt)
+                                 : run_prompt_once(cli, args, prompt, len);
     free(prompt);
     return code;
 }
@@ -170,10 +164,9 @@ static int run(cli_context *cli, const void *raw)
 const cli_verb cli_verb_run = {
     .name = "run",
     .section = "Run",
-    .summary = "generate text from a prompt, or chat",
+    .summary = "generate text from a prompt",
     .details = "The text goes to standard output as it comes. Ctrl-C ends it: what was "
-               "written stays, the figures are printed and the exit code is 130. In a "
-               "chat the first Ctrl-C ends the reply, the second leaves.",
+               "written stays, the figures are printed and the exit code is 130.",
     .operands = run_operands,
     .groups = run_groups,
     .examples = examples,

@@ -1,55 +1,69 @@
-/* The parts of `junto run`: one reply, the chat, the report. */
+/* The parts of `junto run` and `junto chat`: settings, one reply, the report. */
 #ifndef JUNTO_CLI_RUN_H
 #define JUNTO_CLI_RUN_H
 
 #include "common.h"
+#include "templates.h"
 
 struct run_args {
     cli_common common;
-    const char *model, *prompt, *file, *system, *chat_format;
+    const char *model, *prompt, *file, *system, *load;
     bool interactive, chat, escape, ignore_end, json;
-    int special, display_prompt, experts; /* switches */
-    int predict;
+    int special, display_prompt, experts, show_thinking; /* switches */
+    int predict, budget;
     int64_t seed;
     cli_list stop;
+    cli_template_args template;
     jt_sampling sampling;
     jt_session_options session;
 };
 
-extern const cli_option run_operands[];
-extern const cli_group run_groups[];
+extern const cli_option run_operands[], run_sampling_options[];
+extern const cli_group run_groups[], run_chat_groups[];
+
+typedef struct run_text {
+    char *data;
+    size_t len, capacity;
+} run_text;
 
 /* A run in progress. */
 typedef struct run_state {
     cli_context *cli;
-    const struct run_args *args;
+    struct run_args args; /* a chat changes them */
     cli_model m;
-    jt_sampling sampling;
     jt_session *session;
-    jt_sampler *sampler;
-    jt_usage *usage;              /* NULL for a dense model */
-    const jt_chat_format *format; /* NULL: the prompt goes in as it is */
-    char *text;                   /* of the reply, gathered for --json */
-    size_t text_len, text_capacity;
-    char last;         /* last byte of the reply, 0 when there was none */
-    jt_err output_err; /* why the text could not be handed on; code JT_OK: it was */
+    jt_usage *usage;       /* NULL for a dense model */
+    cli_template template; /* .chat is NULL where the prompt goes in as it is */
+    uint64_t seed, replies;
+    run_text answer, thought; /* of the last reply */
+    bool in_thought;          /* the last text that came was thought */
+    jt_err output_err;        /* why text could not be handed on; code JT_OK: it was */
 } run_state;
 
-/* Turn `text` into tokens, evaluate them and sample the reply: streamed to standard
- * output, or gathered in run->text with --json. `begin` marks the start of a context.
- * JT_E_IO when the reply could not be written; an interruption is a result. */
-jt_status run_reply(run_state *run, const char *text, size_t len, bool begin,
+/* Load the model and what stands round it, after the arguments. run_close in any case.
+ */
+jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_err *err);
+void run_close(run_state *run);
+
+/* What the model goes on from: the text of a prompt, or messages by the template. */
+typedef struct run_prompt {
+    char *text; /* owned */
+    size_t len;
+    jt_tokens tokens;
+    bool in_thought; /* it has opened one */
+} run_prompt;
+
+jt_status run_prompt_plain(const run_state *run, const char *text, size_t len,
+                           run_prompt *out, jt_err *err);
+jt_status run_prompt_chat(const run_state *run, const json_t *messages, run_prompt *out,
+                          jt_err *err);
+void run_prompt_free(run_prompt *prompt);
+
+/* The reply to a prompt: gathered in run->answer and run->thought, and streamed to
+ * standard output unless with --json. JT_E_IO when it could not be written; an
+ * interruption is a result. */
+jt_status run_reply(run_state *run, const run_prompt *prompt,
                     jt_generate_result *result, jt_err *err);
-
-/* Wrap a turn into the chat format; the caller frees *out. */
-jt_status run_wrap_turn(const run_state *run, const char *text, bool begin, char **out,
-                        jt_err *err);
-
-/* Sampler as at the start: no history. */
-jt_status run_new_sampler(run_state *run, jt_err *err);
-
-/* The conversation of -i, with a first turn or NULL; gives the exit code. */
-int run_chat(run_state *run, const char *first);
 
 /* Figures of one reply, and the picture of the experts, on standard error. */
 void run_print_figures(run_state *run, const jt_generate_result *result);

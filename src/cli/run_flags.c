@@ -1,11 +1,12 @@
-/* The flags of `junto run`, with the names that users of llama.cpp know. */
+/* The flags of `junto run` and `junto chat`, with the names that users of llama.cpp
+ * know. */
 #include "run.h"
 
 #define FIELD(name) offsetof(struct run_args, name)
 
 const cli_option run_operands[] = {CLI_MODEL_OPERAND(struct run_args), {0}};
 
-static const cli_option text_options[] = {
+static const cli_option prompt_options[] = {
     {.flags = "-p --prompt",
      .kind = CLI_STRING,
      .value = "TEXT",
@@ -19,41 +20,11 @@ static const cli_option text_options[] = {
     {.flags = "-i --interactive --conversation -cnv",
      .kind = CLI_FLAG,
      .offset = FIELD(interactive),
-     .help = "chat: a line is a turn; a backslash at its end goes on in the next line; "
-             "/reset forgets, /exit leaves, /help explains"},
+     .help = "the same as junto chat"},
     {.flags = "--chat",
      .kind = CLI_FLAG,
      .offset = FIELD(chat),
      .help = "wrap the prompt as one turn of a chat"},
-    {.flags = "--chat-format --chat-template",
-     .kind = CLI_STRING,
-     .value = "NAME",
-     .offset = FIELD(chat_format),
-     .help = "chatml, llama3, zephyr or plain; implies --chat (default: "
-             "what the file asks for)"},
-    {.flags = "--system-prompt -sys --system",
-     .kind = CLI_STRING,
-     .value = "TEXT",
-     .offset = FIELD(system),
-     .help = "what the model is told before the chat; implies --chat"},
-    {.flags = "-n --predict --n-predict",
-     .kind = CLI_INT,
-     .value = "N",
-     .initial = "-1",
-     .offset = FIELD(predict),
-     .min = -1,
-     .max = 1 << 24,
-     .help = "tokens to generate at most; -1: until the model ends or the context is "
-             "full"},
-    {.flags = "-r --stop --reverse-prompt",
-     .kind = CLI_LIST,
-     .value = "TEXT",
-     .offset = FIELD(stop),
-     .help = "stop before this text; may be given several times"},
-    {.flags = "--ignore-eos",
-     .kind = CLI_FLAG,
-     .offset = FIELD(ignore_end),
-     .help = "go on where the model would end"},
     {.flags = "-e --escape",
      .kind = CLI_FLAG,
      .offset = FIELD(escape),
@@ -72,18 +43,39 @@ static const cli_option text_options[] = {
              "text)"},
     {0}};
 
-static const cli_option sampling_options[] = {
+static const cli_option reply_options[] = {
+    {.flags = "-n --predict --n-predict",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "-1",
+     .offset = FIELD(predict),
+     .min = -1,
+     .max = 1 << 24,
+     .help = "tokens to generate at most; -1: until the model ends or the context is "
+             "full"},
+    {.flags = "-r --stop --reverse-prompt",
+     .kind = CLI_LIST,
+     .value = "TEXT",
+     .offset = FIELD(stop),
+     .help = "stop before this text; may be given several times"},
+    {.flags = "--ignore-eos",
+     .kind = CLI_FLAG,
+     .offset = FIELD(ignore_end),
+     .help = "go on where the model would end"},
+    {0}};
+
+const cli_option run_sampling_options[] = {
     {.flags = "--temp --temperature",
      .kind = CLI_FLOAT,
      .value = "T",
-     .initial = "0.8",
+     .unset = "as the file says, or 0.8",
      .offset = FIELD(sampling.temperature),
      .max = 100,
      .help = "temperature; 0 always takes the likeliest token"},
     {.flags = "--top-k",
      .kind = CLI_INT,
      .value = "K",
-     .initial = "40",
+     .unset = "as the file says, or 40",
      .offset = FIELD(sampling.top_k),
      .min = 0,
      .max = 1 << 30,
@@ -91,7 +83,7 @@ static const cli_option sampling_options[] = {
     {.flags = "--top-p",
      .kind = CLI_FLOAT,
      .value = "P",
-     .initial = "0.95",
+     .unset = "as the file says, or 0.95",
      .offset = FIELD(sampling.top_p),
      .max = 1,
      .help = "choose among the likeliest tokens that together have probability P; 1: "
@@ -99,7 +91,7 @@ static const cli_option sampling_options[] = {
     {.flags = "--min-p",
      .kind = CLI_FLOAT,
      .value = "P",
-     .initial = "0.05",
+     .unset = "as the file says, or 0.05",
      .offset = FIELD(sampling.min_p),
      .max = 1,
      .help = "leave out tokens below P times the likeliest; 0: none"},
@@ -113,7 +105,7 @@ static const cli_option sampling_options[] = {
     {.flags = "--repeat-penalty",
      .kind = CLI_FLOAT,
      .value = "X",
-     .initial = "1",
+     .unset = "as the file says, or 1",
      .offset = FIELD(sampling.repeat_penalty),
      .min = 0.01,
      .max = 100,
@@ -151,24 +143,81 @@ static const cli_option sampling_options[] = {
              "the system and prints it"},
     {0}};
 
-static const cli_option output_options[] = {
+static const cli_option thinking_options[] = {
+    {.flags = "--system-prompt -sys --system",
+     .kind = CLI_STRING,
+     .value = "TEXT",
+     .offset = FIELD(system),
+     .help = "what the model is told before the chat; implies --chat"},
+    {.flags = "--thinking-budget --reasoning-budget",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "-1",
+     .offset = FIELD(budget),
+     .min = -1,
+     .max = 1 << 24,
+     .help = "tokens of thought at most, then the answer begins; -1: no end, 0: no "
+             "thought; implies --chat"},
+    {.flags = "--show-thinking",
+     .kind = CLI_SWITCH,
+     .initial = "-1",
+     .offset = FIELD(show_thinking),
+     .help = "write thoughts to standard error (default: when it is a terminal)"},
+    {0}};
+
+static const cli_option experts_options[] = {
     {.flags = "--experts",
      .kind = CLI_SWITCH,
      .initial = "-1",
      .offset = FIELD(experts),
      .help = "at the end, draw on standard error which experts worked (default: for a "
              "mixture, on a terminal)"},
+    {0}};
+
+static const cli_option json_options[] = {
     {.flags = "--json",
      .kind = CLI_FLAG,
      .offset = FIELD(json),
      .help = "print one JSON object at the end instead of streaming the text"},
     {0}};
 
-const cli_group run_groups[] = {{"Text", text_options, 0},
-                                {"Sampling", sampling_options, 0},
-                                {"Machine", cli_context_options, FIELD(session)},
-                                {NULL, cli_threads_options, FIELD(session)},
-                                {NULL, cli_kernel_options, FIELD(session)},
-                                {"Output", output_options, 0},
+static const cli_option file_options[] = {
+    {.flags = "-p --prompt",
+     .kind = CLI_STRING,
+     .value = "TEXT",
+     .offset = FIELD(prompt),
+     .help = "the first turn"},
+    {.flags = "-l --load",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = FIELD(load),
+     .help = "go on with a chat that /save has written"},
+    {0}};
+
+#define MACHINE                                       \
+    {"Machine", cli_context_options, FIELD(session)}, \
+        {NULL, cli_threads_options, FIELD(session)},  \
+    {                                                 \
+        NULL, cli_kernel_options, FIELD(session)      \
+    }
+
+const cli_group run_groups[] = {{"Text", prompt_options, 0},
+                                {NULL, reply_options, 0},
+                                {"Chat", cli_template_options, FIELD(template)},
+                                {NULL, thinking_options, 0},
+                                {"Sampling", run_sampling_options, 0},
+                                MACHINE,
+                                {"Output", experts_options, 0},
+                                {NULL, json_options, 0},
                                 {NULL, cli_common_options, 0},
                                 {0}};
+
+const cli_group run_chat_groups[] = {{"Chat", file_options, 0},
+                                     {NULL, reply_options, 0},
+                                     {NULL, cli_template_options, FIELD(template)},
+                                     {NULL, thinking_options, 0},
+                                     {"Sampling", run_sampling_options, 0},
+                                     MACHINE,
+                                     {"Output", experts_options, 0},
+                                     {NULL, cli_common_options, 0},
+                                     {0}};

@@ -10,19 +10,24 @@ static double rate(size_t tokens, double seconds)
 
 void run_print_figures(run_state *run, const jt_generate_result *result)
 {
+    char thoughts[96] = "";
+    if (result->thought_tokens || result->forced_tokens)
+        snprintf(thoughts, sizeof thoughts, " (%zu of them thoughts%s)",
+                 result->thought_tokens,
+                 result->forced_tokens ? ", ended by the budget" : "");
     cli_note(run->cli,
-             "prompt %zu tokens, %.1f tokens/s; generated %zu tokens, %.1f tokens/s; "
+             "prompt %zu tokens, %.1f tokens/s; generated %zu tokens%s, %.1f tokens/s; "
              "finish: %s; seed %llu",
              result->prompt_tokens, rate(result->prompt_tokens, result->prompt_seconds),
-             result->tokens, rate(result->tokens, result->seconds),
-             jt_finish_name(result->finish), (unsigned long long)run->sampling.seed);
+             result->tokens, thoughts, rate(result->tokens, result->seconds),
+             jt_finish_name(result->finish), (unsigned long long)run->seed);
 }
 
 void run_print_experts(run_state *run)
 {
     const cli_context *cli = run->cli;
-    int wish = run->args->experts;
-    bool automatic = cli->terminal && !cli->quiet && !run->args->json;
+    int wish = run->args.experts;
+    bool automatic = cli->terminal && !cli->quiet && !run->args.json;
     if (!run->usage || !(wish < 0 ? automatic : wish))
         return;
     char *picture;
@@ -56,13 +61,19 @@ int run_print_json(run_state *run, const jt_generate_result *result)
 {
     json_t *json = json_pack(
         "{s:o, s:s, s:o, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:i, s:s}", "model",
-        cli_json_text(run->args->model, strlen(run->args->model)), "family",
-        run->m.info.family, "text", cli_json_text(run->text, run->text_len), "finish",
-        jt_finish_name(result->finish), "seed", (json_int_t)run->sampling.seed,
+        cli_json_text(run->args.model, strlen(run->args.model)), "family",
+        run->m.info.family, "text", cli_json_text(run->answer.data, run->answer.len),
+        "finish", jt_finish_name(result->finish), "seed", (json_int_t)run->seed,
         "prompt_tokens", (json_int_t)result->prompt_tokens, "tokens",
         (json_int_t)result->tokens, "load_seconds", run->m.seconds, "prompt_seconds",
         result->prompt_seconds, "seconds", result->seconds, "threads",
         jt_session_threads(run->session), "cpu", jt_session_cpu(run->session));
+    if (json && run->thought.len) {
+        json_object_set_new(json, "thought",
+                            cli_json_text(run->thought.data, run->thought.len));
+        json_object_set_new(json, "thought_tokens",
+                            json_integer((json_int_t)result->thought_tokens));
+    }
     if (json && run->usage)
         json_object_set_new(json, "layers", layers_json(run->usage));
     return cli_print_json(run->cli, json);

@@ -5,16 +5,21 @@
 #include "options.h"
 
 extern const cli_verb cli_verb_run;
+extern const cli_verb cli_verb_chat;
 extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_info;
 extern const cli_verb cli_verb_families;
 extern const cli_verb cli_verb_tokenize;
+extern const cli_verb cli_verb_template;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
 extern const cli_verb cli_verb_upcycle;
 extern const cli_verb cli_verb_convert;
+extern const cli_verb cli_verb_quantize;
+extern const cli_verb cli_verb_imatrix;
+extern const cli_verb cli_verb_diff;
 extern const cli_verb cli_verb_recipe;
 extern const cli_verb cli_verb_completion;
 extern const cli_verb cli_verb_man;

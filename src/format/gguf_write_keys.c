@@ -212,6 +212,12 @@ bool jt_gguf_written(const jt_gguf_writer *w, const char *key, jt_gguf_kv *kv)
                        .count = 1,
                        .raw = found->raw,
                        .raw_bytes = found->raw_bytes};
+    if (kv->type == JT_GGUF_ARRAY) { /* its type and count come first */
+        uint32_t item;
+        memcpy(&item, found->raw, sizeof item);
+        memcpy(&kv->count, (const char *)found->raw + sizeof item, sizeof kv->count);
+        kv->item_type = (jt_gguf_type)item;
+    }
     return true;
 }
 

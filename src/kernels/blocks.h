@@ -188,18 +188,17 @@ typedef struct JT_PACKED jt_q2_0 {
 /* The quantised formats: those that jt_quantize makes, and those that are only read.
  * X(enum suffix, lower case, values per block, values per scale, has a bias,
  *   offset and largest value of the codes as products take them; 128 = signed bytes) */
-#define JT_ENCODED_LIST(X)           \
-    X(Q8_0, q8_0, 32, 32, 0, 0, 128) \
-    X(Q4_0, q4_0, 32, 32, 0, 8, 15)  \
-    X(Q4_1, q4_1, 32, 32, 1, 0, 15)  \
-    X(Q5_0, q5_0, 32, 32, 0, 16, 31) \
-    X(Q5_1, q5_1, 32, 32, 1, 0, 31)  \
-    X(Q2_K, q2_k, 256, 16, 1, 0, 3)  \
-    X(Q3_K, q3_k, 256, 16, 0, 4, 7)  \
-    X(Q4_K, q4_k, 256, 32, 1, 0, 15) \
-    X(Q5_K, q5_k, 256, 32, 1, 0, 31) \
-    X(Q6_K, q6_k, 256, 16, 0, 32, 63)
-#define JT_DECODED_LIST(X)                   \
+#define JT_ENCODED_LIST(X)                   \
+    X(Q8_0, q8_0, 32, 32, 0, 0, 128)         \
+    X(Q4_0, q4_0, 32, 32, 0, 8, 15)          \
+    X(Q4_1, q4_1, 32, 32, 1, 0, 15)          \
+    X(Q5_0, q5_0, 32, 32, 0, 16, 31)         \
+    X(Q5_1, q5_1, 32, 32, 1, 0, 31)          \
+    X(Q2_K, q2_k, 256, 16, 1, 0, 3)          \
+    X(Q3_K, q3_k, 256, 16, 0, 4, 7)          \
+    X(Q4_K, q4_k, 256, 32, 1, 0, 15)         \
+    X(Q5_K, q5_k, 256, 32, 1, 0, 31)         \
+    X(Q6_K, q6_k, 256, 16, 0, 32, 63)        \
     X(IQ4_NL, iq4_nl, 32, 32, 0, 0, 128)     \
     X(IQ4_XS, iq4_xs, 256, 32, 0, 0, 128)    \
     X(MXFP4, mxfp4, 32, 32, 0, 12, 24)       \
@@ -209,12 +208,13 @@ typedef struct JT_PACKED jt_q2_0 {
     X(IQ2_S, iq2_s, 256, 16, 0, 43, 86)      \
     X(IQ3_XXS, iq3_xxs, 256, 32, 0, 62, 124) \
     X(IQ3_S, iq3_s, 256, 32, 0, 15, 30)      \
-    X(IQ1_S, iq1_s, 256, 32, 0, 9, 18)       \
-    X(IQ1_M, iq1_m, 256, 16, 0, 9, 18)       \
     X(TQ1_0, tq1_0, 256, 32, 0, 1, 2)        \
     X(TQ2_0, tq2_0, 256, 32, 0, 1, 3)        \
     X(Q1_0, q1_0, 128, 32, 0, 1, 2)          \
     X(Q2_0, q2_0, 64, 32, 0, 1, 3)
+#define JT_DECODED_LIST(X)             \
+    X(IQ1_S, iq1_s, 256, 32, 0, 9, 18) \
+    X(IQ1_M, iq1_m, 256, 16, 0, 9, 18)
 #define JT_QUANT_LIST(X) JT_ENCODED_LIST(X) JT_DECODED_LIST(X)
 
 #endif

@@ -224,7 +224,7 @@ typedef struct jt_kernels {
     void (*rope)(float *x, const float *cos, const float *sin, size_t pairs, bool neox);
     void (*attention)(const jt_attn *a);
     float (*dot)(const float *x, const float *y, size_t n); /* sum of x[i] y[i] */
-    void (*softplus)(float *y, const float *x, size_t n); /* y = log(1 + exp(x)) */
+    void (*softplus)(float *y, const float *x, size_t n);   /* y = log(1 + exp(x)) */
 
     /* One token of a causal depthwise convolution over n channels:
      *     y[c] = bias[c] + sum over j of w[c * width + j] x[j][c]

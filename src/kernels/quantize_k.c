@@ -1,133 +1,143 @@
-/* Reference quantisers of the blocks of 256 (K-quants): a scale, and for some a
- * minimum, is fitted to each group by weighted least squares over a few trial scales;
- * then scales are rounded to the few bits that the block has for them, and the codes
- * are taken again from what the rounded scales say. */
+/* Quantisers of the blocks of 256 with scales of two levels (K-quants and IQ4_XS). Each
+ * group gets its best fit; then the steps of the block and the few bits of each group
+ * are improved in turn: the bits by trying the neighbours, the steps by least squares
+ * over the whole block. */
 #include <string.h>
 
+#include "base/half.h"
+#include "kernels/c/codes_table.h"
 #include "kernels/quantize.h"
+#include "kernels/quantize_fit.h"
 
-/* x ~ scale q + min with q in 0 .. top, min <= 0 */
-typedef struct affine {
-    float scale, min;
-} affine;
+enum { VALUES = 256, ROUNDS = 3 };
 
-/* How a format searches: trial inverse scales (start + 0.1 i + top) / (max - min). */
-typedef struct affine_search {
-    int group, top;
-    float start;
-    int trials;
-    bool absolute; /* weigh |error|, not its square */
-    bool flat;     /* weights |x|, not rms + |x| */
-} affine_search;
+/* ---- scale and minimum ---- */
 
-/* Codes for one inverse scale; `best` becomes the least squares fit for them. */
-static affine fit_affine(const affine_search *s, const float *x, const float *w,
-                         float min, float inverse)
-{
-    float sum_w = 0, sum_x = 0, sum_l = 0, sum_l2 = 0, sum_xl = 0;
-    for (int i = 0; i < s->group; i++) {
-        float l = (float)jt_nearest(inverse * (x[i] - min), 0, s->top);
-        sum_w += w[i];
-        sum_x += w[i] * x[i];
-        sum_l += w[i] * l;
-        sum_l2 += w[i] * l * l;
-        sum_xl += w[i] * l * x[i];
-    }
-    float det = sum_w * sum_l2 - sum_l * sum_l;
-    if (!(det > 0))
-        return (affine){0, 0};
-    affine fit = {(sum_w * sum_xl - sum_x * sum_l) / det,
-                  (sum_l2 * sum_x - sum_l * sum_xl) / det};
-    if (fit.min > 0)
-        fit = (affine){sum_xl / sum_l2, 0};
-    return fit;
-}
+/* x ~ d scale q - dmin min, codes q 0 .. top, scales and minima 0 .. most */
+typedef struct affine_format {
+    int group, top, most, trials;
+} affine_format;
 
-/* Weighted error of `fit` with the codes of (min, inverse). */
-static float affine_error(const affine_search *s, const float *x, const float *w,
-                          float min, float inverse, affine fit)
-{
-    float error = 0;
-    for (int i = 0; i < s->group; i++) {
-        float l = (float)jt_nearest(inverse * (x[i] - min), 0, s->top);
-        float off = fit.scale * l + fit.min - x[i];
-        error += w[i] * (s->absolute ? fabsf(off) : off * off);
-    }
-    return error;
-}
-
-static affine search_affine(const affine_search *s, const float *x)
-{
-    float w[32], square = 0, min = 0, max = x[0];
-    for (int i = 0; i < s->group; i++) {
-        square += x[i] * x[i];
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
-    if (!(max > min))
-        return (affine){0, min};
-    float rms = s->flat ? 0 : sqrtf(square / (float)s->group);
-    for (int i = 0; i < s->group; i++)
-        w[i] = rms + fabsf(x[i]);
-
-    float inverse = (float)s->top / (max - min);
-    affine best = {1 / inverse, min};
-    float least = affine_error(s, x, w, min, inverse, best);
-    for (int i = 0; i <= s->trials; i++) {
-        inverse = (s->start + 0.1f * (float)i + (float)s->top) / (max - min);
-        affine fit = fit_affine(s, x, w, min, inverse);
-        float error = affine_error(s, x, w, min, inverse, fit);
-        if (fit.scale != 0 && error < least) {
-            least = error;
-            best = fit;
-        }
-    }
-    return best;
-}
-
-/* Fits of all groups, rounded to `levels` steps of d and of dmin. */
 typedef struct affine_block {
     uint16_t d, dmin;
     uint8_t scale[16], min[16];
-    uint8_t q[256];
+    uint8_t q[VALUES];
 } affine_block;
 
-static void quantize_affine(affine_block *b, const float *x, const affine_search *s,
-                            int levels)
+static jt_affine steps_of(const affine_block *b)
 {
-    int groups = 256 / s->group;
-    affine fit[16];
-    float top_scale = 0, top_min = 0;
-    for (int g = 0; g < groups; g++) {
-        fit[g] = search_affine(s, x + g * s->group);
-        top_scale = fmaxf(top_scale, fit[g].scale);
-        top_min = fmaxf(top_min, -fit[g].min);
+    return (jt_affine){jt_f16_to_float(b->d), jt_f16_to_float(b->dmin)};
+}
+
+/* The best scale and minimum of group i near `at`. */
+static void round_group(affine_block *b, const affine_format *f, const jt_group *g,
+                        int i, jt_affine at)
+{
+    jt_affine step = steps_of(b);
+    float sum_w, sum_x, best = -INFINITY;
+    jt_fit_weights(g, &sum_w, &sum_x);
+    int scale = jt_nearest(at.scale * jt_reciprocal(step.scale), 0, f->most);
+    int min = jt_nearest(at.min * jt_reciprocal(step.min), 0, f->most);
+    for (int s = scale - 1; s <= scale + 1; s++)
+        for (int m = min - 1; m <= min + 1; m++) {
+            if (s < 0 || s > f->most || m < 0 || m > f->most)
+                continue;
+            jt_affine fit = {step.scale * (float)s, step.min * (float)m};
+            float gain = jt_fit_affine_gain(f->top, g, sum_w, sum_x, fit);
+            if (gain > best) {
+                best = gain;
+                b->scale[i] = (uint8_t)s;
+                b->min[i] = (uint8_t)m;
+            }
+        }
+}
+
+/* Normal equations of x ~ d (scale q) - dmin min over the block. */
+typedef struct normal {
+    float aa, ab, bb, ax, bx;
+} normal;
+
+static jt_affine solve_steps(const affine_block *b, const affine_format *f,
+                             const jt_group *g, jt_affine step)
+{
+    normal n = {0};
+    for (int i = 0; i < VALUES / f->group; i++) {
+        float s = b->scale[i], m = b->min[i], sum_w, sum_x;
+        jt_fit_weights(&g[i], &sum_w, &sum_x);
+        jt_affine fit = {step.scale * s, step.min * m};
+        jt_affine_moments k = jt_fit_affine_moments(f->top, &g[i], fit);
+        n.aa += s * s * k.ll;
+        n.ab -= s * m * k.l;
+        n.bb += m * m * sum_w;
+        n.ax += s * k.xl;
+        n.bx -= m * sum_x;
     }
-    b->d = jt_float_to_f16(top_scale / (float)levels);
-    b->dmin = jt_float_to_f16(top_min / (float)levels);
-    float d = jt_f16_to_float(b->d), dmin = jt_f16_to_float(b->dmin);
-    for (int g = 0; g < groups; g++) {
-        float per_scale = top_scale > 0 ? (float)levels / top_scale : 0;
-        float per_min = top_min > 0 ? (float)levels / top_min : 0;
-        b->scale[g] = (uint8_t)jt_nearest(per_scale * fit[g].scale, 0, levels);
-        b->min[g] = (uint8_t)jt_nearest(per_min * -fit[g].min, 0, levels);
-        float step = d * b->scale[g], low = dmin * b->min[g];
-        for (int i = g * s->group; i < (g + 1) * s->group; i++)
-            b->q[i] =
-                (uint8_t)(step > 0 ? jt_nearest((x[i] + low) / step, 0, s->top) : 0);
+    float det = n.aa * n.bb - n.ab * n.ab;
+    if (det > 1e-6f * n.aa * n.bb)
+        return (jt_affine){(n.ax * n.bb - n.bx * n.ab) / det,
+                           (n.bx * n.aa - n.ax * n.ab) / det};
+    return n.aa > 0 ? (jt_affine){n.ax / n.aa, step.min} : step;
+}
+
+static float block_gain(const affine_block *b, const affine_format *f,
+                        const jt_group *g)
+{
+    jt_affine step = steps_of(b);
+    float gain = 0, sum_w, sum_x;
+    for (int i = 0; i < VALUES / f->group; i++) {
+        jt_affine fit = {step.scale * b->scale[i], step.min * b->min[i]};
+        jt_fit_weights(&g[i], &sum_w, &sum_x);
+        gain += jt_fit_affine_gain(f->top, &g[i], sum_w, sum_x, fit);
+    }
+    return gain;
+}
+
+static void quantize_affine(affine_block *b, const affine_format *f, const float *x,
+                            const float *w)
+{
+    jt_affine_levels levels = {f->top, false};
+    jt_affine fit[16], step = {0, 0};
+    jt_group g[16];
+    int groups = VALUES / f->group;
+    for (int i = 0; i < groups; i++) {
+        g[i] = (jt_group){x + i * f->group, w + i * f->group, f->group};
+        fit[i] = jt_fit_affine(&levels, &g[i], f->trials);
+        step.scale = fmaxf(step.scale, fit[i].scale / (float)f->most);
+        step.min = fmaxf(step.min, fit[i].min / (float)f->most);
+    }
+    affine_block trial = *b;
+    float best = -INFINITY;
+    for (int round = 0; round < ROUNDS; round++) {
+        trial.d = jt_float_to_f16(step.scale);
+        trial.dmin = jt_float_to_f16(step.min);
+        for (int i = 0; i < groups; i++)
+            round_group(&trial, f, &g[i], i, fit[i]);
+        float gain = block_gain(&trial, f, g);
+        if (!(gain > best))
+            break;
+        best = gain;
+        *b = trial;
+        step = solve_steps(b, f, g, steps_of(b));
+        if (!(step.scale > 0 && step.min >= 0))
+            break;
+    }
+    step = steps_of(b);
+    for (int i = 0; i < groups; i++) {
+        jt_affine last = {step.scale * b->scale[i], step.min * b->min[i]};
+        jt_fit_affine_codes(b->q + i * f->group, f->top, g[i].x, f->group, last);
     }
 }
 
 /* Two bits of each code, four planes in each half. */
-static void pack_planes(uint8_t qs[64], const uint8_t q[256])
+static void pack_planes(uint8_t qs[64], const uint8_t q[VALUES])
 {
     memset(qs, 0, 64);
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; i < VALUES; i++)
         qs[i / 128 * 32 + i % 32] |= (uint8_t)((q[i] & 3) << i % 128 / 32 * 2);
 }
 
 /* Low nibbles: group 2p of 32 in the low half of 32 bytes, group 2p + 1 in the high. */
-static void pack_pairs(uint8_t qs[128], const uint8_t q[256])
+static void pack_pairs(uint8_t qs[128], const uint8_t q[VALUES])
 {
     for (int i = 0; i < 128; i++) {
         const uint8_t *low = &q[i / 32 * 64 + i % 32];
@@ -144,12 +154,12 @@ static void pack_six_bits(uint8_t a[12], const uint8_t scale[8], const uint8_t m
     }
 }
 
-void jt_quantize_q2_k(jt_q2_k *dst, const float *src, size_t n)
+void jt_quantize_q2_k(jt_q2_k *dst, const float *x, const float *w, size_t n)
 {
-    const affine_search search = {16, 3, -0.5f, 15, true, true};
-    affine_block b;
-    for (; n > 0; n -= 256, src += 256, dst++) {
-        quantize_affine(&b, src, &search, 15);
+    static const affine_format format = {16, 3, 15, 15};
+    affine_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_affine(&b, &format, x, w);
         dst->d = b.d;
         dst->dmin = b.dmin;
         for (int g = 0; g < 16; g++)
@@ -158,12 +168,12 @@ void jt_quantize_q2_k(jt_q2_k *dst, const float *src, size_t n)
     }
 }
 
-void jt_quantize_q4_k(jt_q4_k *dst, const float *src, size_t n)
+void jt_quantize_q4_k(jt_q4_k *dst, const float *x, const float *w, size_t n)
 {
-    const affine_search search = {32, 15, -1, 20, false, false};
-    affine_block b;
-    for (; n > 0; n -= 256, src += 256, dst++) {
-        quantize_affine(&b, src, &search, 63);
+    static const affine_format format = {32, 15, 63, 18};
+    affine_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_affine(&b, &format, x, w);
         dst->d = b.d;
         dst->dmin = b.dmin;
         pack_six_bits(dst->scales, b.scale, b.min);
@@ -171,147 +181,153 @@ void jt_quantize_q4_k(jt_q4_k *dst, const float *src, size_t n)
     }
 }
 
-void jt_quantize_q5_k(jt_q5_k *dst, const float *src, size_t n)
+void jt_quantize_q5_k(jt_q5_k *dst, const float *x, const float *w, size_t n)
 {
-    const affine_search search = {32, 31, -0.5f, 15, false, false};
-    affine_block b;
-    for (; n > 0; n -= 256, src += 256, dst++) {
-        quantize_affine(&b, src, &search, 63);
+    static const affine_format format = {32, 31, 63, 15};
+    affine_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_affine(&b, &format, x, w);
         dst->d = b.d;
         dst->dmin = b.dmin;
         pack_six_bits(dst->scales, b.scale, b.min);
         pack_pairs(dst->qs, b.q);
         memset(dst->qh, 0, sizeof dst->qh);
-        for (int i = 0; i < 256; i++)
+        for (int i = 0; i < VALUES; i++)
             dst->qh[i % 32] |= (uint8_t)(b.q[i] >> 4 << i / 32);
     }
 }
 
-/* Signed formats: groups of 16, x ~ scale q with q in -half .. half - 1, weights x^2.
- */
-static float extreme16(const float *x)
+/* ---- scales alone ---- */
+
+/* x ~ d scale l, scales -steps .. steps - 1 */
+typedef struct scaled_format {
+    int group, steps;
+    jt_levels levels;
+    jt_search search;
+} scaled_format;
+
+typedef struct scaled_block {
+    uint16_t d;
+    int8_t scale[16];
+    uint8_t q[VALUES];
+} scaled_block;
+
+/* The best scale of group i near `at`; how much it gains. */
+static float round_scale(scaled_block *b, const scaled_format *f, const jt_group *g,
+                         int i, float at)
 {
-    float best = 0;
-    for (int i = 0; i < 16; i++)
-        if (fabsf(x[i]) > fabsf(best))
-            best = x[i];
+    float d = jt_f16_to_float(b->d), best = -INFINITY;
+    int near = jt_nearest(at * jt_reciprocal(d), -f->steps, f->steps - 1);
+    for (int s = near - 1; s <= near + 1; s++) {
+        float gain = s >= -f->steps && s < f->steps
+                         ? jt_fit_gain(&f->levels, g, d * (float)s)
+                         : -INFINITY;
+        if (gain > best) {
+            best = gain;
+            b->scale[i] = (int8_t)s;
+        }
+    }
     return best;
 }
 
-/* The best least squares scale of 19 trials around -half / extreme. */
-static float search_signed(const float *x, int half)
+static float solve_step(const scaled_block *b, const scaled_format *f,
+                        const jt_group *g)
 {
-    float extreme = extreme16(x), best = 0, best_gain = 0;
-    if (extreme == 0)
-        return 0;
-    for (int trial = -9; trial <= 9; trial++) {
-        float inverse = -((float)half + 0.1f * (float)trial) / extreme;
-        float sum_xl = 0, sum_l2 = 0;
-        for (int i = 0; i < 16; i++) {
-            float l = (float)jt_nearest(inverse * x[i], -half, half - 1);
-            sum_xl += x[i] * x[i] * x[i] * l;
-            sum_l2 += x[i] * x[i] * l * l;
-        }
-        if (sum_l2 > 0 && sum_xl * sum_xl > best_gain * sum_l2) {
-            best = sum_xl / sum_l2;
-            best_gain = best * sum_xl;
-        }
+    float d = jt_f16_to_float(b->d), xl = 0, ll = 0;
+    for (int i = 0; i < VALUES / f->group; i++) {
+        float s = b->scale[i];
+        jt_moments m = jt_fit_moments(&f->levels, &g[i], jt_reciprocal(d * s));
+        xl += s * m.xl;
+        ll += s * s * m.ll;
     }
-    return best;
+    return ll > 0 ? xl / ll : 0;
 }
 
-/* Start from the extreme, then move single codes as long as the fit gains. */
-static float descend_signed(const float *x, int half)
+static void quantize_scaled(scaled_block *b, const scaled_format *f, const float *x,
+                            const float *w)
 {
-    float extreme = extreme16(x);
-    if (extreme == 0)
-        return 0;
-    float l[16], sum_xl = 0, sum_l2 = 0;
-    for (int i = 0; i < 16; i++) {
-        l[i] = (float)jt_nearest((float)-half / extreme * x[i], -half, half - 1);
-        sum_xl += x[i] * x[i] * x[i] * l[i];
-        sum_l2 += x[i] * x[i] * l[i] * l[i];
+    int groups = VALUES / f->group;
+    float fit[16], best = -INFINITY;
+    jt_group g[16];
+    for (int i = 0; i < groups; i++) {
+        g[i] = (jt_group){x + i * f->group, w + i * f->group, f->group};
+        fit[i] = jt_fit_scale(&f->levels, &g[i], &f->search);
     }
-    for (int sweep = 0, moved = 1; sweep < 5 && moved; sweep++) {
-        moved = 0;
-        for (int i = 0; i < 16; i++) {
-            float w = x[i] * x[i];
-            float rest_xl = sum_xl - w * x[i] * l[i],
-                  rest_l2 = sum_l2 - w * l[i] * l[i];
-            if (!(rest_xl > 0))
-                continue;
-            float next = (float)jt_nearest(x[i] * rest_l2 / rest_xl, -half, half - 1);
-            float next_xl = rest_xl + w * x[i] * next;
-            float next_l2 = rest_l2 + w * next * next;
-            if (next_l2 > 0 && next_xl * next_xl * sum_l2 > sum_xl * sum_xl * next_l2) {
-                l[i] = next;
-                sum_xl = next_xl;
-                sum_l2 = next_l2;
-                moved = 1;
-            }
-        }
+    float d = jt_extreme(fit, groups) / (float)-f->steps;
+    scaled_block trial = *b;
+    for (int round = 0; round < ROUNDS; round++) {
+        float gain = 0;
+        trial.d = jt_float_to_f16(d);
+        for (int i = 0; i < groups; i++)
+            gain += round_scale(&trial, f, &g[i], i, fit[i]);
+        if (!(gain > best))
+            break;
+        best = gain;
+        *b = trial;
+        d = solve_step(b, f, g);
     }
-    return sum_l2 > 0 ? sum_xl / sum_l2 : 0;
+    d = jt_f16_to_float(b->d);
+    for (int i = 0; i < groups; i++)
+        jt_fit_codes(b->q + i * f->group, &f->levels, g[i].x, f->group,
+                     jt_reciprocal(d * (float)b->scale[i]));
 }
 
-/* Round 16 scales to integers of -steps .. steps - 1 and take the codes again, as
- * q + half in 0 .. 2 half - 1. Returns d. */
-static uint16_t quantize_signed(int8_t scales[16], uint8_t q[256], const float *x,
-                                const float fit[16], int steps, int half)
+void jt_quantize_q3_k(jt_q3_k *dst, const float *x, const float *w, size_t n)
 {
-    float top = extreme16(fit);
-    float inverse = top != 0 ? (float)-steps / top : 0;
-    uint16_t d_bits = jt_float_to_f16(top / (float)-steps);
-    float d = jt_f16_to_float(d_bits);
-    for (int g = 0; g < 16; g++) {
-        scales[g] = (int8_t)jt_nearest(inverse * fit[g], -steps, steps - 1);
-        float step = d * scales[g];
-        for (int i = 16 * g; i < 16 * (g + 1); i++) {
-            int code = step != 0 ? jt_nearest(x[i] / step, -half, half - 1) : 0;
-            q[i] = (uint8_t)(code + half);
-        }
-    }
-    return d_bits;
-}
-
-void jt_quantize_q3_k(jt_q3_k *dst, const float *src, size_t n)
-{
-    uint8_t q[256];
-    int8_t scales[16];
-    float fit[16];
-    for (; n > 0; n -= 256, src += 256, dst++) {
-        for (int g = 0; g < 16; g++)
-            fit[g] = descend_signed(src + 16 * g, 4);
-        dst->d = quantize_signed(scales, q, src, fit, 32, 4);
+    static const scaled_format format = {16, 32, {-4, 3, 0, NULL}, {12, 0.5f, 1.15f}};
+    scaled_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_scaled(&b, &format, x, w);
+        dst->d = b.d;
         memset(dst->scales, 0, sizeof dst->scales);
         for (int g = 0; g < 16; g++) {
-            int s = scales[g] + 32;
+            int s = b.scale[g] + 32;
             dst->scales[g % 8] |= (uint8_t)((s & 15) << 4 * (g / 8));
             dst->scales[8 + g % 4] |= (uint8_t)(s >> 4 << 2 * (g / 4));
         }
-        pack_planes(dst->qs, q);
+        pack_planes(dst->qs, b.q);
         memset(dst->hmask, 0, sizeof dst->hmask);
-        for (int i = 0; i < 256; i++)
-            dst->hmask[i % 32] |= (uint8_t)(q[i] >> 2 << i / 32);
+        for (int i = 0; i < VALUES; i++)
+            dst->hmask[i % 32] |= (uint8_t)(b.q[i] >> 2 << i / 32);
     }
 }
 
-void jt_quantize_q6_k(jt_q6_k *dst, const float *src, size_t n)
+void jt_quantize_q6_k(jt_q6_k *dst, const float *x, const float *w, size_t n)
 {
-    uint8_t q[256];
-    int8_t scales[16];
-    float fit[16];
-    for (; n > 0; n -= 256, src += 256, dst++) {
-        for (int g = 0; g < 16; g++)
-            fit[g] = search_signed(src + 16 * g, 32);
-        dst->d = quantize_signed(scales, q, src, fit, 128, 32);
-        memcpy(dst->scales, scales, sizeof scales);
+    static const scaled_format format = {
+        16, 128, {-32, 31, 0, NULL}, {12, 0.92f, 1.02f}};
+    scaled_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_scaled(&b, &format, x, w);
+        dst->d = b.d;
+        memcpy(dst->scales, b.scale, sizeof dst->scales);
         memset(dst->ql, 0, sizeof dst->ql);
         memset(dst->qh, 0, sizeof dst->qh);
-        for (int i = 0; i < 256; i++) {
+        for (int i = 0; i < VALUES; i++) {
             int half = i / 128, at = i % 128;
-            dst->ql[64 * half + at % 64] |= (uint8_t)((q[i] & 15) << at / 64 * 4);
-            dst->qh[32 * half + at % 32] |= (uint8_t)(q[i] >> 4 << at / 32 * 2);
+            dst->ql[64 * half + at % 64] |= (uint8_t)((b.q[i] & 15) << at / 64 * 4);
+            dst->qh[32 * half + at % 32] |= (uint8_t)(b.q[i] >> 4 << at / 32 * 2);
+        }
+    }
+}
+
+void jt_quantize_iq4_xs(jt_iq4_xs *dst, const float *x, const float *w, size_t n)
+{
+    static const scaled_format format = {
+        32, 32, {-127, 113, 16, table_iq4}, {12, 0.6f, 1.15f}};
+    scaled_block b = {0};
+    for (; n > 0; n -= VALUES, x += VALUES, w += VALUES, dst++) {
+        quantize_scaled(&b, &format, x, w);
+        dst->d = b.d;
+        dst->scales_h = 0;
+        memset(dst->scales_l, 0, sizeof dst->scales_l);
+        for (int g = 0; g < 8; g++) {
+            int s = b.scale[g] + 32;
+            dst->scales_l[g / 2] |= (uint8_t)((s & 15) << 4 * (g % 2));
+            dst->scales_h = (uint16_t)(dst->scales_h | s >> 4 << 2 * g);
+            for (int j = 0; j < 16; j++)
+                dst->qs[16 * g + j] =
+                    (uint8_t)(b.q[32 * g + j] | b.q[32 * g + j + 16] << 4);
         }
     }
 }

@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "junto/dtype.h"
-#include "junto/generate.h"
+#include "learn/chat_format.h"
 #include "learn/config_impl.h"
 #include "model/family.h"
 

@@ -29,9 +29,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "junto/generate.h"
 #include "junto/status.h"
 #include "junto/tokenizer.h"
+#include "learn/chat_format.h"
 
 typedef struct jt_data_source {
     const char *path;

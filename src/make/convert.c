@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/pool.h"
 #include "format/gguf_writer.h"
 #include "make/folder.h"
+#include "make/retype.h"
 #include "model/hf.h"
 #include "model/model.h"
 #include "text/export.h"
 
-enum { NAME_BYTES = 256, RUN_ROWS = 256 };
+enum { NAME_BYTES = 256 };
 static const uint64_t usual_shard = 5000000000; /* bytes, as transformers had it */
 
 typedef struct conversion {
@@ -67,9 +67,13 @@ static jt_dtype target_of(const conversion *c, const jt_gguf_tensor *t)
 static uint32_t file_type(const conversion *c)
 {
     static const uint32_t ids[JT_DTYPE_COUNT] = {
-        [JT_F32] = 0,   [JT_F16] = 1,   [JT_Q4_0] = 2,  [JT_Q4_1] = 3,  [JT_Q8_0] = 7,
-        [JT_Q5_0] = 8,  [JT_Q5_1] = 9,  [JT_Q2_K] = 10, [JT_Q3_K] = 11, [JT_Q4_K] = 14,
-        [JT_Q5_K] = 16, [JT_Q6_K] = 18, [JT_BF16] = 32};
+        [JT_F32] = 0,      [JT_F16] = 1,     [JT_Q4_0] = 2,     [JT_Q4_1] = 3,
+        [JT_Q8_0] = 7,     [JT_Q5_0] = 8,    [JT_Q5_1] = 9,     [JT_Q2_K] = 10,
+        [JT_Q3_K] = 11,    [JT_Q4_K] = 14,   [JT_Q5_K] = 16,    [JT_Q6_K] = 18,
+        [JT_IQ2_XXS] = 19, [JT_IQ2_XS] = 20, [JT_IQ3_XXS] = 23, [JT_IQ1_S] = 24,
+        [JT_IQ4_NL] = 25,  [JT_IQ3_S] = 26,  [JT_IQ2_S] = 28,   [JT_IQ4_XS] = 30,
+        [JT_IQ1_M] = 31,   [JT_BF16] = 32,   [JT_TQ1_0] = 36,   [JT_TQ2_0] = 37,
+        [JT_MXFP4] = 38,   [JT_NVFP4] = 39,  [JT_Q1_0] = 40,    [JT_Q2_0] = 41};
     int most = JT_F32;
     for (int d = 0; d < JT_DTYPE_COUNT; d++)
         most = c->bytes[d] > c->bytes[most] ? d : most;
@@ -99,53 +103,11 @@ static jt_status describe(conversion *c)
     return jt_gguf_set_u32(c->writer, "general.quantization_version", 2, c->err);
 }
 
-/* Some rows of a tensor on their way from one type to another. */
-typedef struct run {
-    jt_gguf_tensor from;
-    jt_dtype to;
-    size_t n, row_bytes, first;
-    float *values; /* [RUN_ROWS, n] */
-    char *out;     /* [RUN_ROWS] rows */
-} run;
-
-static void change_row(void *arg, size_t i)
+static jt_status report(void *user, size_t bytes)
 {
-    const run *r = arg;
-    float *x = r->values + i * r->n;
-    jt_dequantize(r->from.dtype, x, jt_gguf_row(&r->from, r->first + i), r->n);
-    jt_quantize(r->to, r->out + i * r->row_bytes, x, r->n);
-}
-
-static jt_status report(conversion *c, size_t bytes)
-{
+    conversion *c = user;
     c->done += bytes;
     return jt_progress_report(&c->o->progress, "converting", c->done, c->total, c->err);
-}
-
-static jt_status write_rows(conversion *c, run *r, size_t rows)
-{
-    for (r->first = 0; r->first < rows; r->first += RUN_ROWS) {
-        size_t count = rows - r->first < RUN_ROWS ? rows - r->first : RUN_ROWS;
-        jt_pool_run(c->pool, change_row, r, count);
-        JT_TRY(jt_gguf_write(c->writer, r->out, count * r->row_bytes, c->err));
-        JT_TRY(report(c, count * r->row_bytes));
-    }
-    return JT_OK;
-}
-
-static jt_status write_changed(conversion *c, const jt_gguf_tensor *t, jt_dtype to)
-{
-    run r = {.from = *t, .to = to, .n = (size_t)t->shape[t->n_dims - 1]};
-    size_t rows = jt_hf_values(t) / r.n;
-    r.row_bytes = jt_dtype_row_bytes(to, r.n);
-    r.from.bytes = rows * jt_dtype_row_bytes(t->dtype, r.n);
-    r.values = jt_alloc(RUN_ROWS * r.n, sizeof *r.values);
-    r.out = jt_alloc(RUN_ROWS, r.row_bytes);
-    jt_status status = r.values && r.out ? write_rows(c, &r, rows)
-                                         : jt_fail_memory(c->err, "converting a model");
-    free(r.values);
-    free(r.out);
-    return status;
 }
 
 static jt_status write_data(conversion *c)
@@ -154,15 +116,12 @@ static jt_status write_data(conversion *c)
     for (size_t i = 0; i < count_of(c); i++) {
         jt_gguf_tensor t;
         JT_TRY(with_data(c, i, &t));
-        jt_dtype to = target_of(c, &t);
-        if (to != t.dtype) {
-            JT_TRY(write_changed(c, &t, to));
-        } else {
-            t.bytes = jt_hf_values(&t) / jt_dtype_block_values(t.dtype) *
-                      jt_dtype_block_bytes(t.dtype);
-            JT_TRY(jt_gguf_write_tensor(c->writer, &t, c->err));
-            JT_TRY(report(c, t.bytes));
-        }
+        jt_retype how = {.writer = c->writer,
+                         .pool = c->pool,
+                         .to = target_of(c, &t),
+                         .written = report,
+                         .user = c};
+        JT_TRY(jt_retype_tensor(&t, &how, c->err));
         if (c->import)
             jt_hf_import_drop(c->import);
     }

@@ -37,6 +37,22 @@ static jt_status fail_shape(jt_binder *b, const jt_gguf_tensor *t, int n_dims,
                    b->name, has, wants);
 }
 
+/* Some NVFP4 files have a factor for a whole matrix beside it ("attn_q.scale"), which
+ * no product here applies: better to say so than to run a wrong model. */
+static jt_status refuse_outer_scale(jt_binder *b, const jt_gguf_tensor *t)
+{
+    static const char ending[] = ".weight";
+    char name[sizeof b->name];
+    size_t len = t->name.len, cut = sizeof ending - 1;
+    if (t->dtype != JT_NVFP4 || len <= cut || len >= sizeof name)
+        return JT_OK;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(len - cut), t->name.data);
+    if (!jt_gguf_find(b->file, name))
+        return JT_OK;
+    return jt_fail(b->err, JT_E_UNSUPPORTED,
+                   "tensor '%s' scales a whole matrix, which is not supported", name);
+}
+
 jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
                   bool optional, int n_dims, const size_t *shape)
 {
@@ -55,6 +71,7 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected %s",
                        b->name, jt_dtype_name(t->dtype),
                        plain ? "F32" : "a weight type");
+    JT_TRY(refuse_outer_scale(b, t));
     *out = (jt_tensor){.data = (void *)(uintptr_t)t->data,
                        .dtype = t->dtype,
                        .n_dims = n_dims,

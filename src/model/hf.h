@@ -141,6 +141,7 @@ extern const jt_hf_key jt_hf_keys_bias[];    /* attention_bias: q has a bias */
 extern const jt_hf_key jt_hf_keys_mixture[]; /* experts used, their width, leading dense
                                                 layers, scale, groups, whether weights
                                                 are divided by their sum */
+extern const jt_hf_key jt_hf_keys_hybrid[];  /* those without heads of keys */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
                                                      their biases */
@@ -185,6 +186,8 @@ struct jt_hf_job {
 /* The value at a path of config.json, as in jt_hf_key; NULL where there is none, or
  * null. Borrowed. */
 json_t *jt_hf_config(const jt_hf_job *job, const char *path);
+/* A whole number there; `otherwise` for none. */
+json_int_t jt_hf_whole(const jt_hf_job *job, const char *path, json_int_t otherwise);
 /* Put a value there; takes it over, also on failure. NULL is out of memory. */
 jt_status jt_hf_put(jt_hf_job *job, const char *path, json_t *value);
 
@@ -192,7 +195,8 @@ jt_status jt_hf_put(jt_hf_job *job, const char *path, json_t *value);
 jt_status jt_hf_set_int(jt_hf_job *job, const char *name, int64_t value);
 jt_status jt_hf_set_float(jt_hf_job *job, const char *name, double value);
 jt_status jt_hf_set_bool(jt_hf_job *job, const char *name, bool value);
-/* Read "<arch>.NAME", which was set (import) or is in the file (export). */
+/* Read "<arch>.NAME", which was set (import) or is in the file (export); of an array
+ * the value of the layer at hand. */
 bool jt_hf_get_int(const jt_hf_job *job, const char *name, int64_t *value);
 bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value);
 
@@ -204,15 +208,24 @@ bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
 jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
 jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 
-/* Values of each layer (hf_layers.c).
- *
- * The number of layers; an error when config.json asks for too many. */
+/* ---- values of each layer (hf_layers.c) ---- */
+
+enum { JT_HF_MOST_LAYERS = 4096 };
+
+/* The number of layers; an error when config.json asks for too many. */
 jt_status jt_hf_layers(jt_hf_job *job, int *count);
 /* Set "<arch>.NAME" to an array of `count` numbers, or flags. */
 jt_status jt_hf_set_ints(jt_hf_job *job, const char *name, const int32_t *values,
                          int count);
 jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
                           int count);
+/* attention.head_count_kv: num_key_value_heads for layers with attention, 0 for others;
+ * those of whose kinds at `path` are one of `words`; and num_key_value_heads again. */
+jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers);
+jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words);
+jt_status jt_hf_export_kv_heads(jt_hf_job *job);
+/* mamba_expand from ssm.inner_size (export). */
+jt_status jt_hf_put_expand(jt_hf_job *job);
 /* Is "blk.LAYER.NAME" in the file (export)? */
 bool jt_hf_layer_has(const jt_hf_job *job, int layer, const char *name);
 /* Is item `layer` of the list at `path` one of the words "a|b" (import)? */

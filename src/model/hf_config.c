@@ -109,6 +109,12 @@ json_t *jt_hf_config(const jt_hf_job *job, const char *path)
     return NULL;
 }
 
+json_int_t jt_hf_whole(const jt_hf_job *job, const char *path, json_int_t otherwise)
+{
+    const json_t *value = jt_hf_config(job, path);
+    return json_is_integer(value) ? json_integer_value(value) : otherwise;
+}
+
 /* The object at `name` of `object`, made when it is not there. */
 static json_t *inner_object(json_t *object, const char *name)
 {
@@ -179,7 +185,11 @@ static bool find_key(const jt_hf_job *job, const char *name, jt_gguf_kv *kv)
 bool jt_hf_get_int(const jt_hf_job *job, const char *name, int64_t *value)
 {
     jt_gguf_kv kv;
-    return find_key(job, name, &kv) && jt_gguf_integer(&kv, value);
+    if (!find_key(job, name, &kv))
+        return false;
+    if (kv.type == JT_GGUF_ARRAY)
+        return job->layer >= 0 && jt_gguf_item_i64(&kv, (uint64_t)job->layer, value);
+    return jt_gguf_integer(&kv, value);
 }
 
 bool jt_hf_get_float(const jt_hf_job *job, const char *name, double *value)

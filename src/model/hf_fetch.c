@@ -91,20 +91,11 @@ static jt_dtype same_type(jt_safetensor_type type)
 
 /* ---- eight bits ---- */
 
-/* E4M3 without infinities (its largest code is a NaN), E5M2 as an F16 cut short, E8M0
- * powers of two (OCP 8-bit floating point, OCP microscaling). */
-static float decode_one(jt_safetensor_type type, unsigned code)
+static float decode_one(jt_safetensor_type type, uint8_t code)
 {
-    int exponent = (int)(code >> 3 & 15), mantissa = (int)(code & 7);
-    if (type == JT_ST_F8_E5M2)
+    if (type == JT_ST_F8_E5M2) /* an F16 cut short */
         return jt_f16_to_float((uint16_t)(code << 8));
-    if (type == JT_ST_F8_E8M0)
-        return code == 255 ? NAN : ldexpf(1.0f, (int)code - 127);
-    if ((code & 127) == 127)
-        return NAN;
-    float size = exponent ? ldexpf((float)(8 + mantissa), exponent - 10)
-                          : ldexpf((float)mantissa, -9);
-    return code & 128 ? -size : size;
+    return type == JT_ST_F8_E8M0 ? jt_e8m0_to_f32(code) : jt_f8e4m3_to_f32(code);
 }
 
 /* Scales [count?, rows, cols] of blocks; one scale for everything is [1, 1]. */

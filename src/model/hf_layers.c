@@ -6,15 +6,15 @@
 #include "model/family.h"
 #include "model/hf.h"
 
-enum { MOST_LAYERS = 4096, NAME_BYTES = 160 };
+enum { NAME_BYTES = 160 };
 
 jt_status jt_hf_layers(jt_hf_job *job, int *count)
 {
     int64_t layers = 0;
     jt_hf_get_int(job, "block_count", &layers);
-    if (layers < 1 || layers > MOST_LAYERS)
+    if (layers < 1 || layers > JT_HF_MOST_LAYERS)
         return jt_fail(job->err, JT_E_FORMAT, "%lld layers, expected 1 to %d",
-                       (long long)layers, MOST_LAYERS);
+                       (long long)layers, JT_HF_MOST_LAYERS);
     *count = (int)layers;
     return JT_OK;
 }
@@ -68,6 +68,62 @@ jt_status jt_hf_put_layers(jt_hf_job *job, const char *path, const char *name,
     return jt_hf_put(job, path, list);
 }
 
+/* ---- heads ----
+ * Layers without attention have no heads of keys in GGUF. */
+
+/* attention.head_count_kv: the heads of layers with attention, 0 for the others. */
+jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers)
+{
+    int32_t heads[JT_HF_MOST_LAYERS];
+    const json_t *said = jt_hf_config(job, "num_key_value_heads|num_attention_heads");
+    json_int_t count = json_integer_value(said);
+    if (count < 1 || count > INT16_MAX)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: 'num_key_value_heads' makes no sense");
+    for (int i = 0; i < layers; i++)
+        heads[i] = attention[i] ? (int32_t)count : 0;
+    return jt_hf_set_ints(job, "attention.head_count_kv", heads, layers);
+}
+
+/* From a list of kinds. */
+jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words)
+{
+    bool attention[JT_HF_MOST_LAYERS];
+    int layers = 0;
+    JT_TRY(jt_hf_layers(job, &layers));
+    if (json_array_size(jt_hf_config(job, path)) != (size_t)layers)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: '%s' does not say what all %d layers are", path,
+                       layers);
+    for (int i = 0; i < layers; i++)
+        attention[i] = jt_hf_layer_is(job, path, i, words);
+    return jt_hf_set_kv_heads(job, attention, layers);
+}
+
+jt_status jt_hf_export_kv_heads(jt_hf_job *job)
+{
+    char key[96];
+    int64_t most = 0, heads;
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", job->family->arch);
+    const jt_gguf_kv *kv = jt_gguf_kv_find(job->file, key);
+    if (!kv || (kv->type != JT_GGUF_ARRAY && !jt_gguf_get_i64(job->file, key, &most)))
+        return JT_OK;
+    for (uint64_t i = 0; jt_gguf_item_i64(kv, i, &heads); i++)
+        most = heads > most ? heads : most;
+    return jt_hf_put(job, "num_key_value_heads", json_integer(most));
+}
+
+jt_status jt_hf_put_expand(jt_hf_job *job)
+{
+    int64_t inner = 0, width = 0;
+    jt_hf_get_int(job, "ssm.inner_size", &inner);
+    jt_hf_get_int(job, "embedding_length", &width);
+    if (width < 1 || inner % width)
+        return jt_fail(job->err, JT_E_UNSUPPORTED,
+                       "key 'ssm.inner_size' is no multiple of the width");
+    return jt_hf_put(job, "mamba_expand", json_integer(inner / width));
+}
+
 /* ---- windows ---- */
 
 static const char pattern_name[] = "attention.sliding_window_pattern";
@@ -95,7 +151,7 @@ static bool configured_window(const jt_hf_job *job, int layer)
 
 jt_status jt_hf_import_pattern(jt_hf_job *job, bool always)
 {
-    bool local[MOST_LAYERS];
+    bool local[JT_HF_MOST_LAYERS];
     int layers = 0;
     int64_t window = 0;
     JT_TRY(jt_hf_layers(job, &layers));

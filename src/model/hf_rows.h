@@ -40,5 +40,9 @@ extern const jt_hf_family jt_hf_ernie4_5, jt_hf_ernie4_5_moe, jt_hf_hunyuan_dens
 extern const jt_hf_family jt_hf_granite, jt_hf_granitemoe, jt_hf_granitemoeshared;
 /* hf_rows_moe_phi.c */
 extern const jt_hf_family jt_hf_phi3, jt_hf_phimoe;
+extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe;
+/* hf_rows_mamba2.c */
+extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense,
+    jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
 
 #endif

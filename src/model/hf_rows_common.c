@@ -22,6 +22,15 @@ const jt_hf_key jt_hf_keys_common[] = {
 
 const jt_hf_key jt_hf_keys_sizes[] = {SIZES, {0}};
 
+const jt_hf_key jt_hf_keys_hybrid[] = {
+    {"num_hidden_layers", "block_count", JT_HF_INT, .required = true},
+    {"max_position_embeddings", "context_length", JT_HF_INT, .required = true},
+    {"hidden_size", "embedding_length", JT_HF_INT, .required = true},
+    {"intermediate_size", "feed_forward_length", JT_HF_INT},
+    {"num_attention_heads", "attention.head_count", JT_HF_INT, .required = true},
+    {"vocab_size", "vocab_size", JT_HF_INT},
+    {0}};
+
 const jt_hf_key jt_hf_keys_silu[] = {{"hidden_act", NULL, JT_HF_TEXT, "silu"}, {0}};
 
 const jt_hf_key jt_hf_keys_bias[] = {{"attention_bias", "blk.0.attn_q.bias", JT_HF_HAS},

@@ -180,6 +180,8 @@ static const jt_hf_key cohere2_keys[] = {
     {"logit_scale", "logit_scale", JT_HF_FLOAT, "0.0625"},
     {"sliding_window", "attention.sliding_window", JT_HF_INT, "4096"},
     {"use_qk_norm", NULL, JT_HF_BOOL, "false"},
+    {"rotary_pct", NULL, JT_HF_FLOAT, "1"},
+    {NULL, "rope.scaling.type", JT_HF_TEXT, "none"},
     {0}};
 
 static jt_status import_cohere2(jt_hf_job *job)
@@ -204,6 +206,7 @@ const jt_hf_family jt_hf_cohere2 = {
 static const jt_hf_key nemotron_keys[] = {
     {"norm_eps", "attention.layer_norm_epsilon", JT_HF_FLOAT, "1e-5"},
     {"hidden_act", NULL, JT_HF_TEXT, "relu2"},
+    {NULL, "rope.scaling.type", JT_HF_TEXT, "none"}, /* or what the rope says */
     {0}};
 
 static const jt_hf_row nemotron_tensors[] = {

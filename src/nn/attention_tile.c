@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/quantize.h"
 #include "nn/attention_pass.h"
 
 /* Row `row` of keys or values, of n values each. */
@@ -19,10 +18,8 @@ void jt_attention_keep(const jt_kernels *kernels, void *kv, jt_dtype type, size_
         memcpy(to, x, n * sizeof *x);
     else if (type == JT_F16)
         kernels->f32_to_f16(to, x, n);
-    else if (type == JT_Q8_0)
-        jt_quantize_q8_0(to, x, n);
     else
-        jt_quantize_q4_0(to, x, n);
+        jt_quantize(type, to, x, n);
 }
 
 /* As many whole tokens as a call takes; of a group that is wider, a part. A tile of

@@ -43,6 +43,25 @@ jt_sampling jt_sampling_default(void)
     };
 }
 
+int jt_sampling_from_file(jt_sampling *sampling, const jt_gguf *file)
+{
+    int replaced = 0;
+    float value;
+#define TAKE(key, field, low, high)                                                 \
+    if (jt_gguf_get_f32(file, "general.sampling." key, &value) && value >= (low) && \
+        value <= (high)) {                                                          \
+        sampling->field = (__typeof__(sampling->field))value;                       \
+        replaced++;                                                                 \
+    }
+    TAKE("temp", temperature, 0, 100)
+    TAKE("top_k", top_k, 0, 1 << 30)
+    TAKE("top_p", top_p, 0, 1)
+    TAKE("min_p", min_p, 0, 1)
+    TAKE("penalty_repeat", repeat_penalty, 0.01f, 100)
+#undef TAKE
+    return replaced;
+}
+
 static jt_status check_range(const char *name, double value, double low, double high,
                              jt_err *err)
 {

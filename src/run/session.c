@@ -245,6 +245,15 @@ void jt_session_truncate(jt_session *s, int length)
         go_back(s, length);
 }
 
+size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
+{
+    size_t kept = 0, length = (size_t)s->length;
+    while (kept < length && kept + 1 < count && s->ids[kept] == tokens[kept])
+        kept++;
+    jt_session_truncate(s, (int)kept);
+    return kept;
+}
+
 uint64_t jt_session_kv_bytes(const jt_session *s)
 {
     return s->cache.bytes;

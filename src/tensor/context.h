@@ -14,8 +14,18 @@
 #include "tensor/tensor.h"
 
 typedef struct jt_tape jt_tape;
+typedef struct jt_context jt_context;
+struct jt_product;
 
-typedef struct jt_context {
+/* Sees the lists of matrix products, weights and inputs, before they run; not with a
+ * tape. How calibration learns what reaches each matrix. */
+typedef struct jt_product_watch {
+    void *self;
+    void (*on_products)(void *self, jt_context *ctx, const struct jt_product *products,
+                        size_t count); /* NULL: nobody watches */
+} jt_product_watch;
+
+struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
     jt_arena scratch;
@@ -24,7 +34,8 @@ typedef struct jt_context {
     jt_err err;             /* code JT_OK while all is well */
     double times[JT_STAGE_COUNT];
     double lap;
-} jt_context;
+    jt_product_watch watch;
+};
 
 /* `cpu` as in jt_kernels_choose, `threads` as in jt_pool_new. */
 jt_status jt_context_init(jt_context *ctx, int threads, const char *cpu, jt_err *err);

@@ -156,6 +156,8 @@ void jt_products(jt_context *ctx, jt_product *products, size_t count)
         jt_products_train(ctx, products, count);
         return;
     }
+    if (ctx->watch.on_products && !jt_failed(ctx))
+        ctx->watch.on_products(ctx->watch.self, ctx, products, count);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);

@@ -4,9 +4,9 @@
 #define JT_TEXT_DRAFT_H
 
 #include "base/memory.h"
+#include "format/json.h"
 #include "format/names.h"
 #include "junto/gguf.h"
-#include "text/steps.h"
 
 /* Larger ones do not exist; files that claim more are wrong. */
 enum { JT_DRAFT_MOST = 1 << 24 };
@@ -96,6 +96,9 @@ jt_status jt_import_sentencepiece(jt_draft *draft, jt_str text);
 jt_status jt_import_ranks(jt_draft *draft, jt_str text);
 /* Merges of byte-level tokens by rank: token `first` has the lowest, up to `end`. */
 jt_status jt_import_rank_merges(jt_draft *draft, size_t first, size_t end);
+
+/* The "post_processor" of a tokenizer.json, before which the reader stands. */
+jt_status jt_import_post(jt_draft *draft, jt_json *j);
 
 /* Readers of what stands beside a vocabulary. */
 jt_status jt_import_tokenizer_config(jt_draft *draft, jt_str text);

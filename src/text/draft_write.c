@@ -28,17 +28,17 @@ static bool is_words(const jt_draft *d)
 /* "##ing" becomes "ing" and "the" becomes "▁the": GGUF marks where words begin. */
 static jt_status spell_word(const writing *x, jt_str *text)
 {
-    size_t mark = strlen(JT_SPACE_MARK);
+    const jt_str mark = {JT_SPACE_MARK, strlen(JT_SPACE_MARK)};
     if (text->len >= 2 && memcmp(text->data, "##", 2) == 0) {
         *text = (jt_str){text->data + 2, text->len - 2};
         return JT_OK;
     }
-    char *spelt = jt_arena_alloc(&x->d->arena, text->len + mark, 1);
+    char *spelt = jt_arena_alloc(&x->d->arena, text->len + mark.len, 1);
     if (!spelt)
         return no_memory(x);
-    memcpy(spelt, JT_SPACE_MARK, mark);
-    memcpy(spelt + mark, text->data, text->len);
-    *text = (jt_str){spelt, text->len + mark};
+    memcpy(spelt, mark.data, mark.len);
+    memcpy(spelt + mark.len, text->data, text->len);
+    *text = (jt_str){spelt, text->len + mark.len};
     return JT_OK;
 }
 

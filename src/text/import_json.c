@@ -244,110 +244,6 @@ static jt_status read_added(document *f)
     return f->added.status;
 }
 
-/* ---- what is put around a text ---- */
-
-/* The ids of a special token as the template has them: {"<s>": {"ids": [1]}} */
-static void find_template_ids(document *f, jt_json specials, jt_str name, jt_ids *to)
-{
-    jt_json *j = &specials;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (j->key.len != name.len || memcmp(j->key.data, name.data, name.len) != 0)
-            continue;
-        jt_json_enter(j, JT_JSON_OBJECT);
-        while (jt_json_next(j)) {
-            if (!jt_json_key_is(j, "ids"))
-                continue;
-            jt_json_enter(j, JT_JSON_ARRAY);
-            while (jt_json_next(j)) {
-                int64_t id = jt_json_int(j);
-                if (j->status == JT_OK && jt_draft_add_id(f->d, to, id) != JT_OK)
-                    j->status = f->d->err ? f->d->err->code : JT_E_FORMAT;
-            }
-        }
-    }
-    if (j->status != JT_OK)
-        f->post.status = j->status;
-}
-
-/* One part of a template: {"Sequence": ...}, the text, or {"SpecialToken": {"id": ..}}
- */
-static void read_template_part(document *f, jt_json *j, const jt_json *specials,
-                               bool *after)
-{
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "Sequence"))
-            *after = true;
-        if (!jt_json_key_is(j, "SpecialToken"))
-            continue;
-        jt_json_enter(j, JT_JSON_OBJECT);
-        while (jt_json_next(j)) {
-            if (jt_json_key_is(j, "id"))
-                find_template_ids(f, *specials, jt_json_str(j),
-                                  *after ? &f->d->end : &f->d->begin);
-        }
-    }
-}
-
-static jt_status read_template(document *f, jt_json single, const jt_json *specials)
-{
-    bool after = false;
-    f->d->framed = true;
-    jt_json_enter(&single, JT_JSON_ARRAY);
-    while (jt_json_next(&single))
-        read_template_part(f, &single, specials, &after);
-    JT_TRY(single.status);
-    return f->post.status;
-}
-
-/* ["</s>", 2] */
-static jt_status read_pair(document *f, jt_json j, jt_ids *to)
-{
-    int64_t id = -1;
-    jt_json_enter(&j, JT_JSON_ARRAY);
-    if (jt_json_next(&j) && jt_json_next(&j))
-        id = jt_json_int(&j);
-    JT_TRY(j.status);
-    f->d->framed = true;
-    return jt_draft_add_id(f->d, to, id);
-}
-
-/* As deep as sequences are in each other. */
-static jt_status read_post(document *f, jt_json *j)
-{
-    jt_json single = {0}, specials = {0}, list = {0}, cls = {0}, sep = {0};
-    bool has_single = false, has_specials = false, has_list = false, has_cls = false,
-         has_sep = false;
-    if (jt_json_peek(j) == JT_JSON_NULL)
-        return JT_OK;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "single"))
-            keep(&single, &has_single, j);
-        else if (jt_json_key_is(j, "special_tokens"))
-            keep(&specials, &has_specials, j);
-        else if (jt_json_key_is(j, "processors"))
-            keep(&list, &has_list, j);
-        else if (jt_json_key_is(j, "cls"))
-            keep(&cls, &has_cls, j);
-        else if (jt_json_key_is(j, "sep"))
-            keep(&sep, &has_sep, j);
-    }
-    JT_TRY(j->status);
-    if (has_single && has_specials)
-        JT_TRY(read_template(f, single, &specials));
-    if (has_cls && has_sep) {
-        JT_TRY(read_pair(f, cls, &f->d->begin));
-        JT_TRY(read_pair(f, sep, &f->d->end));
-    }
-    if (has_list)
-        jt_json_enter(&list, JT_JSON_ARRAY);
-    while (has_list && jt_json_next(&list))
-        JT_TRY(read_post(f, &list));
-    return has_list ? list.status : JT_OK;
-}
-
 /* ---- steps ---- */
 
 /* Keep the steps as the file has them. */
@@ -555,5 +451,5 @@ jt_status jt_import_json(jt_draft *draft, jt_str text)
     mark_bytes(&f);
     JT_TRY(read_added(&f));
     mark_unknown(&f);
-    return f.has_post ? read_post(&f, &f.post) : JT_OK;
+    return f.has_post ? jt_import_post(draft, &f.post) : JT_OK;
 }

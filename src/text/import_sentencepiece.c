@@ -50,7 +50,7 @@ static jt_status take_bytes(message *m, uint64_t count, jt_str *out)
 static jt_status next_field(message *m, field *f, bool *found)
 {
     enum { VARINT = 0, BITS_64 = 1, BYTES = 2, BITS_32 = 5 };
-    *f = (field){0};
+    *f = (field){.bytes = {"", 0}};
     *found = m->at < m->end;
     if (!*found)
         return JT_OK;

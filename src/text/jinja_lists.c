@@ -30,11 +30,12 @@ static const jt_jlist *items_if_any(jt_jrun *run, jt_jval v)
 static jt_jval do_map(jt_jrun *run, jt_jval self, const jt_jargs *args)
 {
     jt_jval list = list_of(run);
-    const jt_jval *path = jt_jdict_find_name(&args->named, "attribute");
+    const jt_jval *by = jt_jdict_find_name(&args->named, "attribute");
+    jt_jval path = by ? *by : jt_jnone();
     const jt_jval *otherwise = jt_jdict_find_name(&args->named, "default");
     jt_jargs rest = rest_of(args, 1);
     jt_jfunction *filter = NULL;
-    if (!path) {
+    if (!by) {
         jt_str name = jt_jarg_text(run, args, 0, "filter", NULL);
         filter = jt_jinja_filter(name);
         if (!filter)
@@ -46,7 +47,7 @@ static jt_jval do_map(jt_jrun *run, jt_jval self, const jt_jargs *args)
         jt_jval item = items->item[i];
         jt_jlist_add(run, list.list,
                      filter ? filter(run, item, &rest)
-                            : jt_jpath(run, item, *path, otherwise));
+                            : jt_jpath(run, item, path, otherwise));
     }
     return list;
 }
@@ -150,7 +151,7 @@ static jt_jval sorted(jt_jrun *run, const jt_jlist *items, const sorter *s)
         jt_jlist_add(run, list.list, items->item[i]);
         key[i] = key_of(run, s, items->item[i]);
     }
-    if (run->status == JT_OK && jt_jstep(run, items->count * 20))
+    if (key && jt_jstep(run, items->count * 20))
         sort_range(run, s, list.list->item, key, key + items->count, items->count);
     return list;
 }

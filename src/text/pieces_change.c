@@ -18,6 +18,8 @@ typedef struct change {
 static jt_status put(const change *c, const char *text, size_t len)
 {
     jt_pieces_buffer *out = c->out;
+    if (len == 0)
+        return JT_OK;
     if (len > c->w->longest - out->len)
         return jt_fail(c->w->err, JT_E_LIMIT, "text grows too much when normalized");
     if (!jt_grow((void **)&out->data, &out->capacity, out->len + len, 1))
@@ -29,7 +31,7 @@ static jt_status put(const change *c, const char *text, size_t len)
 
 static jt_status put_str(const change *c, jt_str text)
 {
-    return text.len ? put(c, text.data, text.len) : JT_OK;
+    return put(c, text.data, text.len);
 }
 
 static jt_status put_char(const change *c, int32_t code)

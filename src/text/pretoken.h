@@ -21,7 +21,7 @@ extern const char *const jt_pretokenizer_gpt2;
 const jt_pretokenizer *jt_pretokenizer_find(jt_str name);
 /* The first one that does these steps and looks up whole words or not; or NULL. */
 const jt_pretokenizer *jt_pretokenizer_match(const jt_steps *steps, bool whole_words);
-/* The known names, separated by ", ", and how many more there are than fit. */
+/* The known names, separated by ", ", as many as there is room for. */
 void jt_pretokenizer_names(char *out, size_t size);
 
 /* Its steps. Errors: JT_E_MEMORY. jt_steps_free is for failures too. */

@@ -3,9 +3,9 @@
  * GGUF files use. */
 #include "text/pretoken.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "base/join.h"
 #include "text/dialect.h"
 
 #define SPACES    JT_SPACES
@@ -304,17 +304,12 @@ const jt_pretokenizer *jt_pretokenizer_match(const jt_steps *steps, bool whole_w
     return NULL;
 }
 
+static const char *name_at(size_t i)
+{
+    return i < TABLE_COUNT ? table[i].name : NULL;
+}
+
 void jt_pretokenizer_names(char *out, size_t size)
 {
-    enum { TAIL = sizeof " and 999 more" };
-    size_t used = 0, i = 0;
-    for (; i < TABLE_COUNT; i++) {
-        size_t need = strlen(table[i].name) + 2;
-        if (need + TAIL > size - used)
-            break;
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "",
-                                 table[i].name);
-    }
-    if (i < TABLE_COUNT)
-        snprintf(out + used, size - used, " and %zu more", TABLE_COUNT - i);
+    jt_join_names(out, size, name_at);
 }

@@ -23,15 +23,6 @@ void jt_specials_index(jt_specials *specials)
     }
 }
 
-jt_special *jt_specials_by_id(const jt_specials *specials, int32_t id)
-{
-    for (size_t i = 0; i < specials->count; i++) {
-        if (specials->list[i].id == id)
-            return &specials->list[i];
-    }
-    return NULL;
-}
-
 /* Byte `depth` of list[i], -1 when it is shorter. */
 static int byte_at(const jt_specials *specials, size_t i, size_t depth)
 {

@@ -26,9 +26,6 @@ typedef struct jt_specials {
 /* Sort and index `list`, which is set by the caller. */
 void jt_specials_index(jt_specials *specials);
 
-/* The special token with this id, NULL when there is none. */
-jt_special *jt_specials_by_id(const jt_specials *specials, int32_t id);
-
 /* The longest special token at the start of `text`, NULL when there is none. */
 const jt_special *jt_specials_match(const jt_specials *specials, jt_str text,
                                     bool control);

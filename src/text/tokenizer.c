@@ -85,7 +85,7 @@ static jt_status build(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
     JT_TRY(read_pre(tok, file, err));
     JT_TRY(jt_vocab_read(tok, file, err));
     JT_TRY(jt_vocab_read_roles(tok, file, err));
-    JT_TRY(jt_vocab_index(tok, file, err));
+    JT_TRY(jt_vocab_index(tok, err));
     JT_TRY(read_model(tok, file, err));
     return jt_vocab_read_steps(tok, file, err);
 }

@@ -224,63 +224,56 @@ static jt_status index_specials(jt_tokenizer *tok, jt_err *err)
                      sizeof *specials->list))
             return jt_fail_memory(err, "reading a vocabulary");
         specials->list[specials->count++] =
-            (jt_special){.text = token->piece, .id = (int32_t)i, .control = control};
+            (jt_special){.text = token->piece,
+                         .id = (int32_t)i,
+                         .control = control,
+                         .strip_left = token->strip_left,
+                         .strip_right = token->strip_right,
+                         .single_word = token->single_word};
     }
     jt_specials_index(specials);
     return JT_OK;
 }
 
-/* The special tokens that a list of ids names get a flag. */
-static jt_status flag_specials(jt_tokenizer *tok, const jt_gguf *file, const char *key,
-                               void (*set)(jt_special *), jt_err *err)
+/* The tokens that a list of ids names get a flag. */
+static jt_status read_flag(jt_tokenizer *tok, const jt_gguf *file, const char *key,
+                           size_t flag, jt_err *err)
 {
     if (!jt_gguf_kv_find(file, key))
         return JT_OK;
     const jt_gguf_kv *kv = NULL;
     JT_TRY(jt_vocab_array(&kv, file, key, 0, err));
-    if (kv->count > tok->count)
-        return jt_fail(err, JT_E_FORMAT, "%s has %" PRIu64 " items", key, kv->count);
     for (uint64_t i = 0; i < kv->count; i++) {
         int64_t id = -1;
-        bool is = jt_gguf_item_i64(kv, i, &id) && id >= 0 && id <= INT32_MAX;
-        jt_special *special =
-            is ? jt_specials_by_id(&tok->specials, (int32_t)id) : NULL;
-        if (!special)
-            return jt_fail(err, JT_E_FORMAT, "%s has %" PRId64 ", no special token",
-                           key, id);
-        set(special);
+        if (!jt_gguf_item_i64(kv, i, &id) || id < 0 || (uint64_t)id >= tok->count)
+            return jt_fail(err, JT_E_FORMAT, "%s has %" PRId64 ", of %zu tokens", key,
+                           id, tok->count);
+        *(bool *)((char *)&tok->tokens[id] + flag) = true;
     }
     return JT_OK;
 }
 
-static void set_left(jt_special *special)
+static jt_status read_flags(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    special->strip_left = true;
-}
-
-static void set_right(jt_special *special)
-{
-    special->strip_right = true;
-}
-
-static void set_single(jt_special *special)
-{
-    special->single_word = true;
+    JT_TRY(
+        read_flag(tok, file, JT_KEY_STRIP_LEFT, offsetof(jt_token, strip_left), err));
+    JT_TRY(
+        read_flag(tok, file, JT_KEY_STRIP_RIGHT, offsetof(jt_token, strip_right), err));
+    return read_flag(tok, file, JT_KEY_SINGLE_WORD, offsetof(jt_token, single_word),
+                     err);
 }
 
 jt_status jt_vocab_read(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
     JT_TRY(read_texts(tok, file, err));
-    return read_types(tok, file, err);
+    JT_TRY(read_types(tok, file, err));
+    return read_flags(tok, file, err);
 }
 
-jt_status jt_vocab_index(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+jt_status jt_vocab_index(jt_tokenizer *tok, jt_err *err)
 {
     JT_TRY(set_pieces(tok, err));
     find_chars(tok);
     JT_TRY(index_pieces(tok, err));
-    JT_TRY(index_specials(tok, err));
-    JT_TRY(flag_specials(tok, file, JT_KEY_STRIP_LEFT, set_left, err));
-    JT_TRY(flag_specials(tok, file, JT_KEY_STRIP_RIGHT, set_right, err));
-    return flag_specials(tok, file, JT_KEY_SINGLE_WORD, set_single, err);
+    return index_specials(tok, err);
 }

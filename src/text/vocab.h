@@ -27,6 +27,8 @@ typedef struct jt_token {
     jt_str piece; /* the bytes it stands for: " the", " the", "\n" */
     unsigned char type;
     bool end; /* of a reply */
+    /* Special tokens: white space around it goes with it; it is no part of a word. */
+    bool strip_left, strip_right, single_word;
 } jt_token;
 
 /* Values of tokenizer.ggml.model. */
@@ -74,7 +76,7 @@ jt_status jt_vocab_read(jt_tokenizer *tok, const jt_gguf *file, jt_err *err);
 jt_status jt_vocab_read_roles(jt_tokenizer *tok, const jt_gguf *file, jt_err *err);
 
 /* Then, what finds tokens in text: indices of special and single tokens. */
-jt_status jt_vocab_index(jt_tokenizer *tok, const jt_gguf *file, jt_err *err);
+jt_status jt_vocab_index(jt_tokenizer *tok, jt_err *err);
 
 /* What is done to text first, and whether a space is put before it. */
 jt_status jt_vocab_read_steps(jt_tokenizer *tok, const jt_gguf *file, jt_err *err);

@@ -63,7 +63,7 @@ class Usage(CommandTest):
         self.bad(2, "outside the vocabulary", "tokenize", MIXTURE, "--decode", "1,272")
         self.bad(2, "outside the vocabulary", "logits", MIXTURE, "--tokens", "272", "-o",
                  self.folder / "x.npy")
-        self.bad(2, "'morse' is not a known format", "run", MIXTURE, "-p", "x",
+        self.bad(2, "'morse' is not a known template", "run", MIXTURE, "-p", "x",
                  "--chat-format", "morse")
 
 

@@ -158,6 +158,7 @@ int main(void)
         FOLDER("phimoe", check_lossless),
         FOLDER("qwen3moe-fp8", check_fp8),
         FOLDER("deepseek3-fp8", check_fp8),
+        FOLDER("qwen3moe-fp8", check_fp8),
         FOLDER("gemma", check_lossless),
         FOLDER("gemma2", check_lossless),
         FOLDER("gemma3", check_lossless),
@@ -172,6 +173,16 @@ int main(void)
         FOLDER("nemotron", check_lossless),
         FOLDER("mistral3", check_lossless),
         FOLDER("llama4", check_lossless),
+        FOLDER("qwen3next", check_lossless),
+        FOLDER("qwen35", check_lossless),
+        FOLDER("qwen35moe", check_lossless),
+        FOLDER("jamba", check_lossless),
+        FOLDER("lfm2", check_lossless),
+        FOLDER("lfm2moe", check_lossless),
+        FOLDER("nemotron_h", check_lossless),
+        FOLDER("nemotron_h_moe", check_lossless),
+        FOLDER("granitehybrid", check_lossless),
+        FOLDER("granitehybrid-dense", check_lossless),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -82,7 +82,7 @@ MODELS = {
     "granitehybrid": golden("granitehybrid"),
     "granitehybrid-dense": golden("granitehybrid-dense"),
     "nemotron_h": golden("nemotron_h"),
-    "nemotron_h_moe": golden("nemotron_h_moe"),
+    "nemotron_h_moe": golden("nemotron_h_moe", margin=0.005),
 } | {name: golden(name, margin=0.005) for name in (
     "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
     "dots1", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "afmoe", "exaone-moe",

@@ -36,9 +36,9 @@ static void new_rows(checker *c, table *t, jt_dtype type, size_t rows, size_t di
     else if (type == JT_F16)
         jt_kernels_level(JT_CPU_SCALAR)->f32_to_f16(t->bytes.data, t->values, n);
     else if (type == JT_Q8_0)
-        jt_quantize_q8_0(t->bytes.data, t->values, n);
+        jt_quantize(JT_Q8_0, t->bytes.data, t->values, n);
     else
-        jt_quantize_q4_0(t->bytes.data, t->values, n);
+        jt_quantize(JT_Q4_0, t->bytes.data, t->values, n);
     jt_kernels_level(JT_CPU_SCALAR)->dequant[type](t->values, t->bytes.data, n);
 }
 

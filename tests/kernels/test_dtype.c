@@ -142,7 +142,7 @@ static void test_uses(void **state)
     assert_false(jt_dtype_is_weight(JT_I8) || jt_dtype_is_weight(JT_F64));
     assert_false(jt_dtype_is_weight(JT_DTYPE_COUNT));
     assert_true(jt_dtype_can_quantize(JT_Q6_K) && jt_dtype_can_quantize(JT_I64));
-    assert_false(jt_dtype_can_quantize(JT_IQ4_XS));
+    assert_false(jt_dtype_can_quantize(JT_IQ1_S));
     assert_false(jt_dtype_can_quantize(JT_DTYPE_COUNT));
     /* Integers beyond the type end at its border. */
     const float wide[4] = {-1e30f, 1e30f, 1.5f, NAN};

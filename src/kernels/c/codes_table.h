@@ -3,6 +3,8 @@
 #ifndef JT_CODES_TABLE_H
 #define JT_CODES_TABLE_H
 
+#include <stdbool.h>
+
 #include "kernels/c/codes.h"
 #include "kernels/c/grids.h"
 

@@ -1,0 +1,299 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "make/retype.h"
+#include "model/hf.h"
+#include "model/model.h"
+#include "shrink/mix.h"
+#include "shrink/rules.h"
+#include "watch/importance.h"
+
+enum { NAME_BYTES = 256 };
+
+typedef struct job {
+    const char *to;
+    const jt_quantize_options *o;
+    jt_mix mix;
+    jt_rules *rules;
+    jt_importance *importance; /* or NULL */
+    jt_gguf *file;
+    jt_gguf_writer *writer;
+    jt_pool *pool;
+    jt_mix_place place; /* but for the layer */
+    jt_quantize_report report;
+    uint64_t done, values;
+    size_t requantised, unseen, few, stacked; /* the last three: experts' matrices */
+    jt_err *err;
+} job;
+
+/* ---- what each tensor becomes ---- */
+
+static uint64_t bytes_of(const jt_gguf_tensor *t, jt_dtype dtype)
+{
+    return jt_hf_values(t) / jt_dtype_block_values(dtype) * jt_dtype_block_bytes(dtype);
+}
+
+static jt_dtype wanted_type(const job *j, const jt_gguf_tensor *t, const char *name)
+{
+    jt_dtype dtype;
+    if (!jt_dtype_is_weight(t->dtype) || t->n_dims < 2)
+        return t->dtype;
+    if (jt_rules_find(j->rules, name, &dtype))
+        return dtype;
+    jt_mix_place place = j->place;
+    if (sscanf(name, "blk.%d.", &place.layer) != 1)
+        place.layer = -1;
+    jt_role role = jt_mix_role(name, t->n_dims);
+    return role == JT_ROLE_PLAIN ? t->dtype : jt_mix_choose(&j->mix, role, &place);
+}
+
+/* The importance of a tensor whose type changes to one that has a choice; NULL: none.
+ */
+static jt_status find_importance(const job *j, const jt_gguf_tensor *t,
+                                 jt_quantize_tensor *out, const jt_seen **seen)
+{
+    *seen = NULL;
+    if (!j->importance || out->to == out->from || out->to == JT_Q8_0 ||
+        jt_dtype_block_values(out->to) == 1)
+        return JT_OK;
+    const jt_seen *s = jt_importance_find(j->importance, out->name);
+    if (!s || !jt_importance_tell(s, &out->unseen, &out->seen_less))
+        return JT_OK;
+    uint64_t matrices =
+        jt_hf_values(t) / t->shape[t->n_dims - 1] / t->shape[t->n_dims - 2];
+    if (s->n_columns != t->shape[t->n_dims - 1] || s->n_matrices != matrices)
+        return jt_fail(j->err, JT_E_FORMAT,
+                       "the importance of '%s' is of %zu x %zu columns: another model",
+                       out->name, s->n_matrices, s->n_columns);
+    out->weighted = true;
+    *seen = s;
+    return JT_OK;
+}
+
+static jt_status plan_tensor(const job *j, const jt_gguf_tensor *t,
+                             char name[NAME_BYTES], jt_quantize_tensor *out,
+                             const jt_seen **seen)
+{
+    if (t->name.len >= NAME_BYTES)
+        return jt_fail(j->err, JT_E_UNSUPPORTED, "tensor name '%.*s' is too long",
+                       NAME_BYTES, t->name.data);
+    snprintf(name, NAME_BYTES, "%.*s", (int)t->name.len, t->name.data);
+    jt_dtype wanted = wanted_type(j, t, name);
+    *out = (jt_quantize_tensor){.name = name,
+                                .n_dims = t->n_dims,
+                                .shape = t->shape,
+                                .from = t->dtype,
+                                .to = jt_mix_fit(wanted, t->shape[t->n_dims - 1]),
+                                .bytes_from = bytes_of(t, t->dtype)};
+    out->fell_back = out->to != wanted;
+    out->bytes_to = bytes_of(t, out->to);
+    return find_importance(j, t, out, seen);
+}
+
+static void count_tensor(job *j, const jt_gguf_tensor *t, const jt_quantize_tensor *q)
+{
+    jt_quantize_report *r = &j->report;
+    r->tensors++;
+    r->fell_back += q->fell_back;
+    r->weighted += q->weighted;
+    r->bytes_from += q->bytes_from;
+    r->bytes_to += q->bytes_to;
+    j->values += jt_hf_values(t);
+    j->requantised += q->from != q->to && jt_dtype_block_values(q->from) > 1;
+    j->unseen += q->unseen;
+    j->few += q->seen_less;
+    j->stacked += q->weighted && t->n_dims == 3 ? t->shape[0] : 0;
+    if (j->o->on_tensor)
+        j->o->on_tensor(j->o->user, q);
+}
+
+static jt_status plan(job *j)
+{
+    for (size_t i = 0; i < jt_gguf_tensor_count(j->file); i++) {
+        const jt_gguf_tensor *t = jt_gguf_tensor_at(j->file, i);
+        char name[NAME_BYTES];
+        jt_quantize_tensor q;
+        const jt_seen *seen;
+        JT_TRY(plan_tensor(j, t, name, &q, &seen));
+        count_tensor(j, t, &q);
+        if (j->writer)
+            JT_TRY(
+                jt_gguf_add_tensor(j->writer, name, q.to, t->n_dims, t->shape, j->err));
+    }
+    j->report.bits =
+        j->values ? 8.0 * (double)j->report.bytes_to / (double)j->values : 0;
+    return JT_OK;
+}
+
+static void tell(const job *j)
+{
+    const jt_log *log = &j->o->log;
+    if (j->requantised)
+        jt_log_line(log, JT_LOG_WARN,
+                    "%zu tensors were quantised before: their error adds up",
+                    j->requantised);
+    if (j->report.fell_back)
+        jt_log_line(log, JT_LOG_WARN,
+                    "%zu tensors have rows that are no whole blocks of their type and "
+                    "got another",
+                    j->report.fell_back);
+    if (j->unseen)
+        jt_log_line(log, JT_LOG_WARN,
+                    "%zu of %zu experts' matrices saw no token: they count inputs by "
+                    "the mean of their layer",
+                    j->unseen, j->stacked);
+    if (j->few)
+        jt_log_line(
+            log, JT_LOG_INFO,
+            "%zu experts' matrices saw fewer than %d tokens: theirs are blended "
+            "with that mean",
+            j->few, (int)JT_IMPORTANCE_PRIOR);
+}
+
+/* ---- keys ---- */
+
+static jt_status note_importance(job *j)
+{
+    const jt_importance *m = j->importance;
+    if (!m)
+        return JT_OK;
+    JT_TRY(
+        jt_gguf_set_str(j->writer, "quantize.imatrix.file", j->o->importance, j->err));
+    if (m->n_datasets)
+        JT_TRY(jt_gguf_set_str(j->writer, "quantize.imatrix.dataset", m->datasets[0],
+                               j->err));
+    JT_TRY(jt_gguf_set_u32(j->writer, "quantize.imatrix.entries_count",
+                           (uint32_t)m->count, j->err));
+    return jt_gguf_set_u32(j->writer, "quantize.imatrix.chunks_count",
+                           (uint32_t)m->chunks, j->err);
+}
+
+static jt_status write_keys(job *j)
+{
+    static const char *const split[] = {"split.no", "split.count",
+                                        "split.tensors.count"};
+    for (size_t i = 0; i < jt_gguf_kv_count(j->file); i++)
+        JT_TRY(jt_gguf_set_kv(j->writer, NULL, jt_gguf_kv_at(j->file, i), j->err));
+    for (size_t i = 0; i < sizeof split / sizeof *split; i++)
+        jt_gguf_unset(j->writer, split[i]);
+    JT_TRY(jt_gguf_set_u32(j->writer, "general.file_type", (uint32_t)j->mix.file_type,
+                           j->err));
+    JT_TRY(jt_gguf_set_u32(j->writer, "general.quantization_version", 2, j->err));
+    return note_importance(j);
+}
+
+/* ---- data ---- */
+
+static jt_status written(void *user, size_t bytes)
+{
+    job *j = user;
+    j->done += bytes;
+    return jt_progress_report(&j->o->progress, "quantising", j->done,
+                              j->report.bytes_to, j->err);
+}
+
+static jt_status write_tensor(job *j, const jt_gguf_tensor *t)
+{
+    char name[NAME_BYTES];
+    jt_quantize_tensor q;
+    const jt_seen *seen;
+    float *weights = NULL;
+    JT_TRY(plan_tensor(j, t, name, &q, &seen));
+    if (seen) {
+        weights = jt_alloc(seen->n_matrices * seen->n_columns, sizeof *weights);
+        if (!weights)
+            return jt_fail_memory(j->err, "quantising a model");
+        jt_importance_weights(seen, weights);
+    }
+    jt_retype how = {.writer = j->writer,
+                     .pool = j->pool,
+                     .to = q.to,
+                     .weights = weights,
+                     .written = written,
+                     .user = j};
+    jt_status status = jt_retype_tensor(t, &how, j->err);
+    free(weights);
+    if (status == JT_OK && t->data)
+        jt_map_forget(t->data, t->bytes);
+    return status;
+}
+
+static jt_status write_file(job *j)
+{
+    JT_TRY(write_keys(j));
+    JT_TRY(plan(j));
+    tell(j);
+    JT_TRY(written(j, 0));
+    for (size_t i = 0; i < jt_gguf_tensor_count(j->file); i++)
+        JT_TRY(write_tensor(j, jt_gguf_tensor_at(j->file, i)));
+    return JT_OK;
+}
+
+/* ---- the whole ---- */
+
+static void find_place(job *j)
+{
+    jt_str arch = {"", 0};
+    char key[NAME_BYTES];
+    uint32_t layers = 0;
+    jt_gguf_get_str(j->file, "general.architecture", &arch);
+    snprintf(key, sizeof key, "%.*s.block_count", (int)(arch.len < 64 ? arch.len : 64),
+             arch.data);
+    jt_gguf_get_u32(j->file, key, &layers);
+    j->place = (jt_mix_place){.n_layers = (int)(layers & INT32_MAX),
+                              .tied = jt_gguf_find(j->file, "output.weight") == NULL};
+    for (size_t i = 0; i < jt_gguf_tensor_count(j->file) && !j->place.mixture; i++) {
+        jt_str name = jt_gguf_tensor_at(j->file, i)->name;
+        j->place.mixture = memmem(name.data, name.len, "_exps.", 6) != NULL;
+    }
+}
+
+static jt_status prepare(job *j, const char *from)
+{
+    const jt_quantize_options *o = j->o;
+    JT_TRY(jt_mix_find(&j->mix, o->mix, j->err));
+    JT_TRY(jt_rules_new(&j->rules, o->rules, o->n_rules, j->err));
+    if (o->importance)
+        JT_TRY(jt_importance_load(&j->importance, o->importance, j->err));
+    JT_TRY(jt_model_open_file(&j->file, from, j->err));
+    find_place(j);
+    return jt_pool_new(&j->pool, o->threads, j->err);
+}
+
+static jt_status write_whole(job *j)
+{
+    JT_TRY(jt_gguf_writer_new(&j->writer, j->to, j->err));
+    jt_status status = write_file(j);
+    if (status == JT_OK)
+        return jt_gguf_writer_finish(j->writer, j->err);
+    jt_gguf_writer_abort(j->writer);
+    return status;
+}
+
+jt_status jt_quantize_model(const char *from, const char *to,
+                            const jt_quantize_options *options,
+                            jt_quantize_report *report, jt_err *err)
+{
+    job j = {.to = to, .o = options, .err = err};
+    double start = jt_seconds();
+    jt_status status = prepare(&j, from);
+    if (status == JT_OK && to) {
+        status = write_whole(&j);
+    } else if (status == JT_OK) {
+        status = plan(&j);
+        tell(&j);
+    }
+    jt_pool_free(j.pool);
+    jt_gguf_close(j.file);
+    jt_importance_free(j.importance);
+    jt_rules_free(j.rules);
+    if (status == JT_OK && report) {
+        *report = j.report;
+        report->seconds = jt_seconds() - start;
+    }
+    return status;
+}
