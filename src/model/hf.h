@@ -106,7 +106,8 @@ struct jt_hf_transform {
     /* Change *t from what safetensors has to what GGUF has. */
     jt_status (*import)(jt_hf_job *job, jt_gguf_tensor *t);
     /* Fill *hf, or this row's part of it, from `t`. The first call for a tensor finds
-     * hf->n_dims == 0: it sets type and shape and takes room. */
+     * hf->n_dims == 0: it sets type and shape and takes room. NULL: such tensors are
+     * read and not written; another row writes them. */
     jt_status (*export)(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf);
 };
 
@@ -136,6 +137,10 @@ extern const jt_hf_transform jt_hf_odd_t;
 extern const jt_hf_key jt_hf_keys_common[];  /* sizes, heads, RMS norm, vocabulary */
 extern const jt_hf_key jt_hf_keys_silu[];    /* the activation is SiLU */
 extern const jt_hf_key jt_hf_keys_sizes[];   /* the same without the norm */
+extern const jt_hf_key jt_hf_keys_bias[];    /* attention_bias: q has a bias */
+extern const jt_hf_key jt_hf_keys_mixture[]; /* experts used, their width, leading dense
+                                                layers, scale, groups, whether weights
+                                                are divided by their sum */
 extern const jt_hf_key jt_hf_keys_hybrid[];  /* those without heads of keys */
 extern const jt_hf_row jt_hf_tensors_ends[]; /* embedding, last norm, output */
 extern const jt_hf_row jt_hf_tensors_attention[]; /* input_layernorm, q, k, v, o and
@@ -202,10 +207,6 @@ bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
  * not say partial_rotary_factor. */
 jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
 jt_status jt_hf_export_rope_dims(jt_hf_job *job);
-/* For hooks: layer_types, of which of `every` the last is "full_attention" and the
- * others "sliding_attention". On import they must be so. */
-jt_status jt_hf_import_windows(jt_hf_job *job, int every);
-jt_status jt_hf_export_windows(jt_hf_job *job, int every);
 
 /* ---- values of each layer (hf_layers.c) ---- */
 

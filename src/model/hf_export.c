@@ -100,16 +100,6 @@ static bool was_f32(const jt_gguf *file, const char *gguf)
     return false;
 }
 
-/* Vectors and the like are F32 in GGUF only. */
-static jt_status narrow(const exporter *x, jt_hf_job *job, const char *gguf,
-                        jt_gguf_tensor *t)
-{
-    if (x->main == JT_F32 || t->dtype != JT_F32 || was_f32(x->job.file, gguf) ||
-        !survives(t, x->main))
-        return JT_OK;
-    return retype(job, t, x->main);
-}
-
 /* ---- one tensor ---- */
 
 /* What a row gives: the tensor of the file, or an expert of it; NULL data: none. */
@@ -148,7 +138,20 @@ static jt_status fill(exporter *x, const entry *e, const jt_hf_row *row,
         JT_TRY(row->how->export(&x->job, &t, hf));
     else
         *hf = t;
-    return matrix || x->job.describing ? JT_OK : narrow(x, &x->job, name, hf);
+    return JT_OK;
+}
+
+/* Vectors and the like are F32 in GGUF only; all rows have filled the tensor. */
+static jt_status narrow(exporter *x, entry *e)
+{
+    char gguf[NAME_BYTES];
+    jt_gguf_tensor from = row_tensor(&x->job, e->row, e->layer, e->expert);
+    jt_hf_name(gguf, sizeof gguf, e->row->gguf, e->layer, 0);
+    if (!jt_hf_wants_f32(gguf, from.n_dims) || x->main == JT_F32 ||
+        e->tensor.dtype != JT_F32 || was_f32(x->job.file, gguf) ||
+        !survives(&e->tensor, x->main))
+        return JT_OK;
+    return retype(&x->job, &e->tensor, x->main);
 }
 
 /* Type and shape, or also the data, of an entry. */
@@ -167,7 +170,7 @@ static jt_status make(exporter *x, entry *e)
                 return jt_fail_within(x->job.err, status, "tensor '%s'", e->name);
         }
     }
-    return JT_OK;
+    return x->job.describing ? JT_OK : narrow(x, e);
 }
 
 /* ---- all tensors ---- */
@@ -219,7 +222,8 @@ static bool is_partner(const exporter *x, const jt_hf_row *row, int layer)
 static jt_status add_row(exporter *x, const jt_hf_row *row, int layer)
 {
     char name[NAME_BYTES];
-    if (!jt_hf_name(name, sizeof name, row->gguf, layer, 0))
+    bool only_read = row->how && !row->how->export;
+    if (only_read || !jt_hf_name(name, sizeof name, row->gguf, layer, 0))
         return JT_OK;
     const jt_gguf_tensor *t = jt_gguf_find(x->job.file, name);
     if (!t || x->taken[t - jt_gguf_tensor_at(x->job.file, 0)])

@@ -26,8 +26,9 @@ void *jt_hf_room(jt_hf_job *job, jt_gguf_tensor *t, jt_status *status)
     t->data = NULL;
     t->pieces = NULL;
     for (int i = 0; i < t->n_dims; i++) {
-        if (t->shape[i] > PTRDIFF_MAX || !jt_mul(bytes, (size_t)t->shape[i], &bytes) ||
-            bytes > PTRDIFF_MAX) {
+        size_t n = i == t->n_dims - 1 ? jt_dtype_block_values(t->dtype) : 1;
+        if (t->shape[i] > PTRDIFF_MAX ||
+            !jt_mul(bytes, (size_t)t->shape[i] / n, &bytes) || bytes > PTRDIFF_MAX) {
             *status = jt_fail(job->err, JT_E_LIMIT, "its size overflows");
             return NULL;
         }

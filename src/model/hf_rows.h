@@ -24,6 +24,22 @@ extern const jt_hf_family jt_hf_llama4;
 /* hf_rows_delta.c */
 extern const jt_hf_family jt_hf_qwen3next, jt_hf_qwen35, jt_hf_qwen35moe;
 /* hf_rows_hybrid.c */
+extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe, jt_hf_granitehybrid,
+    jt_hf_granitehybrid_dense, jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
+/* hf_rows_moe_deepseek.c */
+extern const jt_hf_family jt_hf_deepseek, jt_hf_deepseek_v2, jt_hf_deepseek_v3;
+/* hf_rows_moe_gpt_oss.c */
+extern const jt_hf_family jt_hf_gpt_oss;
+/* hf_rows_moe_sigmoid.c */
+extern const jt_hf_family jt_hf_glm4_moe, jt_hf_dots1, jt_hf_minimax_m2,
+    jt_hf_exaone_moe, jt_hf_afmoe;
+/* hf_rows_moe_shared.c */
+extern const jt_hf_family jt_hf_ernie4_5, jt_hf_ernie4_5_moe, jt_hf_hunyuan_dense,
+    jt_hf_hunyuan_moe;
+/* hf_rows_moe_granite.c */
+extern const jt_hf_family jt_hf_granite, jt_hf_granitemoe, jt_hf_granitemoeshared;
+/* hf_rows_moe_phi.c */
+extern const jt_hf_family jt_hf_phi3, jt_hf_phimoe;
 extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe;
 /* hf_rows_mamba2.c */
 extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense,

@@ -33,6 +33,19 @@ const jt_hf_key jt_hf_keys_hybrid[] = {
 
 const jt_hf_key jt_hf_keys_silu[] = {{"hidden_act", NULL, JT_HF_TEXT, "silu"}, {0}};
 
+const jt_hf_key jt_hf_keys_bias[] = {{"attention_bias", "blk.0.attn_q.bias", JT_HF_HAS},
+                                     {0}};
+
+const jt_hf_key jt_hf_keys_mixture[] = {
+    {"num_experts_per_tok", "expert_used_count", JT_HF_INT, .required = true},
+    {"moe_intermediate_size", "expert_feed_forward_length", JT_HF_INT},
+    {"first_k_dense_replace", "leading_dense_block_count", JT_HF_INT},
+    {"routed_scaling_factor", "expert_weights_scale", JT_HF_FLOAT},
+    {"norm_topk_prob", "expert_weights_norm", JT_HF_BOOL},
+    {"n_group", "expert_group_count", JT_HF_INT},
+    {"topk_group", "expert_group_used_count", JT_HF_INT},
+    {0}};
+
 const jt_hf_row jt_hf_tensors_ends[] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},

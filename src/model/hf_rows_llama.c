@@ -1,9 +1,6 @@
 /* Llama 1 to 3, Mistral, SmolLM; Mixtral. GGUF has one architecture for all of them. */
 #include "model/hf_rows.h"
 
-static const jt_hf_key biases[] = {{"attention_bias", "blk.0.attn_q.bias", JT_HF_HAS},
-                                   {0}};
-
 static const jt_hf_key mixtral_keys[] = {
     {"num_local_experts", "expert_count", JT_HF_INT, "8"},
     {"num_experts_per_tok", "expert_used_count", JT_HF_INT, "2"},
@@ -21,7 +18,7 @@ const jt_hf_family jt_hf_llama = {
     .architecture = "LlamaForCausalLM",
     .arch = "llama",
     .exports = JT_HF_DENSE,
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, biases},
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention_turned,
                 jt_hf_tensors_dense},
     .import = import_dims,

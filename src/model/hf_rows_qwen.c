@@ -5,9 +5,6 @@
 
 #define LAYER "model.layers.%."
 
-static const jt_hf_key qwen3_bias[] = {
-    {"attention_bias", "blk.0.attn_q.bias", JT_HF_HAS}, {0}};
-
 static const jt_hf_key experts[] = {
     {"num_experts|num_local_experts", "expert_count", JT_HF_INT, .required = true},
     {"num_experts_per_tok", "expert_used_count", JT_HF_INT, .required = true},
@@ -68,7 +65,7 @@ const jt_hf_family jt_hf_qwen3 = {
     .model_type = "qwen3",
     .architecture = "Qwen3ForCausalLM",
     .arch = "qwen3",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, qwen3_bias},
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_qk_norm,
                 jt_hf_tensors_dense},
 };
@@ -77,7 +74,8 @@ const jt_hf_family jt_hf_qwen3moe = {
     .model_type = "qwen3_moe",
     .architecture = "Qwen3MoeForCausalLM",
     .arch = "qwen3moe",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, qwen3_bias, experts, expert_width},
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias, experts,
+             expert_width},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_qk_norm,
                 jt_hf_tensors_dense, jt_hf_tensors_experts},
     .export = export_dense_layers,
@@ -87,7 +85,7 @@ const jt_hf_family jt_hf_olmoe = {
     .model_type = "olmoe",
     .architecture = "OlmoeForCausalLM",
     .arch = "olmoe",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, qwen3_bias, experts, olmoe_clip},
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias, experts, olmoe_clip},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_qk_norm,
                 jt_hf_tensors_dense, jt_hf_tensors_experts},
 };

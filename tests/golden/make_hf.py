@@ -83,6 +83,13 @@ MODELS = {
     "granitehybrid-dense": golden("granitehybrid-dense"),
     "nemotron_h": golden("nemotron_h"),
     "nemotron_h_moe": golden("nemotron_h_moe", margin=0.005),
+} | {name: golden(name, margin=0.005) for name in (
+    "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
+    "dots1", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "afmoe", "exaone-moe",
+    "granite", "granitemoe", "granitemoe-shared", "phi3")} | {
+    "deepseek2-lite": golden("deepseek2-lite", f16=True, margin=0.005),
+    "deepseek3-fp8": golden("deepseek3", fp8=16, margin=0.005),
+    "phimoe": golden("phimoe", margin=0.01),
 }
 
 
