@@ -32,6 +32,8 @@ void line_editor_type(line_editor *editor, const char *text)
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,16 +87,34 @@ static void save_history(line_editor *e)
         unlink(beside);
 }
 
+/* Wait for a key; false after Ctrl-C. The signal may come only while waiting: between
+ * a look at its mark and the wait it would be lost until the next key. */
+static bool wait_for_key(void)
+{
+    struct pollfd keys = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t signals, before;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    int ready = 0;
+    while (ready <= 0 && !cli_interrupted()) {
+        ready = ppoll(&keys, 1, NULL, &before);
+        if (ready < 0 && errno != EINTR)
+            break; /* let the read say what is wrong */
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return !cli_interrupted();
+}
+
 /* As libedit reads, but Ctrl-C ends the wait. */
 static int read_char(EditLine *edit, wchar_t *out)
 {
     (void)edit;
     mbstate_t state = {0};
-    for (;;) {
+    while (wait_for_key()) {
         char byte;
         ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n < 0 && errno == EINTR && !cli_interrupted())
-            continue;
         if (n <= 0)
             return n < 0 ? -1 : 0;
         size_t used = mbrtowc(out, &byte, 1, &state);
@@ -104,6 +124,7 @@ static int read_char(EditLine *edit, wchar_t *out)
             *out = L'?';
         return 1;
     }
+    return 0;
 }
 
 static char *get_mark(EditLine *edit)
