@@ -3,10 +3,10 @@
 import json
 import os
 import pty
-import re
 import select
 import shutil
 import subprocess
+import termios
 import time
 import unittest
 
@@ -286,6 +286,8 @@ class Editing(CommandTest):
         seen = b""
         for key in keys:
             seen += self.read_until(ours, b"> ")
+            while termios.tcgetattr(ours)[3] & termios.ICANON:
+                time.sleep(0.01)  # the editor takes over after the prompt
             os.write(ours, key)
         end = time.monotonic() + 20
         while time.monotonic() < end and select.select([ours], [], [], 10)[0]:
