@@ -30,6 +30,7 @@ void line_editor_type(line_editor *editor, const char *text)
 #else
 
 #include <errno.h>
+#include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
 #include <poll.h>
@@ -51,6 +52,7 @@ struct line_editor {
     HistEvent event;
     char mark[64];
     bool color;
+    int keys; /* the terminal, opened anew: reading it never waits */
 };
 
 /* Where the history lies (XDG base directories: state); false: nowhere. */
@@ -89,9 +91,9 @@ static void save_history(line_editor *e)
 
 /* Wait for a key; false after Ctrl-C. The signal may come only while waiting: between
  * a look at its mark and the wait it would be lost until the next key. */
-static bool wait_for_key(void)
+static bool wait_for_key(int fd)
 {
-    struct pollfd keys = {.fd = STDIN_FILENO, .events = POLLIN};
+    struct pollfd keys = {.fd = fd, .events = POLLIN};
     sigset_t signals, before;
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
@@ -110,11 +112,14 @@ static bool wait_for_key(void)
 /* As libedit reads, but Ctrl-C ends the wait. */
 static int read_char(EditLine *edit, wchar_t *out)
 {
-    (void)edit;
+    line_editor *e;
+    el_get(edit, EL_CLIENTDATA, &e);
     mbstate_t state = {0};
-    while (wait_for_key()) {
+    while (wait_for_key(e->keys)) {
         char byte;
-        ssize_t n = read(STDIN_FILENO, &byte, 1);
+        ssize_t n = read(e->keys, &byte, 1);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            continue; /* Ctrl-C takes away what was typed before it */
         if (n <= 0)
             return n < 0 ? -1 : 0;
         size_t used = mbrtowc(out, &byte, 1, &state);
@@ -136,6 +141,11 @@ static char *get_mark(EditLine *edit)
 
 static bool start(line_editor *e)
 {
+    const char *terminal = ttyname(STDIN_FILENO);
+    e->keys =
+        terminal ? open(terminal, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    if (e->keys < 0)
+        return false;
     e->edit = el_init("junto", stdin, stderr, stderr);
     e->history = history_init();
     if (!e->edit || !e->history)
@@ -161,6 +171,8 @@ static void end(line_editor *e)
         el_end(e->edit);
     if (e->history)
         history_end(e->history);
+    if (e->keys >= 0)
+        close(e->keys);
     free(e);
 }
 
