@@ -351,6 +351,22 @@ static void the_same_again(void **state)
     jt_recipe_free(recipe);
 }
 
+static void corpus_without_memory(const char *dir)
+{
+    jt_corpus corpus = {0};
+    jt_status status = JT_E_MEMORY;
+    for (long n = 0; status != JT_OK; n++) {
+        jt_fault_after(n);
+        status = jt_corpus_open(&corpus, dir, NULL);
+        jt_fault_after(-1);
+        assert_true(status == JT_OK || status == JT_E_MEMORY);
+        assert_true(n > 2 || status != JT_OK);
+    }
+    assert_int_equal(corpus.count, 2);
+    assert_non_null(strstr(corpus.path[0], "/one.txt"));
+    jt_corpus_free(&corpus);
+}
+
 static void on_real_text(void **state)
 {
     const world *w = *state;
@@ -376,6 +392,7 @@ static void on_real_text(void **state)
     write_text(dir, "one.txt", "the cat sat on the mat");
     write_text(dir, "two.txt", "in der Stube sitzt ein Kater");
     write_text(dir, "notes.md", "no text of the corpus");
+    corpus_without_memory(dir);
     jt_recipe_options options = {.threads = 1, .corpus = dir, .first_seed = 7};
     jt_recipe_result *r = run(recipe, &options);
     assert_int_equal(r->first_seed, 7);
