@@ -347,6 +347,7 @@ static void json_lines(void **state)
         " {\"role\": \"assistant\", \"content\": \"si si\"}]}\n";
     static const char same[] = "la la\nla<|im_end|>la?<|im_end|> si<|im_end|>si"
                                "<|im_end|>la<|im_end|>si si";
+    static const char unknown[] = "{\"text\": \"la\"}\n{\"tax\": 1}\n";
     const char *out = scratch_path(&scratch_dir, "out.gguf");
     const char *paths[] = {file_with("in.jsonl", records, strlen(records))};
     jt_vocabulary_options options = {.size = 300};
@@ -356,7 +357,7 @@ static void json_lines(void **state)
                      JT_OK);
     assert_int_equal(learn(same, strlen(same), &options, &of_text, NULL), JT_OK);
     assert_memory_equal(&of_records, &of_text, sizeof of_text);
-    paths[0] = file_with("in.jsonl", "{\"text\": \"la\"}\n{\"tax\": 1}\n", 30);
+    paths[0] = file_with("in.jsonl", unknown, strlen(unknown));
     assert_int_equal(jt_vocabulary_train(paths, 1, out, &options, NULL, &err),
                      JT_E_FORMAT);
     assert_non_null(strstr(err.msg, "in.jsonl': line 2: a record has"));
