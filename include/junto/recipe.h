@@ -1,9 +1,9 @@
 /* Recipes: the smallest honest experiment that shows what a paper claims.
  * docs/recipes.md describes the files.
  *
- * A recipe is data: a synthetic text, a training configuration, variants of it, and
- * claims that compare what the variants measured. It is run with several seeds, and a
- * claim is called shown only when its margin exceeds the spread over them.
+ * A recipe is data: a text (synthetic, or real), a training configuration, variants of
+ * it, and claims that compare what the variants measured. It is run with several seeds,
+ * and a claim is called shown only when its margin exceeds the spread over them.
  *
  *     jt_recipe *recipe;
  *     jt_recipe_result *result;
@@ -14,6 +14,7 @@
 #ifndef JUNTO_RECIPE_H
 #define JUNTO_RECIPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,7 @@ JT_API void jt_recipe_free(jt_recipe *recipe); /* NULL is fine */
 typedef struct jt_recipe_info {
     const char *name, *title, *paper, *text;
     int seeds;
+    bool corpus;   /* it needs real text */
     int64_t steps; /* of the base configuration */
     size_t n_variants, n_claims;
     const char *const *variant, *const *variant_text; /* texts may be NULL */
@@ -54,12 +56,15 @@ JT_API void jt_recipe_describe(const jt_recipe *recipe, jt_recipe_info *out);
 /* One training is finished. */
 typedef struct jt_recipe_run_event {
     const char *variant;
-    int seed, seeds; /* from 1 */
+    int seed, done, seeds; /* the `done`-th of so many, from 1 */
     double loss, seconds;
 } jt_recipe_run_event;
 
 typedef struct jt_recipe_options {
-    int seeds;     /* 0: as many as the recipe says */
+    int seeds;          /* 0: as many as the recipe says */
+    int first_seed;     /* 0: 1 */
+    const char *corpus; /* folder of texts, a file NAME.txt for each domain, for a
+                           recipe that needs one; else NULL */
     int64_t steps; /* of the base; variants with steps of their own change by the same
                       factor. 0: as the recipe says */
     const char *const *only;     /* variants; those that they start from are run too */
@@ -100,7 +105,7 @@ typedef struct jt_claim_result {
 } jt_claim_result;
 
 typedef struct jt_recipe_result {
-    int seeds;
+    int seeds, first_seed;
     size_t n_variants, n_metrics, n_claims;
     const char *const *variant; /* those that ran */
     const char *const *metric;  /* in the order in which they came */
@@ -110,7 +115,8 @@ typedef struct jt_recipe_result {
 } jt_recipe_result;
 
 /* Train every variant with every seed and judge the claims. Errors: JT_E_ARG (an
- * unknown variant, options, a configuration without sense), those of training,
+ * unknown variant, options, no corpus or one without text, a configuration without
+ * sense), those of training,
  * JT_E_INTERRUPTED. The result borrows the recipe. */
 JT_API jt_status jt_recipe_run(jt_recipe_result **out, const jt_recipe *recipe,
                                const jt_recipe_options *options, jt_err *err);

@@ -32,13 +32,14 @@ typedef struct jt_vocabulary_report {
     uint64_t text_tokens; /* that the text has with this vocabulary */
 } jt_vocabulary_report;
 
-/* Learn a vocabulary of the bytes of the files `paths` and write it to a GGUF file that
- * has the tokenizer.* keys and nothing else; jt_tokenizer_new reads it. The pair seen
- * most often is merged first, of equals the one with the smaller ids: the same texts
- * give the same file. `report` may be NULL. `out_path` is written beside and renamed.
- * Errors: JT_E_ARG (sizes, names; a special token that is empty, given twice or named
- * as another token is), JT_E_IO, JT_E_LIMIT (2^32 different pieces), JT_E_MEMORY,
- * JT_E_INTERRUPTED. */
+/* Learn a vocabulary of the bytes of the files `paths` (of JSON lines, .jsonl, .ndjson
+ * or .json: of the texts in their records, as training reads them) and write it to a
+ * GGUF file that has the tokenizer.* keys and nothing else; jt_tokenizer_new reads it.
+ * The pair seen most often is merged first, of equals the one with the smaller ids: the
+ * same texts give the same file. `report` may be NULL. `out_path` is written beside and
+ * renamed. Errors: JT_E_FORMAT (JSON lines), JT_E_ARG (sizes, names; a special token
+ * that is empty, given twice or named as another token is), JT_E_IO, JT_E_LIMIT (2^32
+ * different pieces), JT_E_MEMORY, JT_E_INTERRUPTED. */
 JT_API jt_status jt_vocabulary_train(const char *const *paths, size_t n_paths,
                                      const char *out_path,
                                      const jt_vocabulary_options *options,

@@ -6,9 +6,9 @@
 
 struct recipe_args {
     cli_common common;
-    const char *recipe, *keep;
+    const char *recipe, *keep, *corpus;
     bool list, json;
-    int seeds, steps, threads;
+    int seeds, first_seed, steps, threads;
     cli_list only, settings;
 };
 
@@ -24,13 +24,28 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .offset = offsetof(struct recipe_args, list),
      .help = "list the recipes, or what RECIPE would run, and do nothing"},
+    {.flags = "--corpus",
+     .kind = CLI_PATH,
+     .value = "DIR",
+     .offset = offsetof(struct recipe_args, corpus),
+     .help = "folder of texts, one for each domain, for a recipe that learns from real "
+             "text: what tools/corpus DIR of Junto's source makes"},
     {.flags = "--seeds",
      .kind = CLI_INT,
      .value = "N",
      .initial = "0",
      .offset = offsetof(struct recipe_args, seeds),
      .max = 1000,
-     .help = "repeat with seeds 1 to N; 0: as many as the recipe says"},
+     .help = "repeat with so many seeds; 0: as many as the recipe says"},
+    {.flags = "--first-seed",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "1",
+     .offset = offsetof(struct recipe_args, first_seed),
+     .min = 1,
+     .max = 1e9,
+     .help = "the first of them, so that settings can be tried with other seeds than "
+             "those that judge"},
     {.flags = "--steps",
      .kind = CLI_INT,
      .value = "N",
@@ -83,9 +98,9 @@ static int list_all(cli_context *cli, const struct recipe_args *args)
         }
         jt_recipe_describe(recipe, &info);
         if (args->json)
-            json_array_append_new(list,
-                                  json_pack("{s:s, s:s, s:s}", "name", name, "title",
-                                            info.title, "paper", info.paper));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b}", "name", name,
+                                                  "title", info.title, "paper",
+                                                  info.paper, "corpus", info.corpus));
         else
             printf("%-14s %s\n", name, info.title);
         jt_recipe_free(recipe);
@@ -108,10 +123,10 @@ static json_t *plan_json(const jt_recipe_info *info)
     for (size_t i = 0; i < info->n_claims; i++)
         json_array_append_new(claims, json_pack("{s:s, s:s}", "text", info->claim[i],
                                                 "condition", info->condition[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:o, s:o}", "name", info->name,
-                     "title", info->title, "paper", info->paper, "text", info->text,
-                     "seeds", info->seeds, "steps", (json_int_t)info->steps, "variants",
-                     variants, "claims", claims);
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:i, s:I, s:o, s:o}", "name",
+                     info->name, "title", info->title, "paper", info->paper, "text",
+                     info->text, "corpus", info->corpus, "seeds", info->seeds, "steps",
+                     (json_int_t)info->steps, "variants", variants, "claims", claims);
 }
 
 static int list_one(cli_context *cli, const struct recipe_args *args,
@@ -123,7 +138,8 @@ static int list_one(cli_context *cli, const struct recipe_args *args,
     for (size_t i = 0; i < info->n_variants; i++)
         printf("%-16s %s\n", info->variant[i],
                info->variant_text[i] ? info->variant_text[i] : "");
-    printf("\n%d seeds, %lld steps\n", info->seeds, (long long)info->steps);
+    printf("\n%d seeds, %lld steps%s\n", info->seeds, (long long)info->steps,
+           info->corpus ? ", real text (--corpus DIR)" : "");
     for (size_t i = 0; i < info->n_claims; i++)
         printf("\n%s\n    %s\n", info->claim[i], info->condition[i]);
     return CLI_DONE;
@@ -134,8 +150,8 @@ static int list_one(cli_context *cli, const struct recipe_args *args,
 static void on_run(void *user, const jt_recipe_run_event *event)
 {
     cli_progress_clear(user);
-    cli_note(user, "%s, seed %d of %d: loss %.4f, %.0f s", event->variant, event->seed,
-             event->seeds, event->loss, event->seconds);
+    cli_note(user, "%s, seed %d (%d of %d): loss %.4f, %.0f s", event->variant,
+             event->seed, event->done, event->seeds, event->loss, event->seconds);
 }
 
 static int run_recipe(cli_context *cli, const struct recipe_args *args,
@@ -144,6 +160,8 @@ static int run_recipe(cli_context *cli, const struct recipe_args *args,
     jt_err err = {0};
     jt_recipe_result *result;
     jt_recipe_options run = {.seeds = args->seeds,
+                             .first_seed = args->first_seed,
+                             .corpus = args->corpus,
                              .steps = args->steps,
                              .only = args->only.items,
                              .n_only = args->only.count,
@@ -194,6 +212,8 @@ static const char *const examples[] = {
     "list the recipes",
     "junto recipe bip",
     "train the variants of one recipe with three seeds and judge its claims",
+    "junto recipe demons --corpus texts/",
+    "a recipe that learns from real text; tools/corpus texts/ of the source makes it",
     "junto recipe bip --seeds 1 --steps 100 --only bip",
     "a quick look at one variant",
     NULL};
@@ -203,7 +223,8 @@ const cli_verb cli_verb_recipe = {
     .section = "Measure",
     .summary = "run the smallest experiment that shows a paper's claim",
     .details =
-        "A recipe trains a few small models on synthetic text, a baseline and what the "
+        "A recipe trains a few small models on synthetic or real text, a baseline and "
+        "what the "
         "paper proposes side by side, each with several seeds. The table has the mean "
         "over seeds and its standard deviation. A claim is shown when its mean margin "
         "exceeds the deviation of the margin over seeds, reversed when the opposite "

@@ -93,8 +93,8 @@ static void print_table(const jt_recipe_info *info, const jt_recipe_result *r)
 void recipe_print(const jt_recipe_info *info, const jt_recipe_result *r)
 {
     print_table(info, r);
-    printf("\nMean ± standard deviation over %d seed%s.\n\n", r->seeds,
-           r->seeds == 1 ? "" : "s");
+    printf("\nMean ± standard deviation over %d seed%s, from %d.\n\n", r->seeds,
+           r->seeds == 1 ? "" : "s", r->first_seed);
     for (size_t i = 0; i < r->n_claims; i++) {
         const jt_claim_result *c = &r->claim[i];
         printf("- **%s**: %s\n  (`%s`", jt_verdict_text(c->verdict), info->claim[i],
@@ -145,8 +145,8 @@ int recipe_print_json(cli_context *cli, const jt_recipe_info *info,
                               "judged", c->judged, "mean", cli_json_number(c->mean),
                               "sd", cli_json_number(c->sd)));
     }
-    return cli_print_json(cli,
-                          json_pack("{s:s, s:i, s:f, s:o, s:o}", "name", info->name,
-                                    "seeds", r->seeds, "seconds", r->seconds,
-                                    "variants", variants, "claims", claims));
+    return cli_print_json(cli, json_pack("{s:s, s:i, s:i, s:f, s:o, s:o}", "name",
+                                         info->name, "seeds", r->seeds, "first_seed",
+                                         r->first_seed, "seconds", r->seconds,
+                                         "variants", variants, "claims", claims));
 }

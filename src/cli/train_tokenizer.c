@@ -14,7 +14,7 @@ static const cli_option operands[] = {
      .kind = CLI_LIST,
      .required = true,
      .offset = offsetof(struct train_tokenizer_args, files),
-     .help = "text files"},
+     .help = "text files, or JSON lines (.jsonl) as 'junto train' reads them"},
     {0}};
 
 static const cli_option options[] = {

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "learn/data_impl.h"
+#include "text/jsonl.h"
 
 typedef struct corpus {
     char *domain;
@@ -66,11 +67,12 @@ static read_fn *find_reader(const char *path)
         const char *suffix;
         read_fn *read;
     } kinds[] = {
-        {".jsonl", jt_data_read_jsonl}, {".ndjson", jt_data_read_jsonl},
-        {".json", jt_data_read_jsonl},  {".npy", jt_data_read_tokens},
+        {".npy", jt_data_read_tokens},
         {".bin", jt_data_read_tokens},
     };
     size_t len = strlen(path);
+    if (jt_is_jsonl(path))
+        return jt_data_read_jsonl;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         size_t n = strlen(kinds[i].suffix);
         if (len > n && strcasecmp(path + len - n, kinds[i].suffix) == 0)

@@ -51,12 +51,6 @@ jt_status jt_data_read_text(jt_reader *r, jt_err *err);
 jt_status jt_data_read_jsonl(jt_reader *r, jt_err *err);
 jt_status jt_data_read_tokens(jt_reader *r, jt_err *err);
 
-/* The file as text: without a byte order mark. */
-jt_str jt_reader_input(const jt_reader *r);
-/* Take the first line, with its end, off `text`. */
-jt_str jt_take_line(jt_str *text);
-bool jt_is_blank(jt_str text);
-
 /* Report `done` bytes of the map, if that is some way from the last report. */
 jt_status jt_reader_report(jt_reader *r, size_t done, jt_err *err);
 

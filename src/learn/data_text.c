@@ -1,9 +1,9 @@
 /* Text files: documents divided by separator lines. */
-#include <ctype.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "learn/data_impl.h"
+#include "text/lines.h"
 #include "text/pieces.h"
 #include "base/utf8.h"
 
@@ -11,31 +11,6 @@
  * one can see how far it is. Where two pieces meet, the tokens may differ from those of
  * the text in one piece. */
 enum { PIECE = 1 << 20 };
-
-jt_str jt_reader_input(const jt_reader *r)
-{
-    jt_str text = {(const char *)r->docs->map.data, r->docs->map.bytes};
-    if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
-        text = (jt_str){text.data + 3, text.len - 3};
-    return text;
-}
-
-jt_str jt_take_line(jt_str *text)
-{
-    const char *end = memchr(text->data, '\n', text->len);
-    jt_str line = {text->data, end ? (size_t)(end - text->data) + 1 : text->len};
-    *text = (jt_str){text->data + line.len, text->len - line.len};
-    return line;
-}
-
-bool jt_is_blank(jt_str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        if (!isspace((unsigned char)text.data[i]))
-            return false;
-    }
-    return true;
-}
 
 /* Bytes seen, and those of them that are not UTF-8. */
 typedef struct survey {
@@ -113,7 +88,8 @@ static jt_str take_document(jt_str *text, const char *separator)
 jt_status jt_data_read_text(jt_reader *r, jt_err *err)
 {
     survey seen = {0};
-    jt_str text = jt_reader_input(r);
+    jt_str text = {(const char *)r->docs->map.data, r->docs->map.bytes};
+    text = jt_skip_mark(text);
     while (text.len > 0) {
         jt_str document = take_document(&text, r->source->separator);
         if (!jt_is_blank(document)) /* two separators, or one at the end of the file */

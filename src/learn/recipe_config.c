@@ -5,47 +5,71 @@
 
 #include "learn/recipe_impl.h"
 
-static int add_source(json_t *list, const char *folder, const char *name)
+static int add_tokens(json_t *list, const char *folder, const char *name)
 {
     json_t *path = json_sprintf("%s/%s", folder, name);
     return path ? json_array_append_new(list, json_pack("{s:o}", "path", path)) : -1;
 }
 
-/* [[data.source]]: a file for each domain, or that of all of them. */
-static json_t *make_sources(const jt_recipe *recipe, const jt_recipe_variant *variant,
-                            const char *folder)
+/* Each domain gives as much, however long its text is. */
+static int add_text(json_t *list, const char *path)
 {
-    json_t *list = json_array();
-    int failed = list ? 0 : -1;
-    if (variant->mixed)
-        failed |= add_source(list, folder, JT_SYNTHETIC_MIXED);
-    for (int i = 0; i < recipe->data.n_domains && !variant->mixed; i++) {
-        char name[JT_SYNTHETIC_NAME];
-        jt_synthetic_name(name, i);
-        failed |= add_source(list, folder, name);
+    json_t *source = json_pack("{s:s, s:s, s:i}", "path", path, "separator",
+                               JT_CORPUS_SEPARATOR, "weight", 1);
+    return json_array_append_new(list, source);
+}
+
+static int add_sources(json_t *list, const jt_recipe *recipe,
+                       const jt_recipe_variant *variant, const jt_recipe_data *data)
+{
+    int failed = 0;
+    if (data->corpus) {
+        for (size_t i = 0; i < data->corpus->count; i++)
+            failed |= add_text(list, data->corpus->path[i]);
+    } else if (variant->mixed) {
+        failed = add_tokens(list, data->dir, JT_SYNTHETIC_MIXED);
+    } else {
+        for (int i = 0; i < recipe->data.n_domains; i++) {
+            char name[JT_SYNTHETIC_NAME];
+            jt_synthetic_name(name, i);
+            failed |= add_tokens(list, data->dir, name);
+        }
     }
-    if (!failed)
-        return list;
-    json_decref(list);
-    return NULL;
+    return failed;
+}
+
+jt_recipe_data jt_recipe_data_foreseen(const jt_recipe *recipe)
+{
+    static char *const path[] = {"text.txt"};
+    static const jt_corpus some = {.path = (char **)path, .count = 1};
+    return (jt_recipe_data){".", recipe->info.corpus ? &some : NULL};
+}
+
+static int set_tokenizer(json_t *table, const jt_recipe_data *data)
+{
+    if (!data->corpus)
+        return 0;
+    json_t *path = json_sprintf("%s/%s", data->dir, JT_RECIPE_VOCABULARY);
+    return json_object_set_new(table, "tokenizer", path);
 }
 
 /* The base with its sources, as text. */
 static char *base_text(const jt_recipe *recipe, const jt_recipe_variant *variant,
-                       const char *folder)
+                       const jt_recipe_data *data)
 {
     json_t *base = json_copy(recipe->base), *given = json_object_get(base, "data");
-    json_t *data = given ? json_copy(given) : json_object();
-    json_t *sources = make_sources(recipe, variant, folder);
-    bool failed = json_object_set_new(data, "source", sources) != 0;
-    failed |= json_object_set_new(base, "data", data) != 0;
+    json_t *table = given ? json_copy(given) : json_object(), *sources = json_array();
+    int failed = add_sources(sources, recipe, variant, data);
+    failed |= json_object_set_new(table, "source", sources);
+    failed |= set_tokenizer(table, data);
+    failed |= json_object_set_new(base, "data", table);
     char *text = failed ? NULL : json_dumps(base, JSON_COMPACT);
     json_decref(base);
     return text;
 }
 
 jt_status jt_recipe_config(jt_config *out, const jt_recipe *recipe,
-                           const jt_recipe_variant *variant, const char *data,
+                           const jt_recipe_variant *variant, const jt_recipe_data *data,
                            const char *const *more, size_t n_more, jt_err *err)
 {
     size_t n = variant->n_settings;

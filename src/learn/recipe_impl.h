@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "junto/recipe.h"
 #include "learn/config.h"
+#include "learn/corpus.h"
 #include "learn/synthetic.h"
 
 typedef struct jt_recipe_variant {
@@ -22,8 +23,9 @@ typedef struct jt_recipe_variant {
 
 struct jt_recipe {
     jt_recipe_info info;
-    jt_synthetic_options data;
-    json_t *base;    /* configuration; of `root` */
+    jt_synthetic_options data; /* without a corpus */
+    int vocab;                 /* tokens of the vocabulary learnt from a corpus */
+    json_t *base;              /* configuration; of `root` */
     int *checkpoint; /* in percent of a run: where it is measured on the way */
     size_t n_checkpoints;
     jt_recipe_variant *variant; /* [info.n_variants] */
@@ -31,10 +33,21 @@ struct jt_recipe {
     jt_arena memory;
 };
 
-/* The configuration of a variant whose data lie in the folder `data`, with `more`
- * settings on top. */
+/* What the trainings of a run learn from. */
+typedef struct jt_recipe_data {
+    const char *dir;         /* of the token files, or of the corpus's vocabulary */
+    const jt_corpus *corpus; /* NULL: synthetic text */
+} jt_recipe_data;
+
+/* The vocabulary of a corpus, in the folder of the data. */
+#define JT_RECIPE_VOCABULARY "vocabulary.gguf"
+
+/* What a recipe learns from, before there is any: enough to check configurations. */
+jt_recipe_data jt_recipe_data_foreseen(const jt_recipe *recipe);
+
+/* The configuration of a variant with these data and `more` settings on top. */
 jt_status jt_recipe_config(jt_config *out, const jt_recipe *recipe,
-                           const jt_recipe_variant *variant, const char *data,
+                           const jt_recipe_variant *variant, const jt_recipe_data *data,
                            const char *const *more, size_t n_more, jt_err *err);
 
 /* The recipes that lie in the library; ends with {0}. Written by the build. */
@@ -84,10 +97,11 @@ typedef struct jt_recipe_job {
     const jt_recipe_variant *variant;
     const jt_recipe_options *options;
     int seed;
-    const char *data, *dir; /* folders: of the token files, of this training */
-    const char *init;       /* model to go on from, or NULL */
-    bool export;            /* write DIR/model.gguf */
-    jt_progress progress;   /* called before each step with the steps done */
+    const jt_recipe_data *data;
+    const char *dir;      /* folder of this training */
+    const char *init;     /* model to go on from, or NULL */
+    bool export;          /* write DIR/model.gguf */
+    jt_progress progress; /* called before each step with the steps done */
 } jt_recipe_job;
 
 /* Steps that a job takes. */

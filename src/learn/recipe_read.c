@@ -117,15 +117,37 @@ static jt_status read_data(reader *r, json_t *table)
     return JT_OK;
 }
 
+static jt_status read_corpus(reader *r, json_t *table)
+{
+    static const char *const known[] = {"vocab", NULL};
+    int vocab = 1024;
+    r->where = "[corpus]";
+    JT_TRY(check_keys(r, table, known));
+    JT_TRY(read_int(r, table, "vocab", 300, 1 << 16, &vocab));
+    r->recipe->info.corpus = true;
+    r->recipe->vocab = vocab;
+    return JT_OK;
+}
+
+/* Synthetic text, or that of a corpus. */
+static jt_status read_text_table(reader *r, json_t *data, json_t *corpus)
+{
+    if (data && corpus)
+        return jt_fail(r->err, JT_E_ARG,
+                       "[data] is synthetic text and [corpus] real text: give one");
+    return corpus ? read_corpus(r, corpus) : read_data(r, data);
+}
+
 static jt_status read_base(reader *r, json_t *base)
 {
     jt_config config;
+    jt_recipe_data data = jt_recipe_data_foreseen(r->recipe);
     jt_recipe_variant plain = {.name = "base"};
     if (!json_is_object(base))
         return jt_fail(r->err, JT_E_ARG, "[base] is missing");
     r->recipe->base = base;
     jt_status status =
-        jt_recipe_config(&config, r->recipe, &plain, ".", NULL, 0, r->err);
+        jt_recipe_config(&config, r->recipe, &plain, &data, NULL, 0, r->err);
     if (status != JT_OK)
         return jt_fail_within(r->err, status, "[base]");
     r->recipe->info.steps = config.train.steps;
@@ -193,7 +215,8 @@ static jt_status find_variant(const jt_recipe *recipe, size_t count, const char 
 static jt_status check_variant(reader *r, const jt_recipe_variant *v)
 {
     jt_config config;
-    jt_status status = jt_recipe_config(&config, r->recipe, v, ".", NULL, 0, r->err);
+    jt_recipe_data data = jt_recipe_data_foreseen(r->recipe);
+    jt_status status = jt_recipe_config(&config, r->recipe, v, &data, NULL, 0, r->err);
     if (status != JT_OK)
         return jt_fail_within(r->err, status, "%s", r->where);
     jt_config_free(&config);
@@ -238,6 +261,8 @@ static jt_status read_variant(reader *r, json_t *table, size_t i)
         return jt_fail(r->err, JT_E_ARG, "%s: there is no '%.40s' before it", where,
                        from);
     v->mixed = json_is_true(json_object_get(table, "mixed"));
+    if (v->mixed && r->recipe->info.corpus)
+        return jt_fail(r->err, JT_E_ARG, "%s: 'mixed' is for synthetic text", where);
     JT_TRY(read_settings(r, json_object_get(table, "set"), v));
     JT_TRY(read_texts(r, table, "probe", &v->probe, &v->n_probes));
     return check_variant(r, v);
@@ -305,9 +330,9 @@ static jt_status read_claims(reader *r, json_t *list)
 
 static jt_status read_tree(reader *r)
 {
-    static const char *const known[] = {"title",   "paper",       "text", "seeds",
-                                        "table",   "checkpoints", "data", "base",
-                                        "variant", "claim",       NULL};
+    static const char *const known[] = {"title", "paper",       "text",  "seeds",
+                                        "table", "checkpoints", "data",  "corpus",
+                                        "base",  "variant",     "claim", NULL};
     jt_recipe_info *info = &r->recipe->info;
     json_t *root = r->recipe->root;
     const char **table;
@@ -321,7 +346,8 @@ static jt_status read_tree(reader *r)
     JT_TRY(read_int(r, root, "seeds", 1, MAX_SEEDS, &info->seeds));
     JT_TRY(read_texts(r, root, "table", &table, &shown));
     info->table = table;
-    JT_TRY(read_data(r, json_object_get(root, "data")));
+    JT_TRY(read_text_table(r, json_object_get(root, "data"),
+                           json_object_get(root, "corpus")));
     JT_TRY(read_base(r, json_object_get(root, "base")));
     JT_TRY(read_checkpoints(r, json_object_get(root, "checkpoints")));
     JT_TRY(read_variants(r, json_object_get(root, "variant")));

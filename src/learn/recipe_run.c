@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "junto/vocabulary.h"
 #include "learn/recipe_impl.h"
 
 enum { MAX_PATH = 4096 };
@@ -15,20 +16,24 @@ enum { MAX_PATH = 4096 };
 typedef struct runner {
     const jt_recipe *recipe;
     const jt_recipe_options *options;
-    int seeds;
+    int seeds, first_seed;
     bool *runs;   /* [variants of the recipe] */
     bool *parent; /* [the same] others start from its model */
     int64_t *steps;
     jt_metrics *metrics; /* [variants of the recipe, seeds] */
     char dir[MAX_PATH];  /* of this run of the recipe */
+    char data_dir[MAX_PATH + 64];
+    jt_corpus corpus;
+    jt_recipe_data data;
     int64_t done, total; /* steps of all trainings; `done` before the one at hand */
     char what[80];       /* the training at hand, for progress */
     jt_err *err;
 } runner;
 
+/* Seeds count from 0 here. */
 static jt_metrics *metrics_of(const runner *r, size_t variant, int seed)
 {
-    return &r->metrics[variant * (size_t)r->seeds + (size_t)(seed - 1)];
+    return &r->metrics[variant * (size_t)r->seeds + (size_t)seed];
 }
 
 /* ---- folders ---- */
@@ -77,7 +82,46 @@ static void path_of(const runner *r, size_t variant, int seed, const char *file,
                     char path[MAX_PATH + 64])
 {
     snprintf(path, MAX_PATH + 64, "%s/%s-%d%s", r->dir,
-             r->recipe->variant[variant].name, seed, file);
+             r->recipe->variant[variant].name, r->first_seed + seed, file);
+}
+
+/* ---- what is learnt ---- */
+
+/* A recipe of synthetic text that is given a corpus would not show what it can do, so
+ * it says that it has no use for one. */
+static jt_status check_corpus(const runner *r)
+{
+    const jt_recipe_info *info = &r->recipe->info;
+    if (info->corpus && !r->options->corpus)
+        return jt_fail(r->err, JT_E_ARG,
+                       "'%s' learns from real text: give its folder with --corpus DIR "
+                       "('tools/corpus DIR' of Junto's source makes one)",
+                       info->name);
+    if (!info->corpus && r->options->corpus)
+        return jt_fail(r->err, JT_E_ARG, "'%s' learns from synthetic text, no corpus",
+                       info->name);
+    return JT_OK;
+}
+
+static jt_status learn_vocabulary(runner *r)
+{
+    char path[sizeof r->data_dir + sizeof JT_RECIPE_VOCABULARY];
+    jt_vocabulary_options how = {.size = (size_t)r->recipe->vocab};
+    JT_TRY(jt_corpus_open(&r->corpus, r->options->corpus, r->err));
+    r->data.corpus = &r->corpus;
+    snprintf(path, sizeof path, "%s/%s", r->data_dir, JT_RECIPE_VOCABULARY);
+    return jt_vocabulary_train((const char *const *)r->corpus.path, r->corpus.count,
+                               path, &how, NULL, r->err);
+}
+
+static jt_status make_data(runner *r)
+{
+    snprintf(r->data_dir, sizeof r->data_dir, "%s/data", r->dir);
+    JT_TRY(make_folder(r->data_dir, r->err));
+    r->data.dir = r->data_dir;
+    return r->recipe->info.corpus
+               ? learn_vocabulary(r)
+               : jt_synthetic_write(r->data_dir, &r->recipe->data, r->err);
 }
 
 /* ---- what is to be done ---- */
@@ -107,11 +151,12 @@ static jt_status check_only(const runner *r)
 
 static jt_status count_steps(runner *r)
 {
+    jt_recipe_data data = jt_recipe_data_foreseen(r->recipe);
     for (size_t i = 0; i < r->recipe->info.n_variants; i++) {
         jt_recipe_job job = {.recipe = r->recipe,
                              .variant = &r->recipe->variant[i],
                              .options = r->options,
-                             .data = ".",
+                             .data = &data,
                              .dir = "."};
         if (!r->runs[i])
             continue;
@@ -127,9 +172,11 @@ static jt_status plan(runner *r)
     const jt_recipe *recipe = r->recipe;
     size_t n = recipe->info.n_variants;
     r->seeds = r->options->seeds ? r->options->seeds : recipe->info.seeds;
-    if (r->seeds < 1 || r->options->steps < 0)
+    r->first_seed = r->options->first_seed ? r->options->first_seed : 1;
+    if (r->seeds < 1 || r->first_seed < 1 || r->options->steps < 0)
         return jt_fail(r->err, JT_E_ARG, "a recipe needs at least one seed and step");
     JT_TRY(check_only(r));
+    JT_TRY(check_corpus(r));
     r->runs = jt_calloc(n, sizeof *r->runs);
     r->parent = jt_calloc(n, sizeof *r->parent);
     r->steps = jt_calloc(n, sizeof *r->steps);
@@ -162,28 +209,29 @@ static int on_step(void *user, const char *what, unsigned long long done,
 static jt_status run_one(runner *r, size_t variant, int seed)
 {
     const jt_recipe_variant *v = &r->recipe->variant[variant];
-    char data[MAX_PATH + 64], dir[MAX_PATH + 64], init[MAX_PATH + 64];
+    char dir[MAX_PATH + 64], init[MAX_PATH + 64];
     double start = jt_seconds();
-    snprintf(data, sizeof data, "%s/data", r->dir);
     path_of(r, variant, seed, "", dir);
     path_of(r, v->from, seed, "/model.gguf", init);
     jt_recipe_job job = {.recipe = r->recipe,
                          .variant = v,
                          .options = r->options,
-                         .seed = seed,
-                         .data = data,
+                         .seed = r->first_seed + seed,
+                         .data = &r->data,
                          .dir = dir,
                          .init = v->from != variant ? init : NULL,
                          .export = r->parent[variant] || r->options->keep,
                          .progress = {on_step, r}};
-    snprintf(r->what, sizeof r->what, "%s, seed %d of %d", v->name, seed, r->seeds);
+    snprintf(r->what, sizeof r->what, "%s, seed %d (%d of %d)", v->name, job.seed,
+             seed + 1, r->seeds);
     jt_metrics *metrics = metrics_of(r, variant, seed);
     jt_status status = jt_recipe_train(&job, metrics, r->err);
     if (status != JT_OK)
         return jt_fail_within(r->err, status, "%s", r->what);
     r->done += r->steps[variant];
     jt_recipe_run_event event = {.variant = v->name,
-                                 .seed = seed,
+                                 .seed = job.seed,
+                                 .done = seed + 1,
                                  .seeds = r->seeds,
                                  .loss = jt_metrics_get(metrics, "loss", 4),
                                  .seconds = jt_seconds() - start};
@@ -194,12 +242,9 @@ static jt_status run_one(runner *r, size_t variant, int seed)
 
 static jt_status run_all(runner *r)
 {
-    char data[MAX_PATH + 64];
     JT_TRY(choose_folder(r));
-    snprintf(data, sizeof data, "%s/data", r->dir);
-    JT_TRY(make_folder(data, r->err));
-    JT_TRY(jt_synthetic_write(data, &r->recipe->data, r->err));
-    for (int seed = 1; seed <= r->seeds; seed++) {
+    JT_TRY(make_data(r));
+    for (int seed = 0; seed < r->seeds; seed++) {
         for (size_t i = 0; i < r->recipe->info.n_variants; i++) {
             if (r->runs[i])
                 JT_TRY(run_one(r, i, seed));
@@ -267,9 +312,9 @@ static jt_status gather_values(const runner *r, result *out)
             continue;
         for (size_t m = 0; m < p->n_metrics; m++) {
             double *at = p->value + (p->n_variants * p->n_metrics + m) * seeds;
-            for (int s = 1; s <= r->seeds; s++)
-                at[s - 1] = jt_metrics_get(metrics_of(r, i, s), p->metric[m],
-                                           strlen(p->metric[m]));
+            for (int s = 0; s < r->seeds; s++)
+                at[s] = jt_metrics_get(metrics_of(r, i, s), p->metric[m],
+                                       strlen(p->metric[m]));
         }
         variant[p->n_variants++] = info->variant[i];
     }
@@ -320,12 +365,12 @@ static jt_status judge(const runner *r, result *out)
     for (size_t i = 0; i < info->n_claims; i++) {
         jt_claim_result *c = &out->public.claim[i];
         *c = (jt_claim_result){0};
-        for (int s = 1; s <= r->seeds; s++) {
+        for (int s = 0; s < r->seeds; s++) {
             seed_values values = {r, s};
-            JT_TRY(jt_claim_margin(info->condition[i], look_up, &values, &margin[s - 1],
+            JT_TRY(jt_claim_margin(info->condition[i], look_up, &values, &margin[s],
                                    r->err));
-            c->judged += !isnan(margin[s - 1]);
-            c->holds += margin[s - 1] > 0.0;
+            c->judged += !isnan(margin[s]);
+            c->holds += margin[s] > 0.0;
         }
         jt_spread(margin, (size_t)r->seeds, &c->mean, &c->sd);
         c->verdict = verdict_of(c);
@@ -340,6 +385,7 @@ static jt_status make_result(const runner *r, jt_recipe_result **out)
     if (!made)
         return jt_fail_memory(r->err, "judging a recipe");
     made->public.seeds = r->seeds;
+    made->public.first_seed = r->first_seed;
     jt_status status = gather_names(r, made);
     if (status == JT_OK)
         status = gather_values(r, made);
@@ -374,6 +420,7 @@ jt_status jt_recipe_run(jt_recipe_result **out, const jt_recipe *recipe,
     free(r.runs);
     free(r.parent);
     free(r.steps);
+    jt_corpus_free(&r.corpus);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "text/alphabet.h"
 #include "text/bpe.h"
+#include "text/jsonl.h"
 #include "text/pieces.h"
 #include "text/pretoken.h"
 #include "text/vocab.h"
@@ -26,6 +27,8 @@ typedef struct making {
     jt_names names; /* of the special tokens */
     jt_words words;
     jt_bpe bpe;
+    const char *what;   /* the file that is read */
+    size_t total, seen; /* its bytes, and those of its records so far */
     jt_err *err;
 } making;
 
@@ -103,13 +106,12 @@ static size_t find_special(const making *m, jt_str text, size_t *border)
 /* Count a stretch without special tokens, chunk by chunk: memory is bounded, and one
  * can see how far it is. Where chunks meet, words may be cut other than in one piece.
  */
-static jt_status count_stretch(making *m, jt_str text, const char *what, size_t before,
-                               size_t total)
+static jt_status count_stretch(making *m, jt_str text, size_t before)
 {
     enum { CHUNK = 1 << 20 };
     for (size_t at = 0, len; at < text.len; at += len) {
-        JT_TRY(
-            jt_progress_report(&m->options.progress, what, before + at, total, m->err));
+        JT_TRY(jt_progress_report(&m->options.progress, m->what, before + at, m->total,
+                                  m->err));
         jt_str rest = {text.data + at, text.len - at};
         len = jt_pieces_chunk(rest, CHUNK);
         jt_str chunk = {rest.data, len};
@@ -118,29 +120,56 @@ static jt_status count_stretch(making *m, jt_str text, const char *what, size_t 
     return JT_OK;
 }
 
-static jt_status count_text(making *m, jt_str text, const char *what)
+/* `before`: bytes of the file before this text. */
+static jt_status count_text(making *m, jt_str text, size_t before)
 {
     for (size_t at = 0; at < text.len;) {
         jt_str rest = {text.data + at, text.len - at};
         size_t border, len = find_special(m, rest, &border);
-        JT_TRY(count_stretch(m, (jt_str){rest.data, len}, what, at, text.len));
+        JT_TRY(count_stretch(m, (jt_str){rest.data, len}, before + at));
         at += len + border;
     }
-    return jt_progress_report(&m->options.progress, what, text.len, text.len, m->err);
+    return JT_OK;
+}
+
+static jt_status count_record(void *user, const jt_record *record, jt_err *err)
+{
+    making *m = user;
+    jt_message message;
+    size_t before = m->seen;
+    m->seen = record->end;
+    for (size_t i = 0; i < jt_record_messages(record); i++) {
+        JT_TRY(jt_record_message(record, i, &message, err));
+        JT_TRY(count_text(m, message.content, before));
+    }
+    JT_TRY(count_text(m, record->text, before));
+    return count_text(m, record->completion, before);
+}
+
+static jt_status count_file(making *m, const char *path)
+{
+    jt_map map;
+    JT_TRY(jt_map_open(&map, path, m->err));
+    jt_str text = {(const char *)map.data, map.bytes};
+    m->what = path;
+    m->total = text.len;
+    m->seen = 0;
+    jt_status status = jt_is_jsonl(path) ? jt_jsonl_read(text, count_record, m, m->err)
+                                         : count_text(m, text, 0);
+    jt_map_close(&map);
+    if (status == JT_E_INTERRUPTED)
+        return status;
+    if (status != JT_OK)
+        return jt_fail_within(m->err, status, "'%s'", path);
+    return jt_progress_report(&m->options.progress, path, text.len, text.len, m->err);
 }
 
 static jt_status count_files(making *m, const char *const *paths, size_t n_paths)
 {
     JT_TRY(jt_pretokenizer_steps(&m->steps, m->pre, m->err));
     JT_TRY(jt_pieces_new(&m->pieces, &m->steps, m->err));
-    for (size_t i = 0; i < n_paths; i++) {
-        jt_map map;
-        JT_TRY(jt_map_open(&map, paths[i], m->err));
-        jt_str text = {(const char *)map.data, map.bytes};
-        jt_status status = count_text(m, text, paths[i]);
-        jt_map_close(&map);
-        JT_TRY(status);
-    }
+    for (size_t i = 0; i < n_paths; i++)
+        JT_TRY(count_file(m, paths[i]));
     return JT_OK;
 }
 

@@ -50,11 +50,26 @@ holds = "moving.loss@k=1 < moving.loss"
 """
 
 
+REAL = RECIPE.replace("domains = 2\nvocab = 32\nclasses = 2\ndocuments = 40\nlength = 24",
+                      "vocab = 300").replace("[data]", "[corpus]", 1).replace(
+                          "expert_width = 8\nvocab = 32", "expert_width = 8")
+WORDS = {"one": "the cat sat on the mat and", "two": "in der Stube sitzt ein Kater und"}
+
+
 class RecipeTest(CommandTest):
     def setUp(self):
         super().setUp()
         self.recipe = self.folder / "two.toml"
         self.recipe.write_text(RECIPE)
+
+    def corpus(self):
+        """A folder as tools/corpus writes it, of a few kilobytes."""
+        folder = self.folder / "corpus"
+        folder.mkdir()
+        for name, words in WORDS.items():
+            (folder / f"{name}.txt").write_text(
+                "".join(f"{words} {i % 7} {words}\n<|endoftext|>\n" for i in range(60)))
+        return folder
 
 
 class List(RecipeTest):
@@ -87,7 +102,21 @@ class Run(RecipeTest):
         self.assertIn("over 2 seeds", got.text())
         self.assertRegex(got.text(), r"- \*\*shown\*\*: training helps\n  \(`moving\.loss < "
                                      r"still\.loss`: in 2 of 2 seeds, margin [\d.]+ ± ")
-        self.assertIn("moving, seed 2 of 2: loss ", got.err)
+        self.assertIn("moving, seed 2 (2 of 2): loss ", got.err)
+
+    def test_real_text(self):
+        self.recipe.write_text(REAL)
+        self.assertIn("2 seeds, 20 steps, real text (--corpus DIR)",
+                      self.good("recipe", self.recipe, "--list").text())
+        self.bad(2, "tools/corpus DIR", "recipe", self.recipe)
+        out = self.folder / "kept"
+        got = self.good("recipe", self.recipe, "--corpus", self.corpus(), "-o", out,
+                        "--first-seed", "101", "--json")
+        self.assertIn("moving, seed 102 (2 of 2): loss ", got.err)
+        self.assertEqual(got.json()["first_seed"], 101)
+        self.assertEqual(got.json()["claims"][0]["verdict"], "shown")
+        self.good("info", out / "moving-102" / "model.gguf")
+        self.good("tokenize", out / "data" / "vocabulary.gguf", "-p", "cat")
 
     def test_json(self):
         got = self.good("recipe", self.recipe, "--json", "--seeds", "1", "--steps", "5",
@@ -114,9 +143,12 @@ class Run(RecipeTest):
 
     def test_every_recipe_measures_what_it_claims(self):
         """In miniature: too short for verdicts, but every claim has its numbers."""
+        corpus = self.corpus()
         for entry in self.good("recipe", "--json").json()["recipes"]:
             with self.subTest(entry["name"]):
-                got = self.good("recipe", entry["name"], "--seeds", "1", "--steps", "100",
+                text = ["--corpus", corpus] if entry["corpus"] else []
+                got = self.good("recipe", entry["name"], *text,
+                                "--seeds", "1", "--steps", "100",
                                 "--set", "train.steps=4", "--set", "train.batch=1",
                                 "--set", "train.accumulate=1", "--set", "eval.batches=1",
                                 "--set", "data.seq_len=32", "--json").json()
@@ -131,6 +163,8 @@ class Mistakes(RecipeTest):
                 ("no recipe 'nothing'", "nothing"),
                 ("no variant 'x'", self.recipe, "--only", "x"),
                 ("model.heads", self.recipe, "--set", "model.heads=3"),
+                ("synthetic text, no corpus", self.recipe, "--corpus", self.folder),
+                ("--first-seed: '0' is out of range", self.recipe, "--first-seed", "0"),
                 ("--seeds: '-1' is out of range", self.recipe, "--seeds", "-1")]:
             with self.subTest(args=args):
                 self.bad(2, culprit, "recipe", *args)

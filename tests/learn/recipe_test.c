@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -161,6 +162,10 @@ static void files_without_sense(void **state)
          "no variant 'a'"},
         {HEAD BASE "[base.router]\nselect = 'any'\n" PLAIN, "router.select"},
         {HEAD "[data", "line 4"},
+        {HEAD BASE PLAIN "[corpus]\n", "give one"},
+        {HEAD "[corpus]\nvocab = 3\n[base.model]\n" PLAIN, "'vocab'"},
+        {HEAD "[corpus]\nwords = 3\n[base.model]\n" PLAIN, "unknown key 'words'"},
+        {HEAD "[corpus]\n[base.model]\n" PLAIN "mixed = true\n", "synthetic"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         jt_recipe *recipe;
@@ -214,6 +219,29 @@ static jt_recipe *open_small(const world *w)
     if (open_text(w, small, &recipe, &err) != JT_OK)
         fail_msg("%s", err.msg);
     return recipe;
+}
+
+/* The small recipe on real text: two domains of a few words each. */
+static const char real[] =
+    HEAD "seeds = 2\n[corpus]\nvocab = 300\n"
+         "[base.model]\nlayers = 1\nwidth = 16\nheads = 2\nexperts = 4\n"
+         "expert_width = 8\n[base.data]\nseq_len = 16\nheld_out = 0.2\n"
+         "[base.optim]\nlr = 0.02\n[base.train]\nsteps = 20\nbatch = 4\n"
+         "[[variant]]\nname = 'still'\nset = {'optim.lr' = 1e-9}\n"
+         "[[variant]]\nname = 'moving'\n"
+         "[[variant]]\nname = 'further'\nfrom = 'moving'\n"
+         "[[claim]]\ntext = 'training helps'\nholds = 'moving.loss < still.loss'\n";
+
+static void write_text(const char *dir, const char *name, const char *words)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 40; i++)
+        assert_true(
+            fprintf(f, "%s %d %s\n" JT_CORPUS_SEPARATOR "\n", words, i % 7, words) > 0);
+    assert_int_equal(fclose(f), 0);
 }
 
 static void memory_runs_out(void **state)
@@ -323,6 +351,65 @@ static void the_same_again(void **state)
     jt_recipe_free(recipe);
 }
 
+static void corpus_without_memory(const char *dir)
+{
+    jt_corpus corpus = {0};
+    jt_status status = JT_E_MEMORY;
+    for (long n = 0; status != JT_OK; n++) {
+        jt_fault_after(n);
+        status = jt_corpus_open(&corpus, dir, NULL);
+        jt_fault_after(-1);
+        assert_true(status == JT_OK || status == JT_E_MEMORY);
+        assert_true(n > 2 || status != JT_OK);
+    }
+    assert_int_equal(corpus.count, 2);
+    assert_non_null(strstr(corpus.path[0], "/one.txt"));
+    jt_corpus_free(&corpus);
+}
+
+static void on_real_text(void **state)
+{
+    const world *w = *state;
+    char dir[96];
+    jt_recipe *recipe;
+    jt_recipe_info info;
+    jt_err err = {0};
+    snprintf(dir, sizeof dir, "%s/corpus", w->dir);
+    assert_int_equal(mkdir(dir, 0777), 0);
+    if (open_text(w, real, &recipe, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    jt_recipe_describe(recipe, &info);
+    assert_true(info.corpus);
+    /* without a folder, with one that is not there, with one that has no text */
+    static const char *const asked[] = {NULL, "/nowhere", ""};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        jt_recipe_result *none;
+        jt_recipe_options options = {.corpus = asked[i] && !*asked[i] ? dir : asked[i]};
+        assert_int_equal(jt_recipe_run(&none, recipe, &options, &err),
+                         i == 1 ? JT_E_IO : JT_E_ARG);
+        assert_non_null(strstr(err.msg, "tools/corpus DIR"));
+    }
+    write_text(dir, "one.txt", "the cat sat on the mat");
+    write_text(dir, "two.txt", "in der Stube sitzt ein Kater");
+    write_text(dir, "notes.md", "no text of the corpus");
+    corpus_without_memory(dir);
+    jt_recipe_options options = {.threads = 1, .corpus = dir, .first_seed = 7};
+    jt_recipe_result *r = run(recipe, &options);
+    assert_int_equal(r->first_seed, 7);
+    assert_int_equal(r->claim[0].verdict, JT_VERDICT_SHOWN);
+    assert_true(value_of(r, "further", "loss", 0) < value_of(r, "moving", "loss", 0));
+    /* the second of two seeds is the first of those from there on */
+    options.first_seed = 8;
+    options.seeds = 1;
+    jt_recipe_result *second = run(recipe, &options);
+    assert_true(value_of(second, "moving", "loss", 0) ==
+                value_of(r, "moving", "loss", 1));
+    assert_true(value_of(r, "moving", "loss", 0) != value_of(r, "moving", "loss", 1));
+    jt_recipe_result_free(second);
+    jt_recipe_result_free(r);
+    jt_recipe_free(recipe);
+}
+
 static int stop_later(void *user, const char *what, unsigned long long done,
                       unsigned long long total)
 {
@@ -353,6 +440,8 @@ static void options_without_sense(void **state)
     const jt_recipe_options cases[] = {{.only = only, .n_only = 2},
                                        {.settings = settings, .n_settings = 1},
                                        {.seeds = -1},
+                                       {.first_seed = -1},
+                                       {.corpus = "."},
                                        {.steps = -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(jt_recipe_run(&result, recipe, &cases[i], &err), JT_E_ARG);
@@ -389,6 +478,7 @@ int main(void)
         cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(a_whole_recipe),
         cmocka_unit_test(the_same_again),
+        cmocka_unit_test(on_real_text),
         cmocka_unit_test(stops_when_asked),
         cmocka_unit_test(options_without_sense),
     };

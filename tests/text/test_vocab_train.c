@@ -335,6 +335,35 @@ static void odd_texts(void **state)
 
 /* ---- failures: nothing is left of the file ---- */
 
+/* What training reads of records is what the vocabulary is learnt from: neither their
+ * keys nor roles. */
+static void json_lines(void **state)
+{
+    (void)state;
+    static const char records[] =
+        "{\"text\": \"la la\\nla\", \"source\": \"nobody knows\"}\n\n"
+        "{\"prompt\": \"la?\", \"completion\": \" si<|im_end|>si\"}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"la\"},"
+        " {\"role\": \"assistant\", \"content\": \"si si\"}]}\n";
+    static const char same[] = "la la\nla<|im_end|>la?<|im_end|> si<|im_end|>si"
+                               "<|im_end|>la<|im_end|>si si";
+    static const char unknown[] = "{\"text\": \"la\"}\n{\"tax\": 1}\n";
+    const char *out = scratch_path(&scratch_dir, "out.gguf");
+    const char *paths[] = {file_with("in.jsonl", records, strlen(records))};
+    jt_vocabulary_options options = {.size = 300};
+    jt_vocabulary_report of_records, of_text;
+    jt_err err = {0};
+    assert_int_equal(jt_vocabulary_train(paths, 1, out, &options, &of_records, NULL),
+                     JT_OK);
+    assert_int_equal(learn(same, strlen(same), &options, &of_text, NULL), JT_OK);
+    assert_memory_equal(&of_records, &of_text, sizeof of_text);
+    paths[0] = file_with("in.jsonl", unknown, strlen(unknown));
+    assert_int_equal(jt_vocabulary_train(paths, 1, out, &options, NULL, &err),
+                     JT_E_FORMAT);
+    assert_non_null(strstr(err.msg, "in.jsonl': line 2: a record has"));
+    assert_int_equal(remove(paths[0]), 0);
+}
+
 static void refused(const jt_vocabulary_options *options, jt_status status,
                     const char *message)
 {
@@ -404,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_tokenizer),
         cmocka_unit_test(any_bytes),
         cmocka_unit_test(odd_texts),
+        cmocka_unit_test(json_lines),
         cmocka_unit_test(failures),
         cmocka_unit_test(failing_allocations),
     };
