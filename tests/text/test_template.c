@@ -93,16 +93,16 @@ static void test_bounds(void **state)
     static const char *const endless[] = {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% for i in range(100000000000) %}x{% endfor %}",
-        "{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s "
-        "%}"
-        "{% endfor %}",
-        "{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = n.l + n.l "
-        "%}"
-        "{% endfor %}",
+        ("{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s "
+         "%}"
+         "{% endfor %}"),
+        ("{% set n = namespace(l=[1]) %}{% for i in range(60) %}{% set n.l = n.l + n.l "
+         "%}"
+         "{% endfor %}"),
         "{{ 'x' * 100000000000 }}",
         "{{ [1] * 100000000000 }}",
-        "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = [n.l] %}"
-        "{% endfor %}{{ n.l }}",
+        ("{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = [n.l] %}"
+         "{% endfor %}{{ n.l }}"),
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
         "{{ ('x' * 1000000) | replace('x', 'y' * 1000) }}",
         "{{ 'x' | indent(100000000000) | length }}",
