@@ -30,9 +30,9 @@ typedef struct jt_gathering {
 
 /* One matrix product among several that run in one parallel region:
  *   y[t, r] = sum_i w[r, i] * x[row(first + t), i],  row(r) = r, or via->token[r]
- * With a tape, the products of a list that read x `via` the same gathering, or an x
- * with a fresh gradient, read all of its rows together, and any two of them the same
- * rows or none in common. */
+ * With a tape, the products of a list have different weights, and those that read x
+ * `via` the same gathering, or an x with a fresh gradient, read all of its rows
+ * together, and any two of them the same rows or none in common. */
 typedef struct jt_product {
     float *y;      /* [tokens] rows, ldy floats apart */
     float *y_grad; /* the same of its gradient; NULL without a tape */

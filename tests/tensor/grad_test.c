@@ -229,7 +229,7 @@ static void block(void **state)
 }
 
 /* Rows by number, some of them never and most several times: two weights for the first
- * rows that are read, one for the others; and a result that is read once. */
+ * rows that are read, two for the others; and a result that is read once. */
 static jt_tensor gather_forward(jt_context *ctx, setting *s)
 {
     static int32_t row[VOCAB * TOKENS];
@@ -246,14 +246,14 @@ static jt_tensor gather_forward(jt_context *ctx, setting *s)
     jt_product products[] = {
         jt_product_rows(&gate, &s->input[1], &x, 0, PART),
         jt_product_rows(&gate, &s->input[2], &x, PART, TOKENS - PART),
-        jt_product_rows(&up, &s->input[2], &x, 0, PART),
-        jt_product_rows(&up, &s->input[1], &x, PART, TOKENS - PART),
+        jt_product_rows(&up, &s->input[3], &x, 0, PART),
+        jt_product_rows(&up, &s->input[4], &x, PART, TOKENS - PART),
     };
     for (int i = 0; i < 4; i++)
         products[i].via = &via;
     jt_products(ctx, products, 4);
     jt_input hidden = jt_input_of(jt_glu(ctx, JT_SILU, &gate, &up));
-    return jt_linear(ctx, &hidden, &s->input[3], NULL);
+    return jt_linear(ctx, &hidden, &s->input[5], NULL);
 }
 
 static void gather(void **state)
@@ -261,8 +261,9 @@ static void gather(void **state)
     (void)state;
     jt_rng rng = {.seed = 4};
     setting s = {.input = {parameter(&rng, VOCAB, D, 0), parameter(&rng, WIDTH, D, 0),
+                           parameter(&rng, WIDTH, D, 0), parameter(&rng, WIDTH, D, 0),
                            parameter(&rng, WIDTH, D, 0), parameter(&rng, D, WIDTH, 0)},
-                 .n_inputs = 4,
+                 .n_inputs = 6,
                  .forward = gather_forward};
     pick_ids(&s, &rng);
     check_setting(&s);
