@@ -18,8 +18,8 @@ enum {
     TRACE_MAX_TEXT = 255,
     TRACE_BASE = 0x3f /* columns that every trace has: token to entropy */
 };
-#define TRACE_MAGIC       "JTTRACE" /* and the NUL at its end */
-#define TRACE_BLOCK_MAGIC "JTBK"
+#define TRACE_MAGIC "JTTRACE" /* and the NUL at its end */
+extern const char jt_trace_block_magic[4];
 /* Bytes of a column of a block, before compression. */
 #define TRACE_MAX_COLUMN ((size_t)1 << 28)
 

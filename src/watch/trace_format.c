@@ -6,6 +6,8 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
+const char jt_trace_block_magic[4] = {'J', 'T', 'B', 'K'};
+
 const char *jt_trace_column_name(jt_trace_column column)
 {
     static const char *const names[JT_TRACE_COLUMNS] = {

@@ -90,7 +90,7 @@ static jt_status read_block_head(jt_trace *trace, size_t offset, size_t *next,
     size_t left = trace->bytes - offset;
     block *b = &trace->blocks[trace->n_blocks];
     *b = (block){.offset = offset, .first = trace->tokens};
-    if (memcmp(start, TRACE_BLOCK_MAGIC, left < 4 ? left : 4) != 0)
+    if (memcmp(start, jt_trace_block_magic, left < 4 ? left : 4) != 0)
         return damaged(trace, b, "magic", err);
     if (left < TRACE_PREFIX)
         return JT_OK;

@@ -129,7 +129,7 @@ static jt_status write_block(jt_trace_writer *w, size_t tokens)
     if (names)
         JT_TRY(pack_names(w, &entry, &used));
     unsigned char *p = w->block;
-    memcpy(p, TRACE_BLOCK_MAGIC, 4);
+    memcpy(p, jt_trace_block_magic, 4);
     p += 4;
     jt_trace_put(&p, tokens, 4);
     jt_trace_put(&p, entries, 4);
