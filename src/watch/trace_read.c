@@ -6,7 +6,6 @@
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "model/model.h"
 #include "watch/trace.h"
 
 /* Where a column of a block lies. */
@@ -381,18 +380,4 @@ jt_status jt_trace_read(jt_trace *trace, size_t i, unsigned columns,
                             .norm = value[JT_TRACE_NORM],
                             .score = value[JT_TRACE_SCORE]};
     return JT_OK;
-}
-
-jt_status jt_trace_check_model(const jt_trace *trace, const jt_model *model,
-                               jt_err *err)
-{
-    uint64_t here = jt_model_fingerprint(model);
-    if (here == trace->head.fingerprint)
-        return JT_OK;
-    return jt_fail(err, JT_E_UNSUPPORTED,
-                   "'%s' is a trace of another model: '%s' (%s, %016llx), not '%s' "
-                   "(%016llx)",
-                   trace->path, trace->head.name, trace->head.family,
-                   (unsigned long long)trace->head.fingerprint,
-                   jt_gguf_path(jt_model_file(model)), (unsigned long long)here);
 }
