@@ -20,6 +20,7 @@
 #include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"
+#include "junto/trace.h"
 #include "junto/vocabulary.h"
 #include "junto/watch.h"
 

@@ -94,11 +94,17 @@ typedef struct jt_policy {
     void (*on_route)(void *self, const jt_route_site *site, jt_route *route);
 } jt_policy;
 
-/* Reads the route that the experts will follow; not called for replays. */
+/* Reads what the router and the experts did; not called for replays. Functions may be
+ * NULL. */
 typedef struct jt_watcher {
     const char *name;
     void *self;
+    /* The route that the experts will follow. */
     void (*on_route)(void *self, const jt_route_site *site, const jt_route *route);
+    /* What the experts gave, [plan rows, d], before weights: the expert of slot j of
+     * token t in row plan->row[t * plan->k + j]. */
+    void (*on_outputs)(void *self, const jt_route_site *site, const jt_plan *plan,
+                       const float *outputs, size_t d);
 } jt_watcher;
 
 #ifdef __cplusplus

@@ -1,7 +1,8 @@
-/* NumPy files (.npy, version 1.0): a float32 matrix, written row by row.
+/* NumPy files (.npy, version 1.0): an array, written row by row.
  *
  *     jt_npy_writer *w;
- *     JT_TRY(jt_npy_writer_new(&w, "states.npy", rows, cols, err));
+ *     const uint64_t shape[] = {rows, cols};
+ *     JT_TRY(jt_npy_writer_new(&w, "states.npy", JT_NPY_F32, shape, 2, err));
  *     for (...) {
  *         status = jt_npy_writer_append(w, values, 1, err);
  *         ...
@@ -21,14 +22,17 @@ extern "C" {
 
 typedef struct jt_npy_writer jt_npy_writer;
 
-/* Begin a file of shape [rows, cols]. It is written beside `path` and renamed by
- * jt_npy_writer_finish. On success the caller owns *out. */
-JT_API jt_status jt_npy_writer_new(jt_npy_writer **out, const char *path, uint64_t rows,
-                                   uint64_t cols, jt_err *err);
+typedef enum jt_npy_type { JT_NPY_F32, JT_NPY_I32 } jt_npy_type;
 
-/* Append `rows` rows: values[rows, cols]. JT_E_ARG when there are more than promised.
- */
-JT_API jt_status jt_npy_writer_append(jt_npy_writer *w, const float *values,
+/* Begin a file of shape [rows, ..] with 1 to 3 dimensions. It is written beside `path`
+ * and renamed by jt_npy_writer_finish. On success the caller owns *out. */
+JT_API jt_status jt_npy_writer_new(jt_npy_writer **out, const char *path,
+                                   jt_npy_type type, const uint64_t *shape, int n_dims,
+                                   jt_err *err);
+
+/* Append `rows` rows: values[rows, ..] of the file's type. JT_E_ARG when there are more
+ * than promised. */
+JT_API jt_status jt_npy_writer_append(jt_npy_writer *w, const void *values,
                                       uint64_t rows, jt_err *err);
 
 /* Check that every row was written, flush to disk, rename. Frees `w` in every case; on

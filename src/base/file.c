@@ -199,3 +199,44 @@ void jt_output_abort(jt_output *out)
     }
     output_release(out);
 }
+
+jt_status jt_append_open(jt_append *out, const char *path, jt_err *err)
+{
+    *out = (jt_append){.fd = -1, .path = jt_strndup(path, strlen(path))};
+    if (!out->path)
+        return jt_fail_memory(err, "opening an output file");
+    out->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (out->fd >= 0)
+        return JT_OK;
+    jt_status status = fail_errno(err, "write", path);
+    free(out->path);
+    out->path = NULL;
+    return status;
+}
+
+jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err *err)
+{
+    const char *rest = data;
+    while (bytes) {
+        ssize_t done = write(out->fd, rest, bytes);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return fail_errno(err, "write", out->path);
+        rest += done;
+        bytes -= (size_t)done;
+    }
+    return JT_OK;
+}
+
+jt_status jt_append_close(jt_append *out, jt_err *err)
+{
+    jt_status status = JT_OK;
+    if (fsync(out->fd) != 0 && errno != EINVAL) /* pipes and devices have no disk */
+        status = fail_errno(err, "write", out->path);
+    if (close(out->fd) != 0 && status == JT_OK)
+        status = fail_errno(err, "write", out->path);
+    free(out->path);
+    *out = (jt_append){.fd = -1};
+    return status;
+}

@@ -39,4 +39,17 @@ jt_status jt_output_write(jt_output *out, const void *data, size_t bytes, jt_err
 jt_status jt_output_commit(jt_output *out, jt_err *err);
 void jt_output_abort(jt_output *out); /* remove the unfinished file; {0} is fine */
 
+/* A file that grows at its end and is never complete: what was written stays, whatever
+ * becomes of the process. Each write goes to the system at once. */
+typedef struct jt_append {
+    int fd;
+    char *path;
+} jt_append;
+
+/* Begin it anew; what was there is gone. */
+jt_status jt_append_open(jt_append *out, const char *path, jt_err *err);
+jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err *err);
+/* Sync and close. */
+jt_status jt_append_close(jt_append *out, jt_err *err);
+
 #endif

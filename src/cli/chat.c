@@ -120,12 +120,12 @@ static jt_status open_chat(chat_state *chat, const struct run_args *args, jt_err
     return chat_lines_open(&chat->lines, chat->run.cli, err);
 }
 
-static void close_chat(chat_state *chat)
+static int close_chat(chat_state *chat, int code)
 {
     chat_lines_close(chat->lines);
     json_decref(chat->messages);
     free(chat->path);
-    run_close(&chat->run);
+    return run_close(&chat->run, code);
 }
 
 int chat_run(cli_context *cli, const struct run_args *args, const char *first)
@@ -147,8 +147,7 @@ int chat_run(cli_context *cli, const struct run_args *args, const char *first)
             cli_note(cli, "%s", "");
         run_print_experts(&chat.run);
     }
-    close_chat(&chat);
-    return code;
+    return close_chat(&chat, code);
 }
 
 static int run(cli_context *cli, const void *raw)

@@ -9,13 +9,28 @@
 #include "verbs.h"
 
 const cli_verb *const cli_verbs[] = {
-    &cli_verb_run,      &cli_verb_chat,     &cli_verb_info,
-    &cli_verb_families, &cli_verb_tokenize, &cli_verb_template,
-    &cli_verb_logits,   &cli_verb_bench,    &cli_verb_perplexity,
-    &cli_verb_recipe,   &cli_verb_train,    &cli_verb_train_tokenizer,
-    &cli_verb_upcycle,  &cli_verb_convert,  &cli_verb_quantize,
-    &cli_verb_imatrix,  &cli_verb_diff,     &cli_verb_completion,
-    &cli_verb_man,      &cli_verb_help,     NULL,
+    &cli_verb_run,
+    &cli_verb_chat,
+    &cli_verb_info,
+    &cli_verb_families,
+    &cli_verb_tokenize,
+    &cli_verb_template,
+    &cli_verb_logits,
+    &cli_verb_trace,
+    &cli_verb_bench,
+    &cli_verb_perplexity,
+    &cli_verb_recipe,
+    &cli_verb_train,
+    &cli_verb_train_tokenizer,
+    &cli_verb_upcycle,
+    &cli_verb_convert,
+    &cli_verb_quantize,
+    &cli_verb_imatrix,
+    &cli_verb_diff,
+    &cli_verb_completion,
+    &cli_verb_man,
+    &cli_verb_help,
+    NULL,
 };
 
 const cli_verb *cli_find_verb(const char *name)

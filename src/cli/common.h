@@ -20,6 +20,13 @@ extern const cli_option cli_context_options[]; /* -c */
 extern const cli_option cli_threads_options[]; /* -t */
 extern const cli_option cli_kernel_options[];  /* -b, --cpu */
 
+/* Flags of verbs that can leave a trace (trace.c), and the group of these fields. */
+typedef struct cli_trace_flags {
+    const char *path; /* NULL: none is wanted */
+    bool scores, norms;
+} cli_trace_flags;
+extern const cli_option cli_trace_options[];
+
 typedef struct cli_model {
     jt_model *model;
     jt_model_info info;
@@ -35,6 +42,14 @@ void cli_unload(cli_model *model); /* all zero is fine */
 jt_status cli_new_session(jt_session **out, const cli_model *model,
                           const jt_session_options *options, const char *flag,
                           jt_err *err);
+
+/* Begin the trace that `flags` ask for and let it watch `session`; *out is NULL when
+ * they ask for none. Errors are blamed on --trace. */
+jt_status cli_trace_begin(jt_trace_writer **out, const cli_trace_flags *flags,
+                          const cli_model *model, jt_session *session, jt_err *err);
+/* End it (NULL is fine), after the session has done its work; a failure is reported and
+ * turns `code`, the exit code so far, into CLI_FAILED. Gives the exit code. */
+int cli_trace_end(cli_context *cli, jt_trace_writer *writer, int code);
 
 /* Read a file ("-": standard input) into a fresh buffer with a NUL after its last byte;
  * the caller frees. JT_E_IO, JT_E_LIMIT (over 1 GiB), JT_E_MEMORY. */

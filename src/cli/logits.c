@@ -57,8 +57,8 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
     JT_TRY(cli_new_session(&session, m, &wanted, args->prompt ? "--prompt" : "--tokens",
                            err));
     jt_npy_writer *out = NULL;
-    jt_status status =
-        jt_npy_writer_new(&out, args->out, count, (uint64_t)m->info.n_vocab, err);
+    const uint64_t shape[] = {count, (uint64_t)m->info.n_vocab};
+    jt_status status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
     if (status == JT_OK) {
         jt_eval_options eval = {write_rows, out, cli_progress(cli)};
         status = jt_session_eval(session, ids, count, &eval, err);

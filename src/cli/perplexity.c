@@ -10,6 +10,7 @@ struct perplexity_args {
     bool json;
     int n_ctx;
     jt_session_options session;
+    cli_trace_flags trace;
 };
 
 static const cli_option operands[] = {CLI_MODEL_OPERAND(struct perplexity_args), {0}};
@@ -61,7 +62,8 @@ static int report(cli_context *cli, const struct perplexity_args *args,
 }
 
 static jt_status measure(cli_context *cli, const struct perplexity_args *args,
-                         const cli_model *m, jt_perplexity *result, jt_err *err)
+                         const cli_model *m, jt_trace_writer **trace,
+                         jt_perplexity *result, jt_err *err)
 {
     char *text;
     size_t len;
@@ -78,6 +80,10 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
                          args->file, tokens.count, args->n_ctx);
     if (status == JT_OK)
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
+    if (status == JT_OK)
+        status = cli_trace_begin(trace, &args->trace, m, session, err);
+    if (status == JT_OK && *trace)
+        status = jt_trace_label(*trace, args->file, err);
     if (status == JT_OK)
         status = jt_measure_perplexity(session, tokens.ids, tokens.count, args->n_ctx,
                                        cli_progress(cli), result, err);
@@ -96,8 +102,10 @@ static int run(cli_context *cli, const void *raw)
     if (cli_load(&m, args->model, true, &err) != JT_OK)
         return cli_fail(cli, &err);
     jt_perplexity result;
-    jt_status status = measure(cli, args, &m, &result, &err);
+    jt_trace_writer *trace = NULL;
+    jt_status status = measure(cli, args, &m, &trace, &result, &err);
     int code = status == JT_OK ? report(cli, args, &result) : cli_fail(cli, &err);
+    code = cli_trace_end(cli, trace, code);
     cli_unload(&m);
     return code;
 }
@@ -106,6 +114,7 @@ static const cli_group groups[] = {
     {"Flags", options, 0},
     {NULL, cli_threads_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_kernel_options, offsetof(struct perplexity_args, session)},
+    {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},
     {NULL, cli_common_options, 0},
     {0}};
 

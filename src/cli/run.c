@@ -135,8 +135,7 @@ static int run_prompt_once(cli_context *cli, const struct run_args *args,
     int code = run_open(&state, args, wants_chat(args), &err) == JT_OK
                    ? run_once(&state, prompt, len)
                    : cli_fail(cli, &err);
-    run_close(&state);
-    return code;
+    return run_close(&state, code);
 }
 
 static int run(cli_context *cli, const void *raw)

@@ -16,6 +16,7 @@ struct run_args {
     cli_template_args template;
     jt_sampling sampling;
     jt_session_options session;
+    cli_trace_flags trace;
 };
 
 extern const cli_option run_operands[], run_sampling_options[];
@@ -32,18 +33,21 @@ typedef struct run_state {
     struct run_args args; /* a chat changes them */
     cli_model m;
     jt_session *session;
-    jt_usage *usage;       /* NULL for a dense model */
-    cli_template template; /* .chat is NULL where the prompt goes in as it is */
+    jt_usage *usage;        /* NULL for a dense model */
+    jt_trace_writer *trace; /* NULL without --trace */
+    cli_template template;  /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;
     run_text answer, thought; /* of the last reply */
     bool in_thought;          /* the last text that came was thought */
     jt_err output_err;        /* why text could not be handed on; code JT_OK: it was */
 } run_state;
 
-/* Load the model and what stands round it, after the arguments. run_close in any case.
+/* Load the model and what stands round it, after the arguments. run_close in any case:
+ * it takes the exit code so far and gives the one that is due after the trace has
+ * ended.
  */
 jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_err *err);
-void run_close(run_state *run);
+int run_close(run_state *run, int code);
 
 /* What the model goes on from: the text of a prompt, or messages by the template. */
 typedef struct run_prompt {

@@ -209,6 +209,7 @@ const cli_group run_groups[] = {{"Text", prompt_options, 0},
                                 MACHINE,
                                 {"Output", experts_options, 0},
                                 {NULL, json_options, 0},
+                                {NULL, cli_trace_options, FIELD(trace)},
                                 {NULL, cli_common_options, 0},
                                 {0}};
 
@@ -219,5 +220,6 @@ const cli_group run_chat_groups[] = {{"Chat", file_options, 0},
                                      {"Sampling", run_sampling_options, 0},
                                      MACHINE,
                                      {"Output", experts_options, 0},
+                                     {NULL, cli_trace_options, FIELD(trace)},
                                      {NULL, cli_common_options, 0},
                                      {0}};

@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 
-/* FNV-1a, with the high half folded in because slots are chosen by the low bits. */
+/* The high half is folded in because slots are chosen by the low bits. */
 static uint32_t hash_of(jt_str name)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < name.len; i++)
-        h = (h ^ (unsigned char)name.data[i]) * 0x100000001b3u;
+    uint64_t h = jt_hash(JT_HASH_START, name.data, name.len);
     return (uint32_t)(h ^ h >> 32);
 }
 

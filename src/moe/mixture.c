@@ -95,6 +95,18 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     combine(ctx, &plan, &rows, y);
 }
 
+/* Watchers see what the experts gave. */
+static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
+                         const jt_route_site *site, const jt_plan *plan,
+                         const jt_tensor *rows)
+{
+    for (int i = 0; i < hooks->n_watchers && !site->replay && !jt_failed(ctx); i++) {
+        const jt_watcher *w = &hooks->watcher[i];
+        if (w->on_outputs)
+            w->on_outputs(w->self, site, plan, rows->data, jt_cols(rows));
+    }
+}
+
 jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
                              const jt_store *store, const jt_hooks *hooks,
                              const jt_route_site *site, jt_input *x)
@@ -115,6 +127,7 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
         experts_x = &weighed;
     }
     jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, experts_x);
+    show_outputs(ctx, hooks, site, &plan, &rows);
     jt_lap(ctx, JT_STAGE_APPLY);
     combine(ctx, &plan, &rows, &y);
     if (m->shared.n_experts)

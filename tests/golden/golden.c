@@ -90,7 +90,7 @@ float *golden_run(const golden *g, const jt_session_options *options, int32_t *r
 {
     collector c = {g, malloc(g->count * g->vocab * sizeof(float)), routes, 0};
     jt_eval_options eval = {.on_logits = collect_logits, .user = &c};
-    jt_watcher watcher = {"golden", &c, collect_routes};
+    jt_watcher watcher = {.name = "golden", .self = &c, .on_route = collect_routes};
     jt_session *session;
     jt_err err = {0};
     must(jt_session_new(&session, g->model, options, &err), &err);

@@ -122,7 +122,7 @@ static void count_call(void *self, const jt_route_site *site, const jt_route *ro
 static void watchers_see_a_token_once(void **state)
 {
     int seen = 0, before;
-    jt_watcher watcher = {"count", &seen, count_call};
+    jt_watcher watcher = {.name = "count", .self = &seen, .on_route = count_call};
     jt_model *model = open_model("gpt-oss");
     jt_session *s = open_session(model, 4, "f32");
     (void)state;
