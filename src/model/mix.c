@@ -1,5 +1,7 @@
 #include "model/mix.h"
 
+#include <string.h>
+
 /* Whether the context that the cache has room for asks for the rotation of long ones.
  */
 static bool is_long(const jt_model *model, const jt_cache *cache)
@@ -8,36 +10,77 @@ static bool is_long(const jt_model *model, const jt_cache *cache)
     return rope->dims && (float)cache->capacity > rope->original_context;
 }
 
-jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk,
-                    jt_cache *cache)
+static jt_mix_angles angles_of(jt_context *ctx, const jt_model *model,
+                               const jt_cache *cache, const jt_places *at)
 {
-    jt_mix mix = {.model = model, .cache = cache};
+    jt_mix_angles angles = {0};
     for (int i = 0; i < JT_ROPE_LONG; i++) {
         bool other = i == JT_ROPE_USUAL && is_long(model, cache);
         const jt_rope *rope = &model->rope[other ? JT_ROPE_LONG : i];
         if (rope->pairs)
-            mix.angles[i] = jt_rope_angles(ctx, rope, chunk->positions, chunk->count);
+            angles.use[i] = jt_rope_angles(ctx, rope, at->positions, at->count);
+    }
+    return angles;
+}
+
+jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
+{
+    jt_mix mix = {.model = model,
+                  .angles = jt_scratch(ctx, chunk->n_spans, sizeof *mix.angles),
+                  .places = jt_scratch(ctx, chunk->n_spans, sizeof *mix.places)};
+    size_t row = 0;
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        const jt_span *span = &chunk->spans[i];
+        mix.places[i] = (jt_places){.row = row,
+                                    .count = span->count,
+                                    .start = span->start,
+                                    .positions = chunk->positions + row,
+                                    .first = chunk->first ? chunk->first + row : NULL};
+        mix.angles[i] = angles_of(ctx, model, span->cache, &mix.places[i]);
+        row += span->count;
     }
     return mix;
+}
+
+/* Layers with a state take the contexts one after the other. */
+static jt_tensor recurrent_forward(jt_context *ctx, const jt_recurrent *layer,
+                                   const jt_chunk *chunk, int index, jt_input *x)
+{
+    const jt_span *span = chunk->spans;
+    if (chunk->n_spans == 1)
+        return jt_recurrent_forward(ctx, layer, x, span->cache->layer[index].state,
+                                    span->start == 0);
+    jt_tensor y = jt_new(ctx, jt_rows(&x->x), jt_cols(&x->x));
+    for (size_t row = 0; row < chunk->count && !jt_failed(ctx); span++) {
+        jt_input part = jt_input_of(jt_some_rows(&x->x, row, span->count));
+        jt_tensor made = jt_recurrent_forward(
+            ctx, layer, &part, span->cache->layer[index].state, span->start == 0);
+        if (!jt_failed(ctx))
+            memcpy(jt_row(&y, row), made.data,
+                   span->count * jt_cols(&y) * sizeof(float));
+        row += span->count;
+    }
+    return y;
 }
 
 jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    jt_layer_cache *memory = &mix->cache->layer[index];
-    jt_places places = {chunk->start, chunk->positions, chunk->first};
     jt_rope_use rope = layer->attention.rope;
-    const jt_angles *angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[rope];
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        jt_places *at = &mix->places[i];
+        at->kv = chunk->spans[i].cache->layer[index].kv;
+        at->angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[i].use[rope];
+    }
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
-        return jt_attention_forward(ctx, &layer->attention, x, angles, &memory->kv,
-                                    &places);
+        return jt_attention_forward(ctx, &layer->attention, x, mix->places,
+                                    chunk->n_spans);
     case JT_MIX_LATENT:
-        return jt_latent_forward(ctx, &layer->latent, x, angles, &memory->kv, &places);
+        return jt_latent_forward(ctx, &layer->latent, x, mix->places, chunk->n_spans);
     case JT_MIX_RECURRENT:
-        return jt_recurrent_forward(ctx, &layer->recurrent, x, memory->state,
-                                    chunk->start == 0);
+        return recurrent_forward(ctx, &layer->recurrent, chunk, index, x);
     case JT_MIX_NONE:
         break;
     }

@@ -50,7 +50,9 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
 {
     JT_TRY(choose_sizes(s, o, err));
     JT_TRY(make_cache(s, o, err));
-    JT_TRY(jt_context_init(&s->ctx, o->threads, o->cpu, err));
+    if (!o->beside)
+        JT_TRY(jt_context_init(&s->own, o->threads, o->cpu, err));
+    s->ctx = o->beside ? o->beside->ctx : &s->own;
     s->ids = jt_alloc((size_t)s->capacity, sizeof *s->ids);
     s->positions = jt_alloc((size_t)s->chunk, sizeof *s->positions);
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
@@ -81,7 +83,7 @@ void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
-    jt_context_free(&s->ctx);
+    jt_context_free(&s->own);
     jt_cache_free(&s->cache);
     free(s->ids);
     free(s->positions);
@@ -105,8 +107,8 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
     return JT_OK;
 }
 
-static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t count,
-                              jt_err *err)
+jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
+                           jt_err *err)
 {
     int n_vocab = s->model->params.n_vocab;
     if (count == 0)
@@ -131,21 +133,22 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)
         s->positions[i] = (int32_t)(start + i);
-    jt_chunk chunk = {.ids = s->ids + start,
-                      .positions = s->positions,
-                      .start = start,
+    jt_span span = {&s->cache, start, count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
                       .count = count,
+                      .ids = s->ids + start,
+                      .positions = s->positions,
                       .all_logits = all};
-    s->ctx.err = (jt_err){0};
-    return jt_transformer_forward(&s->ctx, s->model, &chunk, &s->cache, s->store,
-                                  hooks);
+    s->ctx->err = (jt_err){0};
+    return jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }
 
-static jt_status status_of(const jt_session *s, jt_err *err)
+jt_status jt_session_status(const jt_session *s, jt_err *err)
 {
-    if (jt_failed(&s->ctx) && err)
-        *err = s->ctx.err;
-    return s->ctx.err.code;
+    if (jt_failed(s->ctx) && err)
+        *err = s->ctx->err;
+    return s->ctx->err.code;
 }
 
 static size_t next_chunk(const jt_session *s, size_t tokens)
@@ -153,8 +156,7 @@ static size_t next_chunk(const jt_session *s, size_t tokens)
     return tokens < (size_t)s->chunk ? tokens : (size_t)s->chunk;
 }
 
-/* The context ends after `length` tokens, the last chunk having failed or not. */
-static void go_back(jt_session *s, int length)
+void jt_session_go_back(jt_session *s, int length)
 {
     jt_cache_rewind(&s->cache, (size_t)length);
     if (length < s->length)
@@ -162,20 +164,25 @@ static void go_back(jt_session *s, int length)
     s->length = length;
 }
 
-/* After a truncation that the cache could not follow: the tokens that are left run
- * again, with the policies; watchers have seen them. */
-static jt_status remember(jt_session *s, jt_err *err)
+jt_status jt_session_remember(jt_session *s, jt_err *err)
 {
-    jt_hooks hooks = s->hooks;
+    jt_hooks hooks = s->hooks; /* policies; watchers have seen these tokens */
     hooks.n_watchers = 0;
     while (s->cache.length < (size_t)s->length) {
-        jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
+        jt_arena_mark mark = jt_arena_save(&s->ctx->scratch);
         size_t count = next_chunk(s, (size_t)s->length - s->cache.length);
         run_chunk(s, count, false, &hooks);
-        jt_arena_rewind(&s->ctx.scratch, mark);
-        JT_TRY(status_of(s, err));
+        jt_arena_rewind(&s->ctx->scratch, mark);
+        JT_TRY(jt_session_status(s, err));
     }
     return JT_OK;
+}
+
+void jt_session_advance(jt_session *s, size_t count, const float *logits)
+{
+    memcpy(s->logits, logits, (size_t)s->model->params.n_vocab * sizeof *logits);
+    s->length += (int)count;
+    s->has_logits = true;
 }
 
 /* The next `count` tokens of the context; `first` counts those of this call that came
@@ -183,19 +190,16 @@ static jt_status remember(jt_session *s, jt_err *err)
 static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
                             const jt_eval_options *o, jt_err *err)
 {
-    size_t vocab = (size_t)s->model->params.n_vocab;
-    jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
+    jt_arena_mark mark = jt_arena_save(&s->ctx->scratch);
     jt_tensor logits = run_chunk(s, count, o->on_logits != NULL, &s->hooks);
-    jt_status status = status_of(s, err);
+    jt_status status = jt_session_status(s, err);
     if (status == JT_OK) {
         size_t rows = jt_rows(&logits);
-        memcpy(s->logits, jt_row(&logits, rows - 1), vocab * sizeof(float));
-        s->length += (int)count;
-        s->has_logits = true;
+        jt_session_advance(s, count, jt_row(&logits, rows - 1));
         if (o->on_logits)
             status = o->on_logits(o->user, first, logits.data, rows, err);
     }
-    jt_arena_rewind(&s->ctx.scratch, mark);
+    jt_arena_rewind(&s->ctx->scratch, mark);
     return status;
 }
 
@@ -204,12 +208,12 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
 {
     jt_eval_options none = {0};
     const jt_eval_options *o = options ? options : &none;
-    JT_TRY(check_tokens(s, tokens, count, err));
+    JT_TRY(jt_session_check(s, tokens, count, err));
     int before = s->length;
     memcpy(s->ids + before, tokens, count * sizeof *tokens);
     jt_status status = jt_progress_report(&o->progress, "prompt", 0, count, err);
     if (status == JT_OK)
-        status = remember(s, err);
+        status = jt_session_remember(s, err);
     for (size_t done = 0; done < count && status == JT_OK;) {
         size_t n = next_chunk(s, count - done);
         status = eval_chunk(s, n, done, o, err);
@@ -218,7 +222,7 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
             status = jt_progress_report(&o->progress, "prompt", done, count, err);
     }
     if (status != JT_OK)
-        go_back(s, before);
+        jt_session_go_back(s, before);
     return status;
 }
 
@@ -242,7 +246,7 @@ void jt_session_truncate(jt_session *s, int length)
     if (length < 0)
         length = 0;
     if (length < s->length)
-        go_back(s, length);
+        jt_session_go_back(s, length);
 }
 
 size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
@@ -261,20 +265,20 @@ uint64_t jt_session_kv_bytes(const jt_session *s)
 
 int jt_session_threads(const jt_session *s)
 {
-    return jt_pool_threads(s->ctx.pool);
+    return jt_pool_threads(s->ctx->pool);
 }
 
 const char *jt_session_cpu(const jt_session *s)
 {
-    return s->ctx.kernels->name;
+    return s->ctx->kernels->name;
 }
 
 const double *jt_session_times(const jt_session *s)
 {
-    return s->ctx.times;
+    return s->ctx->times;
 }
 
 void jt_session_reset_times(jt_session *s)
 {
-    memset(s->ctx.times, 0, sizeof s->ctx.times);
+    memset(s->ctx->times, 0, sizeof s->ctx->times);
 }
