@@ -128,11 +128,6 @@ JT_API jt_status jt_measure_perplexity(jt_session *session, const int32_t *token
                                        size_t count, int n_ctx, jt_progress progress,
                                        jt_perplexity *result, jt_err *err);
 
-/* Read bandwidth of this machine in bytes per second: `threads` threads stream over
- * `bytes` of memory (the best of `rounds`). The roofline for decoding. JT_E_MEMORY. */
-JT_API jt_status jt_measure_bandwidth(double *bytes_per_second, int threads,
-                                      size_t bytes, int rounds, jt_err *err);
-
 #ifdef __cplusplus
 }
 #endif

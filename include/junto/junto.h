@@ -9,6 +9,7 @@
 #include "junto/gguf.h"
 #include "junto/learn.h"
 #include "junto/make.h"
+#include "junto/measure.h"
 #include "junto/model.h"
 #include "junto/moe.h"
 #include "junto/npy.h"

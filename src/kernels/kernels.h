@@ -193,6 +193,10 @@ typedef struct jt_recur {
     size_t rows, n, tokens;
 } jt_recur;
 
+/* What the multipliers of a level do at best: float multiply-adds, and products of bytes
+ * that are summed in 32 bits. */
+typedef enum jt_spin { JT_SPIN_F32, JT_SPIN_INT8, JT_SPIN_COUNT } jt_spin;
+
 typedef struct jt_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -243,6 +247,10 @@ typedef struct jt_kernels {
     /* dx += y (dy - dy . y), y being what softmax gave */
     void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
     void (*attention_back)(const jt_attn_back *b);
+
+    /* Multiply in registers for some steps, of a few cycles each; the operations that
+     * this was (a multiply-add is two). The roof of all products: divide by the time. */
+    double (*spin[JT_SPIN_COUNT])(long steps);
 } jt_kernels;
 
 /* The tables. A level that the build or this processor lacks is NULL. */

@@ -9,6 +9,7 @@
 #include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/recur.h"
+#include "kernels/simd/spin.h"
 #include "kernels/simd/vector.h"
 
 void jt_x86_set_avx2(jt_kernels *table)
@@ -23,4 +24,5 @@ void jt_x86_set_avx2(jt_kernels *table)
     set_glu(table);
     table->attention_back = attention_back;
     set_recur(table);
+    set_spin(table);
 }

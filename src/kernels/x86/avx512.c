@@ -9,6 +9,7 @@
 #include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/recur.h"
+#include "kernels/simd/spin.h"
 #include "kernels/simd/vector.h"
 #include "kernels/x86/avx512_bf16.h"
 
@@ -26,4 +27,5 @@ void jt_x86_set_avx512(jt_kernels *table, bool bf16)
     set_glu(table);
     table->attention_back = attention_back;
     set_recur(table);
+    set_spin(table);
 }
