@@ -17,6 +17,7 @@
 #include "junto/safetensors.h"
 #include "junto/session.h"
 #include "junto/shrink.h"
+#include "junto/speculate.h"
 #include "junto/status.h"
 #include "junto/template.h"
 #include "junto/text.h"

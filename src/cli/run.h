@@ -3,6 +3,7 @@
 #define JUNTO_CLI_RUN_H
 
 #include "common.h"
+#include "speculate.h"
 #include "templates.h"
 
 struct run_args {
@@ -17,6 +18,7 @@ struct run_args {
     jt_sampling sampling;
     jt_session_options session;
     cli_trace_flags trace;
+    cli_speculate_args speculate;
 };
 
 extern const cli_option run_operands[], run_sampling_options[];
@@ -35,7 +37,8 @@ typedef struct run_state {
     jt_session *session;
     jt_usage *usage;        /* NULL for a dense model */
     jt_trace_writer *trace; /* NULL without --trace */
-    cli_template template;  /* .chat is NULL where the prompt goes in as it is */
+    cli_speculator speculator;
+    cli_template template; /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;
     run_text answer, thought; /* of the last reply */
     bool in_thought;          /* the last text that came was thought */
