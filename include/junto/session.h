@@ -27,8 +27,8 @@ typedef struct jt_session_options {
                     all that the model was trained for */
     int chunk;   /* prompt tokens per forward pass; default 256 */
     int threads; /* default: all processors that the process may use */
-    const char *cpu; /* kernel level "scalar", "avx2", "avx512"; default: JUNTO_CPU or
-                        the best that the processor has */
+    const char *cpu;     /* kernel level "scalar", "avx2", "avx512", "neon", "dotprod";
+                            default: JUNTO_CPU or the best that the processor has */
     const char *kv_type; /* of the keys and values that are kept: "f16" (default) halves
                             the memory and its reading and costs about 1e-3 of the
                             largest logit; "f32" is exact; "q8_0" and "q4_0" take 17/32

@@ -1,5 +1,5 @@
 /* The multipliers at work, waiting for nothing: what the speed of products is measured
- * by. Written over the words of x86/simd_*.h. */
+ * by. Written over the words of simd_avx512.h and its like. */
 #ifndef JT_SPIN_H
 #define JT_SPIN_H
 
