@@ -183,6 +183,14 @@ int main(void)
         FOLDER("nemotron_h_moe", check_lossless),
         FOLDER("granitehybrid", check_lossless),
         FOLDER("granitehybrid-dense", check_lossless),
+        FOLDER("dbrx", check_lossless),
+        FOLDER("arctic", check_lossless),
+        FOLDER("deepseek", check_lossless),
+        FOLDER("bailingmoe", check_lossless),
+        FOLDER("bailingmoe2", check_lossless),
+        FOLDER("grok", check_lossless),
+        FOLDER("grok2", check_lossless),
+        FOLDER("pangu-pro-moe", check_lossless),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

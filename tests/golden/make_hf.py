@@ -25,7 +25,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import make_models
+import published_folders
 import recurrent_models
+import reference as own_reference
 from make_models import BASE, DENSE, MOE, OLMOE, SHARED, rope
 
 HERE = pathlib.Path(__file__).parent / "hf"
@@ -90,7 +92,11 @@ MODELS = {
     "deepseek2-lite": golden("deepseek2-lite", f16=True, margin=0.005),
     "deepseek3-fp8": golden("deepseek3", fp8=16, margin=0.005),
     "phimoe": golden("phimoe", margin=0.01),
-}
+    "dbrx": golden("dbrx", margin=0.005),
+    # Families of reference.py.
+    "arctic": golden("arctic", dict(intermediate_size=32), margin=0.005),
+} | {name: golden(name, margin=0.005) for name in (
+    "deepseek", "bailingmoe", "bailingmoe2", "grok", "grok2", "pangu-pro-moe")}
 
 
 def build(name):
@@ -99,13 +105,19 @@ def build(name):
     dtype = (torch.float16 if options.get("f16") else
              torch.float32 if options.get("f32") else torch.bfloat16)
     vocab = make_models.text_vocabulary()[0] if options.get("text") else [0] * 96
-    config = transformers.AutoConfig.for_model(
-        kind, **BASE | dict(vocab_size=len(vocab)) | settings)
+    own = kind in own_reference.FAMILIES
+    base = BASE if kind != "dbrx" else make_models.BASE_DBRX
+    settings = base | dict(vocab_size=len(vocab)) | settings
+    config = (own_reference.config_for(kind, settings) if own
+              else transformers.AutoConfig.for_model(kind, **settings))
     config._experts_implementation = "eager"
+    if kind == "dbrx":  # as in make_models.py
+        config.attn_config.rope_theta = 10000.0
     first = options.get("seed", 100000 + 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
-        model = transformers.AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager", dtype=torch.float32).eval()
+        model = own_reference.Model(config) if own else (
+            transformers.AutoModelForCausalLM.from_config(
+                config, attn_implementation="eager", dtype=torch.float32).eval())
         generator = torch.Generator().manual_seed(seed)
         make_models.randomise(model, generator)
         if name in recurrent_models.MODELS:
@@ -200,14 +212,20 @@ def save_tokenizer(folder):
     fast.save_pretrained(folder)
 
 
+def save(model, folder, options):
+    if isinstance(model, own_reference.Model):
+        published_folders.save(model, folder, next(model.parameters()).dtype)
+    else:
+        model.save_pretrained(folder, max_shard_size=options.get("shards", "5GB"))
+
+
 def main():
     torch.set_num_threads(1)
     for name in sys.argv[1:] or MODELS:
         model, fp8, tokens, logits = build(name)
         folder = HERE / name
         shutil.rmtree(folder, ignore_errors=True)
-        model.save_pretrained(folder,
-                              max_shard_size=MODELS[name][2].get("shards", "5GB"))
+        save(model, folder, MODELS[name][2])
         if MODELS[name][2].get("text"):
             save_tokenizer(folder)
         if fp8:
