@@ -26,6 +26,7 @@ static const jt_norm_names arctic_norms = {"attn_norm", NULL, "ffn_norm", NULL,
 
 static const jt_windows all_windows = {0};
 static const jt_windows gpt_oss_windows = {.full_every = 2};
+static const jt_windows olmo2_windows = {.full_every = 4, .unscaled = true};
 static const jt_windows gemma2_windows = {.usual = 4096, .full_every = 2};
 static const jt_windows gemma3_windows = {.full_every = 6, .rope_base = 10000.0f};
 static const jt_windows unrotated_windows = {.full_every = 4, .full_unrotated = true};
@@ -50,7 +51,8 @@ static const jt_family families[] = {
     {.arch = "mistral3", .models = "mistral3 ministral3", .kind = JT_EITHER,
      .renormalise = true},
 
-    {.arch = "qwen2", .kind = JT_DENSE, .upcycled = "llama", .rope_neox = true},
+    {.arch = "qwen2", .models = "qwen2 mimo", .kind = JT_DENSE, .upcycled = "llama",
+     .rope_neox = true},
     /* Weights are the plain softmax values, unless the file says otherwise. */
     {.arch = "qwen2moe", .models = "qwen2_moe", .rope_neox = true},
     {.arch = "qwen3", .kind = JT_DENSE, .upcycled = "qwen3moe", .rope_neox = true,
@@ -59,8 +61,9 @@ static const jt_family families[] = {
      .qk_norm = JT_QK_NORM_HEAD, .renormalise = true},
 
     {.arch = "olmo", .kind = JT_DENSE, .norm = JT_NORM_LAYER, .norm_plain = true},
-    {.arch = "olmo2", .kind = JT_DENSE, .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE,
-     .norms = &after_norms},
+    /* OLMo 3 has windows. */
+    {.arch = "olmo2", .models = "olmo2 olmo3", .kind = JT_DENSE, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_WHOLE, .windows = &olmo2_windows, .norms = &after_norms},
     {.arch = "olmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE},
 
     /* One shared expert as wide as several; the first layer is dense. */

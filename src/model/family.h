@@ -38,6 +38,7 @@ typedef struct jt_windows {
     bool full_unrotated; /* layers that see everything are not rotated */
     float rope_base; /* of the rotation in windows, which is then not scaled; 0: as in
                         the other layers, unless the file has a key for it */
+    bool unscaled;   /* the rotation in windows is not scaled, with either base */
 } jt_windows;
 
 /* What its models have. */

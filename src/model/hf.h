@@ -31,7 +31,7 @@
  * hooks `import` and `export` of the family, which use jt_hf_config, jt_hf_set_* and
  *    jt_hf_get_*, jt_hf_put.
  * 6. Add the family to the list in hf_families.c, a tiny folder to
- *    tests/golden/make_hf.py and its name to tests/golden/hf_test.c: that checks
+ *    tests/golden/make_hf.py and its name to a tests/golden/hf_*_test.c: that checks
  * logits, equality with the converted file, and the round trip.
  */
 #ifndef JT_MODEL_HF_H
@@ -103,7 +103,8 @@ typedef struct jt_hf_family {
 /* Tensors travel as jt_gguf_tensor: type, shape and where they lie (name and bytes are
  * not used). */
 struct jt_hf_transform {
-    /* Change *t from what safetensors has to what GGUF has. */
+    /* Change *t from what safetensors has to what GGUF has. NULL: such tensors are
+     * written and not read; other rows read them. */
     jt_status (*import)(jt_hf_job *job, jt_gguf_tensor *t);
     /* Fill *hf, or this row's part of it, from `t`. The first call for a tensor finds
      * hf->n_dims == 0: it sets type and shape and takes room. NULL: such tensors are
@@ -212,7 +213,8 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 
 enum { JT_HF_MOST_LAYERS = 4096 };
 
-/* The number of layers; an error when config.json asks for too many. */
+/* The number of layers, without those that predict the token after the next; an error
+ * when it makes no sense. */
 jt_status jt_hf_layers(jt_hf_job *job, int *count);
 /* Set "<arch>.NAME" to an array of `count` numbers, or flags. */
 jt_status jt_hf_set_ints(jt_hf_job *job, const char *name, const int32_t *values,

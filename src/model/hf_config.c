@@ -416,6 +416,17 @@ static jt_status export_rows(jt_hf_job *job)
     return JT_OK;
 }
 
+/* GGUF counts layers that predict the token after the next; folders get none. */
+static jt_status export_layers(jt_hf_job *job)
+{
+    int layers;
+    int64_t predictors = 0;
+    if (!jt_hf_get_int(job, "nextn_predict_layers", &predictors) || !predictors)
+        return JT_OK;
+    JT_TRY(jt_hf_layers(job, &layers));
+    return jt_hf_put(job, "num_hidden_layers", json_integer(layers));
+}
+
 jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype)
 {
     const char *name = dtype == JT_F32   ? "float32"
@@ -431,6 +442,7 @@ jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype)
     JT_TRY(jt_hf_put(job, "dtype", json_string(name)));
     JT_TRY(jt_hf_put(job, "tie_word_embeddings", json_boolean(tied)));
     JT_TRY(export_rows(job));
+    JT_TRY(export_layers(job));
     JT_TRY(jt_hf_export_rope(job));
     return job->family->export ? job->family->export(job) : JT_OK;
 }

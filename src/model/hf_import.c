@@ -223,7 +223,8 @@ static jt_status add_row(jt_hf_import *im, const jt_hf_row *row, int layer,
 {
     char name[NAME_BYTES];
     listed l = {.row = row, .layer = layer, .experts = -1};
-    if (!jt_hf_name(name, sizeof name, row->hf, layer, 0) ||
+    bool only_written = row->how && !row->how->import;
+    if (only_written || !jt_hf_name(name, sizeof name, row->hf, layer, 0) ||
         jt_names_find(&im->job.names, (jt_str){name, strlen(name)}) == JT_NAMES_NONE)
         return JT_OK;
     if (strchr(row->hf, '#')) {

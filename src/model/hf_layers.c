@@ -10,8 +10,10 @@ enum { NAME_BYTES = 160 };
 
 jt_status jt_hf_layers(jt_hf_job *job, int *count)
 {
-    int64_t layers = 0;
+    int64_t layers = 0, predictors = 0;
     jt_hf_get_int(job, "block_count", &layers);
+    jt_hf_get_int(job, "nextn_predict_layers", &predictors);
+    layers -= predictors;
     if (layers < 1 || layers > JT_HF_MOST_LAYERS)
         return jt_fail(job->err, JT_E_FORMAT, "%lld layers, expected 1 to %d",
                        (long long)layers, JT_HF_MOST_LAYERS);

@@ -330,6 +330,8 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job)
 {
     int64_t all = head_dims(job), dims = all;
     jt_hf_get_int(job, "rope.dimension_count", &dims);
-    return jt_hf_put(job, ROPE "partial_rotary_factor",
-                     jt_hf_real(all ? (float)dims / (float)all : 1.0f));
+    double share = all > 0 ? (double)dims / (double)all : 1.0;
+    if (share * (double)all < (double)dims) /* what readers round down */
+        share = nextafter(share, 2.0);
+    return jt_hf_put(job, ROPE "partial_rotary_factor", json_real(share));
 }

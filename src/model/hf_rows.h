@@ -16,9 +16,9 @@ extern const jt_hf_family jt_hf_qwen2, jt_hf_qwen2moe, jt_hf_qwen3, jt_hf_qwen3m
 /* hf_rows_gemma.c */
 extern const jt_hf_family jt_hf_gemma, jt_hf_gemma2, jt_hf_gemma3;
 /* hf_rows_dense.c */
-extern const jt_hf_family jt_hf_olmo, jt_hf_olmo2, jt_hf_smollm3, jt_hf_phi2,
-    jt_hf_glm4, jt_hf_seed_oss, jt_hf_exaone4, jt_hf_cohere2, jt_hf_nemotron,
-    jt_hf_ministral3;
+extern const jt_hf_family jt_hf_olmo, jt_hf_olmo2, jt_hf_olmo3, jt_hf_smollm3,
+    jt_hf_phi2, jt_hf_glm4, jt_hf_seed_oss, jt_hf_exaone4, jt_hf_cohere2,
+    jt_hf_nemotron, jt_hf_ministral3;
 /* hf_rows_llama4.c */
 extern const jt_hf_family jt_hf_llama4;
 /* hf_rows_delta.c */

@@ -13,8 +13,8 @@
 
 static const jt_hf_key keys[] = {
     {"num_experts_per_tok", "expert_used_count", JT_HF_INT, .required = true},
-    {"embedding_multiplier_scale", "embedding_scale", JT_HF_FLOAT, .required = true},
-    {"output_multiplier_scale", "logit_scale", JT_HF_FLOAT, .required = true},
+    {"embedding_multiplier_scale", "embedding_scale", JT_HF_FLOAT},
+    {"output_multiplier_scale", "logit_scale", JT_HF_FLOAT},
     {"attn_output_multiplier", "attention.output_scale", JT_HF_FLOAT},
     {0}};
 

@@ -1,4 +1,6 @@
 /* Phi-3 and Phi-4, whose projections are fused, and Phi-3.5-MoE. */
+#include <stdio.h>
+
 #include "model/hf_rows.h"
 
 #define LAYER "model.layers.%."
@@ -31,6 +33,25 @@ static const jt_hf_row phimoe_tensors[] = {
 static jt_status import_dims(jt_hf_job *job)
 {
     return jt_hf_import_rope_dims(job, 1.0);
+}
+
+/* What rotations are stretched by is the same for short and for long texts in all
+ * published models, and in GGUF. */
+static jt_status import_phimoe(jt_hf_job *job)
+{
+    static const char at[] = "rope_parameters.%s|rope_scaling.%s";
+    const json_t *mscale[2];
+    for (int i = 0; i < 2; i++) {
+        char path[96];
+        const char *name = i ? "long_mscale" : "short_mscale";
+        snprintf(path, sizeof path, at, name, name);
+        mscale[i] = jt_hf_config(job, path);
+    }
+    if (mscale[0] && mscale[1] &&
+        json_number_value(mscale[0]) != json_number_value(mscale[1]))
+        return jt_fail(job->err, JT_E_UNSUPPORTED,
+                       "config.json: 'short_mscale' and 'long_mscale' differ");
+    return import_dims(job);
 }
 
 /* No window is null in config.json. */
@@ -69,6 +90,6 @@ const jt_hf_family jt_hf_phimoe = {
     .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias, phimoe_keys},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_mixtral,
                 phimoe_tensors},
-    .import = import_dims,
+    .import = import_phimoe,
     .export = export_phimoe,
 };

@@ -52,12 +52,13 @@ static jt_status read_local(jt_key_reader *r, jt_params *p)
     float base;
     if (!windows || p->window == 0)
         return JT_OK;
-    JT_TRY(jt_key_float(r, "rope.freq_base_swa", -1.0f, windows->rope_base, &base));
+    float otherwise = windows->unscaled ? usual->base : windows->rope_base;
+    JT_TRY(jt_key_float(r, "rope.freq_base_swa", -1.0f, otherwise, &base));
     if (base <= 0.0f)
         return JT_OK;
     p->rope[JT_ROPE_LOCAL] = *usual;
     p->rope[JT_ROPE_LOCAL].base = base;
-    if (windows->rope_base > 0.0f) /* of training, not scaled with the context */
+    if (windows->rope_base > 0.0f || windows->unscaled) /* of training */
         p->rope[JT_ROPE_LOCAL].scaling = JT_ROPE_NONE;
     return JT_OK;
 }
