@@ -90,6 +90,7 @@ int main(void)
         FAMILY("gemma"),
         FAMILY("olmo"),
         FAMILY("olmo2"),
+        FAMILY("olmo3"),
         FAMILY("phi2"),
         FAMILY("nemotron"),
         FAMILY("hunyuan-moe"),

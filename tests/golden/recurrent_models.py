@@ -20,27 +20,27 @@ CONV, ATTENTION = "conv", "full_attention"
 MAMBA = "linear_attention"
 
 JAMBA = dict(
-    num_hidden_layers=4, intermediate_size=24, attn_layer_period=4, attn_layer_offset=2,
+    num_hidden_layers=4, intermediate_size=12, attn_layer_period=4, attn_layer_offset=2,
     expert_layer_period=2, expert_layer_offset=1, num_experts=3, num_experts_per_tok=2,
     mamba_d_state=6, mamba_dt_rank=5)
-LFM2 = dict(norm_eps=1e-5, intermediate_size=40, tie_word_embeddings=True, conv_L_cache=3,
+LFM2 = dict(norm_eps=1e-5, intermediate_size=24, tie_word_embeddings=True, conv_L_cache=3,
             rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
 GRANITE = dict(
     num_hidden_layers=3, layer_types=[MAMBA, ATTENTION, MAMBA], intermediate_size=16,
-    shared_intermediate_size=24, mamba_n_heads=4, mamba_d_head=16, mamba_d_state=12,
+    shared_intermediate_size=24, mamba_n_heads=4, mamba_d_head=12, mamba_d_state=12,
     mamba_chunk_size=8, embedding_multiplier=3.0, residual_multiplier=0.7,
     attention_multiplier=0.4, logits_scaling=1.5, position_embedding_type="nope")
 DELTA = dict(
     linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
     linear_value_head_dim=8, num_experts=5, num_experts_per_tok=3,
-    moe_intermediate_size=16, shared_expert_intermediate_size=24, head_dim=16,
+    moe_intermediate_size=12, shared_expert_intermediate_size=20, head_dim=16,
     norm_topk_prob=True, partial_rotary_factor=0.25, full_attention_interval=3,
     num_hidden_layers=3, rms_norm_eps=1e-6)
 
 NEMOTRON = dict(
-    num_hidden_layers=4, intermediate_size=40, head_dim=12, ssm_state_size=12,
+    num_hidden_layers=4, intermediate_size=24, head_dim=12, ssm_state_size=12,
     mamba_num_heads=4, mamba_head_dim=12, n_groups=2, n_routed_experts=5,
-    moe_intermediate_size=24, moe_shared_expert_intermediate_size=40,
+    moe_intermediate_size=12, moe_shared_expert_intermediate_size=20,
     num_experts_per_tok=2, routed_scaling_factor=1.5, norm_topk_prob=True)
 # Delta nets without experts.
 DENSE_DELTA = {key: value for key, value in DELTA.items()
@@ -55,7 +55,7 @@ MODELS = {
         "lfm2moe", "lfm2_moe",
         LFM2 | dict(num_hidden_layers=4, layer_types=[CONV, CONV, ATTENTION, CONV],
                     num_dense_layers=1, num_experts=5, num_experts_per_tok=2,
-                    moe_intermediate_size=24), {}),
+                    moe_intermediate_size=12), {}),
     "granitehybrid": (
         "granitehybrid", "granitemoehybrid",
         GRANITE | dict(num_local_experts=3, num_experts_per_tok=2, mamba_n_groups=2),

@@ -1,0 +1,31 @@
+/* Folders of families with layers that carry a state. */
+#include "hf_folder.h"
+#include "scratch.h"
+
+static void check(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_ALL);
+}
+
+/* Those with layers that predict further tokens, which are passed over. */
+static void check_predicting(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_WITHOUT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HF_FOLDER("jamba", check),
+        HF_FOLDER("lfm2", check),
+        HF_FOLDER("lfm2moe", check),
+        HF_FOLDER("granitehybrid", check),
+        HF_FOLDER("granitehybrid-dense", check),
+        HF_FOLDER("qwen35", check),
+        HF_FOLDER("nemotron_h", check),
+        HF_FOLDER("nemotron_h_moe", check),
+        HF_FOLDER("qwen3next", check_predicting),
+        HF_FOLDER("qwen35moe", check_predicting),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
