@@ -158,9 +158,21 @@ static const jt_hf_row v2_tensors[] = {
     {LAYER "mlp.gate.expert_bias", "blk.%.exp_probs_b.bias"},
     {0}};
 
+/* Shared experts are one, as wide as config.json says, or as all of them. */
+static jt_status import_shared_width(jt_hf_job *job)
+{
+    static const char name[] = "expert_shared_feed_forward_length";
+    int64_t width = 0, count = 0, said;
+    jt_hf_get_int(job, "expert_feed_forward_length", &width);
+    jt_hf_get_int(job, "expert_shared_count", &count);
+    return jt_hf_get_int(job, name, &said) ? JT_OK
+                                           : jt_hf_set_int(job, name, width * count);
+}
+
 /* Some configurations count rotated dimensions, others give a share of a head. */
 static jt_status import_v2(jt_hf_job *job)
 {
+    JT_TRY(import_shared_width(job));
     json_int_t dims = jt_hf_whole(job, "rotary_dim", 0);
     if (dims >= 2 && dims <= INT16_MAX)
         return jt_hf_set_int(job, "rope.dimension_count", dims);
