@@ -234,21 +234,67 @@ static jt_status export_number(jt_hf_job *job, const char *gguf, const char *con
     return jt_hf_put(job, config, jt_hf_real((float)value));
 }
 
+/* Are the factors of a file those that `p` makes? */
+static bool makes(const jt_gguf_tensor *t, double base, const double p[LLAMA3])
+{
+    const float *factors = t->data;
+    double count = (double)t->shape[0];
+    for (uint64_t i = 0; i < t->shape[0]; i++) {
+        float made = llama3_factor(pow(base, -(double)i / count), p);
+        if (fabsf(made - factors[i]) > 1e-4f * made)
+            return false;
+    }
+    return true;
+}
+
+/* What the factors of a file were made from: said by keys of Junto, or found among the
+ * numbers of published models, which stretch what turns less than once, leave what
+ * turns four times, and had a context of a power of two. */
+static bool find_llama3(const jt_hf_job *job, double p[LLAMA3])
+{
+    enum { LEAST = 1 << 4, MOST = 1 << 20 };
+    const jt_gguf_tensor *t = jt_gguf_find(job->file, "rope_freqs.weight");
+    double base = 10000.0;
+    float value;
+    int said = 0;
+    for (int i = 0; i < LLAMA3; i++) {
+        if (jt_gguf_get_f32(job->file, llama3[i].key, &value)) {
+            p[i] = (double)value;
+            said++;
+        }
+    }
+    if (said == LLAMA3)
+        return true;
+    if (t->dtype != JT_F32 || t->n_dims != 1 || !t->data)
+        return false;
+    jt_hf_get_float(job, "rope.freq_base", &base);
+    p[0] = (double)((const float *)t->data)[t->shape[0] - 1]; /* of the slowest */
+    p[1] = llama3[1].usual;
+    p[2] = llama3[2].usual;
+    for (int context = LEAST; context <= MOST; context *= 2) {
+        p[3] = context;
+        if (makes(t, base, p))
+            return true;
+    }
+    return false;
+}
+
 static jt_status export_llama3(jt_hf_job *job)
 {
+    double p[LLAMA3];
+    if (!find_llama3(job, p))
+        return jt_fail(job->err, JT_E_UNSUPPORTED,
+                       "tensor 'rope_freqs.weight' holds factors, but no key says what "
+                       "they were made from ('%s')",
+                       llama3[0].key);
     JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("llama3")));
     for (int i = 0; i < LLAMA3; i++) {
         char path[128];
-        float value;
-        if (!jt_gguf_get_f32(job->file, llama3[i].key, &value))
-            return jt_fail(job->err, JT_E_UNSUPPORTED,
-                           "tensor 'rope_freqs.weight' holds factors, but no key says "
-                           "what they were made from ('%s')",
-                           llama3[i].key);
         snprintf(path, sizeof path, ROPE "%s", llama3[i].config);
         bool whole = i == LLAMA3 - 1; /* a number of positions */
         JT_TRY(jt_hf_put(job, path,
-                         whole ? json_integer((json_int_t)value) : jt_hf_real(value)));
+                         whole ? json_integer((json_int_t)p[i])
+                               : jt_hf_real((float)p[i])));
     }
     return JT_OK;
 }

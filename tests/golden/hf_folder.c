@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "junto/convert.h"
 #include "junto/safetensors.h"
@@ -14,6 +15,13 @@ static void must(jt_status status, const jt_err *err)
 {
     if (status != JT_OK)
         fail_msg("%s", err->msg);
+}
+
+void hf_use_memory(void)
+{
+    static const char place[] = "/dev/shm";
+    if (access(place, W_OK) == 0)
+        setenv("TMPDIR", place, 0);
 }
 
 void hf_convert(const char *from, const char *to, const char *type)

@@ -592,8 +592,9 @@ def add_shape(out, arch, config, split):
     out.add_embedding_length(config.hidden_size)
     out.add_block_count(config.num_hidden_layers)
     inner = getattr(config, "ffn_config", None)
+    dense = getattr(config, "intermediate_size_mlp", None)  # Llama 4
     out.add_feed_forward_length(inner.ffn_hidden_size if inner
-                                else config.intermediate_size)
+                                else dense or config.intermediate_size)
     out.add_head_count(config.num_attention_heads)
     if arch == "deepseek2":
         add_latent(out, config, split)
@@ -716,8 +717,11 @@ def add_experts(out, arch, config):
         "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"))))
     out.add_expert_count(count)
     out.add_expert_used_count(experts_used(config))
-    if getattr(config, "moe_intermediate_size", None):
-        out.add_expert_feed_forward_length(config.moe_intermediate_size)
+    width = getattr(config, "moe_intermediate_size", None)
+    if getattr(config, "intermediate_size_mlp", None):
+        width = config.intermediate_size
+    if width:
+        out.add_expert_feed_forward_length(width)
     if getattr(config, "shared_expert_intermediate_size", None):
         out.add_expert_shared_feed_forward_length(
             config.shared_expert_intermediate_size)
