@@ -1,6 +1,4 @@
 /* Phi-3 and Phi-4, whose projections are fused, and Phi-3.5-MoE. */
-#include <stdio.h>
-
 #include "model/hf_rows.h"
 
 #define LAYER "model.layers.%."
@@ -39,16 +37,11 @@ static jt_status import_dims(jt_hf_job *job)
  * published models, and in GGUF. */
 static jt_status import_phimoe(jt_hf_job *job)
 {
-    static const char at[] = "rope_parameters.%s|rope_scaling.%s";
-    const json_t *mscale[2];
-    for (int i = 0; i < 2; i++) {
-        char path[96];
-        const char *name = i ? "long_mscale" : "short_mscale";
-        snprintf(path, sizeof path, at, name, name);
-        mscale[i] = jt_hf_config(job, path);
-    }
-    if (mscale[0] && mscale[1] &&
-        json_number_value(mscale[0]) != json_number_value(mscale[1]))
+    const json_t *small =
+        jt_hf_config(job, "rope_parameters.short_mscale|rope_scaling.short_mscale");
+    const json_t *large =
+        jt_hf_config(job, "rope_parameters.long_mscale|rope_scaling.long_mscale");
+    if (small && large && json_number_value(small) != json_number_value(large))
         return jt_fail(job->err, JT_E_UNSUPPORTED,
                        "config.json: 'short_mscale' and 'long_mscale' differ");
     return import_dims(job);

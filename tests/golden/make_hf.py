@@ -165,8 +165,9 @@ def compute(model, texts, rng):
 
 
 def take_factors_by_length(rope, count):
-    """transformers 5.23 asks for the frequencies of a text of no length, which are those
-    of short texts; the published code, as transformers 4, for those of this one."""
+    """transformers 5.23 asks for the frequencies of a text of no length, which are
+    those of short texts; the published code, as transformers 4, for those of this
+    one."""
     usual = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["longrope"]
     rope.rope_init_fn = functools.partial(usual, seq_len=count)
 

@@ -31,9 +31,9 @@ NAMES = {
               {GATE: "linear", UP: "linear_v", DOWN: "linear_1"}),
     "grok2": (GROK_NORMS | {".mlp.": ".block_sparse_moe.", "residual_mlp": "mlp"},
               MIXTRAL),
-    "arctic": ({".mlp.": ".block_sparse_moe.", f"residual_mlp.{GATE}": "residual_mlp.w1",
-                f"residual_mlp.{UP}": "residual_mlp.w3",
-                f"residual_mlp.{DOWN}": "residual_mlp.w2"}, MIXTRAL),
+    "arctic": ({".mlp.": ".block_sparse_moe."}
+               | {f"residual_mlp.{part}": f"residual_mlp.{MIXTRAL[part]}"
+                  for part in MIXTRAL}, MIXTRAL),
     "pangu_pro_moe": ({"shared_experts": "shared_expert"}, {}),
 }
 
@@ -62,9 +62,15 @@ USUAL = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
          "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
          "rms_norm_eps", "tie_word_embeddings", "head_dim", "num_experts",
          "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts",
-         "first_k_dense_replace", "norm_topk_prob", "routed_scaling_factor", "n_group",
-         "topk_group", "embedding_multiplier", "output_multiplier",
-         "attention_multiplier", "attn_softcap", "router_softcap", "final_softcap")
+         "embedding_multiplier", "output_multiplier", "attention_multiplier",
+         "attn_softcap", "router_softcap", "final_softcap")
+# Of some only.
+ROUTING = {
+    "deepseek": ("first_k_dense_replace", "norm_topk_prob"),
+    "bailing_moe": ("first_k_dense_replace", "norm_topk_prob"),
+    "bailing_moe_v2": ("first_k_dense_replace", "norm_topk_prob", "n_group",
+                       "topk_group", "routed_scaling_factor"),
+}
 
 # kind: model type, architecture, and what config.json has beside the settings.
 TITLES = {
@@ -100,7 +106,7 @@ def config_json(config, dtype):
     if kind == "pangu_pro_moe":
         out["shared_expert_intermediate_size"] = (config.n_shared_experts *
                                                   config.moe_intermediate_size)
-    for name in USUAL:
+    for name in USUAL + ROUTING.get(kind, ()):
         value, said = getattr(config, name), SETTINGS[kind].get(name, name)
         if value is not None and said:
             out[said] = value

@@ -1,5 +1,5 @@
-"""What published folders have that save_pretrained does not write: weights in 8 and in 4
-bits, layers that predict further tokens, configurations of older versions.
+"""What published folders have and save_pretrained does not write: weights in 8 and in
+4 bits, layers that predict further tokens, configurations of older versions.
 
     to_fp8, to_mxfp4         give a model values that the form can hold
     save_fp8, save_mxfp4     rewrite a saved folder
