@@ -93,9 +93,12 @@ MODELS = {
     "nemotron_h": golden("nemotron_h"),
     "nemotron_h_moe": golden("nemotron_h_moe", margin=0.005),
 } | {name: golden(name, margin=0.005) for name in (
-    "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
-    "dots1", "minimax-m2", "hunyuan-dense", "afmoe", "exaone-moe",
-    "granite", "granitemoe", "granitemoe-shared", "phi3")} | {
+    "deepseek2", "deepseek3", "glm4moe-norm", "ernie4_5", "ernie4_5-moe", "dots1",
+    "minimax-m2", "hunyuan-dense", "afmoe", "exaone-moe", "granite", "granitemoe",
+    "granitemoe-shared")} | {
+    "gpt-oss": golden("gpt-oss", dict(vocab_size=40, intermediate_size=12),
+                      margin=0.005),
+    "phi3": golden("phi3", dict(vocab_size=40, intermediate_size=24)),
     "deepseek2-lite": golden("deepseek2-lite", f16=True, margin=0.005),
     "hunyuan-moe": golden("hunyuan-moe", rope("dynamic", alpha=50.0, factor=1.0),
                           margin=0.005),
@@ -109,7 +112,7 @@ MODELS = {
     "deepseek", "bailingmoe", "bailingmoe2", "grok", "grok2", "pangu-pro-moe")} | {
     "olmo3": golden("olmo3"),
     "mimo": golden("qwen2", DENSE, seed=110000),
-    "gpt-oss-mxfp4": golden("gpt-oss", dict(hidden_size=32, intermediate_size=32),
+    "gpt-oss-mxfp4": golden("gpt-oss", dict(vocab_size=40, intermediate_size=32),
                             mxfp4=True, margin=0.05),
 }
 

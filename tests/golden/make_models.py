@@ -119,7 +119,8 @@ MODELS = {
         HALF),
     "qwen3": ("qwen3", "qwen3", dict(head_dim=16), {}),
     "qwen3moe": ("qwen3moe", "qwen3_moe",
-                 MOE | dict(head_dim=16, norm_topk_prob=True), {}),
+                 MOE | LARGE | dict(moe_intermediate_size=24, head_dim=16,
+                                    norm_topk_prob=True), dict(tokens=40)),
     "olmoe": ("olmoe", "olmoe",
               OLMOE | LARGE | dict(intermediate_size=24, num_key_value_heads=4),
               dict(tokens=40)),
@@ -224,11 +225,11 @@ MODELS = {
              interleave_moe_layer_step=2, attention_chunk_size=16, floor_scale=8), HALF),
     "phi3": (
         "phi3", "phi3",
-        dict(sliding_window=12, max_position_embeddings=64,
-             original_max_position_embeddings=64)
-        | rope("longrope", short_factor=[1.0, 1.5, 3.0],
-               long_factor=[1.0, 2.0, 8.0], original_max_position_embeddings=64),
-        HALF),
+        LARGE | dict(sliding_window=12, max_position_embeddings=64,
+                     original_max_position_embeddings=64)
+        | rope("longrope", short_factor=[1.0, 1.5, 2.0, 3.0],
+               long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=64),
+        dict(half=True, tokens=40)),
     "phi3-long": (
         "phi3", "phi3",
         dict(sliding_window=None, original_max_position_embeddings=32)
@@ -249,10 +250,10 @@ MODELS = {
         HALF),
     "gpt-oss": (
         "gpt-oss", "gpt_oss",
-        EXPERTS | dict(sliding_window=12, head_dim=16)
+        EXPERTS | LARGE | dict(sliding_window=12, head_dim=16, intermediate_size=24)
         | rope("yarn", 150000.0, factor=4.0, beta_fast=32.0, beta_slow=1.0,
                truncate=False, original_max_position_embeddings=32),
-        dict(half=True, tokens=60, margin=0.03)),
+        dict(half=True, tokens=60, margin=0.02)),
     "cohere2": ("cohere2", "cohere2",
                 dict(sliding_window=12, num_hidden_layers=4, logit_scale=0.5,
                      tie_word_embeddings=True), HALF),
