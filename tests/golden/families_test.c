@@ -62,6 +62,7 @@ static void check_family(void **state)
 
 int main(void)
 {
+    /* clang-format off */
     const struct CMUnitTest tests[] = {
         FAMILY("llama"),
         FAMILY("llama-linear"),
@@ -129,5 +130,6 @@ int main(void)
         FAMILY("nemotron_h"),
         FAMILY("nemotron_h_moe"),
     };
+    /* clang-format on */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
