@@ -153,6 +153,8 @@ static const jt_family families[] = {
      .gating = JT_GATE_SIGMOID, .renormalise = true, .sum_eps = 1e-6f},
     {.arch = "granitehybrid", .kind = JT_EITHER, .models = "granitemoehybrid",
      .recurrent = true, .rope_switch = true, .logits_divided = true, .gate_after = true},
+    {.arch = "falcon-h1", .models = "falcon_h1", .kind = JT_DENSE, .recurrent = true,
+     .abreast = true, .rope_neox = true},
     {.arch = "nemotron_h", .kind = JT_DENSE, .recurrent = true, .rope_off_every = 1,
      .norms = &single_norms, .single = true, .activation = JT_RELU2, .ffn_plain = true,
      .gating = JT_GATE_SIGMOID, .renormalise = true},

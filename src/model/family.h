@@ -83,6 +83,8 @@ typedef struct jt_family {
                         together */
     bool recurrent;  /* some layers carry a state, and are known by their tensors
                         (weights_recurrent.c) */
+    bool abreast;    /* those have attention, too: both read the same hidden states, and
+                        are added together (Falcon-H1) */
     bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
                         and has one norm */
     jt_activation activation;

@@ -28,7 +28,8 @@ static void describe_attention(const jt_family *f, char text[128])
         "layers without rotation");
     say(text, f->softcap > 0.0f, "soft cap");
     say(text, f->attention_gated, "gates");
-    say(text, f->recurrent, "layers with a state");
+    say(text, f->recurrent,
+        f->abreast ? "beside a state in every layer" : "layers with a state");
 }
 
 static void describe_layer(const jt_family *f, char text[128])

@@ -14,4 +14,5 @@ const jt_hf_family *const jt_hf_families[] = {
     &jt_hf_glm4_moe, &jt_hf_dots1, &jt_hf_minimax_m2, &jt_hf_exaone_moe, &jt_hf_afmoe,
     &jt_hf_ernie4_5, &jt_hf_ernie4_5_moe, &jt_hf_hunyuan_dense, &jt_hf_hunyuan_moe,
     &jt_hf_granite, &jt_hf_granitemoeshared, &jt_hf_granitemoe, &jt_hf_phi3,
-    &jt_hf_phimoe, NULL};
+    &jt_hf_phimoe,
+    &jt_hf_falcon_h1, NULL};

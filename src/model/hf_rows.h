@@ -44,5 +44,7 @@ extern const jt_hf_family jt_hf_jamba, jt_hf_lfm2, jt_hf_lfm2moe;
 /* hf_rows_mamba2.c */
 extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense,
     jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
+/* hf_rows_falcon_h1.c */
+extern const jt_hf_family jt_hf_falcon_h1;
 
 #endif

@@ -30,6 +30,7 @@ typedef enum jt_mixer {
     JT_MIX_ATTENTION,
     JT_MIX_LATENT,
     JT_MIX_RECURRENT,
+    JT_MIX_BOTH, /* attention and recurrent, added (jt_family.abreast) */
     JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
 } jt_mixer;
 

@@ -98,7 +98,8 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
                        .err = b->err};
     if (family->recurrent)
         JT_TRY(jt_bind_recurrent(b, &layer->recurrent));
-    if (layer->recurrent.kind != JT_RECURRENT_NONE) {
+    bool recurrent = layer->recurrent.kind != JT_RECURRENT_NONE;
+    if (recurrent && !family->abreast) {
         layer->mixer = JT_MIX_RECURRENT;
         return JT_OK;
     }
@@ -111,7 +112,7 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
         JT_TRY(jt_params_latent(&r, b->p, &layer->latent));
         return bind_latent(b, &layer->latent);
     }
-    layer->mixer = JT_MIX_ATTENTION;
+    layer->mixer = recurrent ? JT_MIX_BOTH : JT_MIX_ATTENTION;
     JT_TRY(jt_params_mixer(&r, b->p, &layer->attention));
     return bind_attention(b, &layer->attention, family);
 }

@@ -127,6 +127,7 @@ int main(void)
         FAMILY("qwen35moe"),
         FAMILY("nemotron_h"),
         FAMILY("nemotron_h_moe"),
+        FAMILY("falcon-h1"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

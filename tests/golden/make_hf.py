@@ -83,6 +83,14 @@ MODELS = {
     "granitehybrid-dense": golden("granitehybrid-dense"),
     "nemotron_h": golden("nemotron_h"),
     "nemotron_h_moe": golden("nemotron_h_moe", margin=0.005),
+    "falcon-h1": golden("falcon-h1", f32=True),
+    "falcon-h1-tied": golden(  # factors of two are exact in BF16
+        "falcon-h1", dict(tie_word_embeddings=True, mamba_rms_norm=False,
+                          lm_head_multiplier=0.125, embedding_multiplier=4.0,
+                          mlp_multipliers=[0.5, 2.0], key_multiplier=0.25,
+                          attention_out_multiplier=2.0, attention_in_multiplier=0.5,
+                          ssm_in_multiplier=0.5, ssm_out_multiplier=4.0,
+                          ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 1.0])),
 } | {name: golden(name, margin=0.005) for name in (
     "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
     "dots1", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "afmoe", "exaone-moe",
@@ -108,7 +116,7 @@ def build(name):
             config, attn_implementation="eager", dtype=torch.float32).eval()
         generator = torch.Generator().manual_seed(seed)
         make_models.randomise(model, generator)
-        if name in recurrent_models.MODELS:
+        if name.removesuffix("-tied") in recurrent_models.MODELS:
             recurrent_models.shake(model, generator)
         scales = to_fp8(model, options["fp8"]) if options.get("fp8") else None
         for param in model.parameters():

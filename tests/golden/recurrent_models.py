@@ -42,6 +42,14 @@ NEMOTRON = dict(
     mamba_num_heads=4, mamba_head_dim=12, n_groups=2, n_routed_experts=5,
     moe_intermediate_size=24, moe_shared_expert_intermediate_size=40,
     num_experts_per_tok=2, routed_scaling_factor=1.5, norm_topk_prob=True)
+# Every multiplier counts; GGUF has them in its matrices.
+FALCON = dict(
+    intermediate_size=40, head_dim=12, mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12,
+    mamba_n_groups=2, mamba_d_state=10, mamba_d_conv=4, mamba_chunk_size=8,
+    mamba_rms_norm=True, mamba_norm_before_gate=False, lm_head_multiplier=0.7,
+    embedding_multiplier=1.3, mlp_multipliers=[0.8, 1.2], key_multiplier=0.9,
+    attention_out_multiplier=1.1, attention_in_multiplier=1.4, ssm_in_multiplier=0.85,
+    ssm_multipliers=[0.6, 1.25, 0.75, 1.5, 0.95], ssm_out_multiplier=0.65)
 # Delta nets without experts.
 DENSE_DELTA = {key: value for key, value in DELTA.items()
                if "expert" not in key and not key.startswith(("moe_", "norm_"))}
@@ -72,6 +80,7 @@ MODELS = {
     "nemotron_h_moe": (
         "nemotron_h_moe", "nemotron_h",
         NEMOTRON | dict(layers_block_type=[MAMBA, "moe", ATTENTION, "moe"]), {}),
+    "falcon-h1": ("falcon-h1", "falcon_h1", FALCON, {}),
 }
 
 for number, (_, _, _, options) in enumerate(MODELS.values()):
@@ -103,7 +112,29 @@ def shake(model, generator):
         elif name.endswith("norm.weight") and centered and ".linear_attn." not in name:
             param.data = param.data - 1.0
         if is_matrix(name, param):
-            param.data = param.data.half().float()
+            scale = multiplier(model.config, name)
+            param.data = (param.data * scale).half().float() / scale
+
+
+def multiplier(config, name):
+    """What a matrix of Falcon-H1 is multiplied by before it is stored: a number, or one
+    for each row."""
+    part = name.removesuffix(".weight").rsplit(".", 1)[-1]
+    if config.model_type != "falcon_h1":
+        return 1.0
+    if part == "in_proj":
+        inner, b = config.mamba_d_ssm, config.mamba_n_groups * config.mamba_d_state
+        rows = torch.tensor([inner, inner, b, b, config.mamba_n_heads])
+        each = torch.tensor(config.ssm_multipliers) * config.ssm_in_multiplier
+        return each.repeat_interleave(rows)[:, None]
+    attention = config.attention_in_multiplier
+    return {"embed_tokens": config.embedding_multiplier,
+            "lm_head": config.lm_head_multiplier, "q_proj": attention,
+            "v_proj": attention, "k_proj": attention * config.key_multiplier,
+            "o_proj": config.attention_out_multiplier,
+            "out_proj": config.ssm_out_multiplier,
+            "gate_proj": config.mlp_multipliers[0],
+            "down_proj": config.mlp_multipliers[1]}.get(part, 1.0)
 
 
 def is_matrix(name, param):
@@ -117,13 +148,13 @@ def is_matrix(name, param):
 
 
 def kinds(config):
-    if config.model_type == "jamba":
+    if config.model_type in ("jamba", "falcon_h1"):
         return config.layers_block_type
     return config.layer_types
 
 
 def add_keys(out, arch, config):
-    attention = [kind in ("attention", ATTENTION) for kind in kinds(config)]
+    attention = [kind in ("attention", ATTENTION, "hybrid") for kind in kinds(config)]
     kv_heads = [config.num_key_value_heads if a else 0 for a in attention]
     eps = next(getattr(config, name) for name in
                ("norm_eps", "layer_norm_epsilon", "rms_norm_eps") if hasattr(config, name))
@@ -145,8 +176,13 @@ def add_keys(out, arch, config):
     if arch.startswith("nemotron"):
         add_nemotron(out, arch, config)
         return
-    if arch in ("jamba", "granitehybrid"):
+    if arch in ("jamba", "granitehybrid", "falcon-h1"):
         add_mamba(out, config)
+    if arch == "falcon-h1":
+        out.add_key_length(config.head_dim)
+        out.add_value_length(config.head_dim)
+        out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        return
     if arch == "granitehybrid":
         out.add_embedding_scale(config.embedding_multiplier)
         out.add_residual_scale(config.residual_multiplier)
@@ -157,7 +193,8 @@ def add_keys(out, arch, config):
 
 
 def add_mamba(out, config):
-    inner = config.mamba_expand * config.hidden_size
+    falcon = config.model_type == "falcon_h1"
+    inner = config.mamba_d_ssm if falcon else config.mamba_expand * config.hidden_size
     out.add_ssm_conv_kernel(config.mamba_d_conv)
     out.add_ssm_inner_size(inner)
     out.add_ssm_state_size(config.mamba_d_state)
@@ -412,10 +449,13 @@ def tensors(model, arch):
         else:
             field, _, kind = name.rpartition(".")
             named = [(f"{_TOP[field]}.{kind}", value)]
+        scale = multiplier(config, name)
         for target, v in named:
             if centered:
                 target = target.replace("ffn_norm", "post_attention_norm")
-            array = v.contiguous().numpy()
+            if arch == "falcon-h1":
+                target = target.replace("ffn_norm.weight", "ffn_norm")
+            array = (v * scale).contiguous().numpy()
             yield target, array.astype(np.float16) if matrix else array
     for name, buffer in model.named_buffers():
         if name.endswith(("expert_bias", "e_score_correction_bias")):
