@@ -171,6 +171,12 @@ static const jt_family families[] = {
     {.arch = "qwen35moe", .models = "qwen3_5_moe qwen3_5_moe_text", .recurrent = true,
      .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true,
      .norms = &misnamed_norms, .renormalise = true},
+    /* Kimi Delta Attention between layers of latent attention without rotation. */
+    {.arch = "kimi-linear", .models = "kimi_linear", .recurrent = true, .latent = true,
+     .rope_off_every = 1, .gating = JT_GATE_SIGMOID, .renormalise = true},
+    /* Lightning attention between layers of attention. */
+    {.arch = "minimax-01", .models = "minimax minimax_text_01 minimax_m1",
+     .recurrent = true, .rope_neox = true, .carries_normed = true, .renormalise = true},
 
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */

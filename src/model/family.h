@@ -78,15 +78,18 @@ typedef struct jt_family {
     const jt_norm_names *norms_or; /* other names that files have, too; or NULL */
     const char *norm_last;         /* before the output; NULL: output_norm */
     jt_norm_kind norm;
-    bool norm_plain; /* norms have no weights */
-    bool parallel;   /* attention and FFN read the same hidden states, and are added
-                        together */
-    bool recurrent;  /* some layers carry a state, and are known by their tensors
-                        (weights_recurrent.c) */
-    bool abreast;    /* those have attention, too: both read the same hidden states, and
-                        are added together (Falcon-H1) */
-    bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
-                        and has one norm */
+    bool norm_plain;     /* norms have no weights */
+    bool parallel;       /* attention and FFN read the same hidden states, and are added
+                            together */
+    bool carries_normed; /* the residual stream goes on with what a part read, times
+                            residual_scale, which other families take for the part
+                            (MiniMax-Text-01) */
+    bool recurrent;      /* some layers carry a state, and are known by their tensors
+                            (weights_recurrent.c) */
+    bool abreast; /* those have attention, too: both read the same hidden states, and
+                     are added together (Falcon-H1) */
+    bool single;  /* a layer is a token mixer or an FFN, whichever it has tensors of,
+                     and has one norm */
     jt_activation activation;
     bool ffn_fused; /* dense: ffn_up holds gate and up, one after the other */
     bool ffn_plain; /* no gate */

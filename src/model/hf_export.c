@@ -223,6 +223,8 @@ static jt_status add_row(exporter *x, const jt_hf_row *row, int layer)
 {
     char name[NAME_BYTES];
     bool only_read = row->how && !row->how->export;
+    if (row->beside && !jt_hf_layer_has(&x->job, layer, row->beside))
+        return JT_OK;
     if (only_read || !jt_hf_name(name, sizeof name, row->gguf, layer, 0))
         return JT_OK;
     const jt_gguf_tensor *t = jt_gguf_find(x->job.file, name);

@@ -46,5 +46,9 @@ extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense,
     jt_hf_nemotron_h, jt_hf_nemotron_h_moe;
 /* hf_rows_falcon_h1.c */
 extern const jt_hf_family jt_hf_falcon_h1;
+/* hf_rows_kimi_linear.c */
+extern const jt_hf_family jt_hf_kimi_linear;
+/* hf_rows_minimax.c */
+extern const jt_hf_family jt_hf_minimax, jt_hf_minimax_text_01;
 
 #endif

@@ -79,7 +79,8 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    jt_rope_use rope = layer->attention.rope;
+    bool latent = layer->mixer == JT_MIX_LATENT;
+    jt_rope_use rope = latent ? layer->latent.attention.rope : layer->attention.rope;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         jt_places *at = &mix->places[i];
         at->kv = chunk->spans[i].cache->layer[index].kv;

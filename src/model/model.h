@@ -19,6 +19,7 @@ typedef struct jt_params {
     int window; /* tokens that layers with a window see; 0: no such layers */
     jt_temperature temperature;
     float embedding_scale, residual_scale, logit_scale; /* 1 for none */
+    float carried_scale; /* of the residual stream (jt_family.carries_normed) */
     float logit_softcap;                                /* 0 for none */
     jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
     jt_rope_params rope[JT_ROPE_USES]; /* dims 0: not used */

@@ -31,6 +31,15 @@ static void add_branch(jt_context *ctx, const pass *p, const jt_norm *norm,
     jt_add_to(ctx, h, &y);
 }
 
+/* Go on from what the next part reads, where the family does so. */
+static void carry(jt_context *ctx, const pass *p, jt_tensor *h, const jt_input *x)
+{
+    if (!p->model->family->carries_normed || jt_failed(ctx))
+        return;
+    memcpy(h->data, x->x.data, jt_rows(h) * jt_cols(h) * sizeof(float));
+    jt_scale(ctx, h, p->model->params.carried_scale);
+}
+
 static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
 {
     jt_route_site site = {.layer = index,
@@ -76,6 +85,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
         side = mixture(ctx, p, index, &x);
     }
     jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
+    carry(ctx, p, h, &x);
     jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
     if (!family->parallel)
         add_branch(ctx, p, after, h, y);
@@ -84,6 +94,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     bool same = family->parallel && layer->norm[JT_BEFORE_FFN].kind == JT_NORM_NONE;
     if (!same)
         x = normed(ctx, layer, JT_BEFORE_FFN, h);
+    carry(ctx, p, h, &x);
     jt_tensor z = layer->is_mixture && !beside
                       ? mixture(ctx, p, index, &x)
                       : jt_dense_forward(ctx, &layer->dense, p->store, &x);

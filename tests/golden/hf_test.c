@@ -191,6 +191,9 @@ int main(void)
         FOLDER("granitehybrid-dense", check_lossless),
         FOLDER("falcon-h1", check_multiplied),
         FOLDER("falcon-h1-tied", check_multiplied),
+        FOLDER("kimi-linear", check_lossless),
+        FOLDER("minimax-01", check_lossless),
+        FOLDER("minimax-01-published", check_lossless),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

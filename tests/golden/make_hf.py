@@ -14,6 +14,7 @@ safetensors 0.6.
 
 import json
 import pathlib
+import re
 import shutil
 import sys
 import zlib
@@ -91,6 +92,9 @@ MODELS = {
                           attention_out_multiplier=2.0, attention_in_multiplier=0.5,
                           ssm_in_multiplier=0.5, ssm_out_multiplier=4.0,
                           ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 1.0])),
+    "kimi-linear": golden("kimi-linear", margin=0.005),
+    "minimax-01": golden("minimax-01", margin=0.005),
+    "minimax-01-published": golden("minimax-01", margin=0.005),
 } | {name: golden(name, margin=0.005) for name in (
     "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
     "dots1", "minimax-m2", "hunyuan-moe", "hunyuan-dense", "afmoe", "exaone-moe",
@@ -114,9 +118,11 @@ def build(name):
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32).eval()
+        if name.endswith("-published"):
+            rotate_part(model, ROTARY_DIM)
         generator = torch.Generator().manual_seed(seed)
         make_models.randomise(model, generator)
-        if name.removesuffix("-tied") in recurrent_models.MODELS:
+        if re.sub("-(tied|published)$", "", name) in recurrent_models.MODELS:
             recurrent_models.shake(model, generator)
         scales = to_fp8(model, options["fp8"]) if options.get("fp8") else None
         for param in model.parameters():
@@ -189,6 +195,51 @@ def save_fp8(folder, size):
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+# ---- as published --------------------------------------------------------------------
+
+
+ROTARY_DIM = 6
+
+
+def rotate_part(model, dims):
+    """The published MiniMax-Text-01 rotates the first values of a head only, the class
+    of transformers all of them."""
+    module = sys.modules[type(model).__module__]
+    base = model.config.rope_parameters["rope_theta"]
+    model.model.rotary_emb.inv_freq = base ** -(torch.arange(0, dims, 2) / dims)
+
+    def apply(q, k, cos, sin, unsqueeze_dim=1):
+        cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        n = cos.shape[-1]
+        return tuple(torch.cat([x[..., :n] * cos + module.rotate_half(x[..., :n]) * sin,
+                                x[..., n:]], dim=-1) for x in (q, k))
+
+    module.apply_rotary_pos_emb = apply
+
+
+def save_published(folder, name):
+    """Where transformers saves other names than those of the published models. Decays of
+    lightning attention are no parameters."""
+    path = folder / "model.safetensors"
+    tensors = {}
+    for tensor, value in load_file(path).items():
+        if not re.search(r"(slope_rate|_decay)$", tensor):
+            tensors[re.sub(r"block_sparse_moe\.(\w+_proj)", r"mlp.\1", tensor)] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    if not name.endswith("-published"):
+        return
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "minimax_text_01"
+    config["rotary_dim"] = ROTARY_DIM
+    config["attn_type_list"] = [int(kind == "full_attention")
+                                for kind in config.pop("layer_types")]
+    for part, long in (("full_attn", "full_attention"), ("mlp", "mlp"),
+                       ("linear_attn", "linear_attention")):
+        for factor in ("alpha", "beta"):
+            config[f"layernorm_{long}_{factor}"] = config.pop(f"{part}_{factor}_factor")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 # ---- text ----------------------------------------------------------------------------
 
 
@@ -220,6 +271,8 @@ def main():
             save_tokenizer(folder)
         if fp8:
             save_fp8(folder, fp8)
+        if name.startswith(("kimi", "minimax-01")):
+            save_published(folder, name)
         make_models.write_reference(f"hf/{name}", tokens, logits, None)
 
 
