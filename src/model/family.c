@@ -67,7 +67,7 @@ static const jt_family families[] = {
     {.arch = "deepseek"},
 
     /* Also Kimi-K2, whose files say how it routes, and the Lite models without q_a. */
-    {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2", .latent = true,
+    {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2 glm4_moe_lite", .latent = true,
      .yarn_scores = true, .group_max = true},
 
     {.arch = "phi2", .models = "phi", .kind = JT_DENSE, .rope_neox = true,
@@ -103,7 +103,7 @@ static const jt_family families[] = {
      .logits_divided = true, .gate_after = true},
 
     {.arch = "glm4", .kind = JT_DENSE, .norms = &around_norms, .ffn_fused = true},
-    {.arch = "glm4moe", .models = "glm4_moe", .rope_neox = true,
+    {.arch = "glm4moe", .models = "glm4_moe solar_open", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .qk_norm_optional = true, .norms = &misnamed_norms,
      .gating = JT_GATE_SIGMOID, .renormalise = true},
 

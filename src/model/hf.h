@@ -233,6 +233,8 @@ jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
 jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers);
 jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words);
 jt_status jt_hf_export_kv_heads(jt_hf_job *job);
+/* leading_dense_block_count from mlp_layer_types, where config.json has it (import). */
+jt_status jt_hf_import_dense_layers(jt_hf_job *job);
 /* mamba_expand from ssm.inner_size (export). */
 jt_status jt_hf_put_expand(jt_hf_job *job);
 /* Is "blk.LAYER.NAME" in the file (export)? */

@@ -16,4 +16,5 @@ const jt_hf_family *const jt_hf_families[] = {
     &jt_hf_minimax, &jt_hf_minimax_text_01, &jt_hf_minimax_m2, &jt_hf_exaone_moe,
     &jt_hf_afmoe, &jt_hf_ernie4_5, &jt_hf_ernie4_5_moe, &jt_hf_hunyuan_dense,
     &jt_hf_hunyuan_moe, &jt_hf_granite, &jt_hf_granitemoeshared, &jt_hf_granitemoe,
-    &jt_hf_phi3, &jt_hf_phimoe, &jt_hf_falcon_h1, &jt_hf_kimi_linear, NULL};
+    &jt_hf_phi3, &jt_hf_phimoe, &jt_hf_falcon_h1, &jt_hf_kimi_linear,
+    &jt_hf_glm4_moe_lite, &jt_hf_solar_open, NULL};

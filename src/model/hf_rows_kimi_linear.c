@@ -143,15 +143,11 @@ static bool lists(const jt_hf_job *job, const char *path, int number)
 static jt_status import_layers(jt_hf_job *job)
 {
     int32_t heads[JT_HF_MOST_LAYERS];
-    int layers = 0, dense = 0;
+    int layers = 0;
     JT_TRY(jt_hf_layers(job, &layers));
     for (int i = 0; i < layers; i++)
         heads[i] = lists(job, LINEAR "full_attn_layers", i + 1) ||
                    jt_hf_layer_is(job, "layer_types", i, "full_attention");
-    while (dense < layers && jt_hf_layer_is(job, "mlp_layer_types", dense, "dense"))
-        dense++;
-    if (jt_hf_config(job, "mlp_layer_types"))
-        JT_TRY(jt_hf_set_int(job, "leading_dense_block_count", dense));
     return jt_hf_set_ints(job, "attention.head_count_kv", heads, layers);
 }
 
@@ -164,6 +160,7 @@ static jt_status import(jt_hf_job *job)
                        "config.json: delta attention has another number of heads "
                        "('num_heads') than latent attention");
     JT_TRY(jt_hf_import_latent(job));
+    JT_TRY(jt_hf_import_dense_layers(job));
     return import_layers(job);
 }
 

@@ -94,6 +94,12 @@ MODELS = {
                           ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 1.0])),
     "kimi-linear": golden("kimi-linear", margin=0.005),
     "minimax-01": golden("minimax-01", margin=0.005),
+    "glm4-flash": ("glm4_moe_lite", make_models.LATENT | dict(
+        n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
+        num_hidden_layers=2, routed_scaling_factor=1.8), dict(margin=0.005, seed=137000)),
+    "solar-open": ("solar_open", dict(
+        n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
+        head_dim=12), dict(margin=0.005, seed=138000)),
     "minimax-01-published": golden("minimax-01", margin=0.005),
 } | {name: golden(name, margin=0.005) for name in (
     "deepseek2", "deepseek3", "glm4moe-norm", "gpt-oss", "ernie4_5", "ernie4_5-moe",
