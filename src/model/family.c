@@ -10,6 +10,9 @@ static const jt_norm_names usual_norms = {"attn_norm", NULL, "ffn_norm"};
 static const jt_norm_names misnamed_norms = {"attn_norm", NULL, "post_attention_norm"};
 static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
                                            "ffn_norm", "post_ffw_norm"};
+static const jt_norm_names gemma4_norms = {
+    "attn_norm",      "post_attention_norm", "ffn_norm",        "post_ffw_norm",
+    "pre_ffw_norm_2", "ffn_gate_inp.scale",  "post_ffw_norm_1", "post_ffw_norm_2"};
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
@@ -88,6 +91,12 @@ static const jt_family families[] = {
      .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .wide_scale_layers = 62,
      .windows = &gemma3_windows, .norms = &around_norms, .activation = JT_GELU,
      .embedding_root = true},
+
+    {.arch = "gemma4", .models = "gemma4_text gemma4", .kind = JT_EITHER,
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .v_norm = true,
+     .attention_scale = 1.0f, .windows = &gemma3_windows, .norms = &gemma4_norms,
+     .activation = JT_GELU, .beside = JT_BESIDE_NORMED, .embedding_root = true,
+     .renormalise = true},
 
     {.arch = "gpt-oss", .models = "gpt_oss", .rope_neox = true, .yarn_exact = true,
      .windows = &gpt_oss_windows, .norms = &misnamed_norms,
@@ -213,7 +222,8 @@ const char *jt_family_last_norm(const jt_family *family)
 
 bool jt_family_trains(const jt_family *f)
 {
-    return !f->latent && !f->recurrent && !f->qk_norm_late && !f->attention_gated;
+    return !f->latent && !f->recurrent && !f->qk_norm_late && !f->attention_gated &&
+           !f->v_norm;
 }
 
 bool jt_family_plain(const jt_family *f)

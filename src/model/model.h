@@ -11,6 +11,7 @@
 
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
+    int local_k_dim, local_v_dim; /* of heads in layers with a window */
     int kv_rank, q_rank; /* of latent attention; 0: none, and queries without */
     int n_ctx_train, n_vocab;
     float norm_eps, clamp;
@@ -43,7 +44,8 @@ typedef struct jt_layer {
     jt_recurrent recurrent;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */
-    jt_bank dense;      /* otherwise, and beside it (JT_BESIDE_EXPERTS) */
+    jt_bank dense;      /* otherwise, and beside it (jt_beside) */
+    jt_tensor scale;    /* [1]: of the hidden states after the layer; or empty */
 } jt_layer;
 
 struct jt_model {

@@ -32,7 +32,8 @@ static jt_status bind_qkv(jt_binder *b, jt_attention *a)
     }
     JT_TRY(jt_bind_matrix(b, &a->q, "attn_q.weight", q, d));
     JT_TRY(jt_bind_matrix(b, &a->k, "attn_k.weight", k, d));
-    JT_TRY(jt_bind_matrix(b, &a->v, "attn_v.weight", v, d));
+    JT_TRY(jt_bind(b, &a->v, "attn_v.weight", false, v == k && a->v_norm, 2,
+                   (size_t[]){v, d}));
     JT_TRY(jt_bind_vector(b, &a->q_bias, "attn_q.bias", q, true));
     JT_TRY(jt_bind_vector(b, &a->k_bias, "attn_k.bias", k, true));
     return jt_bind_vector(b, &a->v_bias, "attn_v.bias", v, true);

@@ -130,6 +130,8 @@ int main(void)
         FAMILY("qwen35moe"),
         FAMILY("nemotron_h"),
         FAMILY("nemotron_h_moe"),
+        FAMILY("gemma4"),
+        FAMILY("gemma4-moe"),
         FAMILY("falcon-h1"),
         FAMILY("kimi-linear"),
         FAMILY("minimax-01"),
