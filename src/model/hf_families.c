@@ -17,4 +17,4 @@ const jt_hf_family *const jt_hf_families[] = {
     &jt_hf_afmoe, &jt_hf_ernie4_5, &jt_hf_ernie4_5_moe, &jt_hf_hunyuan_dense,
     &jt_hf_hunyuan_moe, &jt_hf_granite, &jt_hf_granitemoeshared, &jt_hf_granitemoe,
     &jt_hf_phi3, &jt_hf_phimoe, &jt_hf_falcon_h1, &jt_hf_kimi_linear,
-    &jt_hf_glm4_moe_lite, &jt_hf_solar_open, NULL};
+    &jt_hf_glm4_moe_lite, &jt_hf_solar_open, &jt_hf_gemma4, NULL};

@@ -48,6 +48,8 @@ extern const jt_hf_family jt_hf_granitehybrid, jt_hf_granitehybrid_dense,
 extern const jt_hf_family jt_hf_falcon_h1;
 /* hf_rows_alike.c */
 extern const jt_hf_family jt_hf_glm4_moe_lite, jt_hf_solar_open;
+/* hf_rows_gemma4.c */
+extern const jt_hf_family jt_hf_gemma4;
 /* hf_rows_kimi_linear.c */
 extern const jt_hf_family jt_hf_kimi_linear;
 /* hf_rows_minimax.c */

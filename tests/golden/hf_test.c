@@ -194,6 +194,8 @@ int main(void)
         FOLDER("kimi-linear", check_lossless),
         FOLDER("minimax-01", check_lossless),
         FOLDER("minimax-01-published", check_lossless),
+        FOLDER("gemma4", check_lossless),
+        FOLDER("gemma4-moe", check_lossless),
         FOLDER("glm4-flash", check_lossless),
         FOLDER("solar-open", check_lossless),
     };

@@ -94,6 +94,8 @@ MODELS = {
                           ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 1.0])),
     "kimi-linear": golden("kimi-linear", margin=0.005),
     "minimax-01": golden("minimax-01", margin=0.005),
+    "gemma4": golden("gemma4"),
+    "gemma4-moe": golden("gemma4-moe", margin=0.005),
     "glm4-flash": ("glm4_moe_lite", make_models.LATENT | dict(
         n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
         num_hidden_layers=2, routed_scaling_factor=1.8), dict(margin=0.005, seed=137000)),
@@ -120,6 +122,7 @@ def build(name):
     config = transformers.AutoConfig.for_model(
         kind, **BASE | dict(vocab_size=len(vocab)) | settings)
     config._experts_implementation = "eager"
+    config.allow_global_per_layer_attribute_access = True  # Gemma 4
     first = options.get("seed", 100000 + 1000 * list(MODELS).index(name))
     for seed in range(first, first + 1000):
         model = transformers.AutoModelForCausalLM.from_config(
