@@ -39,6 +39,10 @@ const jt_hf_family jt_hf_glm4_moe_lite = {
 
 /* ---- Solar Open ---- */
 
+/* All of its layers have experts. */
+static const jt_hf_key solar_keys[] = {
+    {NULL, "leading_dense_block_count", JT_HF_INT, "0"}, {0}};
+
 static const jt_hf_row solar_norm[] = {
     {LAYER "post_attention_layernorm.weight", "blk.%.post_attention_norm.weight"}, {0}};
 
@@ -51,7 +55,8 @@ const jt_hf_family jt_hf_solar_open = {
     .model_type = "solar_open",
     .architecture = "SolarOpenForCausalLM",
     .arch = "glm4moe",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, routed},
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, routed,
+             solar_keys},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, solar_norm,
                 jt_hf_tensors_experts, jt_hf_tensors_shexp, correction},
     .import = import_solar,
