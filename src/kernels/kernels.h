@@ -179,9 +179,9 @@ typedef enum jt_activation {
  *     h = h + u k
  *     y = h . q
  * The factor a is a number for the token (decay), or one for each value of its key
- * (fade). With `rate` it is exp(step rate), another one for each value of the state, and
- * u = step v. Rows are independent: threads may share them, and any cut of the tokens
- * gives the same bits. */
+ * (fade). With `rate` it is exp(step rate), another one for each value of the state,
+ * and u = step v. Rows are independent: threads may share them, and any cut of the
+ * tokens gives the same bits. */
 typedef struct jt_recur {
     float *h;                  /* [rows, n], changed */
     float *y;                  /* [tokens] rows, y_stride floats apart, `rows` used */

@@ -21,7 +21,7 @@ typedef struct jt_params {
     jt_temperature temperature;
     float embedding_scale, residual_scale, logit_scale; /* 1 for none */
     float carried_scale; /* of the residual stream (jt_family.carries_normed) */
-    float logit_softcap;                                /* 0 for none */
+    float logit_softcap; /* 0 for none */
     jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
     jt_rope_params rope[JT_ROPE_USES]; /* dims 0: not used */
     jt_recurrent_params recurrent;
@@ -33,7 +33,7 @@ typedef enum jt_mixer {
     JT_MIX_LATENT,
     JT_MIX_RECURRENT,
     JT_MIX_BOTH, /* attention and recurrent, added (jt_family.abreast) */
-    JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
+    JT_MIX_NONE  /* the layer is an FFN only (jt_family.single) */
 } jt_mixer;
 
 typedef struct jt_layer {
