@@ -78,6 +78,8 @@ typedef struct jt_hf_transform jt_hf_transform;
 typedef struct jt_hf_row {
     const char *hf, *gguf;
     const jt_hf_transform *how; /* NULL: the same bytes */
+    const char *beside; /* the row is written for layers that have this GGUF tensor,
+                           "NAME" of "blk.N.NAME"; NULL: all layers */
 } jt_hf_row;
 
 typedef struct jt_hf_job jt_hf_job;
@@ -154,6 +156,8 @@ extern const jt_hf_row jt_hf_tensors_experts[]; /* mlp.gate, mlp.experts.#.* */
 extern const jt_hf_row jt_hf_tensors_shexp[];   /* mlp.shared_experts.* */
 extern const jt_hf_row jt_hf_tensors_attention_turned[]; /* jt_hf_tensors_attention with
                                                      rows of q and k as neighbours */
+extern const jt_hf_key jt_hf_keys_latent[];              /* sizes of latent attention */
+extern const jt_hf_row jt_hf_tensors_latent[];  /* its tensors and input_layernorm */
 extern const jt_hf_row jt_hf_tensors_mixtral[]; /* block_sparse_moe.gate, .experts.#.w1,
                                                    w3, w2, and the norm */
 
@@ -209,6 +213,11 @@ bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
 jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
 jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 
+/* For hooks: what follows from the sizes of latent attention (hf_rows_moe_deepseek.c).
+ */
+jt_status jt_hf_import_latent(jt_hf_job *job);
+jt_status jt_hf_export_latent(jt_hf_job *job);
+
 /* ---- values of each layer (hf_layers.c) ---- */
 
 enum { JT_HF_MOST_LAYERS = 4096 };
@@ -226,6 +235,8 @@ jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
 jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers);
 jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words);
 jt_status jt_hf_export_kv_heads(jt_hf_job *job);
+/* leading_dense_block_count from mlp_layer_types, where config.json has it (import). */
+jt_status jt_hf_import_dense_layers(jt_hf_job *job);
 /* mamba_expand from ssm.inner_size (export). */
 jt_status jt_hf_put_expand(jt_hf_job *job);
 /* Is "blk.LAYER.NAME" in the file (export)? */

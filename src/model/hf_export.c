@@ -249,6 +249,8 @@ static jt_status add_row(exporter *x, const jt_hf_row *row, int layer)
 {
     int halves;
     bool only_read = row->how && !row->how->export;
+    if (row->beside && !jt_hf_layer_has(&x->job, layer, row->beside))
+        return JT_OK;
     const jt_gguf_tensor *t = find(&x->job, row, layer, &halves);
     if (only_read || !t)
         return JT_OK;

@@ -115,6 +115,18 @@ jt_status jt_hf_export_kv_heads(jt_hf_job *job)
     return jt_hf_put(job, "num_key_value_heads", json_integer(most));
 }
 
+jt_status jt_hf_import_dense_layers(jt_hf_job *job)
+{
+    static const char path[] = "mlp_layer_types";
+    int layers = 0, dense = 0;
+    JT_TRY(jt_hf_layers(job, &layers));
+    if (!jt_hf_config(job, path))
+        return JT_OK;
+    while (dense < layers && jt_hf_layer_is(job, path, dense, "dense"))
+        dense++;
+    return jt_hf_set_int(job, "leading_dense_block_count", dense);
+}
+
 jt_status jt_hf_put_expand(jt_hf_job *job)
 {
     int64_t inner = 0, width = 0;

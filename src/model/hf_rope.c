@@ -186,6 +186,27 @@ static jt_status llama3_factors(jt_hf_job *job, float **factors, size_t *count)
     return JT_OK;
 }
 
+/* Of wide heads the first pairs are rotated, as slowly as the head is wide; the others
+ * stand still (Gemma 4). */
+static const float still = 1e30f;
+
+static jt_status proportional_factors(jt_hf_job *job, float **factors, size_t *count)
+{
+    int64_t dims = head_dims(job);
+    double share = rope_number(job, IN_ROPE("partial_rotary_factor"), 1.0);
+    if (dims < 2 || dims > MOST_DIMS || !(share >= 0.0 && share <= 1.0))
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: %g of heads of %lld dimensions cannot rotate",
+                       share, (long long)dims);
+    *count = (size_t)dims / 2;
+    *factors = jt_arena_alloc(&job->arena, *count, sizeof **factors);
+    if (!*factors)
+        return jt_fail_memory(job->err, "making rope factors");
+    for (size_t i = 0; i < *count; i++)
+        (*factors)[i] = i < (size_t)(share * (double)dims / 2) ? 1.0f : still;
+    return JT_OK;
+}
+
 static jt_status listed_factors(jt_hf_job *job, const char *path, float **factors,
                                 size_t *count)
 {
@@ -212,6 +233,8 @@ jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
     const char *type = rope_type(job);
     bool longrope = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0;
     *count = 0;
+    if (strcmp(name, jt_hf_rope_tensors[0]) == 0 && strcmp(type, "proportional") == 0)
+        return proportional_factors(job, factors, count);
     if (strcmp(name, jt_hf_rope_tensors[0]) == 0)
         return strcmp(type, "llama3") == 0 ? llama3_factors(job, factors, count)
                                            : JT_OK;
@@ -299,6 +322,30 @@ static jt_status export_llama3(jt_hf_job *job)
     return JT_OK;
 }
 
+/* Whether the factors are those of proportional_factors: of so many pairs that rotate.
+ */
+static bool is_proportional(const jt_gguf_tensor *t, uint64_t *turned)
+{
+    const float *factor = t->data;
+    *turned = 0;
+    if (t->dtype != JT_F32 || t->n_dims != 1)
+        return false;
+    while (*turned < t->shape[0] && factor[*turned] == 1.0f)
+        ++*turned;
+    for (uint64_t i = *turned; i < t->shape[0]; i++) {
+        if (factor[i] != still)
+            return false;
+    }
+    return true;
+}
+
+static jt_status export_proportional(jt_hf_job *job, uint64_t turned, uint64_t pairs)
+{
+    JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("proportional")));
+    return jt_hf_put(job, ROPE "partial_rotary_factor",
+                     jt_hf_real((float)turned / (float)pairs));
+}
+
 static jt_status export_yarn(jt_hf_job *job)
 {
     int64_t context;
@@ -347,7 +394,12 @@ jt_status jt_hf_export_rope(jt_hf_job *job)
     double base = 10000.0;
     jt_hf_get_float(job, "rope.freq_base", &base);
     JT_TRY(jt_hf_put(job, ROPE "rope_theta", jt_hf_real((float)base)));
-    if (jt_gguf_find(job->file, "rope_freqs.weight"))
+    const jt_gguf_tensor *factors = jt_gguf_find(job->file, "rope_freqs.weight");
+    uint64_t turned;
+    bool made = jt_gguf_kv_find(job->file, llama3[0].key);
+    if (factors && !made && is_proportional(factors, &turned))
+        return export_proportional(job, turned, factors->shape[0]);
+    if (factors)
         return export_llama3(job);
     snprintf(key, sizeof key, "%s.rope.scaling.type", job->family->arch);
     jt_gguf_get_str(job->file, key, &type);

@@ -50,5 +50,15 @@ extern const jt_hf_family jt_hf_grok1, jt_hf_grok2;
 extern const jt_hf_family jt_hf_dbrx;
 /* hf_rows_arctic.c */
 extern const jt_hf_family jt_hf_arctic, jt_hf_pangu_pro_moe;
+/* hf_rows_falcon_h1.c */
+extern const jt_hf_family jt_hf_falcon_h1;
+/* hf_rows_alike.c */
+extern const jt_hf_family jt_hf_glm4_moe_lite, jt_hf_solar_open;
+/* hf_rows_gemma4.c */
+extern const jt_hf_family jt_hf_gemma4;
+/* hf_rows_kimi_linear.c */
+extern const jt_hf_family jt_hf_kimi_linear;
+/* hf_rows_minimax.c */
+extern const jt_hf_family jt_hf_minimax, jt_hf_minimax_text_01;
 
 #endif

@@ -15,7 +15,7 @@ static const jt_hf_key keys[] = {
     {"attention_bias", NULL, JT_HF_BOOL, "false"},
     {0}};
 
-static const jt_hf_key latent[] = {
+const jt_hf_key jt_hf_keys_latent[] = {
     {"q_lora_rank", "attention.q_lora_rank", JT_HF_INT},
     {"kv_lora_rank", "attention.kv_lora_rank", JT_HF_INT, "512"},
     {"v_head_dim", "attention.value_length_mla", JT_HF_INT},
@@ -174,7 +174,7 @@ static const jt_hf_transform whole = {NULL, whole_export};
 static const jt_hf_transform key_rows = {keys_import, keys_export};
 static const jt_hf_transform value_rows = {values_import, values_export};
 
-static const jt_hf_row latent_attention[] = {
+const jt_hf_row jt_hf_tensors_latent[] = {
     {LAYER "input_layernorm.weight", "blk.%.attn_norm.weight"},
     {LAYER "self_attn.q_proj.weight", "blk.%.attn_q.weight"},
     {LAYER "self_attn.q_a_proj.weight", "blk.%.attn_q_a.weight"},
@@ -194,7 +194,7 @@ static const jt_hf_row correction[] = {
 /* ---- hooks ---- */
 
 /* Rotated values and compressed rows are the keys of one head, which all heads read. */
-static jt_status import_latent(jt_hf_job *job)
+jt_status jt_hf_import_latent(jt_hf_job *job)
 {
     int64_t rank = 0, rotated = 0, value;
     json_t *plain = jt_hf_config(job, "qk_nope_head_dim");
@@ -224,7 +224,7 @@ static jt_status import_latent(jt_hf_job *job)
                            0.1 * json_number_value(all));
 }
 
-static jt_status export_latent(jt_hf_job *job)
+jt_status jt_hf_export_latent(jt_hf_job *job)
 {
     heads h;
     double multiplier;
@@ -247,7 +247,7 @@ static jt_status export_v2(jt_hf_job *job)
     jt_hf_get_int(job, "expert_group_count", &groups);
     JT_TRY(jt_hf_put(job, "topk_method",
                      json_string(groups > 1 ? "group_limited_greedy" : "greedy")));
-    return export_latent(job);
+    return jt_hf_export_latent(job);
 }
 
 static jt_status import_v1(jt_hf_job *job)
@@ -277,22 +277,22 @@ const jt_hf_family jt_hf_deepseek_v3 = {
     .architecture = "DeepseekV3ForCausalLM",
     .arch = "deepseek2",
     .fits = is_v3,
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys, latent,
-             v3_keys},
-    .tensors = {jt_hf_tensors_ends, latent_attention, jt_hf_tensors_dense,
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys,
+             jt_hf_keys_latent, v3_keys},
+    .tensors = {jt_hf_tensors_ends, jt_hf_tensors_latent, jt_hf_tensors_dense,
                 jt_hf_tensors_experts, jt_hf_tensors_shexp, correction},
-    .import = import_latent,
-    .export = export_latent,
+    .import = jt_hf_import_latent,
+    .export = jt_hf_export_latent,
 };
 
 const jt_hf_family jt_hf_deepseek_v2 = {
     .model_type = "deepseek_v2",
     .architecture = "DeepseekV2ForCausalLM",
     .arch = "deepseek2",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys, latent,
-             v2_keys},
-    .tensors = {jt_hf_tensors_ends, latent_attention, jt_hf_tensors_dense,
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys,
+             jt_hf_keys_latent, v2_keys},
+    .tensors = {jt_hf_tensors_ends, jt_hf_tensors_latent, jt_hf_tensors_dense,
                 jt_hf_tensors_experts, jt_hf_tensors_shexp},
-    .import = import_latent,
+    .import = jt_hf_import_latent,
     .export = export_v2,
 };

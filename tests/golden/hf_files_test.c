@@ -143,6 +143,9 @@ int main(void)
         HF_FOLDER("qwen35moe", check_file),
         HF_FOLDER("nemotron_h", check_file),
         HF_FOLDER("nemotron_h_moe", check_file),
+        HF_FOLDER("gemma4", check_file),
+        HF_FOLDER("kimi-linear", check_file),
+        HF_FOLDER("minimax-01", check_file),
     };
     hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -16,6 +16,8 @@ static void check_predicting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        HF_FOLDER("glm4-flash", check),
+        HF_FOLDER("solar-open", check),
         HF_FOLDER("dots1", check),
         HF_FOLDER("afmoe", check),
         HF_FOLDER("exaone-moe", check),

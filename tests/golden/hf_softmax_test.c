@@ -28,6 +28,7 @@ int main(void)
         HF_FOLDER("granitemoe", check),
         HF_FOLDER("granitemoe-shared", check),
         HF_FOLDER("bailingmoe", check),
+        HF_FOLDER("gemma4-moe", check),
         HF_FOLDER("dbrx", check),
         HF_FOLDER("grok", check),
         HF_FOLDER("grok2", check),

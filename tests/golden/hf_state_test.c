@@ -13,9 +13,20 @@ static void check_predicting(void **state)
     hf_check_folder(scratch_dir.dir, *state, HF_WITHOUT);
 }
 
+/* Multipliers do not come out of the matrices again. */
+static void check_multiplied(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_OTHER_TYPES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        HF_FOLDER("kimi-linear", check),
+        HF_FOLDER("minimax-01", check),
+        HF_FOLDER("minimax-01-published", check),
+        HF_FOLDER("falcon-h1", check_multiplied),
+        HF_FOLDER("falcon-h1-tied", check_multiplied),
         HF_FOLDER("jamba", check),
         HF_FOLDER("lfm2", check),
         HF_FOLDER("lfm2moe", check),

@@ -13,9 +13,10 @@ safetensors 0.6.
 """
 
 import copy
-import copy
 import functools
+import json
 import pathlib
+import re
 import shutil
 import sys
 import zlib
@@ -24,6 +25,7 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import make_models
 import published_folders
@@ -92,6 +94,25 @@ MODELS = {
     "granitehybrid-dense": golden("granitehybrid-dense"),
     "nemotron_h": golden("nemotron_h"),
     "nemotron_h_moe": golden("nemotron_h_moe", margin=0.005),
+    "falcon-h1": golden("falcon-h1", f32=True),
+    "falcon-h1-tied": golden(  # factors of two are exact in BF16
+        "falcon-h1", dict(tie_word_embeddings=True, mamba_rms_norm=False,
+                          lm_head_multiplier=0.125, embedding_multiplier=4.0,
+                          mlp_multipliers=[0.5, 2.0], key_multiplier=0.25,
+                          attention_out_multiplier=2.0, attention_in_multiplier=0.5,
+                          ssm_in_multiplier=0.5, ssm_out_multiplier=4.0,
+                          ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 1.0])),
+    "kimi-linear": golden("kimi-linear", margin=0.005),
+    "minimax-01": golden("minimax-01", margin=0.005),
+    "gemma4": golden("gemma4"),
+    "gemma4-moe": golden("gemma4-moe", margin=0.005),
+    "glm4-flash": ("glm4_moe_lite", LARGE | make_models.LATENT | dict(
+        n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
+        num_hidden_layers=2, routed_scaling_factor=1.8), dict(margin=0.005, seed=137000)),
+    "solar-open": ("solar_open", LARGE | dict(
+        n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=24,
+        head_dim=12), dict(margin=0.005, seed=138000)),
+    "minimax-01-published": golden("minimax-01", margin=0.005),
 } | {name: golden(name, margin=0.005) for name in (
     "deepseek2", "deepseek3", "glm4moe-norm", "ernie4_5", "ernie4_5-moe", "dots1",
     "minimax-m2", "hunyuan-dense", "afmoe", "exaone-moe", "granite", "granitemoe",
@@ -126,6 +147,8 @@ def configure(kind, settings, options):
     config = (own_reference.config_for(kind, settings) if own
               else transformers.AutoConfig.for_model(kind, **settings))
     config._experts_implementation = "eager"
+    if kind.startswith("gemma4"):
+        config.allow_global_per_layer_attribute_access = True
     if kind == "dbrx":  # as in make_models.py
         config.attn_config.rope_theta = 10000.0
     return config
@@ -140,9 +163,11 @@ def draw(name, config, seed):
     model = own_reference.Model(config) if config.model_type in own_reference.FAMILIES \
         else transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32).eval()
+    if name.endswith("-published"):
+        rotate_part(model, ROTARY_DIM)
     generator = torch.Generator().manual_seed(seed)
     make_models.randomise(model, generator)
-    if name in recurrent_models.MODELS:
+    if re.sub("-(tied|published)$", "", name) in recurrent_models.MODELS:
         recurrent_models.shake(model, generator)
     stored = None
     if options.get("fp8"):
@@ -194,6 +219,51 @@ def build(name):
     raise SystemExit(f"{name}: no seed gives decided routes")
 
 
+# ---- as published --------------------------------------------------------------------
+
+
+ROTARY_DIM = 6
+
+
+def rotate_part(model, dims):
+    """The published MiniMax-Text-01 rotates the first values of a head only, the class
+    of transformers all of them."""
+    module = sys.modules[type(model).__module__]
+    base = model.config.rope_parameters["rope_theta"]
+    model.model.rotary_emb.inv_freq = base ** -(torch.arange(0, dims, 2) / dims)
+
+    def apply(q, k, cos, sin, unsqueeze_dim=1):
+        cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        n = cos.shape[-1]
+        return tuple(torch.cat([x[..., :n] * cos + module.rotate_half(x[..., :n]) * sin,
+                                x[..., n:]], dim=-1) for x in (q, k))
+
+    module.apply_rotary_pos_emb = apply
+
+
+def save_published(folder, name):
+    """Where transformers saves other names than those of the published models. Decays of
+    lightning attention are no parameters."""
+    path = folder / "model.safetensors"
+    tensors = {}
+    for tensor, value in load_file(path).items():
+        if not re.search(r"(slope_rate|_decay)$", tensor):
+            tensors[re.sub(r"block_sparse_moe\.(\w+_proj)", r"mlp.\1", tensor)] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+    if not name.endswith("-published"):
+        return
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "minimax_text_01"
+    config["rotary_dim"] = ROTARY_DIM
+    config["attn_type_list"] = [int(kind == "full_attention")
+                                for kind in config.pop("layer_types")]
+    for part, long in (("full_attn", "full_attention"), ("mlp", "mlp"),
+                       ("linear_attn", "linear_attention")):
+        for factor in ("alpha", "beta"):
+            config[f"layernorm_{long}_{factor}"] = config.pop(f"{part}_{factor}_factor")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
 # ---- text ----------------------------------------------------------------------------
 
 
@@ -228,6 +298,8 @@ def save(name, model, stored):
         published_forms.save_fp8(folder, stored)
     if options.get("mxfp4"):
         published_forms.save_mxfp4(folder, stored)
+    if name.startswith(("kimi", "minimax-01")):
+        save_published(folder, name)
     if name in published_forms.PREDICTORS:
         published_forms.add_predictors(folder, name)
     if name in published_forms.AGED:

@@ -80,6 +80,16 @@ GLM = dict(head_dim=12, attention_bias=True) | rope("default",
 
 GEMMA = dict(head_dim=16, num_key_value_heads=1, tie_word_embeddings=True,
              query_pre_attn_scalar=16)
+# Layers with a window have narrower heads, and more of them.
+GEMMA4 = dict(
+    head_dim=8, global_head_dim=16, num_key_value_heads=2, num_global_key_value_heads=1,
+    attention_k_eq_v=True, num_hidden_layers=3, sliding_window=12, intermediate_size=40,
+    layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    hidden_size_per_layer_input=0, final_logit_softcapping=10.0, rms_norm_eps=1e-6,
+    tie_word_embeddings=True, rope_parameters={
+        "full_attention": {"rope_type": "proportional", "rope_theta": 100000.0,
+                           "partial_rotary_factor": 0.5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})
 LATENT = dict(q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4,
               v_head_dim=6, num_key_value_heads=4)
 V2 = LATENT | dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=12,
@@ -270,6 +280,11 @@ MODELS = {
                   LATENT | NOAUX | dict(n_group=3, topk_group=2, num_key_value_heads=4,
                                         num_hidden_layers=2, rms_norm_eps=1e-6),
                   dict(half=True, split=True)),
+    "gemma4": ("gemma4", "gemma4_text", GEMMA4, dict(half=True, seed=70000)),
+    "gemma4-moe": (
+        "gemma4", "gemma4_text",
+        GEMMA4 | dict(enable_moe_block=True, num_experts=5, top_k_experts=2,
+                      moe_intermediate_size=24), dict(half=True, seed=71000)),
     "mixed-grids": ("qwen3moe", "qwen3_moe", WIDE,
                     dict(tokens=32, margin=0.1, types="GRIDS", seed=13000)),
     "olmo3": (  # layers that see all have YaRN, those with a window have it not
@@ -281,6 +296,10 @@ MODELS = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}),
         dict(half=True, seed=14000)),
 } | recurrent_models.MODELS
+# These have the sizes that tests of other parts count on.
+for name in ("falcon-h1", "kimi-linear", "minimax-01", "gemma4", "gemma4-moe"):
+    arch, kind, settings, options = MODELS[name]
+    MODELS[name] = arch, kind, LARGE | settings, dict(tokens=40) | options
 
 # Every block format that Junto computes with and gguf-py knows, once or more.
 QUANTS = {
@@ -307,7 +326,7 @@ TYPES = {"QUANTS": QUANTS, "GRIDS": GRIDS}
 
 # Standard deviation of a matrix, times 1/sqrt(inputs): larger than trained models begin
 # with, so that attention is peaked, routers are decided and logits reach about 10.
-GAIN = {"q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0,
+GAIN = {"proj": 3.0, "q_proj": 1.5, "q_b_proj": 1.5, "k_proj": 1.5, "gate": 3.0, "router": 3.0,
         "wg": 3.0, "layer": 3.0, "down_proj": 2.0, "lm_head": 2.5}
 
 
@@ -325,8 +344,12 @@ def randomise(model, generator):
         noise = torch.randn(param.shape, generator=generator)
         if param.ndim == 1 and name.endswith("weight"):
             param.data = 0.25 * noise + (0.0 if plus_one else 1.0)
-        elif name.endswith("router_scale"):
+        elif name.endswith(("router_scale", "per_expert_scale")):
             param.data = 1.0 + 0.25 * noise
+        elif name.endswith("layer_scalar"):
+            param.copy_(0.8 + 0.1 * noise)
+        elif name.endswith("router.scale"):  # divided by the root of the width
+            param.data = (1.0 + 0.25 * noise) * param.shape[0] ** 0.5
         elif name.endswith("bias"):
             param.data = (0.1 if "correction" in name else 0.3) * noise
         else:
@@ -415,6 +438,7 @@ def halve(model, arch):
 # Ways of choosing: what routers compare, from their logits and the correction bias.
 CHOICES = {
     "softmax": lambda logits, _bias: logits,  # no bias: logits have the same order
+    "gemma4_text": lambda probabilities, _bias: probabilities.log(),
     "ernie4_5_moe": lambda logits, bias: logits.softmax(-1) + bias,
     "sigmoid": lambda logits, bias: logits.sigmoid() + bias,
 }
@@ -469,7 +493,7 @@ def reference(model, tokens):
 
     body = getattr(model, "transformer", None)
     for i, layer in enumerate(body.blocks if body else model.model.layers):
-        for block in (getattr(layer, name, None) for name in MIXTURES):
+        for block in (layer, *(getattr(layer, name, None) for name in MIXTURES)):
             if block is not None and hasattr(block, "experts"):
                 router = getattr(block, "gate", None) or block.router
                 hooks.append(router.register_forward_hook(watch(i, block)))
@@ -486,7 +510,8 @@ MIXTURES = ["mlp", "block_sparse_moe", "ffn", "feed_forward", "mixer"]
 def experts_used(config):
     if getattr(config, "ffn_config", None):
         return config.ffn_config.moe_top_k
-    return getattr(config, "num_experts_per_tok", None) or 0
+    return (getattr(config, "num_experts_per_tok", None)
+            or getattr(config, "top_k_experts", None) or 0)
 
 
 def build(name):
@@ -500,6 +525,7 @@ def build(name):
     config = (own_reference.config_for(kind, settings) if own
               else transformers.AutoConfig.for_model(kind, **settings))
     config._experts_implementation = "eager"
+    config.allow_global_per_layer_attribute_access = True  # Gemma 4
     if kind == "dbrx":  # transformers 5.23 looks for it there and never sets it
         config.attn_config.rope_theta = 10000.0
     first = options.get("seed", 1000 * list(MODELS).index(name))
@@ -585,6 +611,29 @@ def split_latent(config, matrix):
             np.ascontiguousarray(by_head[:, nope:]))
 
 
+def add_gemma4(out, config):
+    """Heads of layers that see everything and of those with a window differ."""
+    full = config.layer_types.index("full_attention")
+    wide = config.per_layer_config[full].head_dim
+    rope = config.rope_parameters["full_attention"]
+    turned = int(wide * rope["partial_rotary_factor"] / 2)
+    out.add_head_count_kv([config.per_layer_config[i].num_key_value_heads
+                           for i in range(config.num_hidden_layers)])
+    out.add_key_length(wide)
+    out.add_value_length(wide)
+    out.add_key_length_swa(config.head_dim)
+    out.add_value_length_swa(config.head_dim)
+    out.add_rope_dimension_count(wide)
+    out.add_rope_dimension_count_swa(config.head_dim)
+    out.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
+    out.add_sliding_window_pattern([kind == "sliding_attention"
+                                    for kind in config.layer_types])
+    out.add_shared_kv_layers(config.num_kv_shared_layers)
+    out.add_embedding_length_per_layer_input(config.hidden_size_per_layer_input)
+    factors = [1.0] * turned + [1e30] * (wide // 2 - turned)
+    out.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
+
+
 def add_shape(out, arch, config, split):
     usual = config.hidden_size // config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or usual
@@ -599,9 +648,11 @@ def add_shape(out, arch, config, split):
     out.add_head_count(config.num_attention_heads)
     if arch == "deepseek2":
         add_latent(out, config, split)
+    elif arch == "gemma4":
+        add_gemma4(out, config)
     else:
         out.add_head_count_kv(config.num_key_value_heads)
-    if head_dim != usual and arch != "deepseek2":
+    if head_dim != usual and arch not in ("deepseek2", "gemma4"):
         out.add_key_length(head_dim)
         out.add_value_length(head_dim)
     eps = getattr(config, "rms_norm_eps", None)
@@ -611,7 +662,8 @@ def add_shape(out, arch, config, split):
         out.add_layer_norm_rms_eps(eps)
     share = config.rope_parameters.get("partial_rotary_factor", 1.0)
     rotated = getattr(config, "qk_rope_head_dim", None) or int(head_dim * share)
-    out.add_rope_dimension_count(rotated)
+    if arch != "gemma4":
+        out.add_rope_dimension_count(rotated)
     clip = getattr(getattr(config, "attn_config", None) or config, "clip_qkv", None)
     if clip:
         out.add_clamp_kqv(clip)
@@ -686,8 +738,8 @@ SAID_OF_WINDOWS = {
     "attn_logit_softcapping": ("{}.attn_logit_softcapping", float),
     "final_logit_softcapping": ("{}.final_logit_softcapping", float),
 }
-WINDOWS = {"exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3", "gpt-oss",
-           "cohere2", "exaone4", "olmo2"}
+WINDOWS = {"gemma4", "exaone-moe", "afmoe", "llama4", "phi3", "gemma2", "gemma3",
+           "gpt-oss", "cohere2", "exaone4", "olmo2"}
 SIGMOID = {"bailingmoe2", "glm4moe", "dots1", "minimax-m2", "exaone-moe", "afmoe",
            "deepseek_v3"}
 # Families whose files say whether weights are divided by their sum.
