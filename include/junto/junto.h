@@ -14,6 +14,7 @@
 #include "junto/moe.h"
 #include "junto/npy.h"
 #include "junto/recipe.h"
+#include "junto/report.h"
 #include "junto/safetensors.h"
 #include "junto/session.h"
 #include "junto/shrink.h"

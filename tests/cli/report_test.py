@@ -1,0 +1,157 @@
+"""Reports: figures as text and JSON, and a page that is whole, safe and alone."""
+
+import html.parser
+import unittest
+import xml.etree.ElementTree as ElementTree
+
+from harness import DENSE, MIXTURE, ROOT, TEXT, CommandTest
+
+MINI = str(ROOT / "models" / "junto-mini.gguf")
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags must close in order; notes tags, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, (tag, self.open)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+class Report(CommandTest):
+    def trace(self, name, *more, model=MIXTURE, text=TEXT):
+        path = self.folder / name
+        self.good("perplexity", model, "-f", text, "--ctx", "64", "--trace", path, "-q",
+                  *more)
+        return path
+
+    def page(self, *traces, more=()):
+        path = self.folder / "report.html"
+        self.good("report", *traces, "-o", path, *more)
+        return path.read_text(encoding="utf-8")
+
+    def test_figures(self):
+        path = self.trace("a.trace", "--trace-scores")
+        info = self.good("trace", "info", path, "--json").json()
+        got = self.good("report", path, "-m", MIXTURE, "--json").json()
+        (one,) = got["traces"]
+        self.assertEqual((one["model"], one["tokens"]),
+                         (info["model"], info["tokens"]))
+        self.assertEqual(one["texts"], info["tokens"] // 64)
+        self.assertEqual(sum(c["tokens"] for c in one["classes"]), info["tokens"])
+        for layer in one["layers"]:
+            self.assertEqual(sum(layer["load"]), 2 * info["tokens"])
+            self.assertEqual(layer["picks"], 2 * info["tokens"])
+            self.assertEqual(sum(map(sum, layer["class"]["counts"])), layer["picks"])
+            for which in "locality", "shuffled":
+                hits = layer[which]["hits"]
+                self.assertEqual(set(hits), {"LRU", "LFU", "Belady", "SCH 4", "SCH 16",
+                                             "SCH 64", "SCH 256"})
+                for rates in hits.values():
+                    self.assertEqual(rates, sorted(rates))
+                    self.assertEqual(rates[-1], 1.0)
+                for rates in zip(hits["Belady"], hits["SCH 16"], hits["LRU"]):
+                    self.assertGreaterEqual(rates[0] + 1e-12, max(rates[1:]))
+                self.assertEqual([s["span"] for s in layer[which]["srp"]], [4, 16, 64])
+            self.assertGreaterEqual(layer["congestion"]["gamma"], 0)
+        text = self.good("report", path).text()
+        self.assertRegex(text, r"(?m)^  SRP of 16  tokens +0\.\d+ +0\.\d+ ")
+        self.assertRegex(text, r"(?m)^  Belady +0\.\d+ ")
+
+    def test_trained_router_is_local(self):
+        """Two kinds of text after each other: far above the same tokens shuffled."""
+        text = self.folder / "two.txt"
+        prose = (ROOT / "docs" / "training.md").read_bytes()[:20000]
+        code = (ROOT / "src" / "watch" / "report.c").read_bytes()[:20000]
+        text.write_bytes(prose + code)
+        path = self.trace("x.trace", model=MINI, text=text)
+        (one,) = self.good("report", path, "--json").json()["traces"]
+        srp = [[s["srp"] for s in one[w]["srp"]] for w in ("locality", "shuffled")]
+        for real, shuffled in zip(*srp):
+            self.assertGreater(real, shuffled + 0.02)
+        for cache in "LRU", "SCH 16", "Belady":
+            real, shuffled = (one[w]["hits"][cache] for w in ("locality", "shuffled"))
+            self.assertGreater(real[7], shuffled[7] + 0.02)
+
+    def test_page(self):
+        a, b = self.trace("a.trace", "--trace-scores"), self.trace("b.trace")
+        for traces, more in (((a,), ()), ((a, b), ()), ((a,), ("-m", MIXTURE))):
+            text = self.page(*traces, more=more)
+            page = Page(text)
+            self.assertNotIn("script", page.tags)
+            self.assertFalse({"link", "img", "iframe", "object"} & set(page.tags))
+            self.assertFalse([v for k, v in page.attributes
+                              if k in ("src", "href") and not v.startswith("#")])
+            self.assertNotRegex(text, r"url\(|@import|\bon[a-z]+=|\bnan\b|\binf\b")
+            self.assertIn("prefers-color-scheme:dark", text)
+            self.assertGreaterEqual(page.tags.count("svg"), 8)
+            self.assertEqual(page.tags.count("svg"), page.tags.count("title") - 1)
+            root = ElementTree.fromstring(text.replace("<!DOCTYPE html>", ""))
+            for svg in root.iter("svg"):
+                self.assertTrue(svg.find("title").text)
+                self.assertTrue([t for t in svg.iter("text") if t.text])
+            words = "".join(page.words)
+            self.assertIn("Congestion", words)
+            self.assertEqual("letters" in words, bool(more))
+
+    def test_names_are_text(self):
+        evil = self.folder / "<script>alert('x')&.txt"
+        evil.write_bytes((ROOT / "docs" / "trace.md").read_bytes())
+        path = self.folder / "<img src=x>.trace"
+        self.good("perplexity", MIXTURE, "-f", evil, "--ctx", "64", "--trace", path,
+                  "-q")
+        page = Page(self.page(path))
+        self.assertNotIn("img", page.tags)
+        self.assertNotIn("script", page.tags)
+        self.assertIn("<img src=x>.trace", "".join(page.words))
+        (one,) = self.good("report", path, "--json").json()["traces"]
+        self.assertEqual(one["labels"][0]["name"], str(evil))
+
+    def test_bad_input(self):
+        path = self.trace("a.trace")
+        other = self.trace("mini.trace", model=MINI)
+        page = self.folder / "x.html"
+        self.bad(1, "mini.trace' is a trace of another model", "report", path, other,
+                 "-o", page)
+        self.assertFalse(page.exists())
+        self.bad(1, "trace of another model", "report", path, "-m", MINI)
+        self.bad(1, "another model", "report", path, "-m", DENSE)
+        self.bad(1, "not a trace", "report", MIXTURE)
+        self.bad(1, "no/such.trace", "report", "no/such.trace")
+        self.bad(1, "no/such/x.html", "report", path, "-o", "no/such/x.html")
+        self.bad(2, "--json and --text", "report", path, "--json", "--text")
+        self.bad(2, "9 traces", "report", *[path] * 9)
+        data = bytearray(path.read_bytes())
+        cut = self.folder / "cut.trace"
+        cut.write_bytes(data[:-5])
+        done = self.good("report", cut, "--json")
+        self.assertIn("was cut", done.err)
+        (one,) = done.json()["traces"]
+        self.assertEqual(one["tokens"] % 256, 0)
+        data[-1] ^= 1
+        cut.write_bytes(data)
+        self.bad(1, "cut.trace': block", "report", cut, "-o", page)
+        self.assertFalse(page.exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
