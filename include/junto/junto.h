@@ -3,6 +3,7 @@
 #define JUNTO_JUNTO_H
 
 #include "junto/chat.h"
+#include "junto/compare.h"
 #include "junto/convert.h"
 #include "junto/dtype.h"
 #include "junto/generate.h"

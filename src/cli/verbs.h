@@ -15,6 +15,7 @@ extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;
 extern const cli_verb cli_verb_trace;
 extern const cli_verb cli_verb_report;
+extern const cli_verb cli_verb_compare;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
 extern const cli_verb cli_verb_upcycle;

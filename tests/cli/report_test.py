@@ -1,8 +1,12 @@
-"""Reports: figures as text and JSON, and a page that is whole, safe and alone."""
+"""Reports: figures as text and JSON, and a page that is whole, safe and alone. And the
+routes of two models side by side."""
 
 import html.parser
+import math
+import re
 import unittest
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 from harness import DENSE, MIXTURE, ROOT, TEXT, CommandTest
 
@@ -151,6 +155,58 @@ class Report(CommandTest):
         cut.write_bytes(data)
         self.bad(1, "cut.trace': block", "report", cut, "-o", page)
         self.assertFalse(page.exists())
+
+
+class Compare(CommandTest):
+    def test_itself_and_a_quantisation(self):
+        q4 = self.folder / "q4.gguf"
+        self.good("quantize", MIXTURE, q4, "--type", "q4_0", "-q")
+        args = ("-f", TEXT, "-c", "64", "--json")
+        same = self.good("compare", MIXTURE, MIXTURE, *args).json()
+        self.assertEqual(same["perplexity_a"], same["perplexity_b"])
+        self.assertEqual((same["flips"], same["correlation"]), ([], None))
+        for layer in same["layers"]:
+            self.assertEqual((layer["same"], layer["top1"], layer["kl"]),
+                             (layer["tokens"], layer["tokens"], 0))
+        got = self.good("compare", MIXTURE, q4, *args, "--top", "3").json()
+        tokens = sum(b["tokens"] for b in got["agreement"])
+        self.assertEqual(tokens, got["scored"])
+        for which in "ab":
+            loss = sum(b["tokens"] * b[f"nll_{which}"] for b in got["agreement"])
+            self.assertAlmostEqual(math.exp(loss / tokens), got[f"perplexity_{which}"],
+                                   places=4)
+        self.assertEqual(len(got["flips"]), 3)
+        flips = [f["agreement"] for f in got["flips"]]
+        self.assertEqual(flips, sorted(flips))
+        text = Path(TEXT).read_text()
+        for flip in got["flips"]:
+            self.assertGreater(flip["layers"], 0)
+            self.assertIn(flip["text"].strip(), text)
+        scored = self.good("diff", MIXTURE, q4, "-f", TEXT, "-c", "64", "--no-tensors",
+                           "--json").json()["text"]
+        self.assertEqual((scored["kl"], scored["scored"]), (got["kl"], got["scored"]))
+        self.assertEqual([layer["same"] for layer in scored["layers"]],
+                         [layer["same"] for layer in got["layers"]])
+
+    def test_text(self):
+        q4 = self.folder / "q4.gguf"
+        self.good("quantize", MIXTURE, q4, "--type", "q4_0", "-q")
+        text = self.good("compare", MIXTURE, q4, "-f", TEXT, "-c", "64", "--top",
+                         "2").text()
+        self.assertRegex(text, r"(?m)^perplexity +A [\d.]+  B [\d.]+ \([+-][\d.]+%\)$")
+        self.assertRegex(text, r"(?m)^1 +[\d.]+% +0\.\d+ +[\d.]+% +0\.\d+$")
+        self.assertEqual(len(re.findall(r"(?m)^ +\d+ +[\d.]+ +\d .*\[.*\]", text)), 2)
+        dense = self.good("compare", DENSE, DENSE, "-f", TEXT, "-c", "64").text()
+        self.assertIn("no routes to compare", dense)
+
+    def test_bad_input(self):
+        self.bad(2, "--file", "compare", MIXTURE, MIXTURE)
+        self.bad(1, "no/such", "compare", MIXTURE, "no/such.gguf", "-f", TEXT)
+        self.bad(2, "other tokens", "compare", MIXTURE, MINI, "-f", TEXT)
+        short = self.folder / "short.txt"
+        short.write_text("short")
+        self.bad(2, "a window takes 64", "compare", MIXTURE, MIXTURE, "-f", short, "-c",
+                 "64")
 
 
 if __name__ == "__main__":
