@@ -5,7 +5,7 @@
 
 #include "base/svg.h"
 
-enum { LEFT = 52, RIGHT = 12, TOP = 10, BELOW = 42, PLOT = 190 };
+enum { LEFT = 52, RIGHT = 18, TOP = 10, BELOW = 42, PLOT = 190 };
 enum { PLOT_WIDTH = CHART_WIDTH - LEFT - RIGHT };
 
 /* ---- axes ---- */

@@ -57,7 +57,7 @@ static const char style[] =
     "thead th{color:var(--soft);font-weight:500;vertical-align:bottom}"
     "th:first-child,td:first-child,.words{text-align:left}.words{white-space:normal}"
     "tbody th{font-weight:500}small{color:var(--soft);font-size:.92em}"
-    ".overview{font-size:.92rem}"
+    ".overview{font-size:.92rem}.overview th:first-child{min-width:13rem}"
     ".overview th:first-child{white-space:normal}.overview th small{display:block;"
     "font-weight:400;font-size:.85em}.item{white-space:nowrap;margin-right:.9rem}"
     "details{margin-top:1rem}summary{cursor:pointer;color:var(--c0)}"

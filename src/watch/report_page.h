@@ -1,5 +1,5 @@
-/* The page of a report: report_html.c begins, ends and styles it, report_sections.c has
- * its sections, report_tables.c the tables. */
+/* The page of a report: report_html.c begins, ends and styles it, report_sections*.c
+ * have its sections, report_figures.c what these share, report_tables.c the tables. */
 #ifndef JT_WATCH_REPORT_PAGE_H
 #define JT_WATCH_REPORT_PAGE_H
 
@@ -33,7 +33,32 @@ void jt_page_layers(const page *p);
 void jt_page_pairs(const page *p, size_t i, bool next);
 void jt_page_devoted(const page *p, size_t i, bool classes);
 
-/* Sections with their pictures. */
+/* ---- what sections share ---- */
+
+/* Begin a section; the caller ends it with "</section>". `title` and `lead` are markup.
+ */
+void jt_page_section(const page *p, const char *id, const char *title,
+                     const char *lead);
+/* A figure; of several traces it may belong to one, else `trace` is p->n. */
+void jt_page_open_figure(const page *p, size_t trace);
+void jt_page_close_figure(const page *p, const char *caption);
+
+/* The key of a chart. */
+void jt_page_open_key(const page *p);
+void jt_page_key(const page *p, int color, bool faint, const char *name);
+void jt_page_close_key(const page *p);
+/* That of a chart with a line for each trace, which is called `only` when there is one;
+ * and with one by chance for each, unless `chance` is NULL. */
+void jt_page_key_traces(const page *p, const char *only, const char *chance);
+
+/* Values of the layers of each trace and, unless `chance` is NULL, what chance gives.
+ * NAN is a gap. `high` is the end of the range; 0: as the values need. */
+typedef double page_value(const jt_report_layer *layer);
+void jt_page_layer_chart(page *p, const char *title, const char *y_title, double high,
+                         page_value *value, page_value *chance);
+
+/* ---- sections with their pictures ---- */
+
 void jt_page_load(page *p);
 void jt_page_router(page *p);
 void jt_page_special(page *p, bool classes);
