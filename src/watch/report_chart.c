@@ -151,7 +151,7 @@ uint8_t jt_heat_level(double ratio)
 {
     if (!(ratio > 0.0))
         return HEAT_NONE;
-    double level = round(log2(ratio)) + HEAT_LEVELS / 2;
+    double level = round(log2(ratio)) + HEAT_EVEN;
     return (uint8_t)fmin(HEAT_LEVELS - 1, fmax(0.0, level));
 }
 

@@ -35,7 +35,7 @@ void jt_chart_draw(FILE *out, const chart *chart);
 
 /* Cells [rows, columns] of a level each; HEAT_NONE is the level of what never happened.
  */
-enum { HEAT_LEVELS = 7, HEAT_NONE = 7, HEAT_MOST_COLUMNS = 256 };
+enum { HEAT_LEVELS = 7, HEAT_EVEN = 3, HEAT_NONE = 7, HEAT_MOST_COLUMNS = 256 };
 
 typedef struct heat_map {
     const char *title, *x_title, *y_title;

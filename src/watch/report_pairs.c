@@ -94,7 +94,7 @@ static double pair_bits(const table *t)
 /* The pairs that say most: tokens that use both, times the log of the lift. */
 static void find_top(jt_report_pairs *out, const table *t)
 {
-    double best[JT_REPORT_PAIRS];
+    double best[JT_REPORT_PAIRS] = {0};
     for (size_t cell = 0; cell < t->rows * t->columns; cell++) {
         double both = (double)t->count[cell], tokens = (double)t->tokens;
         if (both < 2.0)
