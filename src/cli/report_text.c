@@ -31,6 +31,22 @@ static void print_beside(double value, double chance)
     printf("  %5.3f (%5.3f)", value, chance);
 }
 
+/* A picture is no reason to fail: without memory there is none. */
+static void print_loads(const jt_report_info *info, const jt_report_layer *layers)
+{
+    size_t n = (size_t)info->trace.n_layers;
+    jt_layer_usage *loads = calloc(n, sizeof *loads);
+    char *text = NULL;
+    for (size_t i = 0; loads && i < n; i++)
+        loads[i] = (jt_layer_usage){.layer = layers[i].layer,
+                                    .n_experts = layers[i].n_experts,
+                                    .counts = layers[i].load};
+    if (loads && jt_loads_draw(loads, n, cli_columns(), false, &text, NULL) == JT_OK)
+        printf("\n%s", text);
+    free(text);
+    free(loads);
+}
+
 static void print_layers(const jt_report_info *info, const jt_report_layer *layers)
 {
     printf("\n%-6s %-9s %5s %5s %8s %6s %16s%s%s\n", "layer", "experts", "dead", "busy",
@@ -110,6 +126,7 @@ void report_print(const jt_report *report)
     const jt_report_info *info = jt_report_about(report);
     const jt_report_layer *layers = jt_report_layers(report);
     print_head(info);
+    print_loads(info, layers);
     print_layers(info, layers);
     print_locality(info, layers);
     print_pairs("experts of a layer that work together (share of tokens, times chance)",

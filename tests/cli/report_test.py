@@ -117,6 +117,24 @@ class Report(CommandTest):
             self.assertIn("Congestion", words)
             self.assertEqual("letters" in words, bool(more))
 
+    def test_labels(self):
+        """Each text of perplexity is a label; experts tell prose from code."""
+        prose, code = self.folder / "<b>prose.txt", self.folder / "code.txt"
+        prose.write_bytes((ROOT / "docs" / "training.md").read_bytes()[:20000])
+        code.write_bytes((ROOT / "src" / "watch" / "report.c").read_bytes()[:20000])
+        path = self.folder / "both.trace"
+        self.good("perplexity", MINI, "-f", prose, "-f", code, "--ctx", "64", "--trace",
+                  path, "-q")
+        (one,) = self.good("report", path, "--json").json()["traces"]
+        self.assertEqual([label["name"] for label in one["labels"]],
+                         [str(prose), str(code)])
+        for layer in one["layers"]:
+            label = layer["label"]
+            self.assertGreater(label["information"], 5 * label["shuffled"])
+        page = Page(self.page(path))
+        self.assertNotIn("b", page.tags)
+        self.assertIn("<b>prose.txt", "".join(page.words))
+
     def test_names_are_text(self):
         evil = self.folder / "<script>alert('x')&.txt"
         evil.write_bytes((ROOT / "docs" / "trace.md").read_bytes())
