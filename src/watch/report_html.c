@@ -32,7 +32,7 @@ static const char style[] =
     "nav a{color:var(--c0);margin-right:1rem;text-decoration:none;white-space:nowrap}"
     "section.first{margin-top:1.1rem;padding:0;border:0}figure.all{grid-column:1/-1}"
     "nav a:hover{text-decoration:underline}nav{line-height:1.9}\n"
-    ".grid{display:grid;gap:1rem;"
+    ".grid{display:grid;gap:1rem;align-items:start;"
     "grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr))}"
     "figure{margin:0;padding:1rem 1rem .9rem;background:var(--card);min-width:0;"
     "border:1px solid var(--line);border-radius:8px}"
