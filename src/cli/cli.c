@@ -8,6 +8,7 @@
 #include "junto/junto.h"
 #include "verbs.h"
 
+/* clang-format off */
 const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_chat,
@@ -34,6 +35,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_help,
     NULL,
 };
+/* clang-format on */
 
 const cli_verb *cli_find_verb(const char *name)
 {
