@@ -17,6 +17,7 @@
 #include "junto/session.h"
 #include "junto/shrink.h"
 #include "junto/status.h"
+#include "junto/steer.h"
 #include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"

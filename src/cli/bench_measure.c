@@ -155,12 +155,16 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
     run->threads = jt_session_threads(session);
     snprintf(run->cpu, sizeof run->cpu, "%s", jt_session_cpu(session));
     run->kv_bytes = jt_session_kv_bytes(session);
-    jt_status status = measure_bandwidth(args, run, err);
+    jt_steering *steering = NULL;
+    jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK)
+        status = measure_bandwidth(args, run, err);
     forget_peak();
     if (status == JT_OK)
         status = measure_session(cli, args, m, session, seed, run, err);
     run->peak_bytes = peak_bytes();
     jt_session_free(session);
+    jt_steering_free(steering);
     if (status != JT_OK)
         return status;
     JT_TRY(measure_bandwidth(args, run, err));

@@ -13,6 +13,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_chat,
     &cli_verb_info,
     &cli_verb_families,
+    &cli_verb_policies,
     &cli_verb_tokenize,
     &cli_verb_template,
     &cli_verb_logits,

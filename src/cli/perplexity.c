@@ -11,6 +11,7 @@ struct perplexity_args {
     int n_ctx;
     jt_session_options session;
     cli_trace_flags trace;
+    cli_policies policies;
 };
 
 static const cli_option operands[] = {CLI_MODEL_OPERAND(struct perplexity_args), {0}};
@@ -70,6 +71,7 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
     JT_TRY(cli_read_text(&text, &len, args->file, err));
     jt_tokens tokens = {0};
     jt_session *session = NULL;
+    jt_steering *steering = NULL;
     jt_session_options wanted = args->session;
     wanted.n_ctx = args->n_ctx;
     jt_status status =
@@ -81,6 +83,8 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
     if (status == JT_OK)
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
     if (status == JT_OK)
+        status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK)
         status = cli_trace_begin(trace, &args->trace, m, session, err);
     if (status == JT_OK && *trace)
         status = jt_trace_label(*trace, args->file, err);
@@ -88,6 +92,7 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
         status = jt_measure_perplexity(session, tokens.ids, tokens.count, args->n_ctx,
                                        cli_progress(cli), result, err);
     jt_session_free(session);
+    jt_steering_free(steering);
     free(tokens.ids);
     free(text);
     return status;
@@ -112,6 +117,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", options, 0},
+    {NULL, cli_policy_options, offsetof(struct perplexity_args, policies)},
     {NULL, cli_threads_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_kernel_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},

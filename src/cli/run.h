@@ -17,6 +17,7 @@ struct run_args {
     jt_sampling sampling;
     jt_session_options session;
     cli_trace_flags trace;
+    cli_policies policies;
 };
 
 extern const cli_option run_operands[], run_sampling_options[];
@@ -35,6 +36,7 @@ typedef struct run_state {
     jt_session *session;
     jt_usage *usage;        /* NULL for a dense model */
     jt_trace_writer *trace; /* NULL without --trace */
+    jt_steering *steering;  /* NULL without --policy */
     cli_template template;  /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;
     run_text answer, thought; /* of the last reply */

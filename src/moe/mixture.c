@@ -5,6 +5,19 @@
 #include "moe/back.h"
 #include "moe/weigh.h"
 
+/* Slots for the experts of a token. */
+static int count_slots(const jt_router *r, const jt_hooks *hooks,
+                       const jt_route_site *site)
+{
+    int k = r->k;
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (p->on_k)
+            k = p->on_k(p->self, site, k);
+    }
+    return k;
+}
+
 /* Stages 1 and 2, with the policies between and after them. */
 static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
                              const jt_hooks *hooks, const jt_route_site *site,
@@ -15,7 +28,8 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     jt_tensor logits = {0};
     jt_router_score(ctx, r, site, x, &logits);
     jt_lap(ctx, JT_STAGE_SCORE);
-    jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
+    jt_route route =
+        jt_route_new(ctx, tokens, r->n_experts, count_slots(r, hooks, site));
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (jt_failed(ctx))
         return route;
