@@ -20,6 +20,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_trace,
     &cli_verb_bench,
     &cli_verb_perplexity,
+    &cli_verb_modes,
     &cli_verb_recipe,
     &cli_verb_train,
     &cli_verb_train_tokenizer,

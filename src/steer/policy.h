@@ -75,7 +75,7 @@ typedef struct jt_policy_kind {
 
 extern const jt_policy_kind jt_policy_mask, jt_policy_keep, jt_policy_bias,
     jt_policy_temperature, jt_policy_topk, jt_policy_top_p, jt_policy_min_weight,
-    jt_policy_ser, jt_policy_ranks;
+    jt_policy_ser, jt_policy_ranks, jt_policy_modes;
 
 /* The router of a layer in scope. */
 static inline const jt_router *jt_scope_router(const jt_model *model, int layer)

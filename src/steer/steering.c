@@ -8,9 +8,9 @@
 #include "steer/policy.h"
 
 static const jt_policy_kind *const kinds[] = {
-    &jt_policy_mask,        &jt_policy_keep, &jt_policy_bias,
-    &jt_policy_temperature, &jt_policy_topk, &jt_policy_min_weight,
-    &jt_policy_top_p,       &jt_policy_ser,  &jt_policy_ranks,
+    &jt_policy_mask,  &jt_policy_keep,       &jt_policy_bias,  &jt_policy_temperature,
+    &jt_policy_topk,  &jt_policy_min_weight, &jt_policy_top_p, &jt_policy_ser,
+    &jt_policy_ranks, &jt_policy_modes,
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 

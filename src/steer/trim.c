@@ -16,7 +16,7 @@ static float trim_token(jt_route *route, size_t t, float whole, float scores,
     size_t k = (size_t)route->k;
     int32_t *expert = route->expert + t * k;
     float *weight = route->weight + t * k, kept = 0.0f;
-    jt_slot slot = {0};
+    jt_slot slot = {.token = t};
     for (size_t j = 0; j < k; j++) {
         if (expert[j] >= 0 && weight[j] > slot.best * whole)
             slot.best = weight[j] / whole;

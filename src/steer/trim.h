@@ -6,6 +6,7 @@
 
 /* One expert of a token, in the order in which selection gave them. */
 typedef struct jt_slot {
+    size_t token;
     int rank;           /* how many came before it */
     float share;        /* of its weight in the weights of all that were selected */
     float best;         /* the largest such share */
