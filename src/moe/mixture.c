@@ -59,6 +59,37 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     return route;
 }
 
+/* Both routes of a pass with a twin as one. */
+static jt_route join_routes(jt_context *ctx, const jt_route *first,
+                            const jt_route *second)
+{
+    int tokens = first->n_tokens;
+    int k = first->k > second->k ? first->k : second->k;
+    jt_route both = jt_route_new(ctx, 2 * tokens, first->n_experts, k);
+    for (int t = 0; !jt_failed(ctx) && t < 2 * tokens; t++) {
+        const jt_route *from = t < tokens ? first : second;
+        size_t at = (size_t)(t % tokens) * (size_t)from->k;
+        size_t to = (size_t)t * (size_t)k, n = (size_t)from->k;
+        for (size_t j = 0; j < (size_t)k; j++) {
+            both.expert[to + j] = j < n ? from->expert[at + j] : -1;
+            both.weight[to + j] = j < n ? from->weight[at + j] : 0.0f;
+        }
+    }
+    return both;
+}
+
+/* Each half of the rows by its own policies. */
+static jt_route route_twins(jt_context *ctx, const jt_mixture *m, const jt_hooks *hooks,
+                            const jt_route_site *site, jt_input *x)
+{
+    size_t tokens = jt_rows(&x->x) / 2;
+    jt_input first = jt_input_of(jt_some_rows(&x->x, 0, tokens));
+    jt_input second = jt_input_of(jt_some_rows(&x->x, tokens, tokens));
+    jt_route own = route_tokens(ctx, m, hooks, site, &first);
+    jt_route other = route_tokens(ctx, m, hooks->twin, site, &second);
+    return jt_failed(ctx) ? own : join_routes(ctx, &own, &other);
+}
+
 typedef struct combine_args {
     const jt_kernels *kernels;
     const jt_plan *plan;
@@ -109,15 +140,17 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     combine(ctx, &plan, &rows, y);
 }
 
-/* Watchers see what the experts gave. */
+/* Watchers see what the experts gave, without a twin's. */
 static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
                          const jt_route_site *site, const jt_plan *plan,
                          const jt_tensor *rows)
 {
+    jt_plan own = *plan;
+    own.n_tokens /= hooks->twin ? 2 : 1;
     for (int i = 0; i < hooks->n_watchers && !site->replay && !jt_failed(ctx); i++) {
         const jt_watcher *w = &hooks->watcher[i];
         if (w->on_outputs)
-            w->on_outputs(w->self, site, plan, rows->data, jt_cols(rows));
+            w->on_outputs(w->self, site, &own, rows->data, jt_cols(rows));
     }
 }
 
@@ -125,7 +158,8 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
                              const jt_store *store, const jt_hooks *hooks,
                              const jt_route_site *site, jt_input *x)
 {
-    jt_route route = route_tokens(ctx, m, hooks, site, x);
+    jt_route route = hooks->twin ? route_twins(ctx, m, hooks, site, x)
+                                 : route_tokens(ctx, m, hooks, site, x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
     jt_plan plan = jt_plan_build(ctx, &route);

@@ -33,10 +33,11 @@ static void clamp_values(jt_tensor *t, float limit)
 /* Of each head the query, then its gates: into tensors of their own. */
 static void split_gate(jt_context *ctx, jt_attention_pass *p)
 {
-    size_t dim = (size_t)p->a->k_dim, heads = p->tokens * (size_t)p->a->n_heads;
     jt_tensor both = p->q;
-    p->q = jt_new(ctx, p->tokens, jt_cols(&both) / 2);
-    p->gate = jt_new(ctx, p->tokens, jt_cols(&both) / 2);
+    size_t rows = jt_rows(&both), dim = (size_t)p->a->k_dim;
+    size_t heads = rows * (size_t)p->a->n_heads;
+    p->q = jt_new(ctx, rows, jt_cols(&both) / 2);
+    p->gate = jt_new(ctx, rows, jt_cols(&both) / 2);
     for (size_t i = 0; !jt_failed(ctx) && i < heads; i++) {
         const float *from = (const float *)both.data + 2 * i * dim;
         memcpy((float *)p->q.data + i * dim, from, dim * sizeof *from);
@@ -48,16 +49,17 @@ static void split_gate(jt_context *ctx, jt_attention_pass *p)
 static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
 {
     const jt_attention *a = p->a;
-    p->q = jt_new(ctx, p->tokens, jt_rows(&a->q));
-    p->k = jt_new(ctx, p->tokens, jt_rows(&a->k));
-    p->v = jt_new(ctx, p->tokens, jt_rows(&a->v));
+    size_t rows = jt_rows(&x->x);
+    p->q = jt_new(ctx, rows, jt_rows(&a->q));
+    p->k = jt_new(ctx, rows, jt_rows(&a->k));
+    p->v = jt_new(ctx, rows, jt_rows(&a->v));
     if (jt_has(&a->gate))
-        p->gate = jt_new(ctx, p->tokens, jt_rows(&a->gate));
+        p->gate = jt_new(ctx, rows, jt_rows(&a->gate));
     jt_product products[] = {
-        jt_product_rows(&p->q, &a->q, x, 0, p->tokens),
-        jt_product_rows(&p->k, &a->k, x, 0, p->tokens),
-        jt_product_rows(&p->v, &a->v, x, 0, p->tokens),
-        jt_product_rows(&p->gate, &a->gate, x, 0, p->tokens),
+        jt_product_rows(&p->q, &a->q, x, 0, rows),
+        jt_product_rows(&p->k, &a->k, x, 0, rows),
+        jt_product_rows(&p->v, &a->v, x, 0, rows),
+        jt_product_rows(&p->gate, &a->gate, x, 0, rows),
     };
     jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
     jt_add_bias(ctx, &p->q, &a->q_bias);
@@ -135,24 +137,48 @@ static void join_token(void *arg, size_t t)
         y[i] /= 1.0f + expf(-gate[i]);
 }
 
+/* The part of the pass that is one of two sequences. */
+static jt_attention_pass part_of(const jt_attention_pass *p, size_t i, jt_kv_layer *kv)
+{
+    jt_attention_pass part = *p;
+    jt_tensor *const rows[] = {&part.q, &part.k, &part.v, &part.gate, &part.joined};
+    for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
+        if (jt_has(rows[j]))
+            *rows[j] = jt_some_rows(rows[j], i * p->tokens, p->tokens);
+    }
+    part.kv = kv;
+    return part;
+}
+
+/* From q, k and v to what the heads give. */
+static void attend(jt_context *ctx, jt_attention_pass *p)
+{
+    size_t values = p->tokens * (size_t)p->a->n_heads * (size_t)p->a->k_dim;
+    jt_for_rows(ctx, p->tokens, values, place_token, p);
+    jt_attention_attend(ctx, p);
+    jt_for_rows(ctx, p->tokens, values, join_token, p);
+    jt_attention_record(ctx, p);
+}
+
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
                                const jt_angles *angles, jt_kv_layer *kv,
-                               const jt_places *places)
+                               jt_kv_layer *twin, const jt_places *places)
 {
-    size_t tokens = jt_rows(&x->x), heads = (size_t)a->n_heads;
+    size_t rows = jt_rows(&x->x), tokens = twin ? rows / 2 : rows;
     jt_attention_pass p = jt_attention_begin(ctx, a, kv, places, tokens);
     p.angles = angles;
     project(ctx, &p, x);
     p.rotated = jt_scratch(ctx, tokens * (size_t)a->n_kv_heads,
                            (size_t)a->k_dim * sizeof(float));
-    p.joined = jt_new(ctx, tokens, heads * (size_t)a->v_dim);
+    p.joined = jt_new(ctx, rows, (size_t)a->n_heads * (size_t)a->v_dim);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    size_t values = tokens * heads * (size_t)a->k_dim;
-    jt_for_rows(ctx, tokens, values, place_token, &p);
-    jt_attention_attend(ctx, &p);
-    jt_for_rows(ctx, tokens, values, join_token, &p);
-    jt_attention_record(ctx, &p);
+    jt_attention_pass part = part_of(&p, 0, kv);
+    attend(ctx, &part);
+    if (twin) {
+        part = part_of(&p, 1, twin);
+        attend(ctx, &part);
+    }
     jt_input joined = jt_input_of(p.joined);
     return jt_linear(ctx, &joined, &a->o, &a->o_bias);
 }

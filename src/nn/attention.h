@@ -69,10 +69,11 @@ typedef struct jt_places {
 
 /* Attention of a chunk of tokens: their keys and values go into the cache, every token
  * sees those of its document and window up to its own. `angles` may be NULL: no
- * rotation. With a tape the chunk must be all there is: start 0, F32 keys and values.
- * [tokens, d]. */
+ * rotation. With `twin`, x has the rows of a second sequence after those of the first,
+ * at the same places, with these keys and values. With a tape the chunk must be all
+ * there is: start 0, F32 keys and values, no twin. [rows of x, d]. */
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *attention,
                                jt_input *x, const jt_angles *angles, jt_kv_layer *kv,
-                               const jt_places *places);
+                               jt_kv_layer *twin, const jt_places *places);
 
 #endif

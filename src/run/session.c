@@ -43,6 +43,7 @@ static jt_status make_cache(jt_session *s, const jt_session_options *o, jt_err *
                               .chunk = (size_t)s->chunk};
     JT_TRY(choose_type(&cache.k_type, o->k_type, o->kv_type, err));
     JT_TRY(choose_type(&cache.v_type, o->v_type, o->kv_type, err));
+    s->kept = cache;
     return jt_cache_init(&s->cache, s->model, &cache, err);
 }
 
@@ -83,6 +84,9 @@ void jt_session_free(jt_session *s)
         return;
     jt_context_free(&s->ctx);
     jt_cache_free(&s->cache);
+    if (s->twin)
+        jt_cache_free(&s->twin->cache);
+    free(s->twin);
     free(s->ids);
     free(s->positions);
     free(s->logits);
@@ -105,6 +109,23 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
     return JT_OK;
 }
 
+jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err *err)
+{
+    if (s->twin || s->length)
+        return jt_fail(err, JT_E_ARG, "the session has %s",
+                       s->twin ? "a twin" : "begun without its twin");
+    jt_session_twin *own = jt_calloc(1, sizeof *own);
+    if (!own)
+        return jt_fail_memory(err, "starting a twin");
+    *own = *twin;
+    jt_status status = jt_cache_init(&own->cache, s->model, &s->kept, err);
+    if (status == JT_OK)
+        s->twin = own;
+    else
+        free(own);
+    return status;
+}
+
 static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t count,
                               jt_err *err)
 {
@@ -124,9 +145,18 @@ static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t
     return JT_OK;
 }
 
+/* The logits of both sequences become those of the session, in the first half. */
+static void join_twins(jt_session *s, jt_tensor *logits)
+{
+    size_t rows = jt_rows(logits) / 2, n = jt_cols(logits);
+    for (size_t r = 0; r < rows; r++)
+        s->twin->join(s->twin->self, jt_row(logits, r), jt_row(logits, rows + r), n);
+    *logits = jt_some_rows(logits, 0, rows);
+}
+
 /* One forward pass over tokens of the context that follow those in the cache. Logits
  * are empty on failure, and otherwise valid until the scratch is rewound. */
-static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
+static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hooks)
 {
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)
@@ -135,10 +165,15 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
                       .positions = s->positions,
                       .start = start,
                       .count = count,
-                      .all_logits = all};
+                      .all_logits = all,
+                      .twin = s->twin ? &s->twin->cache : NULL};
     s->ctx.err = (jt_err){0};
-    return jt_transformer_forward(&s->ctx, s->model, &chunk, &s->cache, s->store,
-                                  hooks);
+    hooks->twin = s->twin ? &s->twin->hooks : NULL;
+    jt_tensor logits =
+        jt_transformer_forward(&s->ctx, s->model, &chunk, &s->cache, s->store, hooks);
+    if (s->twin && !jt_failed(&s->ctx))
+        join_twins(s, &logits);
+    return logits;
 }
 
 static jt_status status_of(const jt_session *s, jt_err *err)
@@ -153,10 +188,17 @@ static size_t next_chunk(const jt_session *s, size_t tokens)
     return tokens < (size_t)s->chunk ? tokens : (size_t)s->chunk;
 }
 
+void jt_session_rewind(jt_session *s, size_t length)
+{
+    jt_cache_rewind(&s->cache, length);
+    if (s->twin)
+        jt_cache_rewind(&s->twin->cache, length);
+}
+
 /* The context ends after `length` tokens, the last chunk having failed or not. */
 static void go_back(jt_session *s, int length)
 {
-    jt_cache_rewind(&s->cache, (size_t)length);
+    jt_session_rewind(s, (size_t)length);
     if (length < s->length)
         s->has_logits = false; /* they belong to a token that is gone */
     s->length = length;
@@ -199,6 +241,17 @@ static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
     return status;
 }
 
+/* How far tokens may be run at once, up to `known`; what the cache has lost runs first.
+ */
+static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
+                         jt_err *err)
+{
+    *until = known;
+    if (s->attendant.before)
+        JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
+    return remember(s, err);
+}
+
 jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
                           const jt_eval_options *options, jt_err *err)
 {
@@ -208,11 +261,13 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
     int before = s->length;
     memcpy(s->ids + before, tokens, count * sizeof *tokens);
     jt_status status = jt_progress_report(&o->progress, "prompt", 0, count, err);
-    if (status == JT_OK)
-        status = remember(s, err);
-    for (size_t done = 0; done < count && status == JT_OK;) {
-        size_t n = next_chunk(s, count - done);
-        status = eval_chunk(s, n, done, o, err);
+    for (size_t done = 0, until; done < count && status == JT_OK;) {
+        size_t known = (size_t)before + count, n = 0;
+        status = prepare(s, known, o->on_logits != NULL, &until, err);
+        if (status == JT_OK) {
+            n = next_chunk(s, until - (size_t)s->length);
+            status = eval_chunk(s, n, done, o, err);
+        }
         done += n;
         if (status == JT_OK)
             status = jt_progress_report(&o->progress, "prompt", done, count, err);
@@ -256,7 +311,7 @@ size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
 
 uint64_t jt_session_kv_bytes(const jt_session *s)
 {
-    return s->cache.bytes;
+    return s->cache.bytes + (s->twin ? s->twin->cache.bytes : 0);
 }
 
 int jt_session_threads(const jt_session *s)

@@ -69,13 +69,15 @@ typedef struct jt_policy_kind {
     /* After the keys were read: check them against the model, prepare. Or NULL. */
     jt_status (*open)(void *self, const jt_scope *scope, jt_err *err);
     void (*close)(void *self); /* undoes it; or NULL */
-    /* What a session has to do beside asking the hooks; or NULL. */
-    jt_status (*attach)(void *self, jt_session *session, jt_err *err);
+    /* What a session has to do beside asking the hooks, of which `all` are those of all
+     * policies; or NULL. */
+    jt_status (*attach)(void *self, jt_session *session, const jt_hooks *all,
+                        jt_err *err);
 } jt_policy_kind;
 
 extern const jt_policy_kind jt_policy_mask, jt_policy_keep, jt_policy_bias,
     jt_policy_temperature, jt_policy_topk, jt_policy_top_p, jt_policy_min_weight,
-    jt_policy_ser, jt_policy_ranks, jt_policy_modes;
+    jt_policy_ser, jt_policy_ranks, jt_policy_modes, jt_policy_scmoe, jt_policy_rewire;
 
 /* The router of a layer in scope. */
 static inline const jt_router *jt_scope_router(const jt_model *model, int layer)

@@ -10,7 +10,7 @@
 static const jt_policy_kind *const kinds[] = {
     &jt_policy_mask,  &jt_policy_keep,       &jt_policy_bias,  &jt_policy_temperature,
     &jt_policy_topk,  &jt_policy_min_weight, &jt_policy_top_p, &jt_policy_ser,
-    &jt_policy_ranks, &jt_policy_modes,
+    &jt_policy_ranks, &jt_policy_modes,      &jt_policy_scmoe, &jt_policy_rewire,
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -289,7 +289,7 @@ jt_status jt_steering_attach(jt_steering *s, jt_session *session, jt_err *err)
     for (int i = 0; i < s->n_parts; i++) {
         const part *p = &s->part[i];
         if (p->kind->attach)
-            JT_TRY(p->kind->attach(p->self, session, err));
+            JT_TRY(p->kind->attach(p->self, session, &hooks, err));
     }
     session->hooks = hooks;
     s->attached = true;

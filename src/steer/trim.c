@@ -218,26 +218,37 @@ const jt_policy_kind jt_policy_ser = {
 
 /* ---- ranks ---- */
 
-static int ranks_slots(void *self, const jt_route_site *site, int k)
+int jt_ranks_slots(const jt_ids *ranks)
 {
-    const trim *s = self;
     int most = 0;
-    (void)site, (void)k;
-    for (size_t i = 0; i < s->ranks.count; i++) {
-        if (s->ranks.list[i] >= most)
-            most = s->ranks.list[i] + 1;
+    for (size_t i = 0; i < ranks->count; i++) {
+        if (ranks->list[i] >= most)
+            most = ranks->list[i] + 1;
     }
     return most;
 }
 
-static bool ranks_stays(const void *self, const jt_slot *slot)
+static bool is_ranked(const void *self, const jt_slot *slot)
 {
-    return jt_ids_hold(&((const trim *)self)->ranks, slot->rank);
+    return jt_ids_hold(self, slot->rank);
+}
+
+void jt_ranks_trim(const jt_ids *ranks, jt_route *route, bool rescale)
+{
+    jt_trim(route, is_ranked, ranks, rescale);
+}
+
+static int ranks_slots(void *self, const jt_route_site *site, int k)
+{
+    (void)site, (void)k;
+    return jt_ranks_slots(&((const trim *)self)->ranks);
 }
 
 static void ranks_route(void *self, const jt_route_site *site, jt_route *route)
 {
-    trim_route(self, site, route, ranks_stays);
+    const trim *s = self;
+    jt_ranks_trim(&s->ranks, route,
+                  jt_trim_rescales(s->renormalise, s->model, site->layer));
 }
 
 static const jt_key ranks_keys[] = {

@@ -20,6 +20,10 @@ typedef struct jt_slot {
 void jt_trim(jt_route *route, bool (*stays)(const void *self, const jt_slot *slot),
              const void *self, bool rescale);
 
+/* The experts of certain ranks: how many have to be selected, and which stay. */
+int jt_ranks_slots(const jt_ids *ranks);
+void jt_ranks_trim(const jt_ids *ranks, jt_route *route, bool rescale);
+
 /* The key "renormalise" of policies that trim: no, yes, or as the router itself does.
  */
 enum { JT_RESCALE_NO, JT_RESCALE_YES, JT_RESCALE_AS_ROUTER };
