@@ -29,15 +29,14 @@ jt_status jt_frontier_search(const jt_frontier *f, double target, size_t *i, siz
     JT_TRY(first_row(f, target, &row, err));
     for (; row < f->n && left > 0; row++) {
         double skipped = INFINITY, cost = INFINITY, at = INFINITY;
-        while (left > 0) {
-            JT_TRY(f->measure(f->user, row, left - 1, &skipped, &cost, err));
+        for (; left > 0; left--, at = cost) {
+            double now;
+            JT_TRY(f->measure(f->user, row, left - 1, &skipped, &now, err));
             if (skipped < target)
                 break;
-            at = cost;
-            left--;
+            cost = now;
         }
-        if (isinf(at) && left < f->m) /* that of the row before, and more in this one */
-            JT_TRY(f->measure(f->user, row, left, &skipped, &at, err));
+        /* without a smaller column, the row before was as good and cheaper */
         if (at < best) {
             best = at;
             *i = row;
