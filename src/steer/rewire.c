@@ -218,6 +218,8 @@ static const jt_key keys[] = {
     {"stale", JT_KEY_WORD, "no|yes", "no", 0, 0, offsetof(jt_rewire, stale),
      "yes: after a fit, what layers remember of earlier tokens stays as it was; no: it "
      "is computed again"},
+    {"precision", JT_KEY_WORD, "bf16|f32", "bf16", 0, 0, offsetof(jt_rewire, exact),
+     "of the products of a fit"},
     {0}};
 
 const jt_policy_kind jt_policy_rewire = {

@@ -25,6 +25,7 @@ typedef struct jt_rewire {
     int soft;       /* 0: hard */
     int low;        /* layers with the smallest C instead */
     int stale;      /* keep the keys and values of before a fit */
+    int exact;      /* products of a fit in F32; otherwise in BF16 */
     const bool *in; /* [n_layers] layers that may be steered */
     size_t fitted;  /* tokens of the context that the last fit saw; 0: none yet */
     uint64_t fits;

@@ -44,9 +44,12 @@ jt_status jt_rewire_gradient(jt_rewire *w, jt_session *s, size_t count, double *
     jt_cache cache;
     JT_TRY(jt_cache_init_train(&cache, &w->view, count, false, err));
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_precision usual = ctx->precision;
+    ctx->precision = w->exact ? JT_PRECISION_F32 : JT_PRECISION_BF16;
     ctx->err = (jt_err){0};
     memset(w->grad, 0, w->n_layers * w->n_rows * sizeof *w->grad);
     *loss = pass(w, s, count, &cache);
+    ctx->precision = usual;
     jt_arena_rewind(&ctx->scratch, mark);
     jt_cache_free(&cache);
     if (jt_failed(ctx))

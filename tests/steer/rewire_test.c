@@ -37,7 +37,7 @@ static double loss_at(jt_rewire *w, jt_session *s, size_t i, float by)
 /* Where no token changes its experts: what is measured is a slope. */
 static void check_gradient(const char *name, double tolerance)
 {
-    static const char *const policies[] = {"rewire", NULL};
+    static const char *const policies[] = {"rewire:precision=f32", NULL};
     jt_model *model = golden_model(name);
     steered s = steer(model, policies, &(jt_session_options){.threads = 2});
     jt_rewire *w = rewiring(&s);
