@@ -10,7 +10,7 @@ PREFIX  ?= /usr/local
 SECONDS ?= 600
 C_FILES  = $(shell git ls-files '*.c' '*.h')
 
-.PHONY: all demo mini-model test test-real bench check-san fuzz lint format deps install golden clean
+.PHONY: all demo mini-model test test-real bench check-san check-neon fuzz lint format deps install golden clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(if $(VERBOSE),-v,--quiet)
@@ -50,6 +50,10 @@ check-san:
 	@ninja -C $(BUILD)-tsan --quiet && meson test -C $(BUILD)-tsan --no-rebuild --print-errorlogs \
 	    --timeout-multiplier 4 \
 	    --suite threads
+
+# The kernels of AArch64, under emulation on other processors.
+check-neon:
+	@tools/check-neon $(BUILD)-neon
 
 fuzz:
 	@tools/deps

@@ -189,13 +189,16 @@ static void step(subject *s)
     jt_arena_mark mark = jt_arena_save(&ctx.scratch);
     jt_tape tape = {0};
     ctx.tape = &tape;
-    jt_chunk chunk = {.ids = b.ids,
+    jt_span span = {&s->cache, 0, TOKENS};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .count = TOKENS,
+                      .ids = b.ids,
                       .positions = b.positions,
                       .first = b.first,
-                      .count = TOKENS,
                       .all_logits = true};
-    jt_tensor logits = jt_transformer_forward(&ctx, s->model, &chunk, &s->cache,
-                                              &jt_store_mapped, &none);
+    jt_tensor logits =
+        jt_transformer_forward(&ctx, s->model, &chunk, &jt_store_mapped, &none);
     jt_cross_entropy(&ctx, &logits, b.targets, 1.0f, NULL);
     s->phases[FORWARD] += lap(&start);
     jt_tape_backward(&ctx);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "junto/session.h"
+#include "junto/speculate.h"
 #include "junto/status.h"
 #include "junto/tokenizer.h"
 
@@ -92,6 +93,8 @@ typedef struct jt_generate_options {
      * begins. All thoughts of a call share it. -1: no end. */
     int thinking_budget;
     int (*on_thought)(void *user, const char *text, size_t len);
+    /* Guess ahead; NULL: not. The text is the same. Watchers see the guesses, too. */
+    const jt_speculation *speculation;
 } jt_generate_options;
 
 typedef struct jt_generate_result {
@@ -101,6 +104,8 @@ typedef struct jt_generate_result {
     size_t tokens;         /* sampled */
     size_t thought_tokens; /* those of them that are thoughts, without the marks */
     size_t forced_tokens;  /* put into the context to end a thought; not sampled */
+    size_t passes;         /* of the model, after the prompt */
+    size_t drafted, accepted; /* tokens that were guessed, and were right */
     double prompt_seconds, seconds;
 } jt_generate_result;
 
@@ -127,11 +132,6 @@ typedef struct jt_perplexity {
 JT_API jt_status jt_measure_perplexity(jt_session *session, const int32_t *tokens,
                                        size_t count, int n_ctx, jt_progress progress,
                                        jt_perplexity *result, jt_err *err);
-
-/* Read bandwidth of this machine in bytes per second: `threads` threads stream over
- * `bytes` of memory (the best of `rounds`). The roofline for decoding. JT_E_MEMORY. */
-JT_API jt_status jt_measure_bandwidth(double *bytes_per_second, int threads,
-                                      size_t bytes, int rounds, jt_err *err);
 
 #ifdef __cplusplus
 }

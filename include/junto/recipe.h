@@ -93,9 +93,10 @@ typedef enum jt_verdict {
     JT_VERDICT_LIST(X)
 #undef X
 } jt_verdict;
-/* SHOWN: the mean margin is positive and larger than its standard deviation over seeds.
- * REVERSED: the same below zero. NOT_SHOWN: neither. OPEN: a single seed, or something
- * was not measured. */
+/* SHOWN: the mean margin of the seeds is so far above zero that chance alone would do
+ * as much once in twenty times (one-sided t-test of paired differences). REVERSED: the
+ * same below zero. NOT_SHOWN: neither. OPEN: a single seed, or something was not
+ * measured. */
 JT_API const char *jt_verdict_text(jt_verdict verdict);
 
 typedef struct jt_claim_result {

@@ -27,13 +27,16 @@ typedef struct jt_session_options {
                     all that the model was trained for */
     int chunk;   /* prompt tokens per forward pass; default 256 */
     int threads; /* default: all processors that the process may use */
-    const char *cpu; /* kernel level "scalar", "avx2", "avx512"; default: JUNTO_CPU or
-                        the best that the processor has */
+    const char *cpu;     /* kernel level "scalar", "avx2", "avx512", "neon", "dotprod";
+                            default: JUNTO_CPU or the best that the processor has */
     const char *kv_type; /* of the keys and values that are kept: "f16" (default) halves
                             the memory and its reading and costs about 1e-3 of the
                             largest logit; "f32" is exact; "q8_0" and "q4_0" take 17/32
                             and 9/32 of f16 (heads must be multiples of 32 long) */
     const char *k_type, *v_type; /* of keys and of values, where they differ */
+    struct jt_session *beside; /* use the threads and the scratch of this session, which
+                                  must live longer; not at the same time as it does.
+                                  `threads` and `cpu` are then its own */
 } jt_session_options;
 
 /* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu), JT_E_MEMORY. */
@@ -64,6 +67,22 @@ typedef struct jt_eval_options {
 JT_API jt_status jt_session_eval(jt_session *session, const int32_t *tokens,
                                  size_t count, const jt_eval_options *options,
                                  jt_err *err);
+
+/* The next tokens of one of several sessions. */
+typedef struct jt_part {
+    jt_session *session;
+    const int32_t *tokens;
+    size_t count;
+} jt_part;
+
+/* jt_session_eval for n different sessions of one model at once: every weight is read
+ * once for all of them, and each gets the logits, bit for bit, that it would have got
+ * alone. The threads are those of the first, and its `chunk` bounds the tokens of a
+ * pass. Sessions with policies or watchers run by themselves. `progress` (may be NULL)
+ * is asked between passes. Errors: as jt_session_eval, JT_E_ARG for a session that
+ * comes twice or is of another model; after a failure all contexts are as before. */
+JT_API jt_status jt_session_eval_together(const jt_part *parts, size_t n,
+                                          const jt_progress *progress, jt_err *err);
 
 /* Logits after the last evaluated token, [vocab]; borrowed, valid until the next call
  * that changes the session; NULL before the first. */

@@ -23,6 +23,23 @@ static const cli_option options[] = {
      .min = 0,
      .max = 1 << 20,
      .help = "tokens decoded per round, one by one; 0 leaves decoding out"},
+    {.flags = "-d --depth --n-depth",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = offsetof(struct bench_args, depth),
+     .min = 0,
+     .max = 1 << 20,
+     .help = "tokens that are in the context before each round"},
+    {.flags = "-np --parallel",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "1",
+     .offset = offsetof(struct bench_args, parallel),
+     .min = 1,
+     .max = 1024,
+     .help = "sequences at once, each with a prompt and a reply of its own; tokens "
+             "per second are those of all together"},
     {.flags = "-r --repeat --repetitions",
      .kind = CLI_INT,
      .value = "R",
@@ -97,9 +114,15 @@ static const cli_group groups[] = {
     {0}};
 
 static const char *const examples[] = {
-    "junto bench model.gguf", "tokens per second, and how near the memory's limit",
+    "junto bench model.gguf",
+    "tokens per second, and how near the memory's limit",
     "junto bench model.gguf -p 512 -n 128 -t 1,2 -r 5 --json",
-    "one JSON object with the figures for one and for two threads", NULL};
+    "one JSON object with the figures for one and for two threads",
+    "junto bench model.gguf -np 16 -p 32",
+    "sixteen users at once",
+    "junto bench model.gguf -d 8192 -p 0",
+    "decoding far into a long context",
+    NULL};
 
 const cli_verb cli_verb_bench = {
     .name = "bench",
@@ -111,7 +134,8 @@ const cli_verb cli_verb_bench = {
         "of threads, measured before and after the rounds (the better counts); "
         "the share says how much of it decoding reaches with the bytes that a "
         "token must touch: active weights and the keys and values of the "
-        "context.",
+        "context. Prefill is measured by the multiplications of weights, against "
+        "the most that these threads can multiply in registers.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

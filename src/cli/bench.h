@@ -7,7 +7,7 @@
 struct bench_args {
     cli_common common;
     const char *model;
-    int prompt, gen, repeat;
+    int prompt, gen, repeat, depth, parallel;
     cli_ints threads;
     int64_t seed;
     uint64_t stream;
@@ -30,7 +30,12 @@ struct bench_run {
     struct bench_phase prefill, decode;
     double bandwidth;       /* bytes per second */
     double bytes_per_token; /* that decoding must read */
-    double roofline_share;  /* of the median round */
+    double roofline_share;  /* of the median round; NaN for several sequences, whose
+                               experts overlap */
+    bool int8;              /* whether products are those of bytes */
+    double peak;            /* operations per second */
+    double token_operations; /* of a prompt token: weights, without attention */
+    double peak_share;       /* of the median round */
     uint64_t kv_bytes, peak_bytes;
 };
 

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -48,12 +49,21 @@ double bench_median(const struct bench_phase *phase, int repeat)
     return repeat % 2 ? *middle : (middle[-1] + *middle) / 2;
 }
 
-static void add_stages(struct bench_phase *phase, jt_session *session)
+/* The sequences of a run. The first has the threads. */
+struct sequences {
+    jt_session **session; /* [count] */
+    jt_steering **hand;   /* [count], NULL without --policy */
+    int32_t *tokens;      /* [count, length] */
+    jt_part *part;        /* [count] of the next call */
+    size_t count, length;
+};
+
+static void add_stages(struct bench_phase *phase, const struct sequences *q)
 {
-    const double *times = jt_session_times(session);
+    const double *times = jt_session_times(q->session[0]);
     for (int s = 0; s < JT_STAGE_COUNT; s++)
         phase->stages[s] += times[s];
-    jt_session_reset_times(session);
+    jt_session_reset_times(q->session[0]);
 }
 
 static int stop_when_interrupted(void *user, const char *what, unsigned long long done,
@@ -63,72 +73,89 @@ static int stop_when_interrupted(void *user, const char *what, unsigned long lon
     return cli_interrupted();
 }
 
-/* Evaluate tokens in one call (prefill) or one by one (decode). */
-static jt_status time_tokens(jt_session *session, const int32_t *tokens, int count,
+/* Tokens first .. first + count of every sequence, in one call (prefill) or one by one
+ * (decode). */
+static jt_status time_tokens(const struct sequences *q, int first, int count,
                              bool one_by_one, double *seconds, jt_err *err)
 {
     int step = one_by_one ? 1 : count;
-    jt_eval_options options = {.progress = {stop_when_interrupted, NULL}};
+    jt_progress progress = {stop_when_interrupted, NULL};
     double start = cli_seconds();
-    for (int i = 0; i < count; i += step) {
-        JT_TRY(jt_session_eval(session, tokens + i, (size_t)step, &options, err));
+    for (int i = first; i < first + count; i += step) {
+        for (size_t s = 0; s < q->count; s++)
+            q->part[s] =
+                (jt_part){q->session[s], q->tokens + s * q->length + i, (size_t)step};
+        JT_TRY(jt_session_eval_together(q->part, q->count, &progress, err));
     }
     *seconds = cli_seconds() - start;
     return JT_OK;
 }
 
-static jt_status measure_round(const struct bench_args *args, jt_session *session,
-                               const int32_t *tokens, int round, struct bench_run *run,
-                               jt_err *err)
+/* Back to the context before a round. A cache that goes forward only is filled again by
+ * the next token, which is not measured. */
+static jt_status rewind_to(const struct sequences *q, int depth, jt_err *err)
+{
+    double ignored;
+    int kept = depth ? depth - 1 : 0;
+    bool fresh = jt_session_length(q->session[0]) < depth;
+    for (size_t s = 0; s < q->count; s++)
+        jt_session_truncate(q->session[s], fresh ? 0 : kept);
+    if (depth)
+        JT_TRY(
+            time_tokens(q, fresh ? 0 : kept, fresh ? depth : 1, false, &ignored, err));
+    jt_session_reset_times(q->session[0]);
+    return JT_OK;
+}
+
+static jt_status measure_round(const struct bench_args *args, const struct sequences *q,
+                               int round, struct bench_run *run, jt_err *err)
 {
     double seconds = 0;
-    jt_session_truncate(session, 0);
-    jt_session_reset_times(session);
+    int n = (int)q->count;
+    JT_TRY(rewind_to(q, args->depth, err));
     if (args->prompt) {
-        JT_TRY(time_tokens(session, tokens, args->prompt, false, &seconds, err));
-        run->prefill.rates[round] = args->prompt / seconds;
+        JT_TRY(time_tokens(q, args->depth, args->prompt, false, &seconds, err));
+        run->prefill.rates[round] = n * args->prompt / seconds;
         run->prefill.seconds += seconds;
-        add_stages(&run->prefill, session);
+        add_stages(&run->prefill, q);
     }
     if (args->gen) {
-        JT_TRY(time_tokens(session, tokens + args->prompt, args->gen, true, &seconds,
-                           err));
-        run->decode.rates[round] = args->gen / seconds;
+        JT_TRY(
+            time_tokens(q, args->depth + args->prompt, args->gen, true, &seconds, err));
+        run->decode.rates[round] = n * args->gen / seconds;
         run->decode.seconds += seconds;
-        add_stages(&run->decode, session);
+        add_stages(&run->decode, q);
     }
     return JT_OK;
 }
 
 /* Keep the better of two measurements: other work on the machine only takes away. */
-static jt_status measure_bandwidth(const struct bench_args *args, struct bench_run *run,
+static jt_status measure_rooflines(const struct bench_args *args, struct bench_run *run,
                                    jt_err *err)
 {
-    double bandwidth;
+    double bandwidth, peak;
     JT_TRY(jt_measure_bandwidth(&bandwidth, run->threads, (size_t)args->stream,
                                 STREAM_ROUNDS, err));
+    JT_TRY(
+        jt_measure_peak(&peak, run->int8, run->threads, run->cpu, STREAM_ROUNDS, err));
     if (bandwidth > run->bandwidth)
         run->bandwidth = bandwidth;
+    if (peak > run->peak)
+        run->peak = peak;
     return JT_OK;
 }
 
-static jt_status measure_session(cli_context *cli, const struct bench_args *args,
-                                 const cli_model *m, jt_session *session, uint64_t seed,
-                                 struct bench_run *run, jt_err *err)
+static jt_status measure_rounds(cli_context *cli, const struct bench_args *args,
+                                const struct sequences *q, struct bench_run *run,
+                                jt_err *err)
 {
-    int count = args->prompt + args->gen;
-    int32_t *tokens = malloc((size_t)count * sizeof *tokens);
     run->prefill.rates = calloc((size_t)args->repeat, sizeof(double));
     run->decode.rates = calloc((size_t)args->repeat, sizeof(double));
-    if (!tokens || !run->prefill.rates || !run->decode.rates) {
-        free(tokens);
+    if (!run->prefill.rates || !run->decode.rates)
         return jt_fail(err, JT_E_MEMORY, "out of memory for the rounds");
-    }
-    for (int i = 0; i < count; i++)
-        tokens[i] = random_token(seed, (uint64_t)i, m->info.n_vocab);
     jt_progress progress = cli_progress(cli);
     unsigned long long rounds = (unsigned long long)args->repeat + 1;
-    jt_status status = measure_round(args, session, tokens, 0, run, err);
+    jt_status status = measure_round(args, q, 0, run, err);
     /* The first round brought the weights into memory; forget its figures. */
     run->prefill = (struct bench_phase){.rates = run->prefill.rates};
     run->decode = (struct bench_phase){.rates = run->decode.rates};
@@ -136,10 +163,94 @@ static jt_status measure_session(cli_context *cli, const struct bench_args *args
         status = jt_progress_report(&progress, "bench", (unsigned long long)r + 1,
                                     rounds, err);
         if (status == JT_OK)
-            status = measure_round(args, session, tokens, r, run, err);
+            status = measure_round(args, q, r, run, err);
     }
-    free(tokens);
     cli_progress_clear(cli);
+    return status;
+}
+
+static void free_sequences(struct sequences *q)
+{
+    for (size_t s = q->count; q->session && s-- > 0;)
+        jt_session_free(q->session[s]);
+    for (size_t s = 0; q->hand && s < q->count; s++)
+        jt_steering_free(q->hand[s]);
+    free(q->session);
+    free(q->hand);
+    free(q->tokens);
+    free(q->part);
+}
+
+static jt_status open_sequences(struct sequences *q, const struct bench_args *args,
+                                const cli_model *m, int threads, uint64_t seed,
+                                jt_err *err)
+{
+    jt_session_options options = args->session;
+    *q = (struct sequences){.count = (size_t)args->parallel,
+                            .length = (size_t)(args->depth + args->prompt + args->gen)};
+    q->session = calloc(q->count, sizeof *q->session);
+    q->hand = calloc(q->count, sizeof *q->hand);
+    q->tokens = calloc(q->count * q->length, sizeof *q->tokens);
+    q->part = calloc(q->count, sizeof *q->part);
+    if (!q->session || !q->hand || !q->tokens || !q->part)
+        return jt_fail(err, JT_E_MEMORY, "out of memory for the sequences");
+    for (size_t i = 0; i < q->count * q->length; i++)
+        q->tokens[i] = random_token(seed, i, m->info.n_vocab);
+    options.n_ctx = (int)q->length;
+    options.threads = threads;
+    for (size_t s = 0; s < q->count; s++) {
+        options.beside = s ? q->session[0] : NULL;
+        JT_TRY(cli_new_session(&q->session[s], m, &options,
+                               "--depth, --prompt and --gen together", err));
+        JT_TRY(cli_steer(&q->hand[s], &args->policies, m, q->session[s], err));
+    }
+    return JT_OK;
+}
+
+/* What the rounds gave, beside the rooflines. */
+static void compare(const struct bench_args *args, const cli_model *m,
+                    struct bench_run *run)
+{
+    int length = args->depth + args->prompt + args->gen;
+    double context = args->depth + args->prompt + args->gen / 2.0; /* on average */
+    qsort(run->prefill.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
+    qsort(run->decode.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
+    run->bytes_per_token = (double)m->info.active_bytes +
+                           (double)run->kv_bytes / args->parallel * context / length;
+    run->roofline_share = args->parallel > 1
+                              ? (double)NAN
+                              : bench_median(&run->decode, args->repeat) *
+                                    run->bytes_per_token / run->bandwidth;
+    run->peak_share =
+        bench_median(&run->prefill, args->repeat) * run->token_operations / run->peak;
+}
+
+/* Quantised weights are multiplied as bytes, others as floats. */
+static bool mostly_quantised(const jt_model_info *info)
+{
+    uint64_t bytes[2] = {0, 0};
+    for (int type = 0; type < JT_DTYPE_COUNT; type++)
+        bytes[jt_dtype_block_values((jt_dtype)type) > 1] += info->dtype_bytes[type];
+    return bytes[1] > bytes[0];
+}
+
+static jt_status measure(cli_context *cli, const struct bench_args *args,
+                         const cli_model *m, const struct sequences *q,
+                         struct bench_run *run, jt_err *err)
+{
+    run->threads = jt_session_threads(q->session[0]);
+    snprintf(run->cpu, sizeof run->cpu, "%s", jt_session_cpu(q->session[0]));
+    run->kv_bytes = q->count * jt_session_kv_bytes(q->session[0]);
+    /* the head works on the last token of a prompt only */
+    run->token_operations = 2.0 * ((double)m->info.n_active_params -
+                                   (double)m->info.n_vocab * m->info.d_model);
+    run->int8 = mostly_quantised(&m->info);
+    JT_TRY(measure_rooflines(args, run, err));
+    forget_peak();
+    jt_status status = measure_rounds(cli, args, q, run, err);
+    run->peak_bytes = peak_bytes();
+    if (status == JT_OK)
+        status = measure_rooflines(args, run, err);
     return status;
 }
 
@@ -147,35 +258,14 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
                         const cli_model *m, int threads, uint64_t seed,
                         struct bench_run *run, jt_err *err)
 {
-    jt_session_options options = args->session;
-    options.n_ctx = args->prompt + args->gen;
-    options.threads = threads;
-    jt_session *session;
-    JT_TRY(cli_new_session(&session, m, &options, "--prompt and --gen together", err));
-    run->threads = jt_session_threads(session);
-    snprintf(run->cpu, sizeof run->cpu, "%s", jt_session_cpu(session));
-    run->kv_bytes = jt_session_kv_bytes(session);
-    jt_steering *steering = NULL;
-    jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    struct sequences q;
+    jt_status status = open_sequences(&q, args, m, threads, seed, err);
     if (status == JT_OK)
-        status = measure_bandwidth(args, run, err);
-    forget_peak();
+        status = measure(cli, args, m, &q, run, err);
+    free_sequences(&q);
     if (status == JT_OK)
-        status = measure_session(cli, args, m, session, seed, run, err);
-    run->peak_bytes = peak_bytes();
-    jt_session_free(session);
-    jt_steering_free(steering);
-    if (status != JT_OK)
-        return status;
-    JT_TRY(measure_bandwidth(args, run, err));
-    qsort(run->prefill.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
-    qsort(run->decode.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
-    double context = args->prompt + args->gen / 2.0; /* on average */
-    run->bytes_per_token =
-        (double)m->info.active_bytes + (double)run->kv_bytes * context / options.n_ctx;
-    run->roofline_share = bench_median(&run->decode, args->repeat) *
-                          run->bytes_per_token / run->bandwidth;
-    return JT_OK;
+        compare(args, m, run);
+    return status;
 }
 
 void bench_run_free(struct bench_run *run)

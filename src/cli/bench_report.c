@@ -35,7 +35,12 @@ void bench_print_table(const struct bench_args *args, const cli_model *m,
                run->cpu);
         print_phase("prefill", &run->prefill, args->prompt, args->repeat);
         print_phase("decode", &run->decode, args->gen, args->repeat);
-        if (args->gen)
+        if (args->prompt)
+            printf(
+                "  peak     %.1f%% (%s operations per prompt token at %.0f G %s/s)\n",
+                100 * run->peak_share, cli_show_count(run->token_operations).text,
+                run->peak / 1e9, run->int8 ? "int8" : "f32");
+        if (args->gen && args->parallel == 1)
             printf("  roofline %.1f%% (%s per token at %s/s)\n",
                    100 * run->roofline_share, cli_show_bytes(run->bytes_per_token).text,
                    cli_show_bytes(run->bandwidth).text);
@@ -63,12 +68,16 @@ static json_t *phase_json(const struct bench_phase *phase, int tokens, int repea
 static json_t *run_json(const struct bench_args *args, const struct bench_run *run)
 {
     return json_pack(
-        "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I}", "threads", run->threads, "cpu",
-        run->cpu, "prefill", phase_json(&run->prefill, args->prompt, args->repeat),
-        "decode", phase_json(&run->decode, args->gen, args->repeat), "bytes_per_token",
+        "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:I, s:I}", "threads",
+        run->threads, "cpu", run->cpu, "prefill",
+        phase_json(&run->prefill, args->prompt, args->repeat), "decode",
+        phase_json(&run->decode, args->gen, args->repeat), "bytes_per_token",
         cli_json_number(run->bytes_per_token), "bandwidth_bytes_per_second",
         cli_json_number(run->bandwidth), "decode_roofline_share",
-        args->gen ? cli_json_number(run->roofline_share) : json_null(), "kv_bytes",
+        args->gen ? cli_json_number(run->roofline_share) : json_null(), "peak_kind",
+        run->int8 ? "int8" : "f32", "peak_operations_per_second",
+        cli_json_number(run->peak), "prefill_peak_share",
+        args->prompt ? cli_json_number(run->peak_share) : json_null(), "kv_bytes",
         (json_int_t)run->kv_bytes, "peak_bytes", (json_int_t)run->peak_bytes);
 }
 
@@ -79,15 +88,15 @@ int bench_print_json(cli_context *cli, const struct bench_args *args,
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, run_json(args, &runs[i]));
-    json_t *json =
-        json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:i, s:i, s:I, s:o}",
-                  "model", cli_json_text(m->info.path, strlen(m->info.path)), "family",
-                  m->info.family, "file_bytes", (json_int_t)m->info.file_bytes,
-                  "params", (json_int_t)m->info.n_params, "active_params",
-                  (json_int_t)m->info.n_active_params, "active_bytes",
-                  (json_int_t)m->info.active_bytes, "kv_bytes_per_token",
-                  (json_int_t)m->info.kv_bytes_per_token, "load_seconds", m->seconds,
-                  "prompt", args->prompt, "gen", args->gen, "repeat", args->repeat,
-                  "seed", (json_int_t)seed, "runs", list);
+    json_t *json = json_pack(
+        "{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:o}",
+        "model", cli_json_text(m->info.path, strlen(m->info.path)), "family",
+        m->info.family, "file_bytes", (json_int_t)m->info.file_bytes, "params",
+        (json_int_t)m->info.n_params, "active_params",
+        (json_int_t)m->info.n_active_params, "active_bytes",
+        (json_int_t)m->info.active_bytes, "kv_bytes_per_token",
+        (json_int_t)m->info.kv_bytes_per_token, "load_seconds", m->seconds, "depth",
+        args->depth, "parallel", args->parallel, "prompt", args->prompt, "gen",
+        args->gen, "repeat", args->repeat, "seed", (json_int_t)seed, "runs", list);
     return cli_print_json(cli, json);
 }

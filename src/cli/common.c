@@ -56,7 +56,7 @@ const cli_option cli_kernel_options[] = {
      .help = "type of the values (default: --cache-type)"},
     {.flags = "--cpu",
      .kind = CLI_CHOICE,
-     .value = "scalar|avx2|avx512",
+     .value = "scalar|avx2|avx512|neon|dotprod",
      .offset = offsetof(jt_session_options, cpu),
      .help = "kernels to use (default: $JUNTO_CPU, or the best of this processor)"},
     {0}};

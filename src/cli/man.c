@@ -108,8 +108,8 @@ void cli_print_man(FILE *out)
           ".TP\n0\ndone\n.TP\n1\nfailed; one line on standard error says why\n"
           ".TP\n2\nwrong usage\n.TP\n130\ninterrupted by Ctrl\\-C\n"
           ".SH ENVIRONMENT\n"
-          ".TP\nJUNTO_CPU\nkernels to use when \\-\\-cpu is not given: scalar, avx2 or "
-          "avx512\n"
+          ".TP\nJUNTO_CPU\nkernels to use when \\-\\-cpu is not given: scalar, avx2, "
+          "avx512, neon or dotprod\n"
           ".TP\nNO_COLOR\nwhen set and not empty, no colours\n",
           out);
 }

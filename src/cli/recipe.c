@@ -224,11 +224,11 @@ const cli_verb cli_verb_recipe = {
     .summary = "run the smallest experiment that shows a paper's claim",
     .details =
         "A recipe trains a few small models on synthetic or real text, a baseline and "
-        "what the "
-        "paper proposes side by side, each with several seeds. The table has the mean "
-        "over seeds and its standard deviation. A claim is shown when its mean margin "
-        "exceeds the deviation of the margin over seeds, reversed when the opposite "
-        "does, and otherwise not shown.",
+        "what the paper proposes side by side, each with several seeds. The table has "
+        "the mean "
+        "over seeds and its standard deviation. A claim is shown when its margin is "
+        "above zero by a t-test over the seeds (5%), reversed when it is as far below, "
+        "and otherwise not shown.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

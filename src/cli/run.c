@@ -14,6 +14,8 @@ static const char *const examples[] = {
     "ask one question; always the same answer",
     "junto run model.gguf --chat -p 'What is 17 * 23?' --thinking-budget 200",
     "think, but not for long",
+    "junto run model.gguf -f code.txt --lookup",
+    "a text that repeats itself, sooner",
     "junto run model.gguf -f prompt.txt --seed 7 --json > reply.json",
     "a text that can be repeated, with figures and the work of each expert",
     NULL};

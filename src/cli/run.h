@@ -3,6 +3,7 @@
 #define JUNTO_CLI_RUN_H
 
 #include "common.h"
+#include "speculate.h"
 #include "templates.h"
 
 struct run_args {
@@ -18,6 +19,7 @@ struct run_args {
     jt_session_options session;
     cli_trace_flags trace;
     cli_policies policies;
+    cli_speculate_args speculate;
 };
 
 extern const cli_option run_operands[], run_sampling_options[];
@@ -37,7 +39,8 @@ typedef struct run_state {
     jt_usage *usage;        /* NULL for a dense model */
     jt_trace_writer *trace; /* NULL without --trace */
     jt_steering *steering;  /* NULL without --policy */
-    cli_template template;  /* .chat is NULL where the prompt goes in as it is */
+    cli_speculator speculator;
+    cli_template template; /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;
     run_text answer, thought; /* of the last reply */
     bool in_thought;          /* the last text that came was thought */

@@ -201,27 +201,31 @@ static const cli_option file_options[] = {
         NULL, cli_kernel_options, FIELD(session)      \
     }
 
-const cli_group run_groups[] = {{"Text", prompt_options, 0},
-                                {NULL, reply_options, 0},
-                                {"Chat", cli_template_options, FIELD(template)},
-                                {NULL, thinking_options, 0},
-                                {"Sampling", run_sampling_options, 0},
-                                {"Routing", cli_policy_options, FIELD(policies)},
-                                MACHINE,
-                                {"Output", experts_options, 0},
-                                {NULL, json_options, 0},
-                                {NULL, cli_trace_options, FIELD(trace)},
-                                {NULL, cli_common_options, 0},
-                                {0}};
+const cli_group run_groups[] = {
+    {"Text", prompt_options, 0},
+    {NULL, reply_options, 0},
+    {"Chat", cli_template_options, FIELD(template)},
+    {NULL, thinking_options, 0},
+    {"Sampling", run_sampling_options, 0},
+    {"Routing", cli_policy_options, FIELD(policies)},
+    MACHINE,
+    {"Guessing ahead", cli_speculate_options, FIELD(speculate)},
+    {"Output", experts_options, 0},
+    {NULL, json_options, 0},
+    {NULL, cli_trace_options, FIELD(trace)},
+    {NULL, cli_common_options, 0},
+    {0}};
 
-const cli_group run_chat_groups[] = {{"Chat", file_options, 0},
-                                     {NULL, reply_options, 0},
-                                     {NULL, cli_template_options, FIELD(template)},
-                                     {NULL, thinking_options, 0},
-                                     {"Sampling", run_sampling_options, 0},
-                                     {"Routing", cli_policy_options, FIELD(policies)},
-                                     MACHINE,
-                                     {"Output", experts_options, 0},
-                                     {NULL, cli_trace_options, FIELD(trace)},
-                                     {NULL, cli_common_options, 0},
-                                     {0}};
+const cli_group run_chat_groups[] = {
+    {"Chat", file_options, 0},
+    {NULL, reply_options, 0},
+    {NULL, cli_template_options, FIELD(template)},
+    {NULL, thinking_options, 0},
+    {"Sampling", run_sampling_options, 0},
+    {"Routing", cli_policy_options, FIELD(policies)},
+    MACHINE,
+    {"Guessing ahead", cli_speculate_options, FIELD(speculate)},
+    {"Output", experts_options, 0},
+    {NULL, cli_trace_options, FIELD(trace)},
+    {NULL, cli_common_options, 0},
+    {0}};

@@ -15,12 +15,17 @@ void run_print_figures(run_state *run, const jt_generate_result *result)
         snprintf(thoughts, sizeof thoughts, " (%zu of them thoughts%s)",
                  result->thought_tokens,
                  result->forced_tokens ? ", ended by the budget" : "");
-    cli_note(run->cli,
-             "prompt %zu tokens, %.1f tokens/s; generated %zu tokens%s, %.1f tokens/s; "
-             "finish: %s; seed %llu",
-             result->prompt_tokens, rate(result->prompt_tokens, result->prompt_seconds),
-             result->tokens, thoughts, rate(result->tokens, result->seconds),
-             jt_finish_name(result->finish), (unsigned long long)run->seed);
+    char guesses[96] = "";
+    if (result->drafted)
+        snprintf(guesses, sizeof guesses, " in %zu passes (%zu of %zu guesses right)",
+                 result->passes, result->accepted, result->drafted);
+    cli_note(
+        run->cli,
+        "prompt %zu tokens, %.1f tokens/s; generated %zu tokens%s%s, %.1f tokens/s; "
+        "finish: %s; seed %llu",
+        result->prompt_tokens, rate(result->prompt_tokens, result->prompt_seconds),
+        result->tokens, thoughts, guesses, rate(result->tokens, result->seconds),
+        jt_finish_name(result->finish), (unsigned long long)run->seed);
 }
 
 void run_print_experts(run_state *run)
@@ -68,6 +73,12 @@ int run_print_json(run_state *run, const jt_generate_result *result)
         (json_int_t)result->tokens, "load_seconds", run->m.seconds, "prompt_seconds",
         result->prompt_seconds, "seconds", result->seconds, "threads",
         jt_session_threads(run->session), "cpu", jt_session_cpu(run->session));
+    if (json && run->speculator.on)
+        json_object_set_new(json, "speculation",
+                            json_pack("{s:I, s:I, s:I}", "passes",
+                                      (json_int_t)result->passes, "drafted",
+                                      (json_int_t)result->drafted, "accepted",
+                                      (json_int_t)result->accepted));
     if (json && run->thought.len) {
         json_object_set_new(json, "thought",
                             cli_json_text(run->thought.data, run->thought.len));

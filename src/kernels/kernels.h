@@ -1,10 +1,10 @@
 /* The kernel table: everything that the processor does in an inner loop.
  *
- * One table per level (scalar, avx2, avx512). A level starts as a copy of the one below
- * and overrides what it does better, so every entry of every table can be called. The
- * scalar table is the truth; tests/kernels/ holds each entry that a level changed
- * against it. Kernels start no thread, allocate nothing, need no alignment, and read
- * and write only inside the sizes they are given.
+ * One table per level (scalar; avx2, avx512; neon, dotprod). A level starts as a copy
+ * of the one below and overrides what it does better, so every entry of every table can
+ * be called. The scalar table is the truth; tests/kernels/ holds each entry that a
+ * level changed against it. Kernels start no thread, allocate nothing, need no
+ * alignment, and read and write only inside the sizes they are given.
  *
  * Order of sums: within a level, a value depends only on its own row, its own
  * activations and n: never on how many rows or tokens were asked for in the same call.
@@ -193,8 +193,12 @@ typedef struct jt_recur {
     size_t rows, n, tokens;
 } jt_recur;
 
+/* What the multipliers of a level do at best: float multiply-adds, and products of
+ * bytes that are summed in 32 bits. */
+typedef enum jt_spin { JT_SPIN_F32, JT_SPIN_INT8, JT_SPIN_COUNT } jt_spin;
+
 typedef struct jt_kernels {
-    const char *name; /* "scalar", "avx2", "avx512" */
+    const char *name; /* "avx512" */
 
     /* Weights. matmul: F32 and F16 take F32; BF16 takes F32, or BF16X2 where the
      * processor multiplies bfloat16 (see .act); quantised types take Q8. F64 and the
@@ -243,6 +247,11 @@ typedef struct jt_kernels {
     /* dx += y (dy - dy . y), y being what softmax gave */
     void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
     void (*attention_back)(const jt_attn_back *b);
+
+    /* Multiply in registers for some steps, of a few cycles each; the operations that
+     * this was (a multiply-add is two). The roof of all products: divide by the time.
+     */
+    double (*spin[JT_SPIN_COUNT])(long steps);
 } jt_kernels;
 
 /* The tables. A level that the build or this processor lacks is NULL. */
@@ -250,18 +259,22 @@ typedef enum jt_cpu_level {
     JT_CPU_SCALAR,
     JT_CPU_AVX2,
     JT_CPU_AVX512,
+    JT_CPU_NEON,
+    JT_CPU_DOTPROD, /* NEON with dot products of bytes */
     JT_CPU_COUNT
 } jt_cpu_level;
 const jt_kernels *jt_kernels_level(jt_cpu_level level);
 
-/* The table for `name` ("scalar", "avx2", "avx512"), or for NULL the best one here, or
- * the one that the environment variable JUNTO_CPU names. JT_E_ARG: unknown name;
- * JT_E_UNSUPPORTED: this processor cannot run it. */
+/* The table for `name` ("scalar", "avx2", "avx512", "neon", "dotprod"), or for NULL the
+ * best one here, or the one that the environment variable JUNTO_CPU names. JT_E_ARG:
+ * unknown name; JT_E_UNSUPPORTED: this processor cannot run it. */
 jt_status jt_kernels_choose(const jt_kernels **out, const char *name, jt_err *err);
 
 /* Filled in by the level files; each gets the table of the level below to override. */
 void jt_kernels_init_scalar(jt_kernels *table);
 bool jt_kernels_init_avx2(jt_kernels *table); /* false: not in this build or CPU */
 bool jt_kernels_init_avx512(jt_kernels *table);
+bool jt_kernels_init_neon(jt_kernels *table);
+bool jt_kernels_init_dotprod(jt_kernels *table);
 
 #endif

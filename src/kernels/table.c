@@ -10,19 +10,25 @@ static const jt_kernels *levels[JT_CPU_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Names also of the levels that this processor lacks. */
-static const char *const names[JT_CPU_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const names[JT_CPU_COUNT] = {"scalar", "avx2", "avx512", "neon",
+                                                "dotprod"};
+static bool (*const init[JT_CPU_COUNT])(jt_kernels *table) = {
+    NULL, jt_kernels_init_avx2, jt_kernels_init_avx512, jt_kernels_init_neon,
+    jt_kernels_init_dotprod};
 
+/* Each level begins as the best one below it that this processor runs. */
 static void build(void)
 {
-    jt_kernels_init_scalar(&tables[JT_CPU_SCALAR]);
-    levels[JT_CPU_SCALAR] = &tables[JT_CPU_SCALAR];
-    tables[JT_CPU_AVX2] = tables[JT_CPU_SCALAR];
-    if (!jt_kernels_init_avx2(&tables[JT_CPU_AVX2]))
-        return;
-    levels[JT_CPU_AVX2] = &tables[JT_CPU_AVX2];
-    tables[JT_CPU_AVX512] = tables[JT_CPU_AVX2];
-    if (jt_kernels_init_avx512(&tables[JT_CPU_AVX512]))
-        levels[JT_CPU_AVX512] = &tables[JT_CPU_AVX512];
+    int best = JT_CPU_SCALAR;
+    jt_kernels_init_scalar(&tables[best]);
+    levels[best] = &tables[best];
+    for (int i = best + 1; i < JT_CPU_COUNT; i++) {
+        tables[i] = tables[best];
+        if (!init[i](&tables[i]))
+            continue;
+        levels[i] = &tables[i];
+        best = i;
+    }
 }
 
 const jt_kernels *jt_kernels_level(jt_cpu_level level)
@@ -44,7 +50,8 @@ static jt_status choose_named(const jt_kernels **out, const char *name, jt_err *
         return JT_OK;
     }
     return jt_fail(err, JT_E_ARG,
-                   "unknown kernels '%s' (JUNTO_CPU), expected scalar, avx2 or avx512",
+                   "unknown kernels '%s' (JUNTO_CPU), expected scalar, avx2, avx512, "
+                   "neon or dotprod",
                    name);
 }
 

@@ -13,17 +13,20 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
 {
     jt_context *ctx = &t->ctx;
     size_t n;
-    jt_chunk chunk = {.ids = t->batch.tokens,
+    jt_span span = {&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .count = span.count,
+                      .ids = t->batch.tokens,
                       .positions = t->batch.positions,
                       .first = t->batch.first,
-                      .count = t->batch.n_seqs * t->batch.seq_len,
                       .all_logits = true};
     if (o->on_batch)
         o->on_batch(o->user, &t->batch);
     ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, &t->cache,
-                                              &jt_store_mapped, o->hooks);
+    jt_tensor logits =
+        jt_transformer_forward(ctx, t->model, &chunk, &jt_store_mapped, o->hooks);
     double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
     jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {

@@ -75,6 +75,10 @@ jt_status jt_metrics_set(jt_metrics *metrics, jt_err *err, double value,
                          const char *name, ...) JT_PRINTF(4, 5);
 /* NaN when there is none. */
 double jt_metrics_get(const jt_metrics *metrics, const char *name, size_t len);
+
+/* The verdict on a claim whose margin has this mean and standard deviation over n
+ * seeds. */
+jt_verdict jt_verdict_of(double mean, double sd, int n);
 void jt_metrics_free(jt_metrics *metrics); /* {0} is fine */
 
 /* ---- claims ---- */

@@ -65,3 +65,24 @@ void jt_spread(const double *value, size_t n, double *mean, double *sd)
     }
     *sd = known > 1 ? sqrt(squares / (double)(known - 1)) : (double)NAN;
 }
+
+/* Student's t that one in twenty exceeds, by degrees of freedom; beyond the table the
+ * expansion around the normal quantile, right to 0.001. */
+static double t_of_one_in_twenty(int freedom)
+{
+    static const double t[] = {6.314, 2.920, 2.353, 2.132, 2.015,
+                               1.943, 1.895, 1.860, 1.833, 1.812};
+    if (freedom <= (int)(sizeof t / sizeof *t))
+        return t[freedom - 1];
+    return 1.6449 + (1.5239 + 1.4205 / freedom) / freedom;
+}
+
+jt_verdict jt_verdict_of(double mean, double sd, int n)
+{
+    if (isnan(mean) || isnan(sd) || n < 2)
+        return JT_VERDICT_OPEN;
+    double bound = t_of_one_in_twenty(n - 1) * sd / sqrt(n);
+    if (mean > bound)
+        return JT_VERDICT_SHOWN;
+    return -mean > bound ? JT_VERDICT_REVERSED : JT_VERDICT_NOT_SHOWN;
+}

@@ -345,16 +345,6 @@ static jt_status look_up(void *user, const char *variant, size_t variant_len,
     return JT_OK;
 }
 
-static jt_verdict verdict_of(const jt_claim_result *c)
-{
-    if (isnan(c->mean) || isnan(c->sd))
-        return JT_VERDICT_OPEN;
-    if (c->mean > 0.0 && c->mean > c->sd)
-        return JT_VERDICT_SHOWN;
-    return c->mean < 0.0 && -c->mean > c->sd ? JT_VERDICT_REVERSED
-                                             : JT_VERDICT_NOT_SHOWN;
-}
-
 static jt_status judge(const runner *r, result *out)
 {
     const jt_recipe_info *info = &r->recipe->info;
@@ -373,7 +363,7 @@ static jt_status judge(const runner *r, result *out)
             c->holds += margin[s] > 0.0;
         }
         jt_spread(margin, (size_t)r->seeds, &c->mean, &c->sd);
-        c->verdict = verdict_of(c);
+        c->verdict = jt_verdict_of(c->mean, c->sd, c->judged);
     }
     out->public.n_claims = info->n_claims;
     return JT_OK;

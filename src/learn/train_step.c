@@ -9,14 +9,21 @@
 #include "store/mapped.h"
 #include "tensor/tape.h"
 
-/* The batch as one chunk: sequences lie side by side, `first` keeps them apart. */
-static jt_chunk chunk_of(const jt_trainer *t, int64_t index)
+/* The batch as one span: sequences lie side by side, `first` keeps them apart. */
+static jt_span span_of(jt_trainer *t)
+{
+    return (jt_span){&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
+}
+
+static jt_chunk chunk_of(const jt_trainer *t, const jt_span *span, int64_t index)
 {
     return (jt_chunk){
+        .spans = span,
+        .n_spans = 1,
+        .count = span->count,
         .ids = t->batch.tokens,
         .positions = t->batch.positions,
         .first = t->batch.first,
-        .count = t->batch.n_seqs * t->batch.seq_len,
         .all_logits = true,
         .checkpoint = t->config->train.checkpoint_activations,
         /* any number that is never 0 and never comes twice in a run */
@@ -43,13 +50,13 @@ static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
     static const jt_hooks none;
     int accumulate = t->config->train.accumulate;
     int layer = -1;
-    jt_chunk chunk = chunk_of(t, index);
+    jt_span span = span_of(t);
+    jt_chunk chunk = chunk_of(t, &span, index);
     chunk.on_layer = look;
     chunk.user = &layer;
     chunk.draw = 0;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
-    jt_transformer_forward(&t->ctx, t->model, &chunk, &t->cache, &jt_store_mapped,
-                           &none);
+    jt_transformer_forward(&t->ctx, t->model, &chunk, &jt_store_mapped, &none);
     jt_arena_rewind(&t->ctx.scratch, mark);
     char where[64] = "in the output";
     if (layer >= 0)
@@ -78,12 +85,13 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     float scale = 1.0f / (float)t->config->train.accumulate;
     JT_TRY(jt_data_train_batch(t->data, (uint64_t)index, &t->batch, err));
     jt_balance_micro(t->balance, scale);
-    jt_chunk chunk = chunk_of(t, index);
+    jt_span span = span_of(t);
+    jt_chunk chunk = chunk_of(t, &span, index);
     jt_tape tape = {0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     ctx->tape = &tape;
-    jt_tensor logits = jt_transformer_forward(ctx, t->model, &chunk, &t->cache,
-                                              &jt_store_mapped, &t->hooks);
+    jt_tensor logits =
+        jt_transformer_forward(ctx, t->model, &chunk, &jt_store_mapped, &t->hooks);
     *loss = jt_cross_entropy(ctx, &logits, t->batch.targets, scale, NULL);
     bool finite = isfinite(*loss);
     if (finite)

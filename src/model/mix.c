@@ -10,68 +10,77 @@ static bool is_long(const jt_model *model, const jt_cache *cache)
     return rope->dims && (float)cache->capacity > rope->original_context;
 }
 
-jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk,
-                    jt_cache *cache)
+static jt_mix_angles angles_of(jt_context *ctx, const jt_model *model,
+                               const jt_cache *cache, const jt_places *at)
 {
-    jt_mix mix = {.model = model, .cache = cache};
+    jt_mix_angles angles = {0};
     for (int i = 0; i < JT_ROPE_LONG; i++) {
         bool other = i == JT_ROPE_USUAL && is_long(model, cache);
         const jt_rope *rope = &model->rope[other ? JT_ROPE_LONG : i];
         if (rope->pairs)
-            mix.angles[i] = jt_rope_angles(ctx, rope, chunk->positions, chunk->count);
+            angles.use[i] = jt_rope_angles(ctx, rope, at->positions, at->count);
+    }
+    return angles;
+}
+
+jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
+{
+    jt_mix mix = {.model = model,
+                  .angles = jt_scratch(ctx, chunk->n_spans, sizeof *mix.angles),
+                  .places = jt_scratch(ctx, chunk->n_spans, sizeof *mix.places)};
+    size_t row = 0;
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        const jt_span *span = &chunk->spans[i];
+        mix.places[i] = (jt_places){.row = row,
+                                    .count = span->count,
+                                    .start = span->start,
+                                    .positions = chunk->positions + row,
+                                    .first = chunk->first ? chunk->first + row : NULL};
+        mix.angles[i] = angles_of(ctx, model, span->cache, &mix.places[i]);
+        row += span->count;
     }
     return mix;
 }
 
-static const jt_angles *angles_of(const jt_mix *mix, const jt_layer *layer)
+/* Layers with a state take the contexts one after the other. */
+static jt_tensor recurrent_forward(jt_context *ctx, const jt_recurrent *layer,
+                                   const jt_chunk *chunk, int index, jt_input *x)
 {
-    jt_rope_use rope = layer->attention.rope;
-    return rope == JT_ROPE_OFF ? NULL : &mix->angles[rope];
-}
-
-/* A mixer that has no way of its own for twins runs for each of them. */
-static jt_tensor forward_one(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
-                             int index, jt_layer_cache *memory, jt_input *x)
-{
-    const jt_layer *layer = &mix->model->layers[index];
-    jt_places places = {chunk->start, chunk->positions, chunk->first};
-    if (layer->mixer == JT_MIX_LATENT)
-        return jt_latent_forward(ctx, &layer->latent, x, angles_of(mix, layer),
-                                 &memory->kv, &places);
-    return jt_recurrent_forward(ctx, &layer->recurrent, x, memory->state,
-                                chunk->start == 0);
-}
-
-static jt_tensor forward_each(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
-                              int index, jt_input *x)
-{
-    size_t rows = chunk->count, values = rows * jt_cols(&x->x);
-    jt_tensor both = jt_new(ctx, 2 * rows, jt_cols(&x->x));
-    for (size_t i = 0; i < 2; i++) {
-        jt_cache *cache = i ? chunk->twin : mix->cache;
-        jt_input half = jt_input_of(jt_some_rows(&x->x, i * rows, rows));
-        jt_tensor y = forward_one(ctx, mix, chunk, index, &cache->layer[index], &half);
+    const jt_span *span = chunk->spans;
+    if (chunk->n_spans == 1)
+        return jt_recurrent_forward(ctx, layer, x, span->cache->layer[index].state,
+                                    span->start == 0);
+    jt_tensor y = jt_new(ctx, jt_rows(&x->x), jt_cols(&x->x));
+    for (size_t row = 0; row < chunk->count && !jt_failed(ctx); span++) {
+        jt_input part = jt_input_of(jt_some_rows(&x->x, row, span->count));
+        jt_tensor made = jt_recurrent_forward(
+            ctx, layer, &part, span->cache->layer[index].state, span->start == 0);
         if (!jt_failed(ctx))
-            memcpy(jt_row(&both, i * rows), y.data, values * sizeof(float));
+            memcpy(jt_row(&y, row), made.data,
+                   span->count * jt_cols(&y) * sizeof(float));
+        row += span->count;
     }
-    return both;
+    return y;
 }
 
 jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    jt_layer_cache *memory = &mix->cache->layer[index];
-    jt_layer_cache *twin = chunk->twin ? &chunk->twin->layer[index] : NULL;
-    jt_places places = {chunk->start, chunk->positions, chunk->first};
+    jt_rope_use rope = layer->attention.rope;
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        jt_places *at = &mix->places[i];
+        at->kv = chunk->spans[i].cache->layer[index].kv;
+        at->angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[i].use[rope];
+    }
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
-        return jt_attention_forward(ctx, &layer->attention, x, angles_of(mix, layer),
-                                    &memory->kv, twin ? &twin->kv : NULL, &places);
+        return jt_attention_forward(ctx, &layer->attention, x, mix->places,
+                                    chunk->n_spans);
     case JT_MIX_LATENT:
+        return jt_latent_forward(ctx, &layer->latent, x, mix->places, chunk->n_spans);
     case JT_MIX_RECURRENT:
-        return twin ? forward_each(ctx, mix, chunk, index, x)
-                    : forward_one(ctx, mix, chunk, index, memory, x);
+        return recurrent_forward(ctx, &layer->recurrent, chunk, index, x);
     case JT_MIX_NONE:
         break;
     }

@@ -6,16 +6,20 @@
 #include "model/cache.h"
 #include "model/transformer.h"
 
+/* Usual and local rotations of the positions of a span. */
+typedef struct jt_mix_angles {
+    jt_angles use[JT_ROPE_LONG];
+} jt_mix_angles;
+
 /* What the mixers of all layers of a pass share. */
 typedef struct jt_mix {
     const jt_model *model;
-    jt_cache *cache;
-    jt_angles angles[JT_ROPE_LONG]; /* of usual and local rotations */
+    jt_mix_angles *angles; /* [n_spans] */
+    jt_places *places;     /* [n_spans]; cache and angles are those of the layer */
 } jt_mix;
 
 /* Before the layers: angles of the chunk's positions, in scratch. */
-jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk,
-                    jt_cache *cache);
+jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk);
 
 /* What layer `index` makes of x [tokens, d], the normalised hidden states: [tokens, d].
  */

@@ -145,45 +145,34 @@ static void run_layer(jt_context *ctx, const pass *p, int index, jt_tensor *h)
         p->chunk.on_layer(p->chunk.user, index, h);
 }
 
-/* Embeddings of the chunk's tokens; with a twin once more. */
-static jt_tensor embed(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
-{
-    if (!chunk->twin)
-        return jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
-    int32_t *ids = jt_scratch(ctx, 2 * chunk->count, sizeof *ids);
-    if (!ids)
-        return (jt_tensor){0};
-    memcpy(ids, chunk->ids, chunk->count * sizeof *ids);
-    memcpy(ids + chunk->count, chunk->ids, chunk->count * sizeof *ids);
-    return jt_embed(ctx, &model->embedding, ids, 2 * chunk->count);
-}
-
-/* Only the last row of a sequence goes on. */
+/* The hidden states of the last token of each span. */
 static jt_tensor last_rows(jt_context *ctx, const jt_chunk *chunk, const jt_tensor *h)
 {
-    if (!chunk->twin)
-        return jt_some_rows(h, chunk->count - 1, 1);
-    jt_tensor both = jt_new(ctx, 2, jt_cols(h));
-    for (size_t i = 0; !jt_failed(ctx) && i < 2; i++)
-        memcpy(jt_row(&both, i), jt_row(h, (i + 1) * chunk->count - 1),
-               jt_cols(h) * sizeof(float));
-    return both;
+    if (jt_failed(ctx) || chunk->n_spans == 1)
+        return jt_failed(ctx) ? *h : jt_some_rows(h, chunk->count - 1, 1);
+    jt_tensor last = jt_new(ctx, chunk->n_spans, jt_cols(h));
+    size_t row = 0;
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        row += chunk->spans[i].count;
+        memcpy(jt_row(&last, i), jt_row(h, row - 1), jt_cols(h) * sizeof(float));
+    }
+    return last;
 }
 
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
-                                 const jt_chunk *chunk, jt_cache *cache,
-                                 const jt_store *store, const jt_hooks *hooks)
+                                 const jt_chunk *chunk, const jt_store *store,
+                                 const jt_hooks *hooks)
 {
     jt_lap_start(ctx);
-    jt_tensor h = embed(ctx, model, chunk);
+    jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
     jt_scale(ctx, &h, model->params.embedding_scale);
-    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk, cache), store, hooks};
-    jt_cache_feed(cache, chunk->start, chunk->count);
-    if (chunk->twin)
-        jt_cache_feed(chunk->twin, chunk->start, chunk->count);
+    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks};
+    for (size_t i = 0; i < chunk->n_spans; i++)
+        jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
+                      chunk->spans[i].count);
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
-    if (!chunk->all_logits && !jt_failed(ctx))
+    if (!chunk->all_logits)
         h = last_rows(ctx, chunk, &h);
     const jt_params *params = &model->params;
     jt_input x = jt_input_of(jt_norm_forward(ctx, &model->output_norm, &h));

@@ -28,9 +28,8 @@ typedef struct jt_route_term {
                 const jt_tensor *scores, const jt_route *route);
 } jt_route_term;
 
-/* With a twin the rows of a pass are two sequences of the same length, one after the
- * other (model/transformer.h): the first half follows the policies here, the second
- * those of the twin. */
+/* With a twin the rows of a pass are two sequences of the same tokens, one after the
+ * other: the first half follows the policies here, the second those of the twin. */
 enum { JT_MAX_HOOKS = 16 };
 struct jt_hooks {
     jt_policy policy[JT_MAX_HOOKS];

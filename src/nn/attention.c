@@ -30,14 +30,20 @@ static void clamp_values(jt_tensor *t, float limit)
         x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
 }
 
+/* Queries, keys, values and gates of all tokens. */
+typedef struct projected {
+    jt_tensor q, k, v; /* [tokens, heads * dim] */
+    jt_tensor gate;    /* [tokens, heads * v_dim]; empty unless gated */
+} projected;
+
 /* Of each head the query, then its gates: into tensors of their own. */
-static void split_gate(jt_context *ctx, jt_attention_pass *p)
+static void split_gate(jt_context *ctx, const jt_attention *a, projected *p)
 {
+    size_t tokens = jt_rows(&p->q), dim = (size_t)a->k_dim;
+    size_t heads = tokens * (size_t)a->n_heads;
     jt_tensor both = p->q;
-    size_t rows = jt_rows(&both), dim = (size_t)p->a->k_dim;
-    size_t heads = rows * (size_t)p->a->n_heads;
-    p->q = jt_new(ctx, rows, jt_cols(&both) / 2);
-    p->gate = jt_new(ctx, rows, jt_cols(&both) / 2);
+    p->q = jt_new(ctx, tokens, jt_cols(&both) / 2);
+    p->gate = jt_new(ctx, tokens, jt_cols(&both) / 2);
     for (size_t i = 0; !jt_failed(ctx) && i < heads; i++) {
         const float *from = (const float *)both.data + 2 * i * dim;
         memcpy((float *)p->q.data + i * dim, from, dim * sizeof *from);
@@ -46,46 +52,46 @@ static void split_gate(jt_context *ctx, jt_attention_pass *p)
 }
 
 /* q, k and v in one parallel region, then biases, norms and clamp. */
-static void project(jt_context *ctx, jt_attention_pass *p, jt_input *x)
+static projected project(jt_context *ctx, const jt_attention *a, jt_input *x)
 {
-    const jt_attention *a = p->a;
-    size_t rows = jt_rows(&x->x);
-    p->q = jt_new(ctx, rows, jt_rows(&a->q));
-    p->k = jt_new(ctx, rows, jt_rows(&a->k));
-    p->v = jt_new(ctx, rows, jt_rows(&a->v));
+    size_t tokens = jt_rows(&x->x);
+    projected p = {.q = jt_new(ctx, tokens, jt_rows(&a->q)),
+                   .k = jt_new(ctx, tokens, jt_rows(&a->k)),
+                   .v = jt_new(ctx, tokens, jt_rows(&a->v))};
     if (jt_has(&a->gate))
-        p->gate = jt_new(ctx, rows, jt_rows(&a->gate));
+        p.gate = jt_new(ctx, tokens, jt_rows(&a->gate));
     jt_product products[] = {
-        jt_product_rows(&p->q, &a->q, x, 0, rows),
-        jt_product_rows(&p->k, &a->k, x, 0, rows),
-        jt_product_rows(&p->v, &a->v, x, 0, rows),
-        jt_product_rows(&p->gate, &a->gate, x, 0, rows),
+        jt_product_rows(&p.q, &a->q, x, 0, tokens),
+        jt_product_rows(&p.k, &a->k, x, 0, tokens),
+        jt_product_rows(&p.v, &a->v, x, 0, tokens),
+        jt_product_rows(&p.gate, &a->gate, x, 0, tokens),
     };
     jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
-    jt_add_bias(ctx, &p->q, &a->q_bias);
-    jt_add_bias(ctx, &p->k, &a->k_bias);
-    jt_add_bias(ctx, &p->v, &a->v_bias);
+    jt_add_bias(ctx, &p.q, &a->q_bias);
+    jt_add_bias(ctx, &p.k, &a->k_bias);
+    jt_add_bias(ctx, &p.v, &a->v_bias);
     if (a->gated)
-        split_gate(ctx, p);
+        split_gate(ctx, a, &p);
     if (jt_failed(ctx))
-        return;
+        return p;
     if (a->qk_norm != JT_QK_NORM_NONE && !a->norm_late) {
-        p->q = jt_rms_norm(ctx, &p->q, &a->q_norm, a->norm_eps);
-        p->k = jt_rms_norm(ctx, &p->k, &a->k_norm, a->norm_eps);
+        p.q = jt_rms_norm(ctx, &p.q, &a->q_norm, a->norm_eps);
+        p.k = jt_rms_norm(ctx, &p.k, &a->k_norm, a->norm_eps);
     }
     if (a->clamp > 0.0f) {
-        clamp_values(&p->q, a->clamp);
-        clamp_values(&p->k, a->clamp);
-        clamp_values(&p->v, a->clamp);
+        clamp_values(&p.q, a->clamp);
+        clamp_values(&p.k, a->clamp);
+        clamp_values(&p.v, a->clamp);
     }
+    return p;
 }
 
 /* One head of token t to its place among the positions. */
 static void turn(const jt_attention_pass *p, size_t t, float *head,
                  const jt_tensor *norm)
 {
-    if (p->angles)
-        jt_rope_turn(p->kernels, head, p->angles, t);
+    if (p->at.angles)
+        jt_rope_turn(p->kernels, head, p->at.angles, t);
     if (p->a->norm_late && p->a->qk_norm != JT_QK_NORM_NONE)
         p->kernels->rms_norm(head, head, norm->data, (size_t)p->a->k_dim,
                              p->a->norm_eps);
@@ -96,7 +102,7 @@ static void place_token(void *arg, size_t t)
 {
     const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
-    const jt_kv_layer *kv = p->kv;
+    const jt_kv_layer *kv = &p->at.kv;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
     float factor = jt_attention_temperature(a, &p->at, t);
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
@@ -137,48 +143,55 @@ static void join_token(void *arg, size_t t)
         y[i] /= 1.0f + expf(-gate[i]);
 }
 
-/* The part of the pass that is one of two sequences. */
-static jt_attention_pass part_of(const jt_attention_pass *p, size_t i, jt_kv_layer *kv)
+/* What the tokens at `at` have of what was projected. */
+static jt_attention_pass begin(jt_context *ctx, const jt_attention *a,
+                               const projected *all, const jt_tensor *joined,
+                               const jt_places *at)
 {
-    jt_attention_pass part = *p;
-    jt_tensor *const rows[] = {&part.q, &part.k, &part.v, &part.gate, &part.joined};
-    for (size_t j = 0; j < sizeof rows / sizeof *rows; j++) {
-        if (jt_has(rows[j]))
-            *rows[j] = jt_some_rows(rows[j], i * p->tokens, p->tokens);
-    }
-    part.kv = kv;
-    return part;
+    jt_attention_pass p = jt_attention_begin(ctx, a, at);
+    p.rotated = jt_scratch(ctx, at->count * (size_t)a->n_kv_heads,
+                           (size_t)a->k_dim * sizeof(float));
+    if (jt_failed(ctx))
+        return p;
+    p.q = jt_some_rows(&all->q, at->row, at->count);
+    p.k = jt_some_rows(&all->k, at->row, at->count);
+    p.v = jt_some_rows(&all->v, at->row, at->count);
+    if (jt_has(&all->gate))
+        p.gate = jt_some_rows(&all->gate, at->row, at->count);
+    p.joined = jt_some_rows(joined, at->row, at->count);
+    return p;
 }
 
-/* From q, k and v to what the heads give. */
-static void attend(jt_context *ctx, jt_attention_pass *p)
+/* A loop over the tokens of all passes. */
+typedef struct token_loop {
+    jt_attention_pass *pass;
+    jt_pool_fn *fn; /* of a pass and a token of it */
+} token_loop;
+
+static void run_token(void *arg, size_t t)
 {
-    size_t values = p->tokens * (size_t)p->a->n_heads * (size_t)p->a->k_dim;
-    jt_for_rows(ctx, p->tokens, values, place_token, p);
-    jt_attention_attend(ctx, p);
-    jt_for_rows(ctx, p->tokens, values, join_token, p);
-    jt_attention_record(ctx, p);
+    const token_loop *loop = arg;
+    jt_attention_pass *p = loop->pass;
+    while (t >= p->at.row + p->tokens)
+        p++;
+    loop->fn(p, t - p->at.row);
 }
 
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
-                               const jt_angles *angles, jt_kv_layer *kv,
-                               jt_kv_layer *twin, const jt_places *places)
+                               const jt_places *places, size_t n)
 {
-    size_t rows = jt_rows(&x->x), tokens = twin ? rows / 2 : rows;
-    jt_attention_pass p = jt_attention_begin(ctx, a, kv, places, tokens);
-    p.angles = angles;
-    project(ctx, &p, x);
-    p.rotated = jt_scratch(ctx, tokens * (size_t)a->n_kv_heads,
-                           (size_t)a->k_dim * sizeof(float));
-    p.joined = jt_new(ctx, rows, (size_t)a->n_heads * (size_t)a->v_dim);
+    size_t tokens = jt_rows(&x->x), heads = (size_t)a->n_heads;
+    projected all = project(ctx, a, x);
+    jt_input joined = jt_input_of(jt_new(ctx, tokens, heads * (size_t)a->v_dim));
+    jt_attention_pass *pass = jt_scratch(ctx, n, sizeof *pass);
+    for (size_t i = 0; i < n && !jt_failed(ctx); i++)
+        pass[i] = begin(ctx, a, &all, &joined.x, &places[i]);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    jt_attention_pass part = part_of(&p, 0, kv);
-    attend(ctx, &part);
-    if (twin) {
-        part = part_of(&p, 1, twin);
-        attend(ctx, &part);
-    }
-    jt_input joined = jt_input_of(p.joined);
+    size_t values = tokens * heads * (size_t)a->k_dim;
+    jt_for_rows(ctx, tokens, values, run_token, &(token_loop){pass, place_token});
+    jt_attention_attend(ctx, pass, n);
+    jt_for_rows(ctx, tokens, values, run_token, &(token_loop){pass, join_token});
+    jt_attention_record(ctx, pass, n);
     return jt_linear(ctx, &joined, &a->o, &a->o_bias);
 }

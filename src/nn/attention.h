@@ -59,21 +59,22 @@ typedef struct jt_kv_layer {
     size_t rows;
 } jt_kv_layer;
 
-/* Where the tokens of a chunk are. */
+/* Tokens of a pass that follow each other in one context, and where they are in it. */
 typedef struct jt_places {
-    size_t start;             /* place in the cache of the first token */
-    const int32_t *positions; /* [tokens] counted from the start of the document */
-    const int32_t *first;     /* [tokens] place where a token's document begins (packed
+    size_t row, count; /* of the tokens of the pass: row .. row + count */
+    size_t start;      /* place in the cache of the first of them */
+    jt_kv_layer kv;
+    const jt_angles *angles;  /* [count] of the rotation; NULL: none */
+    const int32_t *positions; /* [count] counted from the start of the document */
+    const int32_t *first;     /* [count] place where a token's document begins (packed
                                  documents); NULL: 0 */
 } jt_places;
 
-/* Attention of a chunk of tokens: their keys and values go into the cache, every token
- * sees those of its document and window up to its own. `angles` may be NULL: no
- * rotation. With `twin`, x has the rows of a second sequence after those of the first,
- * at the same places, with these keys and values. With a tape the chunk must be all
- * there is: start 0, F32 keys and values, no twin. [rows of x, d]. */
+/* Attention of the tokens of a pass, of one context or of n, one after the other: their
+ * keys and values go into the cache, every token sees those of its document and window
+ * up to its own. With a tape there must be one context and the pass all of it: start 0,
+ * F32 keys and values. [tokens, d]. */
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *attention,
-                               jt_input *x, const jt_angles *angles, jt_kv_layer *kv,
-                               jt_kv_layer *twin, const jt_places *places);
+                               jt_input *x, const jt_places *places, size_t n);
 
 #endif

@@ -126,7 +126,7 @@ static void unplace_token(void *arg, size_t t)
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *dq = b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
-        if (p->angles)
+        if (p->at.angles)
             jt_rope_turn(p->kernels, dq, &b->back_angles, t);
         if (factor != 1.0f)
             p->kernels->scale(dq, factor, dq, k_dim);
@@ -136,7 +136,7 @@ static void unplace_token(void *arg, size_t t)
     for (size_t head = 0; head < (size_t)p->a->n_kv_heads; head++) {
         float *dk = b->dk + (head * p->tokens + t) * k_dim;
         const float *dv = b->dv + (head * p->tokens + t) * v_dim;
-        if (p->angles)
+        if (p->at.angles)
             jt_rope_turn(p->kernels, dk, &b->back_angles, t);
         add_unclamped(p, jt_grad_row(&p->k, t) + head * k_dim, dk,
                       jt_row(&p->k, t) + head * k_dim, k_dim);
@@ -163,8 +163,8 @@ static void attention_backward(jt_context *ctx, void *saved)
     b.dq = zeros(ctx, queries, a->k_dim);
     b.dk = zeros(ctx, keys, a->k_dim);
     b.dv = zeros(ctx, keys, a->v_dim);
-    if (b.p.angles)
-        b.back_angles = jt_rope_back(ctx, b.p.angles);
+    if (b.p.at.angles)
+        b.back_angles = jt_rope_back(ctx, b.p.at.angles);
     b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), jt_gemm_scratch());
     b.bound = jt_scratch(ctx, b.p.n_tiles + 1, sizeof *b.bound);
     if (!jt_failed(ctx)) {
@@ -178,8 +178,9 @@ static void attention_backward(jt_context *ctx, void *saved)
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
-void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
+void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass, size_t n)
 {
+    const jt_kv_layer *kv = &pass->at.kv;
     if (!ctx->tape)
         return;
     if (pass->a->norm_late || pass->a->gated) {
@@ -187,24 +188,11 @@ void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass)
                 pass->a->gated ? "gates in the queries" : "norms after the rotation");
         return;
     }
-    bool whole = pass->at.start == 0 && pass->kv->rows >= pass->tokens;
-    if (!whole || pass->kv->k_type != JT_F32 || pass->kv->v_type != JT_F32) {
+    bool whole = n == 1 && pass->at.start == 0 && kv->rows >= pass->tokens;
+    if (!whole || kv->k_type != JT_F32 || kv->v_type != JT_F32) {
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "gradients through a cache of keys and values");
         return;
     }
-    /* angles and cache are the caller's: keep the structs, their arrays stay */
-    jt_attention_pass *copy = jt_scratch(ctx, 1, sizeof *copy);
-    jt_angles *angles = jt_scratch(ctx, 1, sizeof *angles);
-    jt_kv_layer *kv = jt_scratch(ctx, 1, sizeof *kv);
-    if (jt_failed(ctx))
-        return;
-    *copy = *pass;
-    *kv = *pass->kv;
-    copy->kv = kv;
-    if (pass->angles) {
-        *angles = *pass->angles;
-        copy->angles = angles;
-    }
-    jt_tape_push(ctx, attention_backward, copy, sizeof *copy);
+    jt_tape_push(ctx, attention_backward, pass, sizeof *pass);
 }

@@ -5,37 +5,35 @@
 
 #include "nn/attention.h"
 
-/* What the loops of one pass share. Queries are regrouped to
+/* What the loops over the tokens of one context share. Queries are regrouped to
  * [kv_heads, tokens, group, k_dim], so that a tile of attention (some tokens of the
  * heads that read the same keys) is contiguous; outputs come in the same order. */
 typedef struct jt_attention_pass {
     const jt_kernels *kernels;
     const jt_attention *a;
-    const jt_angles *angles;
-    jt_kv_layer *kv;
     jt_places at;
-    size_t tokens, group;
-    size_t v_stride;   /* values from one row of the cache's values to the next */
-    jt_tensor q, k, v; /* [tokens, heads * dim], before the rotation */
-    jt_tensor gate;    /* [tokens, heads * v_dim]; empty unless gated */
-    float *grouped;    /* [kv_heads, tokens, group, k_dim] */
-    float *rotated;    /* [tokens, kv_heads, k_dim] keys */
-    float *out;        /* [kv_heads, tokens, group, v_dim] */
-    float *lse;        /* [kv_heads, tokens, group]; NULL without a tape */
-    jt_tensor joined;  /* [tokens, heads * v_dim] */
-    char *scratch;     /* of the kernel, scratch_bytes for each thread */
+    size_t tokens, group; /* at.count; queries of a key head */
+    size_t v_stride;      /* values from one row of the cache's values to the next */
+    jt_tensor q, k, v;    /* [tokens, heads * dim], before the rotation */
+    jt_tensor gate;       /* [tokens, heads * v_dim]; empty unless gated */
+    float *grouped;       /* [kv_heads, tokens, group, k_dim] */
+    float *rotated;       /* [tokens, kv_heads, k_dim] keys */
+    float *out;           /* [kv_heads, tokens, group, v_dim] */
+    float *lse;           /* [kv_heads, tokens, group]; NULL without a tape */
+    jt_tensor joined;     /* [tokens, heads * v_dim] */
+    char *scratch;        /* of the kernel, scratch_bytes for each thread */
     size_t scratch_bytes;
     size_t tile, n_tiles; /* queries per tile (whole tokens, or a part of one), tiles
                              per kv head */
 } jt_attention_pass;
 
-/* A pass of `tokens` with memory for queries and outputs. */
+/* A pass with memory for queries and outputs. */
 jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *attention,
-                                     jt_kv_layer *kv, const jt_places *places,
-                                     size_t tokens);
+                                     const jt_places *places);
 
-/* Softmax and sums of the grouped queries with what is in the cache: fills out, lse. */
-void jt_attention_attend(jt_context *ctx, jt_attention_pass *pass);
+/* Softmax and sums of the grouped queries of n passes with what is in their caches:
+ * fills out, lse. */
+void jt_attention_attend(jt_context *ctx, const jt_attention_pass *pass, size_t n);
 
 /* Factor of the queries of token t. */
 float jt_attention_temperature(const jt_attention *attention, const jt_places *at,
@@ -52,7 +50,7 @@ typedef void jt_attention_tile_fn(const jt_attention_pass *pass, const jt_attn *
 void jt_attention_tile(const jt_attention_pass *pass, size_t kv_head, size_t i,
                        jt_attention_tile_fn *fn, void *user);
 
-/* Put the pass on the tape: after its outputs were joined. */
-void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass);
+/* Put the passes on the tape, of which there may be one: after outputs were joined. */
+void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass, size_t n);
 
 #endif

@@ -40,13 +40,12 @@ static size_t tile_of(const jt_context *ctx, const jt_attention *a, size_t token
 }
 
 jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
-                                     jt_kv_layer *kv, const jt_places *places,
-                                     size_t tokens)
+                                     const jt_places *places)
 {
     size_t heads = (size_t)a->n_heads, dims = (size_t)a->k_dim + (size_t)a->v_dim;
+    size_t tokens = places->count;
     jt_attention_pass p = {.kernels = ctx->kernels,
                            .a = a,
-                           .kv = kv,
                            .at = *places,
                            .tokens = tokens,
                            .group = heads / (size_t)a->n_kv_heads,
@@ -57,8 +56,8 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
     p.out = jt_scratch(ctx, tokens * heads, (size_t)a->v_dim * sizeof(float));
     if (ctx->tape)
         p.lse = jt_scratch(ctx, tokens * heads, sizeof(float));
-    if (jt_dtype_block_values(kv->k_type) > 1 ||
-        jt_dtype_block_values(kv->v_type) > 1) {
+    if (jt_dtype_block_values(places->kv.k_type) > 1 ||
+        jt_dtype_block_values(places->kv.v_type) > 1) {
         p.scratch_bytes = JT_ATTN_BLOCK * dims * sizeof(float);
         p.scratch =
             jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), p.scratch_bytes);
@@ -90,7 +89,7 @@ void jt_attention_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
                        jt_attention_tile_fn *fn, void *user)
 {
     const jt_attention *a = p->a;
-    const jt_kv_layer *kv = p->kv;
+    const jt_kv_layer *kv = &p->at.kv;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
     size_t first = i * p->tile, rest = p->tokens * p->group - first;
     size_t row = kv_head * p->tokens * p->group + first;
@@ -141,14 +140,25 @@ static void attend(const jt_attention_pass *p, const jt_attn *call, void *user,
     p->kernels->attention(call);
 }
 
+static size_t tiles_of(const jt_attention_pass *p)
+{
+    return (size_t)p->a->n_kv_heads * p->n_tiles;
+}
+
 static void attend_tile(void *arg, size_t i)
 {
     const jt_attention_pass *p = arg;
+    for (; i >= tiles_of(p); p++)
+        i -= tiles_of(p);
     jt_attention_tile(p, i / p->n_tiles, i % p->n_tiles, attend, NULL);
 }
 
-void jt_attention_attend(jt_context *ctx, jt_attention_pass *p)
+void jt_attention_attend(jt_context *ctx, const jt_attention_pass *pass, size_t n)
 {
-    if (!jt_failed(ctx))
-        jt_pool_run(ctx->pool, attend_tile, p, (size_t)p->a->n_kv_heads * p->n_tiles);
+    size_t tiles = 0;
+    if (jt_failed(ctx))
+        return;
+    for (size_t i = 0; i < n; i++)
+        tiles += tiles_of(&pass[i]);
+    jt_pool_run(ctx->pool, attend_tile, (void *)pass, tiles);
 }

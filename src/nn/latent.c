@@ -18,22 +18,24 @@ jt_tensor jt_latent_values(const jt_latent *l, size_t head)
     return jt_some_rows(&l->kv_b, head * (nope + v_dim) + nope, v_dim);
 }
 
-static void project(jt_context *ctx, jt_latent_pass *p, jt_input *x)
+/* Queries, and the rows that are kept, of all tokens. */
+static void project(jt_context *ctx, const jt_latent *l, jt_input *x, jt_tensor *q,
+                    jt_tensor *kv_rows)
 {
-    const jt_latent *l = p->l;
     const jt_tensor *first = jt_has(&l->q_a) ? &l->q_a : &l->q_b;
-    p->q = jt_new(ctx, p->tokens, jt_rows(first));
-    p->kv_rows = jt_new(ctx, p->tokens, jt_rows(&l->kv_a));
+    size_t tokens = jt_rows(&x->x);
+    *q = jt_new(ctx, tokens, jt_rows(first));
+    *kv_rows = jt_new(ctx, tokens, jt_rows(&l->kv_a));
     jt_product products[] = {
-        jt_product_rows(&p->q, first, x, 0, p->tokens),
-        jt_product_rows(&p->kv_rows, &l->kv_a, x, 0, p->tokens),
+        jt_product_rows(q, first, x, 0, tokens),
+        jt_product_rows(kv_rows, &l->kv_a, x, 0, tokens),
     };
     jt_products(ctx, products, 2);
     if (!jt_has(&l->q_a) || jt_failed(ctx))
         return;
-    jt_input q =
-        jt_input_of(jt_rms_norm(ctx, &p->q, &l->q_a_norm, l->attention.norm_eps));
-    p->q = jt_linear(ctx, &q, &l->q_b, NULL);
+    jt_input normed =
+        jt_input_of(jt_rms_norm(ctx, q, &l->q_a_norm, l->attention.norm_eps));
+    *q = jt_linear(ctx, &normed, &l->q_b, NULL);
 }
 
 /* Normalise and rotate what is kept of a token; rotate its queries. */
@@ -45,13 +47,13 @@ static void place_token(void *arg, size_t t)
     float *row = jt_row(&p->kv_rows, t);
     p->kernels->rms_norm(row, row, l->kv_a_norm.data, (size_t)l->rank,
                          l->attention.norm_eps);
-    jt_rope_turn(p->kernels, row + l->rank, p->angles, t);
-    jt_attention_keep(p->kernels, p->kv.k, p->kv.k_type, (p->at.start + t) % p->kv.rows,
-                      row, jt_cols(&p->kv_rows));
+    jt_rope_turn(p->kernels, row + l->rank, p->at.angles, t);
+    jt_attention_keep(p->kernels, p->at.kv.k, p->at.kv.k_type,
+                      (p->at.start + t) % p->at.kv.rows, row, jt_cols(&p->kv_rows));
     float factor = jt_attention_temperature(&l->attention, &p->at, t);
     for (size_t head = 0; head < p->heads; head++) {
         float *q = jt_row(&p->q, t) + head * head_dim;
-        jt_rope_turn(p->kernels, q + nope, p->angles, t);
+        jt_rope_turn(p->kernels, q + nope, p->at.angles, t);
         if (factor != 1.0f)
             p->kernels->scale(q, factor, q, head_dim);
     }
@@ -74,30 +76,40 @@ static bool expand(const jt_latent_pass *p)
     return start + tokens <= MOST && expanded < absorbed;
 }
 
-jt_tensor jt_latent_forward(jt_context *ctx, const jt_latent *l, jt_input *x,
-                            const jt_angles *angles, jt_kv_layer *kv,
-                            const jt_places *places)
+/* The tokens of one context. */
+static void attend(jt_context *ctx, jt_latent_pass *p)
 {
-    jt_latent_pass p = {.kernels = ctx->kernels,
-                        .l = l,
-                        .angles = angles,
-                        .kv = *kv,
-                        .at = *places,
-                        .tokens = jt_rows(&x->x),
-                        .heads = (size_t)l->attention.n_heads};
+    p->at.kv.v = p->at.kv.k;
+    p->at.kv.v_type = p->at.kv.k_type;
+    jt_for_rows(ctx, p->tokens, p->tokens * jt_cols(&p->q), place_token, p);
+    if (expand(p))
+        jt_latent_expanded(ctx, p);
+    else
+        jt_latent_absorbed(ctx, p);
+}
+
+jt_tensor jt_latent_forward(jt_context *ctx, const jt_latent *l, jt_input *x,
+                            const jt_places *places, size_t n)
+{
+    jt_tensor q, kv_rows;
+    size_t tokens = jt_rows(&x->x), heads = (size_t)l->attention.n_heads;
     if (ctx->tape && !jt_failed(ctx))
         jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of latent attention");
-    p.kv.v = p.kv.k;
-    p.kv.v_type = p.kv.k_type;
-    project(ctx, &p, x);
-    p.joined = jt_new(ctx, p.tokens, p.heads * (size_t)l->v_dim);
-    if (jt_failed(ctx))
-        return (jt_tensor){0};
-    jt_for_rows(ctx, p.tokens, p.tokens * jt_cols(&p.q), place_token, &p);
-    if (expand(&p))
-        jt_latent_expanded(ctx, &p);
-    else
-        jt_latent_absorbed(ctx, &p);
-    jt_input joined = jt_input_of(p.joined);
+    project(ctx, l, x, &q, &kv_rows);
+    jt_input joined = jt_input_of(jt_new(ctx, tokens, heads * (size_t)l->v_dim));
+    for (size_t i = 0; i < n && !jt_failed(ctx); i++) {
+        const jt_places *at = &places[i];
+        jt_latent_pass p = {.kernels = ctx->kernels,
+                            .l = l,
+                            .at = *at,
+                            .tokens = at->count,
+                            .heads = heads,
+                            .q = jt_some_rows(&q, at->row, at->count),
+                            .kv_rows = jt_some_rows(&kv_rows, at->row, at->count),
+                            .joined = jt_some_rows(&joined.x, at->row, at->count)};
+        jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+        attend(ctx, &p);
+        jt_arena_rewind(&ctx->scratch, mark);
+    }
     return jt_linear(ctx, &joined, &l->o, NULL);
 }

@@ -37,10 +37,9 @@ typedef struct jt_latent {
     jt_latent_form form;
 } jt_latent;
 
-/* As jt_attention_forward; kv->k holds rows [rank + rope], kv->v nothing. There are no
+/* As jt_attention_forward; the cache holds keys only, rows [rank + rope]. There are no
  * gradients. */
 jt_tensor jt_latent_forward(jt_context *ctx, const jt_latent *latent, jt_input *x,
-                            const jt_angles *angles, jt_kv_layer *kv,
-                            const jt_places *places);
+                            const jt_places *places, size_t n);
 
 #endif

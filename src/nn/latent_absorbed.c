@@ -92,7 +92,7 @@ void jt_latent_absorbed(jt_context *ctx, jt_latent_pass *p)
     const jt_latent *l = p->l;
     size_t rank = (size_t)l->rank, v_dim = (size_t)l->v_dim, heads = p->heads;
     absorbed a = {.p = p};
-    a.attend = jt_attention_begin(ctx, &l->attention, &p->kv, &p->at, p->tokens);
+    a.attend = jt_attention_begin(ctx, &l->attention, &p->at);
     a.attend.v_stride = rank + (size_t)l->rope;
     a.nope = jt_new(ctx, p->tokens * heads, (size_t)l->nope);
     a.index = jt_scratch(ctx, heads * p->tokens, sizeof *a.index);
@@ -103,7 +103,7 @@ void jt_latent_absorbed(jt_context *ctx, jt_latent_pass *p)
     for (size_t i = 0; i < heads * p->tokens; i++)
         a.index[i] = (int32_t)(i % p->tokens * heads + i / p->tokens);
     move_queries(ctx, &a);
-    jt_attention_attend(ctx, &a.attend);
+    jt_attention_attend(ctx, &a.attend, 1);
     jt_tensor out = {.data = a.attend.out,
                      .dtype = JT_F32,
                      .n_dims = 2,

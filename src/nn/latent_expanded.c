@@ -80,7 +80,7 @@ static void fill_head(const expanded *e, const head_room *room, size_t head)
     const jt_latent *l = p->l;
     size_t nope = (size_t)l->nope, rope = (size_t)l->rope, rank = (size_t)l->rank;
     size_t v_dim = (size_t)l->v_dim, wide = rank + rope;
-    size_t bytes = jt_dtype_row_bytes(p->kv.k_type, wide);
+    size_t bytes = jt_dtype_row_bytes(p->at.kv.k_type, wide);
     bool turned = !jt_has(&l->kv_b);
     jt_tensor k_b = turned ? jt_slice(&l->k_b, head) : jt_latent_keys(l, head);
     jt_tensor v_b = jt_latent_values(l, head);
@@ -91,8 +91,8 @@ static void fill_head(const expanded *e, const head_room *room, size_t head)
         for (size_t i = 0; i < n; i++) {
             float *row = room->rows + i * wide,
                   *k = room->k + (first + i) * (nope + rope);
-            p->kernels->dequant[p->kv.k_type](
-                row, (char *)p->kv.k + (first + i) % p->kv.rows * bytes, wide);
+            p->kernels->dequant[p->at.kv.k_type](
+                row, (char *)p->at.kv.k + (first + i) % p->at.kv.rows * bytes, wide);
             memcpy(k + nope, row + rank, rope * sizeof *k);
         }
         make(e, room, room->k + first * (nope + rope), nope + rope, room->k_b, turned,
@@ -118,10 +118,8 @@ static void run_head(void *arg, size_t head)
     head_room room;
     lay_out(e, e->room + (size_t)jt_pool_self() * e->room_bytes, &room);
     fill_head(e, &room, head);
-    jt_kv_layer kv = {room.k, room.v, JT_F32, JT_F32, e->positions};
     jt_attention_pass pass = {.kernels = p->kernels,
                               .a = &e->one,
-                              .kv = &kv,
                               .at = p->at,
                               .tokens = p->tokens,
                               .group = 1,
@@ -129,6 +127,7 @@ static void run_head(void *arg, size_t head)
                               .grouped = room.q,
                               .out = room.out,
                               .tile = JT_ATTN_MAX_Q};
+    pass.at.kv = (jt_kv_layer){room.k, room.v, JT_F32, JT_F32, e->positions};
     for (size_t t = 0; t < p->tokens; t++)
         memcpy(room.q + t * k_dim, jt_row(&p->q, t) + head * k_dim,
                k_dim * sizeof(float));

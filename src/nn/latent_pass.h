@@ -8,9 +8,7 @@
 typedef struct jt_latent_pass {
     const jt_kernels *kernels;
     const jt_latent *l;
-    const jt_angles *angles;
-    jt_kv_layer kv; /* values are the first `rank` of each row of keys */
-    jt_places at;
+    jt_places at; /* values are the first `rank` of each row of keys */
     size_t tokens, heads;
     jt_tensor q, kv_rows; /* [tokens, heads * (nope + rope)], [tokens, rank + rope] */
     jt_tensor joined;     /* [tokens, heads * v_dim] */

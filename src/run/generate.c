@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "junto/generate.h"
-#include "run/session.h"
+#include "run/ahead.h"
 #include "run/stop.h"
 #include "run/thoughts.h"
 
@@ -26,7 +26,7 @@ const char *jt_finish_name(jt_finish finish)
 
 /* A generation in progress. */
 typedef struct generation {
-    jt_session *session;
+    jt_ahead text;
     jt_sampler *sampler;
     const jt_tokenizer *tokenizer;
     const jt_generate_options *options;
@@ -56,7 +56,7 @@ static jt_status add_token(generation *g, int32_t token, jt_err *err)
 static jt_status next_token(generation *g, int32_t *token, bool *over, jt_err *err)
 {
     const jt_generate_options *o = g->options;
-    *token = jt_sampler_next(g->sampler, jt_session_logits(g->session));
+    *token = jt_sampler_next(g->sampler, jt_ahead_logits(&g->text));
     g->result->tokens++;
     *over = true;
     if (jt_token_is_end(g->tokenizer, *token) && !o->ignore_end) {
@@ -81,7 +81,7 @@ static jt_status next_token(generation *g, int32_t *token, bool *over, jt_err *e
 
 static bool is_full(const generation *g, size_t more)
 {
-    int room = jt_session_capacity(g->session) - jt_session_length(g->session);
+    int room = jt_session_capacity(g->text.session) - jt_ahead_length(&g->text);
     return (size_t)room < more;
 }
 
@@ -101,7 +101,8 @@ static jt_status force(generation *g, const int32_t *tokens, size_t count, bool 
         g->result->finish = JT_FINISH_CONTEXT;
         return JT_OK;
     }
-    JT_TRY(jt_session_eval(g->session, tokens, count, NULL, err));
+    jt_ahead_settle(&g->text);
+    JT_TRY(jt_session_eval(g->text.session, tokens, count, NULL, err));
     for (size_t i = 0; i < count; i++)
         JT_TRY(add_token(g, tokens[i], err));
     g->result->forced_tokens += count;
@@ -145,7 +146,8 @@ static jt_status generate_loop(generation *g, jt_err *err)
         }
         if (most >= 0 && n + 1 >= most)
             continue; /* nobody needs the logits after the last token */
-        JT_TRY(jt_session_eval(g->session, &token, 1, NULL, err));
+        size_t room = most >= 0 ? (size_t)(most - n - 2) : SIZE_MAX;
+        JT_TRY(jt_ahead_push(&g->text, token, room, err));
     }
 }
 
@@ -158,8 +160,9 @@ static jt_status eval_prompt(generation *g, const int32_t *prompt, size_t count,
     for (size_t i = 0; i < count; i++)
         JT_TRY(jt_sampler_accept(g->sampler, prompt[i], err));
     if (g->options->whole)
-        kept = jt_session_reuse(g->session, prompt, count);
-    JT_TRY(jt_session_eval(g->session, prompt + kept, count - kept, &options, err));
+        kept = jt_session_reuse(g->text.session, prompt, count);
+    JT_TRY(
+        jt_session_eval(g->text.session, prompt + kept, count - kept, &options, err));
     g->result->prompt_tokens = count - kept;
     g->result->kept_tokens = kept;
     g->result->prompt_seconds = jt_seconds() - start;
@@ -168,6 +171,10 @@ static jt_status eval_prompt(generation *g, const int32_t *prompt, size_t count,
 
 static jt_status finish(generation *g, jt_status status, jt_err *err)
 {
+    jt_ahead_settle(&g->text);
+    g->result->passes = g->text.passes;
+    g->result->drafted = g->text.drafted;
+    g->result->accepted = g->text.accepted;
     if (status == JT_OK)
         status = jt_thoughts_finish(&g->thoughts, err);
     jt_outlet_finish(&g->thought);
@@ -182,8 +189,7 @@ jt_status jt_generate(jt_session *session, jt_sampler *sampler, const int32_t *p
                       size_t n_prompt, const jt_generate_options *options,
                       jt_generate_result *result, jt_err *err)
 {
-    generation g = {.session = session,
-                    .sampler = sampler,
+    generation g = {.sampler = sampler,
                     .tokenizer = jt_model_tokenizer(session->model),
                     .options = options,
                     .result = result,
@@ -200,15 +206,17 @@ jt_status jt_generate(jt_session *session, jt_sampler *sampler, const int32_t *p
     *result = (jt_generate_result){0};
     if (!g.tokenizer)
         return jt_fail(err, JT_E_UNSUPPORTED, "the model has no vocabulary");
-    jt_status status = eval_prompt(&g, prompt, n_prompt, err);
-    if (status == JT_E_INTERRUPTED) {
-        result->finish = JT_FINISH_INTERRUPTED;
-        return JT_OK;
-    }
-    if (status != JT_OK)
-        return status;
+    jt_status status = jt_ahead_init(&g.text, session, options->speculation, err);
+    if (status == JT_OK)
+        status = eval_prompt(&g, prompt, n_prompt, err);
     double start = jt_seconds();
-    status = finish(&g, generate_loop(&g, err), err);
-    result->seconds = jt_seconds() - start;
+    if (status == JT_OK) {
+        status = finish(&g, generate_loop(&g, err), err);
+        result->seconds = jt_seconds() - start;
+    } else if (status == JT_E_INTERRUPTED) {
+        result->finish = JT_FINISH_INTERRUPTED;
+        status = JT_OK;
+    }
+    jt_ahead_free(&g.text);
     return status;
 }

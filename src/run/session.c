@@ -51,7 +51,9 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
 {
     JT_TRY(choose_sizes(s, o, err));
     JT_TRY(make_cache(s, o, err));
-    JT_TRY(jt_context_init(&s->ctx, o->threads, o->cpu, err));
+    if (!o->beside)
+        JT_TRY(jt_context_init(&s->own, o->threads, o->cpu, err));
+    s->ctx = o->beside ? o->beside->ctx : &s->own;
     s->ids = jt_alloc((size_t)s->capacity, sizeof *s->ids);
     s->positions = jt_alloc((size_t)s->chunk, sizeof *s->positions);
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
@@ -82,7 +84,7 @@ void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
-    jt_context_free(&s->ctx);
+    jt_context_free(&s->own);
     jt_cache_free(&s->cache);
     if (s->twin)
         jt_cache_free(&s->twin->cache);
@@ -126,8 +128,8 @@ jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err
     return status;
 }
 
-static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t count,
-                              jt_err *err)
+jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
+                           jt_err *err)
 {
     int n_vocab = s->model->params.n_vocab;
     if (count == 0)
@@ -145,13 +147,34 @@ static jt_status check_tokens(const jt_session *s, const int32_t *tokens, size_t
     return JT_OK;
 }
 
-/* The logits of both sequences become those of the session, in the first half. */
-static void join_twins(jt_session *s, jt_tensor *logits)
+/* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
+ * of both become those of the session. */
+static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
 {
-    size_t rows = jt_rows(logits) / 2, n = jt_cols(logits);
+    size_t count = chunk->count, bytes = count * sizeof(int32_t);
+    jt_span spans[2] = {chunk->spans[0], chunk->spans[0]};
+    int32_t *ids = jt_scratch(s->ctx, 4 * count, sizeof *ids);
+    int32_t *positions = ids + 2 * count;
+    if (!ids)
+        return (jt_tensor){0};
+    for (size_t i = 0; i < 2; i++) {
+        memcpy(ids + i * count, chunk->ids, bytes);
+        memcpy(positions + i * count, chunk->positions, bytes);
+    }
+    spans[1].cache = &s->twin->cache;
+    chunk->spans = spans;
+    chunk->n_spans = 2;
+    chunk->count = 2 * count;
+    chunk->ids = ids;
+    chunk->positions = positions;
+    hooks->twin = &s->twin->hooks;
+    jt_tensor both = jt_transformer_forward(s->ctx, s->model, chunk, s->store, hooks);
+    if (jt_failed(s->ctx))
+        return both;
+    size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);
     for (size_t r = 0; r < rows; r++)
-        s->twin->join(s->twin->self, jt_row(logits, r), jt_row(logits, rows + r), n);
-    *logits = jt_some_rows(logits, 0, rows);
+        s->twin->join(s->twin->self, jt_row(&both, r), jt_row(&both, rows + r), n);
+    return jt_some_rows(&both, 0, rows);
 }
 
 /* One forward pass over tokens of the context that follow those in the cache. Logits
@@ -161,26 +184,23 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hook
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)
         s->positions[i] = (int32_t)(start + i);
-    jt_chunk chunk = {.ids = s->ids + start,
-                      .positions = s->positions,
-                      .start = start,
+    jt_span span = {&s->cache, start, count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
                       .count = count,
-                      .all_logits = all,
-                      .twin = s->twin ? &s->twin->cache : NULL};
-    s->ctx.err = (jt_err){0};
-    hooks->twin = s->twin ? &s->twin->hooks : NULL;
-    jt_tensor logits =
-        jt_transformer_forward(&s->ctx, s->model, &chunk, &s->cache, s->store, hooks);
-    if (s->twin && !jt_failed(&s->ctx))
-        join_twins(s, &logits);
-    return logits;
+                      .ids = s->ids + start,
+                      .positions = s->positions,
+                      .all_logits = all};
+    s->ctx->err = (jt_err){0};
+    return s->twin ? run_twins(s, &chunk, hooks)
+                   : jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }
 
-static jt_status status_of(const jt_session *s, jt_err *err)
+jt_status jt_session_status(const jt_session *s, jt_err *err)
 {
-    if (jt_failed(&s->ctx) && err)
-        *err = s->ctx.err;
-    return s->ctx.err.code;
+    if (jt_failed(s->ctx) && err)
+        *err = s->ctx->err;
+    return s->ctx->err.code;
 }
 
 static size_t next_chunk(const jt_session *s, size_t tokens)
@@ -195,8 +215,7 @@ void jt_session_rewind(jt_session *s, size_t length)
         jt_cache_rewind(&s->twin->cache, length);
 }
 
-/* The context ends after `length` tokens, the last chunk having failed or not. */
-static void go_back(jt_session *s, int length)
+void jt_session_go_back(jt_session *s, int length)
 {
     jt_session_rewind(s, (size_t)length);
     if (length < s->length)
@@ -204,20 +223,25 @@ static void go_back(jt_session *s, int length)
     s->length = length;
 }
 
-/* After a truncation that the cache could not follow: the tokens that are left run
- * again, with the policies; watchers have seen them. */
-static jt_status remember(jt_session *s, jt_err *err)
+jt_status jt_session_remember(jt_session *s, jt_err *err)
 {
-    jt_hooks hooks = s->hooks;
+    jt_hooks hooks = s->hooks; /* policies; watchers have seen these tokens */
     hooks.n_watchers = 0;
     while (s->cache.length < (size_t)s->length) {
-        jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
+        jt_arena_mark mark = jt_arena_save(&s->ctx->scratch);
         size_t count = next_chunk(s, (size_t)s->length - s->cache.length);
         run_chunk(s, count, false, &hooks);
-        jt_arena_rewind(&s->ctx.scratch, mark);
-        JT_TRY(status_of(s, err));
+        jt_arena_rewind(&s->ctx->scratch, mark);
+        JT_TRY(jt_session_status(s, err));
     }
     return JT_OK;
+}
+
+void jt_session_advance(jt_session *s, size_t count, const float *logits)
+{
+    memcpy(s->logits, logits, (size_t)s->model->params.n_vocab * sizeof *logits);
+    s->length += (int)count;
+    s->has_logits = true;
 }
 
 /* The next `count` tokens of the context; `first` counts those of this call that came
@@ -225,19 +249,16 @@ static jt_status remember(jt_session *s, jt_err *err)
 static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
                             const jt_eval_options *o, jt_err *err)
 {
-    size_t vocab = (size_t)s->model->params.n_vocab;
-    jt_arena_mark mark = jt_arena_save(&s->ctx.scratch);
+    jt_arena_mark mark = jt_arena_save(&s->ctx->scratch);
     jt_tensor logits = run_chunk(s, count, o->on_logits != NULL, &s->hooks);
-    jt_status status = status_of(s, err);
+    jt_status status = jt_session_status(s, err);
     if (status == JT_OK) {
         size_t rows = jt_rows(&logits);
-        memcpy(s->logits, jt_row(&logits, rows - 1), vocab * sizeof(float));
-        s->length += (int)count;
-        s->has_logits = true;
+        jt_session_advance(s, count, jt_row(&logits, rows - 1));
         if (o->on_logits)
             status = o->on_logits(o->user, first, logits.data, rows, err);
     }
-    jt_arena_rewind(&s->ctx.scratch, mark);
+    jt_arena_rewind(&s->ctx->scratch, mark);
     return status;
 }
 
@@ -249,7 +270,7 @@ static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
     *until = known;
     if (s->attendant.before)
         JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
-    return remember(s, err);
+    return jt_session_remember(s, err);
 }
 
 jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
@@ -257,7 +278,7 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
 {
     jt_eval_options none = {0};
     const jt_eval_options *o = options ? options : &none;
-    JT_TRY(check_tokens(s, tokens, count, err));
+    JT_TRY(jt_session_check(s, tokens, count, err));
     int before = s->length;
     memcpy(s->ids + before, tokens, count * sizeof *tokens);
     jt_status status = jt_progress_report(&o->progress, "prompt", 0, count, err);
@@ -273,7 +294,7 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
             status = jt_progress_report(&o->progress, "prompt", done, count, err);
     }
     if (status != JT_OK)
-        go_back(s, before);
+        jt_session_go_back(s, before);
     return status;
 }
 
@@ -297,7 +318,7 @@ void jt_session_truncate(jt_session *s, int length)
     if (length < 0)
         length = 0;
     if (length < s->length)
-        go_back(s, length);
+        jt_session_go_back(s, length);
 }
 
 size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
@@ -316,20 +337,20 @@ uint64_t jt_session_kv_bytes(const jt_session *s)
 
 int jt_session_threads(const jt_session *s)
 {
-    return jt_pool_threads(s->ctx.pool);
+    return jt_pool_threads(s->ctx->pool);
 }
 
 const char *jt_session_cpu(const jt_session *s)
 {
-    return s->ctx.kernels->name;
+    return s->ctx->kernels->name;
 }
 
 const double *jt_session_times(const jt_session *s)
 {
-    return s->ctx.times;
+    return s->ctx->times;
 }
 
 void jt_session_reset_times(jt_session *s)
 {
-    memset(s->ctx.times, 0, sizeof s->ctx.times);
+    memset(s->ctx->times, 0, sizeof s->ctx->times);
 }

@@ -27,7 +27,8 @@ typedef struct jt_attendant {
 
 struct jt_session {
     const jt_model *model;
-    jt_context ctx;
+    jt_context own;
+    jt_context *ctx; /* own, or that of the session beside which this one runs */
     jt_hooks hooks;
     const jt_store *store;
     jt_cache cache;         /* of the first cache.length tokens */
@@ -41,12 +42,29 @@ struct jt_session {
     int capacity, length, chunk;
 };
 
+/* Whether `count` more tokens may follow: JT_E_ARG, JT_E_LIMIT. */
+jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
+                           jt_err *err);
+
+/* After a truncation that the cache could not follow: run the tokens that are left
+ * again. */
+jt_status jt_session_remember(jt_session *s, jt_err *err);
+
+/* The pass over the next `count` tokens is done; `logits` [vocab] of the last. */
+void jt_session_advance(jt_session *s, size_t count, const float *logits);
+
+/* The context ends after `length` tokens, the last pass having failed or not. */
+void jt_session_go_back(jt_session *s, int length);
+
+/* What the context of a pass met. */
+jt_status jt_session_status(const jt_session *s, jt_err *err);
+
 /* Forget what layers remember of all tokens but the first `length`; the context stays,
  * and what is missing runs again before the next tokens. */
 void jt_session_rewind(jt_session *session, size_t length);
 
-/* Let a twin run beside the session from its first token on. `hooks` are its policies.
- * JT_E_ARG (the session has one, or tokens), JT_E_MEMORY. */
+/* Let a twin run beside the session from its first token on; `twin` is copied and its
+ * cache made. JT_E_ARG (the session has one, or tokens), JT_E_MEMORY. */
 jt_status jt_session_add_twin(jt_session *session, const jt_session_twin *twin,
                               jt_err *err);
 

@@ -12,13 +12,18 @@
 /* A pass with a tape over the context, keys and values of its own. */
 static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
 {
-    jt_context *ctx = &s->ctx;
+    jt_context *ctx = s->ctx;
     jt_hooks hooks = s->hooks;
     jt_tape tape = {0};
     int32_t *positions = jt_scratch(ctx, count, sizeof *positions);
     int32_t *targets = jt_scratch(ctx, count, sizeof *targets);
-    jt_chunk chunk = {
-        .ids = s->ids, .positions = positions, .count = count, .all_logits = true};
+    jt_span span = {cache, 0, count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .count = count,
+                      .ids = s->ids,
+                      .positions = positions,
+                      .all_logits = true};
     hooks.n_watchers = 0;
     hooks.twin = NULL;
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
@@ -28,8 +33,7 @@ static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
     if (jt_failed(ctx))
         return 0.0;
     ctx->tape = &tape;
-    jt_tensor logits =
-        jt_transformer_forward(ctx, &w->view, &chunk, cache, s->store, &hooks);
+    jt_tensor logits = jt_transformer_forward(ctx, &w->view, &chunk, s->store, &hooks);
     double loss = jt_cross_entropy(ctx, &logits, targets, 1.0f, NULL);
     if (!jt_failed(ctx))
         jt_tape_backward(ctx);
@@ -40,7 +44,7 @@ static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
 jt_status jt_rewire_gradient(jt_rewire *w, jt_session *s, size_t count, double *loss,
                              jt_err *err)
 {
-    jt_context *ctx = &s->ctx;
+    jt_context *ctx = s->ctx;
     jt_cache cache;
     JT_TRY(jt_cache_init_train(&cache, &w->view, count, false, err));
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);

@@ -263,9 +263,9 @@ jt_status jt_importance_gather(jt_importance *m, jt_session *session,
     JT_TRY(bind_model(m, session->model->file, err));
     JT_TRY(jt_importance_add_dataset(m, (jt_str){dataset, strlen(dataset)}, err));
     m->chunk_size = (uint32_t)n_ctx;
-    session->ctx.watch = (jt_product_watch){m, see_products};
+    session->ctx->watch = (jt_product_watch){m, see_products};
     jt_status status =
         run_windows(m, session, tokens, (size_t)n_ctx, first, last, &progress, err);
-    session->ctx.watch = (jt_product_watch){0};
+    session->ctx->watch = (jt_product_watch){0};
     return status;
 }

@@ -93,7 +93,8 @@ class Bench(CommandTest):
             self.assertGreaterEqual(got[key], 0)
         for run in got["runs"]:
             for key in ["bandwidth_bytes_per_second", "bytes_per_token", "peak_bytes",
-                        "kv_bytes", "decode_roofline_share"]:
+                        "kv_bytes", "decode_roofline_share",
+                        "peak_operations_per_second", "prefill_peak_share"]:
                 self.assertGreater(run[key], 0)
             for phase in [run["prefill"], run["decode"]]:
                 rates = phase["tokens_per_second"]
@@ -107,6 +108,16 @@ class Bench(CommandTest):
         share = (rates["median"] * run["bytes_per_token"] /
                  run["bandwidth_bytes_per_second"])
         self.assertAlmostEqual(run["decode_roofline_share"] / share, 1, places=5)
+
+    def test_sequences_and_depth(self):
+        run = self.good(*self.args, "-np", "3", "--json").json()["runs"][0]
+        one = self.good(*self.args, "--json").json()["runs"][0]
+        self.assertEqual(run["kv_bytes"], 3 * one["kv_bytes"])
+        self.assertIsNone(run["decode_roofline_share"])  # experts overlap
+        deep = self.good(*self.args, "-d", "64", "--json").json()
+        self.assertEqual(deep["depth"], 64)
+        self.assertGreater(deep["runs"][0]["bytes_per_token"], one["bytes_per_token"])
+        self.bad(2, "--depth", *self.args, "-d", "100000")
 
     def test_table(self):
         text = self.good(*self.args, "-t1").text()

@@ -22,6 +22,11 @@ double bench_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+double bench_spin(jt_cpu_level level)
+{
+    return jt_kernels_level(level)->spin[JT_SPIN_F32](2000000);
+}
+
 /* What plain reading reaches here, in GB/s: the roof for one token. */
 static double read_speed(const char *data)
 {

@@ -60,5 +60,8 @@ void bench_gemm(void);
 void bench_attention(void);
 void bench_recur(void);
 double bench_now(void); /* seconds of this thread */
+/* Some milliseconds of float multiply-adds that wait for nothing; how many operations.
+ */
+double bench_spin(jt_cpu_level level);
 
 #endif

@@ -10,7 +10,8 @@
 
 #include "kernels/kernels.h"
 
-static const char *const names[JT_CPU_COUNT] = {"scalar", "avx2", "avx512"};
+static const char *const names[JT_CPU_COUNT] = {"scalar", "avx2", "avx512", "neon",
+                                                "dotprod"};
 
 static void test_names(void **state)
 {

@@ -114,6 +114,28 @@ static void spread(void **state)
     assert_true(isnan(mean));
 }
 
+/* Bounds are quantiles of Student's t in any table: 2.920, 2.132, 1.812, 1.729 for 2,
+ * 4, 10, 19 degrees of freedom. */
+static void verdicts(void **state)
+{
+    static const struct {
+        int n;
+        double t;
+    } bound[] = {{3, 2.920}, {5, 2.132}, {11, 1.812}, {20, 1.729}};
+    (void)state;
+    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++) {
+        double sd = sqrt(bound[i].n), t = bound[i].t; /* the standard error is 1 */
+        assert_int_equal(jt_verdict_of(t + 0.002, sd, bound[i].n), JT_VERDICT_SHOWN);
+        assert_int_equal(jt_verdict_of(t - 0.002, sd, bound[i].n),
+                         JT_VERDICT_NOT_SHOWN);
+        assert_int_equal(jt_verdict_of(-t - 0.002, sd, bound[i].n),
+                         JT_VERDICT_REVERSED);
+    }
+    assert_int_equal(jt_verdict_of(1.0, (double)NAN, 1), JT_VERDICT_OPEN);
+    assert_int_equal(jt_verdict_of(0.5, 0.0, 3), JT_VERDICT_SHOWN);
+    assert_int_equal(jt_verdict_of(0.0, 0.0, 3), JT_VERDICT_NOT_SHOWN);
+}
+
 /* ---- files ---- */
 
 #define HEAD "title = 'T'\npaper = 'P'\ntext = 'X'\n"
@@ -473,6 +495,7 @@ int main(void)
         cmocka_unit_test(what_was_not_measured),
         cmocka_unit_test(conditions_without_sense),
         cmocka_unit_test(spread),
+        cmocka_unit_test(verdicts),
         cmocka_unit_test(files_without_sense),
         cmocka_unit_test(those_of_the_library),
         cmocka_unit_test(memory_runs_out),

@@ -163,13 +163,16 @@ static double micro_batch(training *tr)
     ctx->tape = &tape;
     pack(tr);
     jt_balance_micro(tr->balance, share);
-    jt_chunk chunk = {.ids = tr->tokens,
+    jt_span span = {&tr->cache, 0, tr->count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .count = tr->count,
+                      .ids = tr->tokens,
                       .positions = tr->positions,
                       .first = tr->first,
-                      .count = tr->count,
                       .all_logits = true};
-    jt_tensor logits = jt_transformer_forward(ctx, tr->model, &chunk, &tr->cache,
-                                              &jt_store_mapped, &tr->hooks);
+    jt_tensor logits =
+        jt_transformer_forward(ctx, tr->model, &chunk, &jt_store_mapped, &tr->hooks);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, share, NULL);
     jt_tape_backward(ctx);
     if (jt_failed(ctx))

@@ -151,6 +151,34 @@ static void gemm(const jt_gemm *g)
     }
 }
 
+/* Chains enough for whatever registers the compiler finds. */
+enum { CHAINS = 32 };
+
+static double spin_f32(long steps)
+{
+    float x[CHAINS] = {0}, sum = 0;
+    for (long s = 0; s < steps; s++)
+        for (int i = 0; i < CHAINS; i++)
+            x[i] = 0.999f * x[i] + 0.999f;
+    for (int i = 0; i < CHAINS; i++)
+        sum += x[i];
+    return isfinite(sum) ? 2.0 * CHAINS * (double)steps : 0;
+}
+
+static double spin_int8(long steps)
+{
+    uint32_t x[CHAINS], sum = 0;
+    for (int i = 0; i < CHAINS; i++)
+        x[i] = (uint32_t)(steps + i);
+    for (long s = 0; s < steps; s++)
+        for (int i = 0; i < CHAINS; i++)
+            x[i] += (uint32_t)((int8_t)x[i] * (int8_t)(s + i));
+    for (int i = 0; i < CHAINS; i++)
+        sum |= x[i];
+    /* never true, which the compiler does not know */
+    return sum == 1 ? 0 : 2.0 * CHAINS * (double)steps;
+}
+
 void jt_kernels_init_scalar(jt_kernels *table)
 {
     table->name = "scalar";
@@ -167,4 +195,6 @@ void jt_kernels_init_scalar(jt_kernels *table)
     table->glu = jt_plain_glu;
     table->glu_back = jt_plain_glu_back;
     jt_scalar_recur(table);
+    table->spin[JT_SPIN_F32] = spin_f32;
+    table->spin[JT_SPIN_INT8] = spin_int8;
 }

@@ -7,8 +7,8 @@
  *
  * WIDTH panels of LANES rows lie side by side; each unpack function fills number v
  * with `count` values (whole blocks, at most a chunk) of rows that lie `stride` bytes
- * apart. Written over the words of x86/simd_*.h; the formats are defined in
- * c/codes.h. */
+ * apart. Written over the words of simd_avx512.h and its like; the formats are defined
+ * in c/codes.h. */
 #ifndef JT_PANEL_H
 #define JT_PANEL_H
 

@@ -316,4 +316,12 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
     }
 }
 
+/* sum + the products of four unsigned codes and four signed bytes in each lane; two of
+ * them together must fit 16 bits */
+ALWAYS_INLINE vi vi_dot(vi sum, vi codes, vi bytes)
+{
+    __m256i pairs = _mm256_maddubs_epi16(codes, bytes);
+    return vi_add(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
 #endif

@@ -321,6 +321,12 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
         }
 }
 
+/* sum + the products of four unsigned codes and four signed bytes in each lane */
+ALWAYS_INLINE vi vi_dot(vi sum, vi codes, vi bytes)
+{
+    return _mm512_dpbusd_epi32(sum, codes, bytes);
+}
+
 #if GEMM_PAIR == 2
 /* Lanes of two bfloat16, rounded to nearest even: of low (first) and high at the same
  * lane; */

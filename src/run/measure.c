@@ -4,7 +4,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/pool.h"
-#include "junto/generate.h"
+#include "junto/measure.h"
+#include "kernels/kernels.h"
 
 /* Each item reads a stretch of the buffer as four streams side by side, the way that
  * keeps most reads in flight; the sum keeps the compiler from leaving them out. */
@@ -63,5 +64,50 @@ jt_status jt_measure_bandwidth(double *bytes_per_second, int threads, size_t byt
     jt_pool_free(pool);
     free(data);
     free(sums);
+    return status;
+}
+
+typedef struct spinning {
+    double (*spin)(long steps);
+    double *operations; /* [threads] */
+} spinning;
+
+static void spin_one(void *arg, size_t i)
+{
+    enum { STEPS = 1000000 };
+    const spinning *s = arg;
+    s->operations[i] = s->spin(STEPS);
+}
+
+/* The best of `rounds`, in operations per second. */
+static double best_spin(jt_pool *pool, const spinning *s, int rounds)
+{
+    size_t threads = (size_t)jt_pool_threads(pool);
+    double best = 0.0;
+    for (int round = 0; round < rounds; round++) {
+        double start = jt_seconds(), sum = 0.0;
+        jt_pool_run(pool, spin_one, (void *)s, threads);
+        double seconds = jt_seconds() - start;
+        for (size_t i = 0; i < threads; i++)
+            sum += s->operations[i];
+        best = sum / seconds > best ? sum / seconds : best;
+    }
+    return best;
+}
+
+jt_status jt_measure_peak(double *per_second, bool int8, int threads, const char *cpu,
+                          int rounds, jt_err *err)
+{
+    const jt_kernels *kernels;
+    jt_pool *pool;
+    JT_TRY(jt_kernels_choose(&kernels, cpu, err));
+    JT_TRY(jt_pool_new(&pool, threads, err));
+    spinning s = {kernels->spin[int8 ? JT_SPIN_INT8 : JT_SPIN_F32],
+                  jt_alloc((size_t)jt_pool_threads(pool), sizeof(double))};
+    jt_status status = s.operations ? JT_OK : jt_fail_memory(err, "measuring the peak");
+    if (status == JT_OK)
+        *per_second = best_spin(pool, &s, rounds);
+    free(s.operations);
+    jt_pool_free(pool);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Levels of processors that this build is not for. */
+/* The x86 levels of a build for another processor. */
 #include "kernels/kernels.h"
 
 bool jt_kernels_init_avx2(jt_kernels *table)

@@ -1,0 +1,133 @@
+/* Several sessions in one pass: what reads a weight once for many users. */
+#include <string.h>
+
+#include "run/session.h"
+
+typedef struct together {
+    const jt_part *parts;
+    size_t n;
+    jt_session *lead;         /* whose threads and scratch work */
+    size_t *done;             /* [n] tokens that are evaluated */
+    jt_span *span;            /* [n] of the pass */
+    size_t *who;              /* [n] the part of a span */
+    int32_t *ids, *positions; /* [lead->chunk] */
+} together;
+
+static jt_status check(const jt_part *parts, size_t n, jt_err *err)
+{
+    if (n == 0)
+        return jt_fail(err, JT_E_ARG, "no sessions to evaluate");
+    for (size_t i = 0; i < n; i++) {
+        const jt_session *s = parts[i].session;
+        if (s->model != parts[0].session->model)
+            return jt_fail(err, JT_E_ARG, "sessions of different models");
+        for (size_t j = 0; j < i; j++) {
+            if (parts[j].session == s)
+                return jt_fail(err, JT_E_ARG, "a session comes twice");
+        }
+        JT_TRY(jt_session_check(s, parts[i].tokens, parts[i].count, err));
+    }
+    return JT_OK;
+}
+
+/* Whether a session shares its passes. */
+static bool shares(const jt_session *s)
+{
+    return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 && !s->twin &&
+           !s->attendant.before;
+}
+
+/* Let the next tokens of as many parts as fit make a pass; how many tokens. */
+static jt_chunk gather(together *g)
+{
+    jt_chunk chunk = {.spans = g->span, .ids = g->ids, .positions = g->positions};
+    for (size_t i = 0; i < g->n; i++) {
+        jt_session *s = g->parts[i].session;
+        size_t left = g->parts[i].count - g->done[i];
+        size_t room = (size_t)g->lead->chunk - chunk.count;
+        size_t most = (size_t)s->chunk < room ? (size_t)s->chunk : room;
+        size_t count = left < most ? left : most;
+        if (!shares(s) || count == 0)
+            continue;
+        memcpy(g->ids + chunk.count, g->parts[i].tokens + g->done[i],
+               count * sizeof *g->ids);
+        for (size_t t = 0; t < count; t++)
+            g->positions[chunk.count + t] = (int32_t)(s->cache.length + t);
+        g->who[chunk.n_spans] = i;
+        g->span[chunk.n_spans++] = (jt_span){&s->cache, s->cache.length, count};
+        chunk.count += count;
+    }
+    return chunk;
+}
+
+static jt_status run_pass(together *g, const jt_chunk *chunk, jt_err *err)
+{
+    static const jt_hooks none;
+    jt_session *lead = g->lead;
+    lead->ctx->err = (jt_err){0};
+    jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
+    jt_tensor logits =
+        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, &none);
+    jt_status status = jt_session_status(lead, err);
+    for (size_t i = 0; i < chunk->n_spans && status == JT_OK; i++) {
+        size_t who = g->who[i], count = g->span[i].count;
+        jt_session_advance(g->parts[who].session, count, jt_row(&logits, i));
+        g->done[who] += count;
+    }
+    jt_arena_rewind(&lead->ctx->scratch, mark);
+    return status;
+}
+
+static jt_status run(together *g, const jt_progress *progress, jt_err *err)
+{
+    size_t total = 0, done = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        const jt_part *p = &g->parts[i];
+        total += p->count;
+        memcpy(p->session->ids + p->session->length, p->tokens,
+               p->count * sizeof *p->tokens);
+        JT_TRY(jt_session_remember(p->session, err));
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        const jt_part *p = &g->parts[i];
+        if (shares(p->session))
+            continue;
+        JT_TRY(jt_session_eval(p->session, p->tokens, p->count, NULL, err));
+        done += p->count;
+    }
+    for (jt_chunk chunk = gather(g); chunk.count; chunk = gather(g)) {
+        if (progress)
+            JT_TRY(jt_progress_report(progress, "prompt", done, total, err));
+        JT_TRY(run_pass(g, &chunk, err));
+        done += chunk.count;
+    }
+    return progress ? jt_progress_report(progress, "prompt", done, total, err) : JT_OK;
+}
+
+jt_status jt_session_eval_together(const jt_part *parts, size_t n,
+                                   const jt_progress *progress, jt_err *err)
+{
+    JT_TRY(check(parts, n, err));
+    together g = {.parts = parts, .n = n, .lead = parts[0].session};
+    jt_context *ctx = g.lead->ctx;
+    ctx->err = (jt_err){0};
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    int32_t *before = jt_scratch(ctx, n, sizeof *before);
+    g.done = jt_scratch(ctx, n, sizeof *g.done);
+    g.span = jt_scratch(ctx, n, sizeof *g.span);
+    g.who = jt_scratch(ctx, n, sizeof *g.who);
+    g.ids = jt_scratch(ctx, (size_t)g.lead->chunk, sizeof *g.ids);
+    g.positions = jt_scratch(ctx, (size_t)g.lead->chunk, sizeof *g.positions);
+    jt_status status = jt_session_status(g.lead, err);
+    for (size_t i = 0; i < n && status == JT_OK; i++) {
+        before[i] = parts[i].session->length;
+        g.done[i] = 0;
+    }
+    if (status == JT_OK) {
+        status = run(&g, progress, err);
+        for (size_t i = 0; i < n && status != JT_OK; i++)
+            jt_session_go_back(parts[i].session, before[i]);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+    return status;
+}

@@ -1,0 +1,185 @@
+/* Sessions in one pass: each gets the bits that it would have got alone. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "junto/junto.h"
+
+enum { SESSIONS = 5, LENGTH = 40 };
+
+static int32_t text[SESSIONS][LENGTH];
+
+static jt_model *open_model(const char *name)
+{
+    char path[512];
+    const char *data = getenv("JUNTO_TEST_DATA");
+    jt_model *model;
+    jt_err err;
+    snprintf(path, sizeof path, "%s/golden/%s.gguf", data ? data : "tests", name);
+    if (jt_model_load(&model, path, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    jt_model_info info;
+    jt_model_describe(model, &info);
+    for (int s = 0; s < SESSIONS; s++) {
+        for (int t = 0; t < LENGTH; t++)
+            text[s][t] = (t * (31 + s) + 7 * s) % info.n_vocab;
+    }
+    return model;
+}
+
+static jt_session *open_session(const jt_model *model, int chunk, jt_session *beside)
+{
+    jt_session *s;
+    jt_session_options options = {.chunk = chunk, .threads = 2, .beside = beside};
+    assert_int_equal(jt_session_new(&s, model, &options, NULL), JT_OK);
+    return s;
+}
+
+static size_t vocab_of(const jt_model *model)
+{
+    jt_model_info info;
+    jt_model_describe(model, &info);
+    return (size_t)info.n_vocab;
+}
+
+/* Prompts of different lengths, then tokens one at a time, some sessions resting. */
+static void same_bits(void **state)
+{
+    jt_model *model = open_model(*state);
+    jt_session *alone[SESSIONS], *group[SESSIONS];
+    size_t bytes = vocab_of(model) * sizeof(float), at[SESSIONS] = {0};
+    for (int s = 0; s < SESSIONS; s++) {
+        alone[s] = open_session(model, 0, NULL);
+        group[s] = open_session(model, 24, s ? group[0] : NULL);
+    }
+    for (int round = 0; round < 8; round++) {
+        jt_part part[SESSIONS];
+        size_t n = 0;
+        for (int s = 0; s < SESSIONS; s++) {
+            size_t count = round ? (size_t)((round + s) % 3) : 3 + 5 * (size_t)s;
+            if (count == 0)
+                continue;
+            part[n++] = (jt_part){group[s], text[s] + at[s], count};
+            assert_int_equal(
+                jt_session_eval(alone[s], text[s] + at[s], count, NULL, NULL), JT_OK);
+            at[s] += count;
+        }
+        assert_int_equal(jt_session_eval_together(part, n, NULL, NULL), JT_OK);
+        for (int s = 0; s < SESSIONS; s++) {
+            assert_int_equal(jt_session_length(group[s]), at[s]);
+            assert_memory_equal(jt_session_logits(group[s]),
+                                jt_session_logits(alone[s]), bytes);
+        }
+    }
+    for (int s = SESSIONS - 1; s >= 0; s--) {
+        jt_session_free(alone[s]);
+        jt_session_free(group[s]);
+    }
+    jt_model_free(model);
+}
+
+/* Scores of every expert, doubled. */
+static void sharpen(void *self, const jt_route_site *site, float *logits, int tokens,
+                    int n)
+{
+    (void)site;
+    *(int *)self += tokens;
+    for (int i = 0; i < tokens * n; i++)
+        logits[i] *= 2.0f;
+}
+
+/* A policy steers its own session only. */
+static void policies_stay_at_home(void **state)
+{
+    (void)state;
+    jt_model *model = open_model("mixtral");
+    size_t bytes = vocab_of(model) * sizeof(float);
+    int seen = 0, seen_alone = 0;
+    jt_policy policy = {.self = &seen, .on_logits = sharpen};
+    jt_session *group[2] = {open_session(model, 0, NULL)}, *alone[2];
+    group[1] = open_session(model, 0, group[0]);
+    for (int s = 0; s < 2; s++)
+        alone[s] = open_session(model, 0, NULL);
+    assert_int_equal(jt_session_add_policy(group[1], &policy, NULL), JT_OK);
+    policy.self = &seen_alone;
+    assert_int_equal(jt_session_add_policy(alone[1], &policy, NULL), JT_OK);
+    jt_part part[2];
+    for (int s = 0; s < 2; s++) {
+        part[s] = (jt_part){group[s], text[0], 9};
+        assert_int_equal(jt_session_eval(alone[s], text[0], 9, NULL, NULL), JT_OK);
+    }
+    assert_int_equal(jt_session_eval_together(part, 2, NULL, NULL), JT_OK);
+    assert_int_equal(seen, seen_alone);
+    for (int s = 0; s < 2; s++)
+        assert_memory_equal(jt_session_logits(group[s]), jt_session_logits(alone[s]),
+                            bytes);
+    assert_memory_not_equal(jt_session_logits(group[0]), jt_session_logits(group[1]),
+                            bytes);
+    for (int s = 1; s >= 0; s--) {
+        jt_session_free(alone[s]);
+        jt_session_free(group[s]);
+    }
+    jt_model_free(model);
+}
+
+/* One bad part, or memory that ends at any moment: every context is as before. */
+static void failures_change_nothing(void **state)
+{
+    (void)state;
+    jt_model *model = open_model("mixtral"), *other = open_model("olmoe");
+    jt_session *s = open_session(model, 0, NULL), *t = open_session(model, 0, s);
+    jt_session *stranger = open_session(other, 0, NULL);
+    int32_t bad[] = {1, -1};
+    jt_part part[] = {{s, text[0], 4}, {t, text[1], 5}};
+    jt_part twice[] = {{s, text[0], 4}, {s, text[1], 5}};
+    jt_part foreign[] = {{s, text[0], 4}, {stranger, text[1], 5}};
+    jt_part wrong[] = {{s, text[0], 4}, {t, bad, 2}};
+    assert_int_equal(jt_session_eval_together(part, 0, NULL, NULL), JT_E_ARG);
+    assert_int_equal(jt_session_eval_together(twice, 2, NULL, NULL), JT_E_ARG);
+    assert_int_equal(jt_session_eval_together(foreign, 2, NULL, NULL), JT_E_ARG);
+    assert_int_equal(jt_session_eval_together(wrong, 2, NULL, NULL), JT_E_ARG);
+    assert_int_equal(jt_session_length(s), 0);
+    jt_status status = JT_E_MEMORY;
+    long failures = 0;
+    for (; status == JT_E_MEMORY; failures++) {
+        assert_int_equal(jt_session_length(s) + jt_session_length(t), 0);
+        jt_fault_after(failures);
+        status = jt_session_eval_together(part, 2, NULL, NULL);
+        jt_fault_after(-1);
+    }
+    assert_int_equal(status, JT_OK);
+    assert_true(failures > 1);
+    assert_int_equal(jt_session_length(t), 5);
+    jt_session_free(stranger);
+    jt_session_free(t);
+    jt_session_free(s);
+    jt_model_free(other);
+    jt_model_free(model);
+}
+
+#define SAME(name)                                                         \
+    {                                                                      \
+        "same bits: " name, same_bits, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SAME("mixtral"),
+        SAME("gpt-oss"),
+        SAME("deepseek2"),
+        SAME("lfm2moe"),
+        SAME("qwen3next"),
+        SAME("llama4"),
+        cmocka_unit_test(policies_stay_at_home),
+        cmocka_unit_test(failures_change_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
