@@ -93,6 +93,14 @@ class Steer(CommandTest):
             got = self.good("run", MIXTURE, "-p", "Hello there", "-n", "12", "--json",
                             "--ignore-eos", "--temp", "0", "--policy", policy).json()
             self.assertEqual(got["tokens"], 12)
+        self.bad(1, "must not learn from guesses", "run", MIXTURE, "-p", "Hello", "--lookup",
+                 "--policy", "rewire")
+
+    def test_guessing_ahead_changes_no_text_of_a_contrast(self):
+        args = ("run", MIXTURE, "-p", "Hello there", "-n", "24", "--json", "--ignore-eos",
+                "--temp", "0", "--policy", "scmoe:weak=1")
+        self.assertEqual(self.good(*args).json()["text"],
+                         self.good(*args, "--lookup").json()["text"])
 
 
 if __name__ == "__main__":
