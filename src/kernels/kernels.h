@@ -178,18 +178,22 @@ typedef enum jt_activation {
  *     u = v                  or, with beta, the delta rule: u = beta (v - h . k)
  *     h = h + u k
  *     y = h . q
- * The factor a is a number for the token (decay). With `rate` it is exp(step rate),
- * another one for each value of the state, and u = step v. Rows are independent:
- * threads may share them, and any cut of the tokens gives the same bits. */
+ * The factor a is a number for the token (decay), or one for each value of its key
+ * (fade). With `rate` it is exp(step rate), another one for each value of the state,
+ * and u = step v. Rows are independent: threads may share them, and any cut of the
+ * tokens gives the same bits. */
 typedef struct jt_recur {
     float *h;                  /* [rows, n], changed */
     float *y;                  /* [tokens] rows, y_stride floats apart, `rows` used */
     const float *k, *q;        /* [tokens] rows, k_stride (q_stride) apart, n used */
     const float *v;            /* [tokens] rows, v_stride apart, `rows` used */
     const float *decay, *beta; /* [tokens], gate_stride apart; beta or NULL */
+    const float *fade;         /* instead of decay, with beta: [tokens] rows,
+                                  fade_stride apart, n used; or NULL */
     const float *rate;         /* [rows, n], or NULL */
     const float *step;         /* with rate: [tokens] rows, step_stride apart */
     size_t y_stride, k_stride, q_stride, v_stride, gate_stride, step_stride;
+    size_t fade_stride;
     size_t rows, n, tokens;
 } jt_recur;
 

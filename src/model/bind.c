@@ -100,7 +100,9 @@ jt_status jt_bind_norm(jt_binder *b, jt_norm *norm, const jt_family *family,
     if (!name || family->norm_plain)
         return JT_OK;
     char suffix[64];
-    snprintf(suffix, sizeof suffix, "%s.weight", name);
+    /* Falcon-H1's files have one that is called by its name alone. */
+    bool bare = jt_bind_find(b, name) != NULL;
+    snprintf(suffix, sizeof suffix, bare ? "%s" : "%s.weight", name);
     JT_TRY(jt_bind_vector(b, &norm->weight, suffix, (size_t)b->p->d_model, false));
     snprintf(suffix, sizeof suffix, "%s.bias", name);
     return jt_bind_vector(b, &norm->bias, suffix, (size_t)b->p->d_model, true);

@@ -63,11 +63,24 @@ static jt_tensor recurrent_forward(jt_context *ctx, const jt_recurrent *layer,
     return y;
 }
 
+/* Attention and a layer with a state, added together. */
+static jt_tensor both_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
+                              int index, jt_input *x)
+{
+    const jt_layer *layer = &mix->model->layers[index];
+    jt_tensor y =
+        jt_attention_forward(ctx, &layer->attention, x, mix->places, chunk->n_spans);
+    jt_tensor z = recurrent_forward(ctx, &layer->recurrent, chunk, index, x);
+    jt_add_to(ctx, &y, &z);
+    return y;
+}
+
 jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    jt_rope_use rope = layer->attention.rope;
+    bool latent = layer->mixer == JT_MIX_LATENT;
+    jt_rope_use rope = latent ? layer->latent.attention.rope : layer->attention.rope;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         jt_places *at = &mix->places[i];
         at->kv = chunk->spans[i].cache->layer[index].kv;
@@ -81,6 +94,8 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
         return jt_latent_forward(ctx, &layer->latent, x, mix->places, chunk->n_spans);
     case JT_MIX_RECURRENT:
         return recurrent_forward(ctx, &layer->recurrent, chunk, index, x);
+    case JT_MIX_BOTH:
+        return both_forward(ctx, mix, chunk, index, x);
     case JT_MIX_NONE:
         break;
     }

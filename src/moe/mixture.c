@@ -154,12 +154,13 @@ static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
     }
 }
 
-jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
-                             const jt_store *store, const jt_hooks *hooks,
-                             const jt_route_site *site, jt_input *x)
+jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
+                                   const jt_store *store, const jt_hooks *hooks,
+                                   const jt_route_site *site, jt_input *router_x,
+                                   jt_input *x)
 {
-    jt_route route = hooks->twin ? route_twins(ctx, m, hooks, site, x)
-                                 : route_tokens(ctx, m, hooks, site, x);
+    jt_route route = hooks->twin ? route_twins(ctx, m, hooks, site, router_x)
+                                 : route_tokens(ctx, m, hooks, site, router_x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
     jt_plan plan = jt_plan_build(ctx, &route);
@@ -184,6 +185,13 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
         jt_scale(ctx, &y, m->scale);
     jt_lap(ctx, JT_STAGE_COMBINE);
     return y;
+}
+
+jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
+                             const jt_store *store, const jt_hooks *hooks,
+                             const jt_route_site *site, jt_input *x)
+{
+    return jt_mixture_forward_apart(ctx, m, store, hooks, site, x, x);
 }
 
 jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,

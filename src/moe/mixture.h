@@ -44,6 +44,12 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
                              const jt_store *store, const jt_hooks *hooks,
                              const jt_route_site *site, jt_input *x);
 
+/* The same where the router reads something else than the experts. */
+jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *mixture,
+                                   const jt_store *store, const jt_hooks *hooks,
+                                   const jt_route_site *site, jt_input *router_x,
+                                   jt_input *x);
+
 /* A dense FFN through the same machinery: one expert, every token. Its gradient is
  * fresh: jt_add_to reads it next. */
 jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,

@@ -55,18 +55,20 @@ static void split_gate(jt_context *ctx, const jt_attention *a, projected *p)
 static projected project(jt_context *ctx, const jt_attention *a, jt_input *x)
 {
     size_t tokens = jt_rows(&x->x);
-    projected p = {.q = jt_new(ctx, tokens, jt_rows(&a->q)),
-                   .k = jt_new(ctx, tokens, jt_rows(&a->k)),
-                   .v = jt_new(ctx, tokens, jt_rows(&a->v))};
-    if (jt_has(&a->gate))
-        p.gate = jt_new(ctx, tokens, jt_rows(&a->gate));
-    jt_product products[] = {
-        jt_product_rows(&p.q, &a->q, x, 0, tokens),
-        jt_product_rows(&p.k, &a->k, x, 0, tokens),
-        jt_product_rows(&p.v, &a->v, x, 0, tokens),
-        jt_product_rows(&p.gate, &a->gate, x, 0, tokens),
-    };
-    jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
+    projected p = {0};
+    const jt_tensor *w[] = {&a->q, &a->k, &a->v, &a->gate};
+    jt_tensor *y[] = {&p.q, &p.k, &p.v, &p.gate};
+    jt_product products[4];
+    size_t count = 0;
+    for (int i = 0; i < 4; i++) {
+        if (!jt_has(w[i]))
+            continue;
+        *y[i] = jt_new(ctx, tokens, jt_rows(w[i]));
+        products[count++] = jt_product_rows(y[i], w[i], x, 0, tokens);
+    }
+    jt_products(ctx, products, count);
+    if (!jt_has(&a->v))
+        p.v = p.k;
     jt_add_bias(ctx, &p.q, &a->q_bias);
     jt_add_bias(ctx, &p.k, &a->k_bias);
     jt_add_bias(ctx, &p.v, &a->v_bias);
@@ -119,8 +121,10 @@ static void place_token(void *arg, size_t t)
         memcpy(k, jt_row(&p->k, t) + head * k_dim, k_dim * sizeof(float));
         turn(p, t, k, &a->k_norm);
         jt_attention_keep(p->kernels, kv->k, kv->k_type, row, k, k_dim);
-        jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
-                          jt_row(&p->v, t) + head * v_dim, v_dim);
+        float *v = jt_row(&p->v, t) + head * v_dim;
+        if (a->v_norm)
+            p->kernels->rms_norm(v, v, NULL, v_dim, a->norm_eps);
+        jt_attention_keep(p->kernels, kv->v, kv->v_type, row, v, v_dim);
     }
 }
 

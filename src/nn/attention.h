@@ -24,7 +24,8 @@ typedef struct jt_temperature {
 typedef struct jt_attention {
     jt_tensor qkv, qkv_bias; /* q, k and v as one tensor, whose rows those then are; or
                                 empty */
-    jt_tensor q, k, v, o;    /* [out, in] */
+    jt_tensor q, k, v, o;    /* [out, in]; without v values are what k makes, before
+                                norms and rotation (Gemma 4) */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
     jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads
@@ -32,6 +33,7 @@ typedef struct jt_attention {
     jt_tensor sinks; /* [n_heads] one more score per head, without a value; or empty */
     jt_qk_norm qk_norm;
     bool norm_late;   /* norms come after the rotation: of heads only */
+    bool v_norm;      /* values are normed, too: each head, without weights */
     bool gated;       /* q has for each head the query, then as many gates: sigmoids of
                          them multiply what the head gives out (Qwen3-Next) */
     jt_rope_use rope; /* which rotation of the model, if any */

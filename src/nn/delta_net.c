@@ -42,12 +42,11 @@ static void project(jt_context *ctx, delta_pass *p, jt_input *h)
     jt_products(ctx, products, count);
 }
 
-/* x / |x| * factor: an RMS norm but for the number of values. */
-static void normalise(const delta_pass *p, float *x, float factor)
+/* An RMS norm but for the number of values. */
+void jt_delta_normalise(const jt_kernels *kernels, float *x, size_t n, float length)
 {
-    size_t n = p->layer->k_dim;
-    p->kernels->rms_norm(x, x, NULL, n, length_eps / (float)n);
-    p->kernels->scale(x, factor / sqrtf((float)n), x, n);
+    kernels->rms_norm(x, x, NULL, n, length_eps / (float)n);
+    kernels->scale(x, length / sqrtf((float)n), x, n);
 }
 
 /* b and a of a token's head of values. */
@@ -72,8 +71,8 @@ static void prepare_token(void *arg, size_t t)
     float *q = jt_row(&p->qkv, t), *k = q + p->keys;
     float *beta = jt_row(&p->beta, t), *decay = jt_row(&p->decay, t);
     for (size_t at = 0; at < p->keys; at += m->k_dim) {
-        normalise(p, q + at, 1 / sqrtf((float)m->k_dim));
-        normalise(p, k + at, 1);
+        jt_delta_normalise(p->kernels, q + at, m->k_dim, 1 / sqrtf((float)m->k_dim));
+        jt_delta_normalise(p->kernels, k + at, m->k_dim, 1);
     }
     for (size_t i = 0; i < m->v_heads; i++) {
         float b, a;

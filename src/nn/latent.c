@@ -47,13 +47,15 @@ static void place_token(void *arg, size_t t)
     float *row = jt_row(&p->kv_rows, t);
     p->kernels->rms_norm(row, row, l->kv_a_norm.data, (size_t)l->rank,
                          l->attention.norm_eps);
-    jt_rope_turn(p->kernels, row + l->rank, p->at.angles, t);
+    if (p->at.angles)
+        jt_rope_turn(p->kernels, row + l->rank, p->at.angles, t);
     jt_attention_keep(p->kernels, p->at.kv.k, p->at.kv.k_type,
                       (p->at.start + t) % p->at.kv.rows, row, jt_cols(&p->kv_rows));
     float factor = jt_attention_temperature(&l->attention, &p->at, t);
     for (size_t head = 0; head < p->heads; head++) {
         float *q = jt_row(&p->q, t) + head * head_dim;
-        jt_rope_turn(p->kernels, q + nope, p->at.angles, t);
+        if (p->at.angles)
+            jt_rope_turn(p->kernels, q + nope, p->at.angles, t);
         if (factor != 1.0f)
             p->kernels->scale(q, factor, q, head_dim);
     }

@@ -37,8 +37,8 @@ typedef struct jt_latent {
     jt_latent_form form;
 } jt_latent;
 
-/* As jt_attention_forward; the cache holds keys only, rows [rank + rope]. There are no
- * gradients. */
+/* As jt_attention_forward, also without angles; the cache holds keys only, rows
+ * [rank + rope]. There are no gradients. */
 jt_tensor jt_latent_forward(jt_context *ctx, const jt_latent *latent, jt_input *x,
                             const jt_places *places, size_t n);
 

@@ -1,4 +1,4 @@
-/* The linear recurrence in each of its three forms against sums in double, and the same
+/* The linear recurrence in each of its four forms against sums in double, and the same
  * bits however rows and tokens are cut; the convolution and softplus. */
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 typedef struct recurrence {
     jt_recur r;
-    buffer h, y, k, q, v, decay, beta, rate, step;
+    buffer h, y, k, q, v, decay, beta, rate, step, fade;
 } recurrence;
 
 static const float *floats(const buffer *b)
@@ -25,7 +25,7 @@ static buffer random_floats(checker *c, size_t n, float width, float middle)
     return b;
 }
 
-enum { DECAY, DELTA, RATED, FORMS };
+enum { DECAY, DELTA, RATED, FADED, FORMS };
 
 static recurrence new_recurrence(checker *c, int form)
 {
@@ -39,15 +39,17 @@ static recurrence new_recurrence(checker *c, int form)
                     .decay = random_floats(c, tokens * gate, 0.1f, 0.8f),
                     .beta = random_floats(c, tokens * gate, 0.1f, 0.5f),
                     .rate = random_floats(c, rows * n, 0.2f, -1),
-                    .step = random_floats(c, tokens * wide, 0.2f, 0.5f)};
+                    .step = random_floats(c, tokens * wide, 0.2f, 0.5f),
+                    .fade = random_floats(c, tokens * key, 0.1f, 0.8f)};
     fill_floats(c, a.h.data, rows * n, FILL_NORMAL);
     a.r = (jt_recur){.h = a.h.data,
                      .y = a.y.data,
                      .k = a.k.data,
                      .q = a.q.data,
                      .v = a.v.data,
-                     .decay = form == RATED ? NULL : a.decay.data,
-                     .beta = form == DELTA ? a.beta.data : NULL,
+                     .decay = form == DECAY || form == DELTA ? a.decay.data : NULL,
+                     .beta = form == DELTA || form == FADED ? a.beta.data : NULL,
+                     .fade = form == FADED ? a.fade.data : NULL,
                      .rate = form == RATED ? a.rate.data : NULL,
                      .step = form == RATED ? a.step.data : NULL,
                      .y_stride = wide,
@@ -56,6 +58,7 @@ static recurrence new_recurrence(checker *c, int form)
                      .v_stride = wide,
                      .gate_stride = gate,
                      .step_stride = wide,
+                     .fade_stride = key,
                      .rows = rows,
                      .n = n,
                      .tokens = tokens};
@@ -64,8 +67,8 @@ static recurrence new_recurrence(checker *c, int form)
 
 static void free_recurrence(recurrence *a)
 {
-    buffer *all[] = {&a->h,     &a->y,    &a->k,    &a->q,   &a->v,
-                     &a->decay, &a->beta, &a->rate, &a->step};
+    buffer *all[] = {&a->h,     &a->y,    &a->k,    &a->q,    &a->v,
+                     &a->decay, &a->beta, &a->rate, &a->step, &a->fade};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buffer_free(all[i]);
 }
@@ -78,8 +81,9 @@ static void true_row(const jt_recur *r, size_t row, double *h, double *y)
         double step = r->step ? r->step[t * r->step_stride + row] : 1;
         y[t] = 0;
         for (size_t i = 0; i < r->n; i++) {
-            h[i] *= r->rate ? exp(step * r->rate[row * r->n + i])
-                            : r->decay[t * r->gate_stride];
+            h[i] *= r->rate   ? exp(step * r->rate[row * r->n + i])
+                    : r->fade ? r->fade[t * r->fade_stride + i]
+                              : r->decay[t * r->gate_stride];
             known += h[i] * r->k[t * r->k_stride + i];
         }
         u = r->beta ? r->beta[t * r->gate_stride] * (u - known) : u * step;
@@ -128,6 +132,7 @@ static void check_cut(checker *c, const recurrence *a, const float *h0)
         cut.q += t * r->q_stride;
         cut.v += t * r->v_stride + at;
         cut.decay = r->decay ? r->decay + t * r->gate_stride : NULL;
+        cut.fade = r->fade ? r->fade + t * r->fade_stride : NULL;
         cut.beta = r->beta ? r->beta + t * r->gate_stride : NULL;
         cut.rate = r->rate ? r->rate + at * r->n : NULL;
         cut.step = r->step ? r->step + t * r->step_stride + at : NULL;

@@ -220,6 +220,7 @@ int main(void)
         MODEL("gemma"),
         MODEL("olmo"),
         MODEL("olmo2"),
+        MODEL("olmo3"),
         MODEL("phi2"),
         MODEL("nemotron"),
         MODEL("afmoe"),

@@ -127,6 +127,8 @@ LAYER(short_conv)
 LAYER(mamba)
 LAYER(mamba2)
 LAYER(delta_net)
+LAYER(kimi_delta)
+LAYER(lightning)
 #undef LAYER
 
 static void test_short_conv(void **state)
@@ -221,13 +223,64 @@ static void test_delta_net(void **state)
     }
 }
 
+static void test_kimi_delta(void **state)
+{
+    (void)state;
+    bench b = {.rng = {.seed = 5}};
+    const size_t heads = 3, dim = 21, width = heads * dim, rank = 5;
+    jt_kimi_delta m = {.b = tensor(&b, heads, D, 0.3f, 0),
+                       .f_a = tensor(&b, rank, D, 0.3f, 0),
+                       .f_b = tensor(&b, width, rank, 0.5f, 0),
+                       .dt_bias = vector(&b, width, 0.5f, 0),
+                       .rate = vector(&b, heads, 0.2f, -1),
+                       .g_a = tensor(&b, rank, D, 0.3f, 0),
+                       .g_b = tensor(&b, width, rank, 0.5f, 0),
+                       .norm = vector(&b, dim, 0.2f, 1),
+                       .out = tensor(&b, D, width, 0.2f, 0),
+                       .heads = heads,
+                       .dim = dim,
+                       .norm_eps = 1e-5f};
+    for (int i = 0; i < JT_KIMI_QKV; i++) {
+        m.in[i] = tensor(&b, width, D, 0.3f, 0);
+        m.conv[i] = conv(&b, width, 4, false);
+    }
+    check_kimi_delta(&b, &m);
+}
+
+static void test_lightning(void **state)
+{
+    (void)state;
+    bench b = {.rng = {.seed = 6}};
+    const size_t heads = 4, dim = 13, width = heads * dim;
+    for (int layer = 0; layer < 2; layer++) {
+        jt_lightning m = {.qkv = tensor(&b, 3 * width, D, 0.3f, 0),
+                          .gate = tensor(&b, width, D, 0.3f, 0),
+                          .norm = vector(&b, width, 0.2f, 1),
+                          .out = tensor(&b, D, width, 0.2f, 0),
+                          .heads = heads,
+                          .dim = dim,
+                          .slope_scale = jt_lightning_slope_scale(layer, 3)};
+        check_lightning(&b, &m);
+    }
+}
+
+/* The first layer forgets fastest, the last hardly; a lone one like the first. */
+static void test_slopes(void **state)
+{
+    (void)state;
+    assert_float_equal(jt_lightning_slope_scale(0, 80), 1.00001, 1e-6);
+    assert_float_equal(jt_lightning_slope_scale(40, 80), 1 - 40.0 / 79 + 1e-5, 1e-6);
+    assert_float_equal(jt_lightning_slope_scale(79, 80), 1e-5, 2e-6);
+    assert_float_equal(jt_lightning_slope_scale(0, 1), 1.00001, 1e-6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short_conv),
-        cmocka_unit_test(test_mamba),
-        cmocka_unit_test(test_mamba2),
-        cmocka_unit_test(test_delta_net),
+        cmocka_unit_test(test_short_conv), cmocka_unit_test(test_mamba),
+        cmocka_unit_test(test_mamba2),     cmocka_unit_test(test_delta_net),
+        cmocka_unit_test(test_kimi_delta), cmocka_unit_test(test_lightning),
+        cmocka_unit_test(test_slopes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

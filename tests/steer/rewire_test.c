@@ -223,7 +223,7 @@ static int setup(void **state)
 {
     (void)state;
     for (int i = 0; i < TOKENS; i++)
-        prompt[i] = (i * i * 7 + i * 37 + 11) % 60;
+        prompt[i] = (i * i * 7 + i * 37 + 11) % 40;
     return 0;
 }
 

@@ -11,6 +11,14 @@ static void softplus(float *y, const float *x, size_t n)
         y[i] = fmaxf(x[i], 0) + log1pf(expf(-fabsf(x[i])));
 }
 
+/* What is left of value i of the state. */
+static float factor(const jt_recur *r, size_t row, size_t t, size_t i, float step)
+{
+    if (r->rate)
+        return expf(step * r->rate[row * r->n + i]);
+    return r->fade ? r->fade[t * r->fade_stride + i] : r->decay[t * r->gate_stride];
+}
+
 static void recur_token(const jt_recur *r, size_t row, size_t t)
 {
     float *h = r->h + row * r->n;
@@ -20,8 +28,7 @@ static void recur_token(const jt_recur *r, size_t row, size_t t)
         step = r->step[t * r->step_stride + row];
     double known = 0, y = 0;
     for (size_t i = 0; i < r->n; i++) {
-        h[i] *= r->rate ? expf(step * r->rate[row * r->n + i])
-                        : r->decay[t * r->gate_stride];
+        h[i] *= factor(r, row, t, i, step);
         known += (double)h[i] * k[i];
     }
     if (r->beta)
