@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,32 +40,62 @@ static const cli_option options[] = {
      .help = "one JSON object instead of text"},
     {0}};
 
+/* What was measured; experts per token, mean over layers, with --policy; else NaN. */
+typedef struct figures {
+    jt_perplexity p;
+    double experts;
+} figures;
+
 static int report(cli_context *cli, const struct perplexity_args *args,
-                  const jt_perplexity *p)
+                  const figures *f)
 {
+    const jt_perplexity *p = &f->p;
     if (args->json) {
         json_t *json = json_pack(
-            "{s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model",
+            "{s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:f, s:o}", "model",
             cli_json_text(args->model, strlen(args->model)), "file",
             cli_json_text(args->file, strlen(args->file)), "n_ctx", args->n_ctx,
             "tokens", (json_int_t)p->tokens, "scored", (json_int_t)p->scored, "windows",
             (json_int_t)p->windows, "nll", cli_json_number(p->nll), "perplexity",
             cli_json_number(p->perplexity), "error", cli_json_number(p->error),
-            "seconds", p->seconds);
+            "seconds", p->seconds, "experts_used", cli_json_number(f->experts));
         return cli_print_json(cli, json);
     }
     printf("perplexity  %.4f +- %.4f\n", p->perplexity, p->error);
     printf("nll         %.5f nats per token\n", p->nll);
     printf("scored      %zu of %zu tokens, in %zu windows of %d\n", p->scored,
            p->tokens, p->windows, args->n_ctx);
+    if (!isnan(f->experts))
+        printf("experts     %.3f per token\n", f->experts);
     cli_note(cli, "%.1f s, %.1f tokens/s", p->seconds,
              p->seconds > 0 ? (double)p->tokens / p->seconds : 0.0);
     return CLI_DONE;
 }
 
+static jt_status watch_usage(jt_usage **usage, const cli_model *m, jt_session *session,
+                             jt_err *err)
+{
+    JT_TRY(jt_usage_new(usage, m->model, err));
+    jt_watcher watcher = jt_usage_watcher(*usage);
+    return jt_session_add_watcher(session, &watcher, err);
+}
+
+static double experts_used(const jt_usage *usage)
+{
+    double used = 0.0, tokens = 0.0;
+    for (size_t i = 0; i < jt_usage_layers(usage); i++) {
+        jt_layer_usage layer;
+        jt_usage_layer(usage, i, &layer);
+        for (int e = 0; e < layer.n_experts; e++)
+            used += (double)layer.counts[e];
+        tokens += (double)layer.tokens;
+    }
+    return used / tokens;
+}
+
 static jt_status measure(cli_context *cli, const struct perplexity_args *args,
-                         const cli_model *m, jt_trace_writer **trace,
-                         jt_perplexity *result, jt_err *err)
+                         const cli_model *m, jt_trace_writer **trace, figures *result,
+                         jt_err *err)
 {
     char *text;
     size_t len;
@@ -72,6 +103,7 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
     jt_tokens tokens = {0};
     jt_session *session = NULL;
     jt_steering *steering = NULL;
+    jt_usage *usage = NULL;
     jt_session_options wanted = args->session;
     wanted.n_ctx = args->n_ctx;
     jt_status status =
@@ -84,15 +116,19 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
     if (status == JT_OK)
         status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK && steering)
+        status = watch_usage(&usage, m, session, err);
     if (status == JT_OK)
         status = cli_trace_begin(trace, &args->trace, m, session, err);
     if (status == JT_OK && *trace)
         status = jt_trace_label(*trace, args->file, err);
     if (status == JT_OK)
         status = jt_measure_perplexity(session, tokens.ids, tokens.count, args->n_ctx,
-                                       cli_progress(cli), result, err);
+                                       cli_progress(cli), &result->p, err);
+    result->experts = usage ? experts_used(usage) : (double)NAN;
     jt_session_free(session);
     jt_steering_free(steering);
+    jt_usage_free(usage);
     free(tokens.ids);
     free(text);
     return status;
@@ -106,7 +142,7 @@ static int run(cli_context *cli, const void *raw)
     cli_model m;
     if (cli_load(&m, args->model, true, &err) != JT_OK)
         return cli_fail(cli, &err);
-    jt_perplexity result;
+    figures result;
     jt_trace_writer *trace = NULL;
     jt_status status = measure(cli, args, &m, &trace, &result, &err);
     int code = status == JT_OK ? report(cli, args, &result) : cli_fail(cli, &err);
