@@ -21,6 +21,7 @@
 #include "junto/shrink.h"
 #include "junto/speculate.h"
 #include "junto/status.h"
+#include "junto/steer.h"
 #include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"

@@ -27,6 +27,12 @@ typedef struct cli_trace_flags {
 } cli_trace_flags;
 extern const cli_option cli_trace_options[];
 
+/* The flag of verbs whose routing can be steered (policy_flags.c). */
+typedef struct cli_policies {
+    cli_list list;
+} cli_policies;
+extern const cli_option cli_policy_options[];
+
 typedef struct cli_model {
     jt_model *model;
     jt_model_info info;
@@ -42,6 +48,11 @@ void cli_unload(cli_model *model); /* all zero is fine */
 jt_status cli_new_session(jt_session **out, const cli_model *model,
                           const jt_session_options *options, const char *flag,
                           jt_err *err);
+
+/* Let the policies that were asked for act on `session`; *out is NULL when there are
+ * none, and is otherwise freed after the session. Errors are blamed on --policy. */
+jt_status cli_steer(jt_steering **out, const cli_policies *policies,
+                    const cli_model *model, jt_session *session, jt_err *err);
 
 /* Begin the trace that `flags` ask for and let it watch `session`; *out is NULL when
  * they ask for none. Errors are blamed on --trace. */

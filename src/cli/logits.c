@@ -10,6 +10,7 @@ struct logits_args {
     cli_ints tokens;
     int special;
     jt_session_options session;
+    cli_policies policies;
 };
 
 static const cli_option operands[] = {CLI_MODEL_OPERAND(struct logits_args), {0}};
@@ -54,11 +55,14 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
     jt_session_options wanted = args->session;
     wanted.n_ctx = (int)count;
     jt_session *session;
+    jt_steering *steering = NULL;
     JT_TRY(cli_new_session(&session, m, &wanted, args->prompt ? "--prompt" : "--tokens",
                            err));
     jt_npy_writer *out = NULL;
     const uint64_t shape[] = {count, (uint64_t)m->info.n_vocab};
-    jt_status status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
+    jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK)
+        status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
     if (status == JT_OK) {
         jt_eval_options eval = {write_rows, out, cli_progress(cli)};
         status = jt_session_eval(session, ids, count, &eval, err);
@@ -68,6 +72,7 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
             jt_npy_writer_abort(out);
     }
     jt_session_free(session);
+    jt_steering_free(steering);
     return status;
 }
 
@@ -116,6 +121,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", options, 0},
+    {NULL, cli_policy_options, offsetof(struct logits_args, policies)},
     {NULL, cli_threads_options, offsetof(struct logits_args, session)},
     {NULL, cli_kernel_options, offsetof(struct logits_args, session)},
     {NULL, cli_common_options, 0},

@@ -13,6 +13,7 @@ struct perplexity_args {
     int n_ctx;
     jt_session_options session;
     cli_trace_flags trace;
+    cli_policies policies;
 };
 
 static const cli_option operands[] = {CLI_MODEL_OPERAND(struct perplexity_args), {0}};
@@ -46,6 +47,7 @@ static const cli_option options[] = {
 typedef struct measured {
     jt_perplexity all, *of; /* all texts together; [files] each */
     jt_tokens *tokens;      /* [files] */
+    double experts;         /* per token, mean over layers, with --policy; else NaN */
 } measured;
 
 /* Means weigh each text by its scored tokens; errors of means add as squares do. */
@@ -83,13 +85,14 @@ static int report_json(cli_context *cli, const struct perplexity_args *args,
                        const measured *m)
 {
     const jt_perplexity *p = &m->all;
-    json_t *json = json_pack(
-        "{s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:f}", "model",
-        cli_json_text(args->model, strlen(args->model)), "texts", texts_json(args, m),
-        "n_ctx", args->n_ctx, "tokens", (json_int_t)p->tokens, "scored",
-        (json_int_t)p->scored, "windows", (json_int_t)p->windows, "nll",
-        cli_json_number(p->nll), "perplexity", cli_json_number(p->perplexity), "error",
-        cli_json_number(p->error), "seconds", p->seconds);
+    json_t *json =
+        json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:o, s:o, s:o, s:f, s:o}", "model",
+                  cli_json_text(args->model, strlen(args->model)), "texts",
+                  texts_json(args, m), "n_ctx", args->n_ctx, "tokens",
+                  (json_int_t)p->tokens, "scored", (json_int_t)p->scored, "windows",
+                  (json_int_t)p->windows, "nll", cli_json_number(p->nll), "perplexity",
+                  cli_json_number(p->perplexity), "error", cli_json_number(p->error),
+                  "seconds", p->seconds, "experts_used", cli_json_number(m->experts));
     return cli_print_json(cli, json);
 }
 
@@ -106,12 +109,35 @@ static int report(cli_context *cli, const struct perplexity_args *args,
     printf("nll         %.5f nats per token\n", p->nll);
     printf("scored      %zu of %zu tokens, in %zu windows of %d\n", p->scored,
            p->tokens, p->windows, args->n_ctx);
+    if (!isnan(m->experts))
+        printf("experts     %.3f per token\n", m->experts);
     cli_note(cli, "%.1f s, %.1f tokens/s", p->seconds,
              p->seconds > 0 ? (double)p->tokens / p->seconds : 0.0);
     return CLI_DONE;
 }
 
 /* ---- measuring ---- */
+
+static jt_status watch_usage(jt_usage **usage, const cli_model *m, jt_session *session,
+                             jt_err *err)
+{
+    JT_TRY(jt_usage_new(usage, m->model, err));
+    jt_watcher watcher = jt_usage_watcher(*usage);
+    return jt_session_add_watcher(session, &watcher, err);
+}
+
+static double experts_used(const jt_usage *usage)
+{
+    double used = 0.0, tokens = 0.0;
+    for (size_t i = 0; i < jt_usage_layers(usage); i++) {
+        jt_layer_usage layer;
+        jt_usage_layer(usage, i, &layer);
+        for (int e = 0; e < layer.n_experts; e++)
+            used += (double)layer.counts[e];
+        tokens += (double)layer.tokens;
+    }
+    return used / tokens;
+}
 
 /* All texts are read before anything is measured or traced. */
 static jt_status read_text(const struct perplexity_args *args, const cli_model *m,
@@ -135,6 +161,8 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
                          jt_err *err)
 {
     jt_session *session = NULL;
+    jt_steering *steering = NULL;
+    jt_usage *usage = NULL;
     jt_session_options wanted = args->session;
     wanted.n_ctx = args->n_ctx;
     jt_status status = JT_OK;
@@ -142,6 +170,10 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
         status = read_text(args, m, args->files.items[i], &result->tokens[i], err);
     if (status == JT_OK)
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
+    if (status == JT_OK)
+        status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK && steering)
+        status = watch_usage(&usage, m, session, err);
     if (status == JT_OK)
         status = cli_trace_begin(trace, &args->trace, m, session, err);
     for (size_t i = 0; i < args->files.count && status == JT_OK; i++) {
@@ -155,7 +187,10 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
         if (status == JT_OK)
             add_text(&result->all, &result->of[i]);
     }
+    result->experts = usage ? experts_used(usage) : (double)NAN;
     jt_session_free(session);
+    jt_steering_free(steering);
+    jt_usage_free(usage);
     return status;
 }
 
@@ -189,6 +224,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", options, 0},
+    {NULL, cli_policy_options, offsetof(struct perplexity_args, policies)},
     {NULL, cli_threads_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_kernel_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},

@@ -13,6 +13,8 @@ extern const cli_verb cli_verb_tokenize;
 extern const cli_verb cli_verb_template;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;
+extern const cli_verb cli_verb_modes;
+extern const cli_verb cli_verb_policies;
 extern const cli_verb cli_verb_trace;
 extern const cli_verb cli_verb_report;
 extern const cli_verb cli_verb_compare;

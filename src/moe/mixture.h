@@ -28,12 +28,15 @@ typedef struct jt_route_term {
                 const jt_tensor *scores, const jt_route *route);
 } jt_route_term;
 
+/* With a twin the rows of a pass are two sequences of the same tokens, one after the
+ * other: the first half follows the policies here, the second those of the twin. */
 enum { JT_MAX_HOOKS = 16 };
 struct jt_hooks {
     jt_policy policy[JT_MAX_HOOKS];
     jt_watcher watcher[JT_MAX_HOOKS];
     jt_route_term term[JT_MAX_HOOKS];
     int n_policies, n_watchers, n_terms;
+    const jt_hooks *twin; /* or NULL; what it watches is not shown its outputs */
 };
 
 /* score, select, dispatch, apply, combine: [tokens, d]. */

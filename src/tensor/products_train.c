@@ -72,6 +72,41 @@ static jt_gemm input_gemm(const jt_product *p, float *dx, bool accumulate)
                      .accumulate = accumulate};
 }
 
+/* ---- weights of other types ---- */
+
+typedef struct decoding {
+    const jt_kernels *kernels;
+    const jt_tensor *w;
+    float *to;
+} decoding;
+
+static void decode_row(void *arg, size_t i)
+{
+    const decoding *d = arg;
+    size_t n = jt_cols(d->w);
+    d->kernels->dequant[d->w->dtype](d->to + i * n, jt_weight_row(d->w, i), n);
+}
+
+/* The list with weights in F32: others are decoded into scratch. They have no gradient
+ * of their own, but let that of their inputs through. */
+static const jt_product *decoded(jt_context *ctx, const jt_product *list, size_t count)
+{
+    jt_product *all = jt_scratch(ctx, count, sizeof *all);
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
+        const jt_tensor *w = &list[i].w;
+        size_t rows = jt_rows(w), n = jt_cols(w);
+        all[i] = list[i];
+        if (w->dtype == JT_F32 || list[i].tokens == 0)
+            continue;
+        decoding d = {ctx->kernels, w, jt_scratch(ctx, rows * n, sizeof(float))};
+        if (!jt_failed(ctx))
+            jt_for_rows(ctx, rows, 8 * rows * n, decode_row, &d);
+        all[i].w.data = d.to;
+        all[i].w.dtype = JT_F32;
+    }
+    return all;
+}
+
 typedef struct saved_products {
     const jt_product *list;
     const jt_tensor *x; /* [count] inputs, as they were */
@@ -171,8 +206,10 @@ static void input_gradients(jt_context *ctx, const saved_products *s, jt_gemm *l
 
 static void products_backward(jt_context *ctx, void *saved)
 {
-    const saved_products *s = saved;
+    saved_products with = *(const saved_products *)saved;
+    const saved_products *s = &with;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    with.list = decoded(ctx, s->list, s->count);
     jt_gemm *list = jt_scratch(ctx, s->count, sizeof *list);
     size_t n = 0;
     if (!jt_failed(ctx))
@@ -237,13 +274,9 @@ void jt_products_train(jt_context *ctx, const jt_product *products, size_t count
         return;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
-    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        jt_dtype dtype = s.list[i].w.dtype;
-        if (dtype != JT_F32)
-            jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients through weights of type %s",
-                    jt_dtype_name(dtype));
-        list[i] = output_gemm(&s.list[i]);
-    }
+    const jt_product *plain = decoded(ctx, s.list, count);
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++)
+        list[i] = output_gemm(&plain[i]);
     if (!jt_failed(ctx))
         jt_gemms(ctx, list, count);
     jt_arena_rewind(&ctx->scratch, mark);

@@ -8,7 +8,7 @@
 #include "golden.h"
 
 #include "base/random.h"
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "model/parameters.h"
 #include "model/transformer.h"
 #include "store/mapped.h"

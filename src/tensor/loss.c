@@ -1,4 +1,4 @@
-#include "learn/loss.h"
+#include "tensor/loss.h"
 
 #include <math.h>
 
