@@ -32,7 +32,7 @@ enum {
     JT_REPORT_PAIRS = 8, /* most pairs that a layer names */
     JT_REPORT_GROUPS = 64
 };
-JT_API extern const int jt_span[JT_SPANS]; /* 4, 16, 64, 256 tokens */
+JT_API extern const int jt_segment[JT_SPANS]; /* 4, 16, 64, 256 tokens */
 
 #define JT_CACHE_LIST(X) \
     X(LRU, "LRU")        \
@@ -42,13 +42,13 @@ JT_API extern const int jt_span[JT_SPANS]; /* 4, 16, 64, 256 tokens */
     X(SCH_16, "SCH 16")  \
     X(SCH_64, "SCH 64")  \
     X(SCH_256, "SCH 256")
-typedef enum jt_cache {
+typedef enum jt_caching {
 #define X(name, text) JT_CACHE_##name,
     JT_CACHE_LIST(X)
 #undef X
         JT_CACHES
-} jt_cache;
-JT_API const char *jt_cache_name(jt_cache cache); /* "SCH 16" */
+} jt_caching;
+JT_API const char *jt_cache_name(jt_caching cache); /* "SCH 16" */
 
 /* Segment routing best performance. */
 typedef struct jt_srp {

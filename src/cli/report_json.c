@@ -65,11 +65,11 @@ static json_t *locality_json(const jt_locality_report *l)
         if (!l->srp[i].segments)
             continue;
         json_array_append_new(
-            srp, json_pack("{s:i, s:f, s:i, s:f, s:f}", "span", jt_span[i], "srp",
+            srp, json_pack("{s:i, s:f, s:i, s:f, s:f}", "span", jt_segment[i], "srp",
                            l->srp[i].value, "threshold", l->srp[i].threshold,
                            "activation", l->srp[i].activation, "size", l->srp[i].size));
     }
-    for (jt_cache c = 0; c < JT_CACHES; c++)
+    for (jt_caching c = 0; c < JT_CACHES; c++)
         json_object_set_new(hits, jt_cache_name(c), numbers(l->hits[c], l->n_sizes));
     return json_pack("{s:I, s:o, s:o, s:o}", "uses", (json_int_t)l->uses, "srp", srp,
                      "hits", hits, "gaps", numbers(l->gaps, JT_GAPS));

@@ -86,7 +86,7 @@ static void print_locality(const jt_report_info *info, const jt_report_layer *la
         printf(
             "  SRP of %-3d tokens %9.4f  %9.4f   keeps %.2f experts for each that is "
             "used\n",
-            jt_span[i], real->srp[i].value, chance->srp[i].value, real->srp[i].size);
+            jt_segment[i], real->srp[i].value, chance->srp[i].value, real->srp[i].size);
     }
     printf("  %-9s hits at", "cache of");
     size_t size[] = {(size_t)layers[0].k, 2 * (size_t)layers[0].k,
@@ -94,7 +94,7 @@ static void print_locality(const jt_report_info *info, const jt_report_layer *la
     for (int s = 0; s < 3; s++)
         printf("  %4zu experts      ", size[s]);
     printf("\n");
-    for (jt_cache c = 0; c < JT_CACHES; c++) {
+    for (jt_caching c = 0; c < JT_CACHES; c++) {
         printf("  %-17s", jt_cache_name(c));
         for (int s = 0; s < 3; s++) {
             size_t at = size[s] < real->n_sizes ? size[s] : real->n_sizes;

@@ -10,7 +10,7 @@
 
 typedef struct machine {
     const jt_uses *uses;
-    jt_cache cache;
+    jt_caching cache;
     size_t first, end;  /* tokens of the text at hand */
     uint16_t *stack;    /* [experts] */
     size_t n_stack;     /* different experts so far */
@@ -37,9 +37,9 @@ const uint16_t *jt_uses_row(const jt_uses *uses, size_t t, size_t *n)
 }
 
 /* Tokens that SCH sees; 0 for the other caches. */
-static size_t ahead(jt_cache cache)
+static size_t ahead(jt_caching cache)
 {
-    return cache < JT_CACHE_SCH ? 0 : (size_t)jt_span[cache - JT_CACHE_SCH];
+    return cache < JT_CACHE_SCH ? 0 : (size_t)jt_segment[cache - JT_CACHE_SCH];
 }
 
 /* Token `t` comes into sight. */
@@ -173,7 +173,7 @@ static bool run(machine *m)
     return true;
 }
 
-jt_status jt_cache_hits(uint64_t *hits, const jt_uses *uses, jt_cache cache,
+jt_status jt_cache_hits(uint64_t *hits, const jt_uses *uses, jt_caching cache,
                         jt_err *err)
 {
     size_t n = (size_t)uses->n_experts;

@@ -31,7 +31,7 @@ struct jt_locality {
     uint64_t gaps[JT_GAPS], uses;
 };
 
-const int jt_span[JT_SPANS] = {4, 16, 64, 256};
+const int jt_segment[JT_SPANS] = {4, 16, 64, 256};
 
 jt_status jt_locality_new(jt_locality **out, int n_experts, int k, jt_err *err)
 {
@@ -54,7 +54,7 @@ jt_status jt_locality_new(jt_locality **out, int n_experts, int k, jt_err *err)
         window *w = &l->window[i];
         w->count = jt_calloc(n, sizeof *w->count);
         w->since = jt_calloc(n, sizeof *w->since);
-        w->booked = jt_calloc((size_t)jt_span[i] + 1, sizeof *w->booked);
+        w->booked = jt_calloc((size_t)jt_segment[i] + 1, sizeof *w->booked);
         good = good && w->count && w->since && w->booked;
     }
     if (!good) {
@@ -108,7 +108,7 @@ static const uint16_t *recent_row(const jt_locality *l, uint64_t token, size_t *
 static void slide(jt_locality *l, const uint16_t *experts, size_t n)
 {
     for (int i = 0; i < JT_SPANS; i++) {
-        uint64_t span = (uint64_t)jt_span[i];
+        uint64_t span = (uint64_t)jt_segment[i];
         uint64_t at = l->at > span - 1 ? l->at : span - 1; /* no window ends earlier */
         if (l->at >= span) {
             size_t n_old;
@@ -127,7 +127,7 @@ static void close_windows(jt_locality *l)
 {
     for (int i = 0; i < JT_SPANS; i++) {
         window *w = &l->window[i];
-        uint64_t span = (uint64_t)jt_span[i];
+        uint64_t span = (uint64_t)jt_segment[i];
         uint64_t first = l->at > span ? l->at - span : 0;
         uint64_t at = l->at > span - 1 ? l->at : span - 1;
         w->segments += l->at >= span ? l->at - span + 1 : 0;
@@ -143,7 +143,7 @@ const uint64_t *jt_locality_counts(jt_locality *l, int span)
 {
     window *w = &l->window[span];
     uint64_t used = 0;
-    for (int c = 1; c <= jt_span[span]; c++)
+    for (int c = 1; c <= jt_segment[span]; c++)
         used += w->booked[c];
     w->booked[0] = w->segments * (uint64_t)l->n_experts - used;
     return w->booked;
@@ -152,8 +152,8 @@ const uint64_t *jt_locality_counts(jt_locality *l, int span)
 jt_srp jt_srp_find(const uint64_t *counts, int span)
 {
     uint64_t act = 0, pairs = 0, kept = 0;
-    double match = 0.0, m = jt_span[span];
-    for (int c = 0; c <= jt_span[span]; c++) {
+    double match = 0.0, m = jt_segment[span];
+    for (int c = 0; c <= jt_segment[span]; c++) {
         act += counts[c] * (uint64_t)c;
         pairs += counts[c];
     }
@@ -161,7 +161,7 @@ jt_srp jt_srp_find(const uint64_t *counts, int span)
     if (!pairs)
         return best;
     best.activation = (double)act / ((double)pairs * m);
-    for (int v = jt_span[span]; v >= 0; v--) {
+    for (int v = jt_segment[span]; v >= 0; v--) {
         kept += counts[v];
         match += (double)(counts[v] * (uint64_t)v);
         double sum = (double)kept * m + (double)act;

@@ -47,7 +47,7 @@ void jt_locality_add(jt_locality *locality, const uint16_t *experts, size_t n);
 /* The text ends; to be called after the last one, too. */
 void jt_locality_end(jt_locality *locality);
 
-/* Pairs of a segment of jt_span[span] tokens and an expert, by the number of tokens
+/* Pairs of a segment of jt_segment[span] tokens and an expert, by the number of tokens
  * that use it: [span + 1] numbers. */
 const uint64_t *jt_locality_counts(jt_locality *locality, int span);
 /* SRP from such numbers, also from sums over layers. */
@@ -74,7 +74,7 @@ typedef struct jt_uses {
 const uint16_t *jt_uses_row(const jt_uses *uses, size_t t, size_t *n);
 
 /* Hits of a cache of i + 1 experts at i: [experts]. JT_E_MEMORY. */
-jt_status jt_cache_hits(uint64_t *hits, const jt_uses *uses, jt_cache cache,
+jt_status jt_cache_hits(uint64_t *hits, const jt_uses *uses, jt_caching cache,
                         jt_err *err);
 
 #endif

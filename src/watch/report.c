@@ -11,7 +11,7 @@
 #include "watch/information.h"
 #include "watch/report_impl.h"
 
-const char *jt_cache_name(jt_cache cache)
+const char *jt_cache_name(jt_caching cache)
 {
     static const char *const names[] = {
 #define X(name, text) text,
@@ -200,7 +200,7 @@ static bool shuffled_locality(layer_sums *s, const jt_uses *uses)
 static bool try_caches(layer_sums *s, const jt_uses *real, const jt_uses *shuffled)
 {
     s->real.uses_sample = s->shuffled.uses_sample = s->shuffled.uses;
-    for (jt_cache c = JT_CACHE_LRU + 1; c < JT_CACHES; c++) {
+    for (jt_caching c = JT_CACHE_LRU + 1; c < JT_CACHES; c++) {
         if (jt_cache_hits(s->real.hits[c], real, c, NULL) != JT_OK ||
             jt_cache_hits(s->shuffled.hits[c], shuffled, c, NULL) != JT_OK)
             return false;

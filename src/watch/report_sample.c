@@ -97,7 +97,7 @@ void jt_locality_sums_take(locality_sums *s, jt_locality *locality)
 {
     uint64_t *to = s->counts;
     for (int i = 0; i < JT_SPANS; i++) {
-        size_t n = (size_t)jt_span[i] + 1;
+        size_t n = (size_t)jt_segment[i] + 1;
         memcpy(to, jt_locality_counts(locality, i), n * sizeof *to);
         to += n;
     }
@@ -128,7 +128,7 @@ void jt_locality_sums_settle(jt_locality_report *out, locality_sums *s)
     *out = (jt_locality_report){.uses = s->uses, .n_sizes = s->n_sizes};
     for (int i = 0; i < JT_SPANS; i++) {
         out->srp[i] = jt_srp_find(counts, i);
-        counts += jt_span[i] + 1;
+        counts += jt_segment[i] + 1;
     }
     for (int c = 0; c < JT_CACHES; c++) {
         uint64_t uses = c == JT_CACHE_LRU ? s->uses : s->uses_sample;

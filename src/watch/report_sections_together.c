@@ -110,7 +110,7 @@ static void gap_chart(page *p)
 
 /* Caches of a figure, and whose shuffled tokens stand beside them. */
 static const struct {
-    jt_cache cache;
+    jt_caching cache;
     bool shuffled;
     const char *name;
 } hit_lines[] = {{JT_CACHE_BELADY, false, "Belady"},

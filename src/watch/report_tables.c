@@ -141,7 +141,7 @@ static void row_srp(const page *p, const jt_report_info *info,
 
 /* Hits of caches that hold twice the experts of a token. */
 static void hits_cell(const page *p, const jt_locality_report *real,
-                      const jt_locality_report *chance, jt_cache cache, int k)
+                      const jt_locality_report *chance, jt_caching cache, int k)
 {
     size_t size = 2 * (size_t)k < real->n_sizes ? 2 * (size_t)k : real->n_sizes;
     cell_beside(p, real->hits[cache][size - 1], chance->hits[cache][size - 1]);

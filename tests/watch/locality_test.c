@@ -48,7 +48,7 @@ static void test_srp_by_hand(void **state)
     jt_locality_free(l);
 }
 
-static void assert_hits(const jt_uses *uses, jt_cache cache, const uint64_t *expected)
+static void assert_hits(const jt_uses *uses, jt_caching cache, const uint64_t *expected)
 {
     uint64_t hits[8];
     assert_int_equal(jt_cache_hits(hits, uses, cache, NULL), JT_OK);
@@ -204,7 +204,7 @@ static double slow_srp(const routes *r, int m)
 /* One cache of `size` experts. A use as position in the text: token * K + slot. */
 typedef struct slow_cache {
     const routes *r;
-    jt_cache cache;
+    jt_caching cache;
     size_t size, first, end;
     int holds[EXPERTS], seen[EXPERTS], times[EXPERTS];
     long last[EXPERTS];
@@ -230,7 +230,7 @@ static bool goes_first(const slow_cache *c, int x, int y, size_t t, size_t slot)
 {
     long next_x, next_y;
     size_t sight =
-        c->cache < JT_CACHE_SCH ? TOKENS : (size_t)jt_span[c->cache - JT_CACHE_SCH];
+        c->cache < JT_CACHE_SCH ? TOKENS : (size_t)jt_segment[c->cache - JT_CACHE_SCH];
     int left_x = uses_left(c, x, t, slot, t + sight, &next_x);
     int left_y = uses_left(c, y, t, slot, t + sight, &next_y);
     if (c->cache == JT_CACHE_BELADY)
@@ -258,7 +258,7 @@ static void slow_use(slow_cache *c, int e, size_t t, size_t slot)
     c->last[e] = (long)(t * K + slot) + 1;
 }
 
-static uint64_t slow_hits(const routes *r, jt_cache cache, size_t size)
+static uint64_t slow_hits(const routes *r, jt_caching cache, size_t size)
 {
     uint64_t hits = 0;
     for (size_t first = 0; first < TOKENS; first = text_end(r, first)) {
@@ -296,7 +296,7 @@ static void test_srp_as_defined(void **state)
         jt_locality_end(l);
         for (int i = 0; i < JT_SPANS; i++) {
             jt_srp srp = jt_srp_find(jt_locality_counts(l, i), i);
-            assert_float_equal(srp.value, slow_srp(&r, jt_span[i]), 1e-12);
+            assert_float_equal(srp.value, slow_srp(&r, jt_segment[i]), 1e-12);
         }
         uint64_t stack[EXPERTS], streamed[EXPERTS];
         jt_locality_hits(l, streamed);
@@ -312,7 +312,7 @@ static void test_caches_as_defined(void **state)
     (void)state;
     static routes r;
     make_routes(&r, 3);
-    for (jt_cache cache = 0; cache < JT_CACHES; cache++) {
+    for (jt_caching cache = 0; cache < JT_CACHES; cache++) {
         uint64_t hits[EXPERTS];
         assert_int_equal(jt_cache_hits(hits, &r.uses, cache, NULL), JT_OK);
         for (size_t size = 1; size <= EXPERTS; size += size < 6 ? 1 : 5)

@@ -147,7 +147,7 @@ static void test_fixed_routes(void **state)
         assert_float_equal(layer->locality.srp[0].value, 1.0, 1e-12);
         assert_float_equal(layer->shuffled.srp[0].value, 1.0, 1e-12);
         assert_false(layer->locality.srp[3].segments); /* no text is as long */
-        for (jt_cache c = 0; c < JT_CACHES; c++)
+        for (jt_caching c = 0; c < JT_CACHES; c++)
             assert_float_equal(layer->locality.hits[c][1], 1.0, 1e-12);
         assert_float_equal(layer->together.bits, 0.0, 1e-9);
         assert_true(layer->congested);
@@ -165,7 +165,7 @@ static void test_local_is_above_chance(void **state)
     made m = open_report(path, 0, 2);
     const jt_report_info *info = jt_report_about(m.report);
     assert_true(info->locality.srp[1].value > info->shuffled.srp[1].value + 0.2);
-    for (jt_cache c = 0; c < JT_CACHES; c++)
+    for (jt_caching c = 0; c < JT_CACHES; c++)
         assert_true(info->locality.hits[c][3] > info->shuffled.hits[c][3] + 0.2);
     const jt_report_layer *layers = jt_report_layers(m.report);
     for (int l = 0; l < LAYERS; l++) {
@@ -186,7 +186,7 @@ static void test_local_is_above_chance(void **state)
     for (int i = 0; i < 3; i++)
         assert_float_equal(info->locality.srp[i].value, info->shuffled.srp[i].value,
                            0.01);
-    for (jt_cache c = 0; c < JT_CACHES; c++)
+    for (jt_caching c = 0; c < JT_CACHES; c++)
         assert_float_equal(info->locality.hits[c][3], info->shuffled.hits[c][3], 0.02);
     /* The order of slots and the ban on pairs of one say a little. */
     assert_true(jt_report_layers(m.report)[0].together.bits < 0.02);
