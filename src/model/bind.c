@@ -47,6 +47,8 @@ static jt_status bind_factor(jt_binder *b, jt_tensor *out)
     size_t len = strlen(b->name), cut = sizeof ending - 1;
     if (len <= cut || strcmp(b->name + len - cut, ending) != 0)
         return JT_OK;
+    if (strstr(b->name, "ffn_gate_inp.")) /* a router's is a norm (Gemma 4) */
+        return JT_OK;
     memcpy(weight, b->name, sizeof weight);
     snprintf(b->name, sizeof b->name, "%.*s.scale", (int)(len - cut), weight);
     const jt_gguf_tensor *t = jt_gguf_find(b->file, b->name);

@@ -1,6 +1,6 @@
 /* Factors beside matrices ("attn_q.scale" beside "attn_q.weight"): the golden mixture
- * with every matrix divided by a power of two, and that as its factor, has the same
- * logits to the last bit. Factors of a wrong shape or type are refused. */
+ * with every matrix but routers divided by a power of two, and that as its factor, has
+ * the same logits to the last bit. Factors of a wrong shape or type are refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,8 +53,11 @@ static void scale_name(char name[128], const jt_gguf_tensor *t)
              t->name.data);
 }
 
+/* None for vectors, and for routers, which have no factors. */
 static size_t factors_of(const jt_gguf_tensor *t)
 {
+    if (t->n_dims == 1 || memmem(t->name.data, t->name.len, "ffn_gate_inp", 12))
+        return 0;
     return t->n_dims == 3 ? (size_t)t->shape[0] : 1;
 }
 
@@ -87,12 +90,12 @@ static void write_file(jt_dtype dtype, size_t more)
         must(jt_gguf_add_tensor(w, name, t->dtype, t->n_dims, t->shape, &err), &err);
         uint64_t count = factors_of(t) + more;
         scale_name(name, t);
-        if (t->n_dims > 1)
+        if (factors_of(t))
             must(jt_gguf_add_tensor(w, name, dtype, 1, &count, &err), &err);
     }
     for (size_t i = 0; i < jt_gguf_tensor_count(source); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(source, i);
-        if (t->n_dims == 1) {
+        if (!factors_of(t)) {
             must(jt_gguf_write(w, t->data, t->bytes, &err), &err);
             continue;
         }
