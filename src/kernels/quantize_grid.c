@@ -239,7 +239,7 @@ static float solve_step(const grid_block *b, const grid_format *f)
 
 /* The step with which the block has the squares that it had. Least squares makes all
  * smaller by what is lost, a tenth with two bits, and unlike the rest of the error that
- * is the same in every output (measured: docs/formats.md). */
+ * is the same in every output. Whether it helps: docs/formats.md. */
 static float keep_squares(const grid_block *b, const grid_format *f, const float *x,
                           const float *w)
 {
