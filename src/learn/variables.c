@@ -54,8 +54,27 @@ static void take_one(void *user, const char *name, jt_tensor *t)
     v->values += values_of(t);
 }
 
+typedef struct check {
+    jt_err *err;
+    jt_status status;
+} check;
+
+/* What is written later are parameters: a factor beside one would count again. */
+static void refuse_factor(void *user, const char *name, jt_tensor *t)
+{
+    check *c = user;
+    if (t->factor && c->status == JT_OK)
+        c->status = jt_fail(c->err, JT_E_UNSUPPORTED,
+                            "training is not supported where a factor stands beside "
+                            "a matrix, as beside '%s'",
+                            name);
+}
+
 jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
 {
+    check factors = {err, JT_OK};
+    jt_model_each_parameter(model, refuse_factor, &factors);
+    JT_TRY(factors.status);
     jt_variables v = {0};
     jt_model_each_parameter(model, count_one, &v);
     v.list = jt_alloc(v.count, sizeof *v.list);

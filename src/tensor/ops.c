@@ -130,6 +130,8 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
+    if (table->factor)
+        jt_scale(ctx, &y, *table->factor);
     jt_embed_record(ctx, &y, table, ids, count);
     return y;
 }

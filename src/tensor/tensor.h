@@ -22,6 +22,9 @@ typedef struct jt_tensor {
     /* Weights that do not lie in one piece: where each index of the first dimension
      * is; `data` is NULL then. They are read through jt_slice and jt_weight_row. */
     const void *const *pieces;
+    /* What every value of a weight is times: one factor for a matrix, one for each of a
+     * stack (three dimensions); NULL: 1. Products apply it (NVFP4 has it). */
+    const float *factor;
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)
@@ -67,6 +70,7 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     if (t->grad)
         part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
     part.grad_fresh = t->grad_fresh;
+    part.factor = t->factor ? t->factor + (t->n_dims == 3 ? i : 0) : NULL;
     return part;
 }
 
