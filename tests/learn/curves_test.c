@@ -106,7 +106,7 @@ static void everything(void **state)
     static const char *const parts[] = {">Loss, nats per token<",
                                         ">training<",
                                         ">held out<",
-                                        ">books &amp; &lt;i><",
+                                        ">books &amp; &lt;i&gt;<",
                                         ">code<",
                                         ">Load of the busiest",
                                         ">worst layer<",
