@@ -35,6 +35,6 @@ size_t jt_kimi_delta_state(const jt_kimi_delta *layer);
 
 /* As jt_short_conv_forward. */
 jt_tensor jt_kimi_delta_forward(jt_context *ctx, const jt_kimi_delta *layer,
-                                jt_input *h, float *state, bool fresh);
+                                jt_input *h, float *state, const jt_places *places);
 
 #endif

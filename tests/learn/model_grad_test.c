@@ -93,39 +93,55 @@ static double loss_of(training *tr, mode how)
     return loss;
 }
 
-static void check_parameter(training *tr, int which, jt_rng *rng)
+/* Slope of the loss along a random direction: what the gradient says, and what a
+ * difference says. */
+static void measure(training *tr, int which, jt_rng *rng, float step, double *said,
+                    double *measured)
 {
-    const float step = 2e-4f;
     jt_tensor *t = &tr->parameter[which];
     float *x = t->data;
     size_t n = values_of(t);
     float *origin = malloc(n * sizeof *origin), *direction = malloc(n * sizeof *origin);
-    double slope = 0.0, size = 0.0, loss[2];
+    double loss[2];
     memcpy(origin, x, n * sizeof *origin);
     jt_rng_normals(rng, direction, n);
-    for (size_t i = 0; i < n; i++) {
-        slope += (double)t->grad[i] * direction[i];
-        size += pow((double)t->grad[i], 2.0);
-    }
+    *said = 0.0;
+    for (size_t i = 0; i < n; i++)
+        *said += (double)t->grad[i] * direction[i];
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < n; i++)
             x[i] = origin[i] + (side ? -step : step) * direction[i];
         loss[side] = loss_of(tr, LOSS);
     }
     memcpy(x, origin, n * sizeof *origin);
-    double measured = (loss[0] - loss[1]) / (2.0 * (double)step);
+    *measured = (loss[0] - loss[1]) / (2.0 * (double)step);
+    free(origin);
+    free(direction);
+}
+
+static void check_parameter(training *tr, int which, jt_rng *rng)
+{
+    enum { TRIALS = 4 }; /* a step may lead some token to another expert */
+    const jt_tensor *t = &tr->parameter[which];
+    double size = 0.0, said, measured;
+    bool agree = false;
+    for (size_t i = 0; i < values_of(t); i++)
+        size += pow((double)t->grad[i], 2.0);
     /* A difference of two F32 losses is uncertain by about 1e-6 / step; a clamp has
      * kinks, which some values cross on the way. */
     double share = tr->g.model->params.clamp > 0.0f ? 2e-2 : 1e-3;
-    if (fabs(measured - slope) > share * sqrt(size) + 5e-3)
+    for (int trial = 0; trial < TRIALS && !agree; trial++) {
+        float step = 2e-4f / (float)(1 << trial);
+        measure(tr, which, rng, step, &said, &measured);
+        agree = fabs(measured - said) <= share * sqrt(size) + 1e-6 / (double)step;
+    }
+    if (!agree)
         fail_msg("%s: gradient says %.6g, difference %.6g (norm %.3g)", tr->name[which],
-                 slope, measured, sqrt(size));
+                 said, measured, sqrt(size));
     if (strstr(tr->name[which], "exp_probs_b")) /* what was chosen has no slope */
         assert_true(size == 0.0);
     else if (!strstr(tr->name[which], "attn_k.bias")) /* softmax: no matter */
         assert_true(size > 0.0);
-    free(origin);
-    free(direction);
 }
 
 /* Layers that are run again give the same gradients, bit for bit. */
@@ -177,22 +193,6 @@ static void check_model(void **state)
         name, check_model, NULL, NULL, (void *)(uintptr_t)name \
     }
 
-/* Models with parts that have no gradients are not trained at all. */
-static void check_refused(void **state)
-{
-    golden g;
-    jt_err err;
-    golden_open(&g, *state);
-    assert_int_equal(jt_model_trains(g.model, &err), JT_E_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "is not supported"));
-    golden_close(&g);
-}
-
-#define REFUSED(name)                                            \
-    {                                                            \
-        name, check_refused, NULL, NULL, (void *)(uintptr_t)name \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,8 +242,22 @@ int main(void)
         MODEL("gpt-oss"),
         MODEL("cohere2"),
         MODEL("exaone4"),
-        REFUSED("llama4"),
-        REFUSED("deepseek2"),
+        MODEL("llama4"),
+        MODEL("hunyuan-dense"),
+        MODEL("hunyuan-moe"),
+        MODEL("deepseek2"),
+        MODEL("deepseek2-lite"),
+        MODEL("deepseek3"),
+        MODEL("jamba"),
+        MODEL("lfm2"),
+        MODEL("lfm2moe"),
+        MODEL("granitehybrid"),
+        MODEL("granitehybrid-dense"),
+        MODEL("nemotron_h"),
+        MODEL("nemotron_h_moe"),
+        MODEL("qwen3next"),
+        MODEL("qwen35"),
+        MODEL("qwen35moe"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ static jt_causal_conv conv(bench *b, size_t channels, size_t width, bool bias)
 
 /* One layer of any kind: its own struct, and what to call for it. */
 typedef jt_tensor forward_fn(jt_context *ctx, const void *layer, jt_input *x,
-                             float *state, bool fresh);
+                             float *state, const jt_places *places);
 
 /* y [TOKENS, D], the text in chunks of `chunk` tokens. */
 static float *run(forward_fn *fn, const void *layer, const jt_tensor *x,
@@ -65,7 +65,7 @@ static float *run(forward_fn *fn, const void *layer, const jt_tensor *x,
         part.data = jt_row(x, t);
         part.shape[0] = TOKENS - t < chunk ? TOKENS - t : chunk;
         jt_input input = jt_input_of(part);
-        jt_tensor out = fn(&ctx, layer, &input, state, t == 0);
+        jt_tensor out = fn(&ctx, layer, &input, state, &(jt_places){.start = t});
         assert_int_equal(ctx.err.code, JT_OK);
         assert_int_equal(jt_rows(&out), part.shape[0]);
         memcpy(y + t * D, out.data, part.shape[0] * D * sizeof *y);
@@ -111,9 +111,9 @@ static void check_layer(bench *b, forward_fn *fn, const void *layer, size_t stat
 
 #define LAYER(kind)                                                                    \
     static jt_tensor forward_##kind(jt_context *ctx, const void *layer, jt_input *x,   \
-                                    float *state, bool fresh)                          \
+                                    float *state, const jt_places *places)             \
     {                                                                                  \
-        return jt_##kind##_forward(ctx, layer, x, state, fresh);                       \
+        return jt_##kind##_forward(ctx, layer, x, state, places);                      \
     }                                                                                  \
     static void truth_##kind(const void *layer, const double *x, double *y)            \
     {                                                                                  \
