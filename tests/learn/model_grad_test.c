@@ -144,9 +144,12 @@ static void check_parameter(training *tr, int which, jt_rng *rng)
         assert_true(size > 0.0);
 }
 
-/* Layers that are run again give the same gradients, bit for bit. */
-static void check_checkpointing(training *tr)
+/* Layers that are run again, and other threads, give the same gradients, bit for bit.
+ */
+static void check_same(training *tr, mode how, int threads)
 {
+    jt_context two = tr->ctx;
+    assert_int_equal(jt_context_init(&tr->ctx, threads, NULL, NULL), JT_OK);
     for (int i = 0; i < tr->n_parameters; i++) {
         jt_tensor *t = &tr->parameter[i];
         size_t bytes = values_of(t) * sizeof(float);
@@ -154,12 +157,14 @@ static void check_checkpointing(training *tr)
         memcpy(tr->kept[i], t->grad, bytes);
         memset(t->grad, 0, bytes);
     }
-    loss_of(tr, CHECKPOINTED);
+    loss_of(tr, how);
     for (int i = 0; i < tr->n_parameters; i++) {
         const jt_tensor *t = &tr->parameter[i];
         assert_memory_equal(tr->kept[i], t->grad, values_of(t) * sizeof(float));
         free(tr->kept[i]);
     }
+    jt_context_free(&tr->ctx);
+    tr->ctx = two;
 }
 
 static void check_model(void **state)
@@ -175,7 +180,8 @@ static void check_model(void **state)
     loss_of(&tr, GRADIENTS);
     for (int i = 0; i < tr.n_parameters; i++)
         check_parameter(&tr, i, &rng);
-    check_checkpointing(&tr);
+    check_same(&tr, CHECKPOINTED, 2);
+    check_same(&tr, GRADIENTS, 1);
     jt_cache_free(&tr.cache);
     jt_context_free(&tr.ctx);
     for (int i = 0; i < tr.n_parameters; i++) {
