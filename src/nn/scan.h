@@ -15,6 +15,8 @@
 #include "nn/places.h"
 #include "tensor/ops.h"
 
+enum { JT_SCAN_PIECE = 64 }; /* tokens */
+
 typedef struct jt_scan {
     size_t heads, rows, n;
     size_t k_heads;  /* as many keys and queries a token; a divisor of heads */

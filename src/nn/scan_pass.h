@@ -4,10 +4,7 @@
 
 #include "nn/scan.h"
 
-enum {
-    JT_SCAN_RUN = 64,  /* rows of a head that one item of the loops takes */
-    JT_SCAN_PIECE = 64 /* tokens that run again at a time */
-};
+enum { JT_SCAN_RUN = 64 }; /* rows of a head that one item of the loops takes */
 
 typedef struct jt_scan_piece {
     size_t first, count; /* tokens */
