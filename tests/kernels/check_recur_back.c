@@ -59,7 +59,7 @@ static void check_form(checker *c, int form)
         double worst = 0, largest = 1;
         for (size_t j = 0; j < sizes[i]; j++) {
             worst = fmax(worst, fabs((double)x[j] - y[j]));
-            largest = fmax(largest, fabs(y[j]));
+            largest = fmax(largest, fabs((double)y[j]));
         }
         check(c, worst < 3e-5 * largest, "recur_back: %s is off by %g of %g, n %zu",
               names[i], worst, largest, r->n);

@@ -120,15 +120,16 @@ static void find_gradients(setting *s, const char *cpu, int threads)
 /* Gradients of one thread, and that three find the same. */
 static void check_threads(setting *s, const char *cpu)
 {
-    float *kept[MAX_INPUTS];
+    float *kept[MAX_INPUTS] = {NULL};
+    const int n = s->n_inputs;
     find_gradients(s, cpu, 3);
-    for (int i = 0; i < s->n_inputs; i++) {
+    for (int i = 0; i < n; i++) {
         size_t bytes = values_of(&s->input[i]) * sizeof(float);
         kept[i] = malloc(bytes);
         memcpy(kept[i], s->input[i].grad, bytes);
     }
     find_gradients(s, cpu, 1);
-    for (int i = 0; i < s->n_inputs; i++) {
+    for (int i = 0; i < n; i++) {
         assert_memory_equal(kept[i], s->input[i].grad,
                             values_of(&s->input[i]) * sizeof(float));
         free(kept[i]);
