@@ -57,6 +57,8 @@ static double attention_values(const jt_attention *a)
     double values = kept(q + k + v);
     if (a->qk_norm != JT_QK_NORM_NONE)
         values += kept_norm(q + k);
+    if (a->v_norm)
+        values += kept_norm(v);
     if (a->gated) /* what holds both */
         values += kept(2.0 * q);
     else if (jt_has(&a->gate))
@@ -125,6 +127,9 @@ static double recurrent_values(const jt_recurrent *r)
         return mamba2_values(&r->mamba2);
     case JT_DELTA_NET:
         return delta_net_values(&r->delta_net);
+    case JT_KIMI_DELTA: /* these do not train */
+    case JT_LIGHTNING:
+        break;
     }
     return 0.0;
 }
@@ -139,6 +144,9 @@ static double mixer_values(const jt_layer *layer, double d)
         return latent_values(&layer->latent) + kept(d);
     case JT_MIX_RECURRENT:
         return recurrent_values(&layer->recurrent) + kept(d);
+    case JT_MIX_BOTH:
+        return attention_values(&layer->attention) +
+               recurrent_values(&layer->recurrent) + 2.0 * kept(d);
     case JT_MIX_NONE:
         break;
     }
@@ -160,7 +168,7 @@ static double mixer_back_values(const jt_layer *layer, int threads)
     double latent = l->nope + l->rope + l->v_dim;
     if (layer->mixer == JT_MIX_LATENT)
         return (l->attention.n_heads + threads) * latent;
-    if (layer->mixer != JT_MIX_ATTENTION)
+    if (layer->mixer != JT_MIX_ATTENTION && layer->mixer != JT_MIX_BOTH)
         return 0.0;
     return (double)(a->n_heads + a->n_kv_heads) * (a->k_dim + a->v_dim);
 }
@@ -276,7 +284,7 @@ double jt_plan_looks(const jt_sizes *s, const jt_model *model)
         jt_layer layer = layer_of(s, model, i);
         const jt_attention *a = &layer.attention;
         const jt_latent *l = &layer.latent;
-        if (layer.mixer == JT_MIX_ATTENTION)
+        if (layer.mixer == JT_MIX_ATTENTION || layer.mixer == JT_MIX_BOTH)
             values += (double)a->n_heads * (a->k_dim + a->v_dim);
         else if (layer.mixer == JT_MIX_LATENT)
             values += (double)l->attention.n_heads * (l->nope + l->rope + l->v_dim);

@@ -4,7 +4,6 @@
 
 static const float length_eps = 1e-6f; /* under the root of |q| and |k| */
 
-
 /* The state: those of the three convolutions, then S. */
 typedef struct kimi_pass {
     const jt_kernels *kernels;
@@ -96,7 +95,7 @@ static void prepare_token(void *arg, size_t t)
     for (size_t head = 0; head < m->heads; head++) {
         size_t at = head * m->dim;
         normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_Q], t) + at, m->dim,
-                           1 / sqrtf((float)m->dim));
+                  1 / sqrtf((float)m->dim));
         normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_K], t) + at, m->dim, 1);
         beta[head] = 1 / (1 + expf(-beta[head]));
         for (size_t i = at; i < at + m->dim; i++)
@@ -142,8 +141,7 @@ static void gate_token(void *arg, size_t t)
 }
 
 jt_tensor jt_kimi_delta_forward(jt_context *ctx, const jt_kimi_delta *layer,
-                                jt_input *h, float *state,
-                                const jt_places *places)
+                                jt_input *h, float *state, const jt_places *places)
 {
     kimi_pass p = {.kernels = ctx->kernels,
                    .layer = layer,

@@ -199,6 +199,22 @@ static void check_model(void **state)
         name, check_model, NULL, NULL, (void *)(uintptr_t)name \
     }
 
+/* Models with parts that have no gradients are not trained at all. */
+static void check_refused(void **state)
+{
+    golden g;
+    jt_err err;
+    golden_open(&g, *state);
+    assert_int_equal(jt_model_trains(g.model, &err), JT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "is not supported"));
+    golden_close(&g);
+}
+
+#define REFUSED(name)                                            \
+    {                                                            \
+        name, check_refused, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +280,11 @@ int main(void)
         MODEL("qwen3next"),
         MODEL("qwen35"),
         MODEL("qwen35moe"),
+        MODEL("falcon-h1"),
+        MODEL("gemma4"),
+        MODEL("gemma4-moe"),
+        REFUSED("kimi-linear"),
+        REFUSED("minimax-01"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
