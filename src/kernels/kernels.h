@@ -179,9 +179,9 @@ typedef enum jt_activation {
  *     h = h + u k
  *     y = h . q
  * The factor a and the step are numbers for the token (decay, step); a may also be one
- * for each value of its key (fade). With `rate` each row has a step of its own, and a is
- * exp(step rate), another one for each value of the state. Rows are independent: threads
- * may share them, and any cut of the tokens gives the same bits. */
+ * for each value of its key (fade). With `rate` each row has a step of its own, and a
+ * is exp(step rate), another one for each value of the state. Rows are independent:
+ * threads may share them, and any cut of the tokens gives the same bits. */
 typedef struct jt_recur {
     float *h;                  /* [rows, n], changed */
     float *y;                  /* [tokens] rows, y_stride floats apart, `rows` used */
