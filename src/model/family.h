@@ -94,6 +94,7 @@ typedef struct jt_family {
     bool carries_normed; /* the residual stream goes on with what a part read, times
                             residual_scale, which other families take for the part
                             (MiniMax-Text-01) */
+    bool untrained;      /* a part of it has no gradients */
     bool recurrent;      /* some layers carry a state, and are known by their tensors
                             (weights_recurrent.c) */
     bool abreast; /* those have attention, too: both read the same hidden states, and

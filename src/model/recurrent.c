@@ -127,23 +127,23 @@ size_t jt_recurrent_state(const jt_recurrent *layer)
 }
 
 jt_tensor jt_recurrent_forward(jt_context *ctx, const jt_recurrent *layer, jt_input *x,
-                               float *state, bool fresh)
+                               float *state, const jt_places *places)
 {
     switch (layer->kind) {
     case JT_RECURRENT_NONE:
         break;
     case JT_SHORT_CONV:
-        return jt_short_conv_forward(ctx, &layer->short_conv, x, state, fresh);
+        return jt_short_conv_forward(ctx, &layer->short_conv, x, state, places);
     case JT_MAMBA:
-        return jt_mamba_forward(ctx, &layer->mamba, x, state, fresh);
+        return jt_mamba_forward(ctx, &layer->mamba, x, state, places);
     case JT_MAMBA2:
-        return jt_mamba2_forward(ctx, &layer->mamba2, x, state, fresh);
+        return jt_mamba2_forward(ctx, &layer->mamba2, x, state, places);
     case JT_DELTA_NET:
-        return jt_delta_net_forward(ctx, &layer->delta_net, x, state, fresh);
+        return jt_delta_net_forward(ctx, &layer->delta_net, x, state, places);
     case JT_KIMI_DELTA:
-        return jt_kimi_delta_forward(ctx, &layer->kimi_delta, x, state, fresh);
+        return jt_kimi_delta_forward(ctx, &layer->kimi_delta, x, state, places);
     case JT_LIGHTNING:
-        return jt_lightning_forward(ctx, &layer->lightning, x, state, fresh);
+        return jt_lightning_forward(ctx, &layer->lightning, x, state, places);
     }
     return (jt_tensor){0};
 }

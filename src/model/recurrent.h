@@ -56,9 +56,8 @@ const jt_recurrent_part *jt_recurrent_parts(jt_recurrent_kind kind, size_t *coun
 /* Floats that the layer remembers. */
 size_t jt_recurrent_state(const jt_recurrent *layer);
 
-/* What the layer makes of x [tokens, d]; `state`, `fresh` as in jt_short_conv_forward.
- */
+/* What the layer makes of x [tokens, d]; as jt_short_conv_forward. */
 jt_tensor jt_recurrent_forward(jt_context *ctx, const jt_recurrent *layer, jt_input *x,
-                               float *state, bool fresh);
+                               float *state, const jt_places *places);
 
 #endif

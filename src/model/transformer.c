@@ -159,7 +159,7 @@ static void layer_backward(jt_context *ctx, void *saved)
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
-/* The layer without a tape, and on the tape that it is to be run again. */
+/* The layer as it will run again, of which the tape keeps only that it will. */
 static void layer_checkpoint(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
     saved_layer saved = {*p, index, *h};
@@ -169,9 +169,9 @@ static void layer_checkpoint(jt_context *ctx, const pass *p, int index, jt_tenso
     if (jt_failed(ctx))
         return;
     memcpy(saved.h.data, h->data, values * sizeof(float));
-    jt_tape *tape = ctx->tape;
+    jt_tape *tape = ctx->tape, once = {.forgets = true};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    ctx->tape = NULL;
+    ctx->tape = &once;
     layer_forward(ctx, p, index, h);
     ctx->tape = tape;
     jt_arena_rewind(&ctx->scratch, mark);

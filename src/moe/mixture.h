@@ -19,8 +19,8 @@ typedef struct jt_mixture {
 
 /* A term that training adds to the loss for what the router did (balance, z-loss).
  * Called after selection: it notes its value and pushes its gradient, into those of the
- * scores or logits, on the tape (ctx->tape NULL: a first pass without gradients, or an
- * evaluation). */
+ * scores or logits, on the tape (which keeps nothing in an evaluation, or in a pass
+ * that will run again). */
 typedef struct jt_route_term {
     void *self;
     void (*add)(void *self, jt_context *ctx, const jt_route_site *site,

@@ -35,10 +35,6 @@ size_t jt_delta_net_state(const jt_delta_net *layer);
 
 /* As jt_short_conv_forward. */
 jt_tensor jt_delta_net_forward(jt_context *ctx, const jt_delta_net *layer, jt_input *h,
-                               float *state, bool fresh);
-
-/* Give x [n] this length, as queries and keys of delta rules have it: x / |x| * length,
- * with 1e-6 under the root of |x|. */
-void jt_delta_normalise(const jt_kernels *kernels, float *x, size_t n, float length);
+                               float *state, const jt_places *places);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "nn/delta_net.h"
+static const float length_eps = 1e-6f; /* under the root of |q| and |k| */
 
 /* The state: those of the three convolutions, then S. */
 typedef struct kimi_pass {
@@ -65,14 +65,22 @@ static void project(jt_context *ctx, kimi_pass *p, jt_input *h)
     jt_products(ctx, second, 2);
 }
 
-static void convolve(jt_context *ctx, kimi_pass *p, float *state)
+static void convolve(jt_context *ctx, kimi_pass *p, const jt_places *places,
+                     float *state)
 {
     for (int i = 0; i < JT_KIMI_QKV && !jt_failed(ctx); i++) {
         const jt_causal_conv *conv = &p->layer->conv[i];
-        p->qkv[i] = jt_causal_conv_forward(ctx, conv, p->before[i].data, p->width,
-                                           p->tokens, state);
+        jt_columns before = {p->before[i], 0, p->width};
+        p->qkv[i] = jt_causal_conv_forward(ctx, conv, &before, places, state);
         state += jt_causal_conv_state(conv);
     }
+}
+
+/* x / |x| * length: an RMS norm but for the number of values. */
+static void normalise(const jt_kernels *kernels, float *x, size_t n, float length)
+{
+    kernels->rms_norm(x, x, NULL, n, length_eps / (float)n);
+    kernels->scale(x, length / sqrtf((float)n), x, n);
 }
 
 static void prepare_token(void *arg, size_t t)
@@ -86,9 +94,9 @@ static void prepare_token(void *arg, size_t t)
     p->kernels->softplus(fade, fade, p->width);
     for (size_t head = 0; head < m->heads; head++) {
         size_t at = head * m->dim;
-        jt_delta_normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_Q], t) + at, m->dim,
-                           1 / sqrtf((float)m->dim));
-        jt_delta_normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_K], t) + at, m->dim, 1);
+        normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_Q], t) + at, m->dim,
+                  1 / sqrtf((float)m->dim));
+        normalise(p->kernels, jt_row(&p->qkv[JT_KIMI_K], t) + at, m->dim, 1);
         beta[head] = 1 / (1 + expf(-beta[head]));
         for (size_t i = at; i < at + m->dim; i++)
             fade[i] = expf(rate[head] * fade[i]);
@@ -133,17 +141,17 @@ static void gate_token(void *arg, size_t t)
 }
 
 jt_tensor jt_kimi_delta_forward(jt_context *ctx, const jt_kimi_delta *layer,
-                                jt_input *h, float *state, bool fresh)
+                                jt_input *h, float *state, const jt_places *places)
 {
     kimi_pass p = {.kernels = ctx->kernels,
                    .layer = layer,
                    .s = state + conv_states(layer),
                    .tokens = jt_rows(&h->x),
                    .width = layer->heads * layer->dim};
-    if (fresh)
+    if (places->start == 0)
         jt_zero(ctx, state, jt_kimi_delta_state(layer));
     project(ctx, &p, h);
-    convolve(ctx, &p, state);
+    convolve(ctx, &p, places, state);
     p.y = jt_new(ctx, p.tokens, p.width);
     if (jt_failed(ctx))
         return p.y;

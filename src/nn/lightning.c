@@ -79,14 +79,14 @@ static void gate_token(void *arg, size_t t)
 }
 
 jt_tensor jt_lightning_forward(jt_context *ctx, const jt_lightning *layer, jt_input *h,
-                               float *state, bool fresh)
+                               float *state, const jt_places *places)
 {
     lightning_pass p = {.kernels = ctx->kernels,
                         .layer = layer,
                         .s = state,
                         .tokens = jt_rows(&h->x),
                         .width = layer->heads * layer->dim};
-    if (fresh)
+    if (places->start == 0)
         jt_zero(ctx, state, jt_lightning_state(layer));
     project(ctx, &p, h);
     p.y = jt_new(ctx, p.tokens, p.width);

@@ -9,6 +9,7 @@
 #ifndef JT_LIGHTNING_H
 #define JT_LIGHTNING_H
 
+#include "nn/places.h"
 #include "tensor/ops.h"
 
 typedef struct jt_lightning {
@@ -26,8 +27,8 @@ float jt_lightning_slope_scale(int layer, int layers);
 /* Floats that it remembers from chunk to chunk. */
 size_t jt_lightning_state(const jt_lightning *layer);
 
-/* As jt_short_conv_forward. */
+/* As jt_short_conv_forward, without gradients: a chunk is of one document. */
 jt_tensor jt_lightning_forward(jt_context *ctx, const jt_lightning *layer, jt_input *h,
-                               float *state, bool fresh);
+                               float *state, const jt_places *places);
 
 #endif

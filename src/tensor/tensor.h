@@ -85,6 +85,23 @@ static inline jt_tensor jt_some_rows(const jt_tensor *t, size_t first, size_t co
     return part;
 }
 
+/* Columns at .. at + n of an F32 tensor. */
+typedef struct jt_columns {
+    jt_tensor of;
+    size_t at, n;
+} jt_columns;
+
+/* Row `i` of them, and of their gradient; NULL where there is none. */
+static inline float *jt_columns_row(const jt_columns *c, size_t i)
+{
+    return jt_row(&c->of, i) + c->at;
+}
+
+static inline float *jt_columns_grad_row(const jt_columns *c, size_t i)
+{
+    return c->of.grad ? jt_grad_row(&c->of, i) + c->at : NULL;
+}
+
 /* Row `i` of a weight of any type, counted over all dimensions but the last. */
 static inline const void *jt_weight_row(const jt_tensor *t, size_t i)
 {

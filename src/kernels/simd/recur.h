@@ -7,8 +7,6 @@
 #include "kernels/c/conv.h"
 #include "kernels/simd/vector.h"
 
-#define RECUR_ROWS 4
-
 /* log(1 + e) for e in 0 .. 1: 2 artanh(s), s = e / (2 + e) <= 1/3, whose series
  * s + s^3/3 + s^5/5 + .. is cut at s^17 (2^-30 of the sum). */
 ALWAYS_INLINE vf vf_log1p(vf e)
@@ -34,6 +32,13 @@ static void softplus(float *y, const float *x, size_t n)
 /* The forms of kernels.h. */
 typedef enum recur_form { RECUR_DECAY, RECUR_RATE, RECUR_DELTA, RECUR_FADE } recur_form;
 
+ALWAYS_INLINE float step_of(const jt_recur *r, size_t row, size_t t, const bool rated)
+{
+    if (rated)
+        return r->step[t * r->step_stride + row];
+    return r->step ? r->step[t * r->gate_stride] : 1;
+}
+
 /* What one token does to `rows` rows from `row` on. */
 ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const int rows,
                                const recur_form form)
@@ -46,9 +51,9 @@ ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const in
     float *y = r->y + t * r->y_stride + row, *h = r->h + row * r->n;
     const float one = rated || fades ? 1 : r->decay[t * r->gate_stride];
     const vf decay = vf_set1(one);
-    vf u[RECUR_ROWS], step[RECUR_ROWS], sum[RECUR_ROWS];
+    vf u[JT_RECUR_ROWS], step[JT_RECUR_ROWS], sum[JT_RECUR_ROWS];
     for (int i = 0; i < rows; i++) {
-        step[i] = vf_set1(rated ? r->step[t * r->step_stride + row + (size_t)i] : 1);
+        step[i] = vf_set1(step_of(r, row + (size_t)i, t, rated));
         u[i] = vf_mul(vf_set1(v[i]), step[i]);
         sum[i] = vf_set1(0);
     }
@@ -87,9 +92,9 @@ ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const in
 ALWAYS_INLINE void recur_rows(const jt_recur *r, const recur_form form)
 {
     size_t row = 0;
-    for (; row + RECUR_ROWS <= r->rows; row += RECUR_ROWS)
+    for (; row + JT_RECUR_ROWS <= r->rows; row += JT_RECUR_ROWS)
         for (size_t t = 0; t < r->tokens; t++)
-            recur_token(r, row, t, RECUR_ROWS, form);
+            recur_token(r, row, t, JT_RECUR_ROWS, form);
     for (; row < r->rows; row++)
         for (size_t t = 0; t < r->tokens; t++)
             recur_token(r, row, t, 1, form);
