@@ -99,19 +99,3 @@ const jt_expert_kind *jt_expert_kind_find(const char *name)
     }
     return NULL;
 }
-
-jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
-                        const jt_plan *plan, jt_input *x)
-{
-    size_t parts = (size_t)bank->n_experts * JT_PARTS;
-    jt_lease lease = {.part = jt_scratch(ctx, parts, sizeof(jt_tensor))};
-    if (jt_failed(ctx))
-        return (jt_tensor){0};
-    memset(lease.part, 0, parts * sizeof(jt_tensor));
-    if (store->acquire(store->self, bank, plan, &lease, &ctx->err) != JT_OK)
-        return (jt_tensor){0};
-    jt_lap(ctx, JT_STAGE_DISPATCH);
-    jt_tensor y = bank->kind->apply(ctx, bank, &lease, plan, x);
-    store->release(store->self, &lease);
-    return y;
-}

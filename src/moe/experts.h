@@ -11,22 +11,33 @@ typedef struct jt_bank jt_bank;
 /* The parts of an FFN expert. */
 enum { JT_PART_GATE, JT_PART_UP, JT_PART_DOWN, JT_PARTS };
 
-/* Expert weights that a plan needs, resident as long as the lease is held.
- * part[expert * JT_PARTS + p] is empty for experts without tokens. */
+/* Expert weights that a plan needs, in one wave or in several: a store that has some of
+ * the experts at hand gives those first and the others as they come. The weights of a
+ * wave stay until the next one or the release. */
 typedef struct jt_lease {
-    jt_tensor *part;
-    void *held; /* the store's own note of what it pinned */
+    jt_tensor *part; /* [n_experts * JT_PARTS]: those of expert e begin at e * JT_PARTS;
+                        set for the experts of this wave */
+    int32_t *expert; /* [n_experts] the experts of this wave, ascending */
+    int n_wave;      /* how many they are; when there is only one wave, all that have
+                        tokens */
+    bool more;       /* another wave follows */
+    const jt_plan *plan;
 } jt_lease;
 
-/* Where expert weights live. `acquire` makes the experts that have tokens in `plan`
- * resident and fills `lease->part` (room for n_experts * JT_PARTS, zeroed); `release`
- * ends that. Implementations: src/store/. */
+/* Where expert weights live. `acquire` announces which experts of `bank` have tokens
+ * and gives the first wave (the arrays of `lease` have room for all, zeroed); `advance`
+ * gives the next one; `release` ends the lease, also after a failure of `advance`. When
+ * `acquire` fails there is nothing to release. `foresee` (may be NULL) shows the store
+ * the hidden states h [tokens, d] that are about to reach the experts of `layer`, from
+ * which it may guess what the next layer will ask for. Implementations: src/store/. */
 typedef struct jt_store {
     const char *name;
     void *self;
-    jt_status (*acquire)(void *self, const jt_bank *bank, const jt_plan *plan,
-                         jt_lease *lease, jt_err *err);
-    void (*release)(void *self, jt_lease *lease);
+    jt_status (*acquire)(void *self, const jt_bank *bank, jt_lease *lease, jt_err *err);
+    jt_status (*advance)(void *self, const jt_bank *bank, jt_lease *lease, jt_err *err);
+    void (*release)(void *self, const jt_bank *bank, jt_lease *lease);
+    void (*foresee)(void *self, jt_context *ctx, const jt_route_site *site,
+                    const jt_tensor *h);
 } jt_store;
 
 /* What an expert computes. */
@@ -56,7 +67,8 @@ struct jt_bank {
     const char *name[JT_PARTS]; /* of the parts in a file: "ffn_up_exps" */
 };
 
-/* Acquire, apply, release: outputs [plan rows, d], with a fresh gradient. */
+/* Acquire, apply wave by wave, release: outputs [plan rows, d], with a fresh gradient.
+ */
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x);
 

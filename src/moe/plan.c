@@ -89,3 +89,33 @@ jt_plan jt_plan_everyone(jt_context *ctx, int n_tokens)
     }
     return plan;
 }
+
+jt_plan jt_plan_of_experts(jt_context *ctx, const jt_plan *plan, const int32_t *experts,
+                           int count)
+{
+    size_t rows = 0;
+    for (int i = 0; i < count; i++)
+        rows += (size_t)(plan->start[experts[i] + 1] - plan->start[experts[i]]);
+    jt_plan some = {
+        .n_tokens = plan->n_tokens,
+        .n_experts = plan->n_experts,
+        .k = plan->k,
+        .n_rows = (int)rows,
+        .start = jt_scratch(ctx, (size_t)plan->n_experts + 1, sizeof(int32_t)),
+        .token = jt_scratch(ctx, rows, sizeof(int32_t)),
+    };
+    if (jt_failed(ctx))
+        return some;
+    int32_t row = 0;
+    for (int e = 0, i = 0; e < plan->n_experts; e++) {
+        some.start[e] = row;
+        if (i == count || experts[i] != e)
+            continue;
+        int32_t first = plan->start[e], n = plan->start[e + 1] - first;
+        memcpy(some.token + row, plan->token + first, (size_t)n * sizeof(int32_t));
+        row += n;
+        i++;
+    }
+    some.start[plan->n_experts] = row;
+    return some;
+}

@@ -16,4 +16,10 @@ jt_plan jt_plan_build(jt_context *ctx, const jt_route *route);
  * expert, row = token, weight 1. */
 jt_plan jt_plan_everyone(jt_context *ctx, int n_tokens);
 
+/* The rows of some experts of a plan (`count` ids, ascending), as a plan of its own:
+ * its tokens are those of the whole, and nobody asks it for weights or slots. Without a
+ * tape only. */
+jt_plan jt_plan_of_experts(jt_context *ctx, const jt_plan *plan, const int32_t *experts,
+                           int count);
+
 #endif

@@ -18,6 +18,9 @@ typedef struct jt_input {
 } jt_input;
 
 jt_input jt_input_of(jt_tensor x);
+/* Make the form that products with weights of type `w` want now, in the scratch of now,
+ * instead of when the first of them comes. */
+void jt_input_pack(jt_context *ctx, jt_input *in, jt_dtype w);
 
 /* Rows of an input in another order, some of them several times or not at all: what the
  * tokens of a plan are to its experts. */

@@ -141,6 +141,11 @@ static void pack_input(jt_context *ctx, jt_input *in, jt_act act)
     in->packed[act].row_bytes = job.row_bytes;
 }
 
+void jt_input_pack(jt_context *ctx, jt_input *in, jt_dtype w)
+{
+    pack_input(ctx, in, ctx->kernels->matmul[w].act);
+}
+
 jt_product jt_product_rows(const jt_tensor *y, const jt_tensor *w, jt_input *x,
                            size_t first, size_t tokens)
 {
