@@ -22,6 +22,7 @@
 #include "junto/speculate.h"
 #include "junto/status.h"
 #include "junto/steer.h"
+#include "junto/store.h"
 #include "junto/template.h"
 #include "junto/text.h"
 #include "junto/tokenizer.h"

@@ -32,6 +32,11 @@ JT_API jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err
  * not know: the message lists those it does), JT_E_FORMAT (missing key or tensor, wrong
  * shape). The caller owns *out; it must outlive its sessions. */
 JT_API jt_status jt_model_load(jt_model **out, const char *path, jt_err *err);
+/* Load a model that may be larger than memory: everything but the routed experts is
+ * read into memory, they stay in the file for the sessions' stores (junto/store.h). Of
+ * GGUF files only: JT_E_UNSUPPORTED for folders and for models without experts. Other
+ * errors: those of jt_model_load, JT_E_MEMORY, JT_E_IO. */
+JT_API jt_status jt_model_load_apart(jt_model **out, const char *path, jt_err *err);
 JT_API jt_status jt_model_load_memory(jt_model **out, const void *data, size_t bytes,
                                       jt_err *err);
 JT_API void jt_model_free(jt_model *model); /* NULL is fine */

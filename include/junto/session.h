@@ -14,6 +14,7 @@
 #include "junto/model.h"
 #include "junto/moe.h"
 #include "junto/status.h"
+#include "junto/store.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,12 +35,14 @@ typedef struct jt_session_options {
                             largest logit; "f32" is exact; "q8_0" and "q4_0" take 17/32
                             and 9/32 of f16 (heads must be multiples of 32 long) */
     const char *k_type, *v_type; /* of keys and of values, where they differ */
+    jt_store_options store;      /* of a model that was loaded apart */
     struct jt_session *beside; /* use the threads and the scratch of this session, which
                                   must live longer; not at the same time as it does.
                                   `threads` and `cpu` are then its own */
 } jt_session_options;
 
-/* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu), JT_E_MEMORY. */
+/* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu, a way to read),
+ * JT_E_LIMIT (store.ram is too small: says what would do), JT_E_IO, JT_E_MEMORY. */
 JT_API jt_status jt_session_new(jt_session **out, const jt_model *model,
                                 const jt_session_options *options, jt_err *err);
 JT_API void jt_session_free(jt_session *session); /* NULL is fine */
@@ -62,7 +65,8 @@ typedef struct jt_eval_options {
 
 /* Append tokens to the context and run the model over them, in chunks. `options` may be
  * NULL. Errors: JT_E_ARG (no tokens, an id outside the vocabulary), JT_E_LIMIT (does
- * not fit into the context; nothing was evaluated), JT_E_MEMORY, JT_E_INTERRUPTED.
+ * not fit into the context; nothing was evaluated), JT_E_MEMORY, JT_E_INTERRUPTED,
+ * JT_E_IO (an expert could not be read, or the file has changed).
  * After a failure the context is as before the call. */
 JT_API jt_status jt_session_eval(jt_session *session, const int32_t *tokens,
                                  size_t count, const jt_eval_options *options,
@@ -102,6 +106,9 @@ JT_API void jt_session_truncate(jt_session *session, int length);
  * follow makes the context equal to `tokens`. */
 JT_API size_t jt_session_reuse(jt_session *session, const int32_t *tokens,
                                size_t count);
+
+/* What the store did so far; false: the weights are mapped, there is none. */
+JT_API bool jt_session_store_stats(const jt_session *session, jt_store_stats *stats);
 
 JT_API int jt_session_threads(const jt_session *session);
 /* Bytes of the KV cache at its full capacity. */

@@ -108,8 +108,12 @@ static bool next_block(jt_arena *arena, size_t bytes)
          * with slightly other sizes fits again. */
         size_t want = arena->first ? arena->total / 2 : arena->total;
         want = want > BLOCK_BYTES ? want : BLOCK_BYTES;
+        size_t held = arena->first ? arena->total : 0;
+        size_t left = arena->limit > held ? arena->limit - held : 0;
+        if (arena->limit && want > left)
+            want = left;
         want = bytes > want ? bytes : want;
-        if (want > PTRDIFF_MAX - HEADER)
+        if (want > PTRDIFF_MAX - HEADER || (arena->limit && want > left))
             return false;
         jt_arena_block *fresh = want < LARGE_BYTES ? jt_alloc(want + HEADER, 1)
                                                    : jt_alloc_large(want + HEADER);

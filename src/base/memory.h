@@ -45,6 +45,7 @@ typedef struct jt_arena {
     jt_arena_block *first, *current;
     size_t used;  /* bytes used of the current block */
     size_t total; /* bytes held in all blocks */
+    size_t limit; /* that `total` may not exceed; 0: none */
 } jt_arena;
 
 typedef struct jt_arena_mark {

@@ -31,7 +31,8 @@ typedef struct jt_gguf_keys {
 /* One file of a split model, or the only one. `data` and `bytes` are set by the caller;
  * jt_gguf_parse fills in the rest. */
 typedef struct jt_gguf_part {
-    jt_map map; /* {0} when the data is the caller's */
+    jt_map map;       /* {0} when the data is the caller's */
+    const char *path; /* NULL then */
     const unsigned char *data;
     size_t bytes;
     jt_gguf_keys keys;
@@ -62,6 +63,13 @@ jt_status jt_gguf_parse(jt_gguf_part *part, jt_arena *arena, jt_err *err);
 jt_status jt_gguf_new(jt_gguf **out, const char *path, jt_err *err);
 /* Index file->tensors by name; no name may be there twice. */
 jt_status jt_gguf_index(jt_gguf *file, jt_err *err);
+
+/* Where in the files of an opened model `bytes` bytes at `data` lie: the part, and
+ * *offset in it; NULL when they are not part of a mapped file. */
+const jt_gguf_part *jt_gguf_locate(const jt_gguf *file, const void *data, size_t bytes,
+                                   uint64_t *offset);
+/* Give back the memory through which the files were read so far. */
+void jt_gguf_forget(const jt_gguf *file);
 
 const jt_gguf_kv *jt_gguf_keys_find(const jt_gguf_keys *keys, const char *key);
 

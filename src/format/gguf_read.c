@@ -91,11 +91,21 @@ static jt_status name_file(const char *path, jt_status status, jt_err *err)
     return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", path);
 }
 
+static const char *copy_path(jt_arena *arena, const char *path)
+{
+    size_t bytes = strlen(path) + 1;
+    char *copy = jt_arena_alloc(arena, bytes, 1);
+    return copy ? memcpy(copy, path, bytes) : NULL;
+}
+
 static jt_status open_part(jt_gguf *file, size_t i, const char *path, split *found,
                            jt_err *err)
 {
     jt_gguf_part *part = &file->parts[i];
     JT_TRY(jt_map_open(&part->map, path, err));
+    part->path = copy_path(&file->arena, path);
+    if (!part->path)
+        return jt_fail_memory(err, "opening a GGUF file");
     part->data = part->map.data;
     part->bytes = part->map.bytes;
     file->bytes += part->bytes;
@@ -330,6 +340,29 @@ void jt_gguf_close(jt_gguf *file)
         file->owner.release(file->owner.owner);
     free(file->path);
     free(file);
+}
+
+/* ---- where it lies --------------------------------------------------------------- */
+
+const jt_gguf_part *jt_gguf_locate(const jt_gguf *file, const void *data, size_t bytes,
+                                   uint64_t *offset)
+{
+    for (size_t i = 0; i < file->n_parts; i++) {
+        const jt_gguf_part *part = &file->parts[i];
+        uintptr_t at = (uintptr_t)data, start = (uintptr_t)part->map.data;
+        if (!part->map.data || at < start || at - start > part->map.bytes ||
+            bytes > part->map.bytes - (at - start))
+            continue;
+        *offset = at - start;
+        return part;
+    }
+    return NULL;
+}
+
+void jt_gguf_forget(const jt_gguf *file)
+{
+    for (size_t i = 0; i < file->n_parts; i++)
+        jt_map_forget(file->parts[i].map.data, file->parts[i].map.bytes);
 }
 
 /* ---- what is inside ------------------------------------------------------------- */

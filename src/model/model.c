@@ -3,6 +3,7 @@
 
 #include "base/join.h"
 #include "base/memory.h"
+#include "model/apart.h"
 #include "model/hf.h"
 #include "model/model.h"
 #include "model/old_experts.h"
@@ -89,6 +90,26 @@ jt_status jt_model_load(jt_model **out, const char *path, jt_err *err)
     return load(out, file, err);
 }
 
+jt_status jt_model_load_apart(jt_model **out, const char *path, jt_err *err)
+{
+    jt_gguf *file;
+    jt_apart *apart;
+    jt_model *model;
+    JT_TRY(jt_apart_open(&apart, &file, path, err));
+    jt_status status = load(&model, file, err);
+    if (status != JT_OK) {
+        jt_apart_free(apart);
+        return status;
+    }
+    model->apart = apart;
+    status = jt_apart_bind(apart, model, err);
+    if (status == JT_OK)
+        *out = model;
+    else
+        jt_model_free(model);
+    return status;
+}
+
 jt_status jt_model_load_memory(jt_model **out, const void *data, size_t bytes,
                                jt_err *err)
 {
@@ -104,6 +125,7 @@ void jt_model_free(jt_model *model)
     jt_tokenizer_free(model->tokenizer);
     for (int i = 0; i < JT_ROPE_USES; i++)
         free(model->rope[i].frequency);
+    jt_apart_free(model->apart);
     free(model->layers);
     jt_gguf_close(model->file);
     free(model);

@@ -48,6 +48,8 @@ typedef struct jt_layer {
     jt_tensor scale;    /* [1]: of the hidden states after the layer; or empty */
 } jt_layer;
 
+typedef struct jt_apart jt_apart; /* model/apart.h */
+
 struct jt_model {
     jt_gguf *file;
     const jt_family *family;
@@ -60,6 +62,7 @@ struct jt_model {
     jt_layer *layers;      /* [n_layers] */
     jt_rope rope[JT_ROPE_USES];
     jt_tokenizer *tokenizer; /* NULL when the file has none */
+    jt_apart *apart;         /* of jt_model_load_apart; otherwise NULL */
 };
 
 /* Read "<arch>.*" and "junto.*" keys; every number is checked against sane bounds. */

@@ -50,9 +50,20 @@ static jt_route_site site_of(const pass *p, int index)
                            .replay = p->chunk.replay};
 }
 
-static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
+/* The store may guess from h what the layer after this one will ask for. */
+static void foresee(jt_context *ctx, const pass *p, const jt_route_site *site,
+                    const jt_tensor *h)
+{
+    if (p->store->foresee)
+        p->store->foresee(p->store->self, ctx, site, h);
+}
+
+/* The experts of a layer on x = norm(h). */
+static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
+                         jt_input *x)
 {
     jt_route_site site = site_of(p, index);
+    foresee(ctx, p, &site, h);
     return jt_mixture_forward(ctx, &p->model->layers[index].mixture, p->store, p->hooks,
                               &site, x);
 }
@@ -69,6 +80,7 @@ static jt_tensor halves(jt_context *ctx, const pass *p, int index, const jt_tens
     jt_scale(ctx, &to_router, 1.0f / sqrtf((float)p->model->params.d_model));
     jt_input router_x = jt_input_of(to_router);
     jt_route_site site = site_of(p, index);
+    foresee(ctx, p, &site, h);
     jt_tensor z = jt_mixture_forward_apart(ctx, &layer->mixture, p->store, p->hooks,
                                            &site, &router_x, &experts_x);
     z = jt_norm_forward(ctx, &layer->norm[JT_AFTER_EXPERTS], &z);
@@ -85,7 +97,7 @@ static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor 
     if (layer->is_mixture && beside == JT_BESIDE_NORMED)
         return halves(ctx, p, index, h, x);
     if (layer->is_mixture && beside != JT_BESIDE_EXPERTS)
-        return mixture(ctx, p, index, x);
+        return mixture(ctx, p, index, h, x);
     return jt_dense_forward(ctx, &layer->dense, p->store, x);
 }
 
@@ -118,7 +130,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     }
     if (beside) {
         jt_input x = normed(ctx, layer, JT_BEFORE_EXPERTS, h);
-        side = mixture(ctx, p, index, &x);
+        side = mixture(ctx, p, index, h, &x);
     }
     jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
     carry(ctx, p, h, &x);

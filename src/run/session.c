@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run/budget.h"
 #include "store/mapped.h"
 
 enum { USUAL_CONTEXT = 4096, USUAL_CHUNK = 256, MAX_CHUNK = 65536 };
@@ -59,7 +60,7 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
     if (!s->ids || !s->positions || !s->logits)
         return jt_fail_memory(err, "starting a session");
-    return JT_OK;
+    return jt_session_open_store(s, &o->store, err);
 }
 
 jt_status jt_session_new(jt_session **out, const jt_model *model,
@@ -84,6 +85,7 @@ void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
+    jt_cached_free(s->cached);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
     if (s->twin)

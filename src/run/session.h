@@ -4,6 +4,7 @@
 
 #include "junto/session.h"
 #include "model/transformer.h"
+#include "store/cached.h"
 
 /* A second sequence of the same tokens, with policies of its own, that runs beside the
  * first; `join` makes of the logits [n] of both those of the session. */
@@ -31,6 +32,8 @@ struct jt_session {
     jt_context *ctx; /* own, or that of the session beside which this one runs */
     jt_hooks hooks;
     const jt_store *store;
+    jt_cached *cached;      /* the store of a model that was loaded apart; or NULL */
+    jt_store_budget budget; /* then */
     jt_cache cache;         /* of the first cache.length tokens */
     jt_cache_options kept;  /* how it was made */
     jt_session_twin *twin;  /* or NULL */

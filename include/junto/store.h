@@ -1,0 +1,81 @@
+/* Models larger than memory: experts stay in the file and are read when they are asked
+ * for, into a cache of bounded size.
+ *
+ *     jt_model_load_apart(&model, "big.gguf", &err);      // weights but the experts
+ *     jt_session_options o = {.store = {.ram = 4ull << 30}};
+ *     jt_session_new(&session, model, &o, &err);          // or says what would be
+ * enough
+ *     ...
+ *     jt_store_stats stats;
+ *     jt_session_store_stats(session, &stats);
+ *
+ * What comes out is the same to the bit, whatever the budget. docs/store.md. */
+#ifndef JUNTO_STORE_H
+#define JUNTO_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Zero means the default of each field. */
+typedef struct jt_store_options {
+    uint64_t ram;       /* bytes that the process may use for weights, experts, context
+                           and scratch together; 0: weights are mapped */
+    int slots;          /* experts that the cache holds; default: what fits into ram */
+    const char *policy; /* who leaves the cache: jt_cache_policy_name; default "lfru" */
+    const char *io;     /* "direct" reads past the page cache, "buffered" through it
+                           (and keeps nothing there); default: the faster, measured */
+    const char *engine; /* "uring" or "pread"; default: the first that works here */
+    const char *prefetch; /* reads ahead of need what the next layer may want, guessed
+                             by its "router" or from the "paths" that tokens took;
+                             "off"; default "auto": the better guess, while it pays */
+    const double *uses;   /* of every expert, layer after layer, as in a trace
+                             (jt_trace_uses): for the policy "pin"; used by
+                             jt_session_new only */
+    size_t n_uses;
+} jt_store_options;
+
+/* The i-th policy and what it does; NULL past the last. Not all of them can be used by
+ * a session: those that know the future are for jt_simulate. */
+JT_API const char *jt_cache_policy_name(size_t i);
+JT_API const char *jt_cache_policy_help(size_t i);
+
+/* How a budget is divided, in bytes. */
+typedef struct jt_store_budget {
+    uint64_t ram;
+    uint64_t process; /* taken before the session began: weights, vocabulary, program */
+    uint64_t context; /* keys, values, states */
+    uint64_t scratch; /* of a pass */
+    uint64_t reserve; /* what cannot be counted: stacks, page tables */
+    uint64_t slot;    /* of an expert in the cache */
+    uint64_t least;   /* the smallest budget for these options */
+    int slots;        /* that fit; 0: the budget is less than the least */
+    int experts;      /* of the model */
+} jt_store_budget;
+
+/* What a store has done since its session began. */
+typedef struct jt_store_stats {
+    jt_store_budget budget;
+    const char *policy, *engine, *prefetch; /* that are used */
+    bool direct;
+    double disk_speed;   /* bytes per second, measured at the start */
+    uint64_t tokens;     /* that passed */
+    uint64_t hits;       /* experts asked for that were there */
+    uint64_t hits_ahead; /* that were there or on their way because of a guess */
+    uint64_t misses;     /* that had to be read then */
+    uint64_t read_bytes;
+    double stall_seconds;            /* that computing waited for reading */
+    uint64_t guesses, right_guesses; /* of experts that were not there */
+    uint64_t ahead, ahead_used;      /* experts read on a guess, and those needed */
+} jt_store_stats;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,64 @@
+/* Experts that stay in their file: a cache of equal slots under a hard limit, filled by
+ * asynchronous reads.
+ *
+ * A lease gives the experts that are there at once and the others wave by wave as they
+ * come, so that computing and reading overlap. A plan may ask for more experts than
+ * there are slots: what was computed makes room for what is to come, and each expert is
+ * read once. A read that fails fails the lease that needs it and nothing else. */
+#ifndef JT_STORE_CACHED_H
+#define JT_STORE_CACHED_H
+
+#include "base/reader.h"
+#include "junto/store.h"
+#include "moe/mixture.h"
+#include "nn/norm.h"
+
+/* Where a part of an expert lies. */
+typedef struct jt_extent {
+    const jt_source *source;
+    uint64_t offset;
+} jt_extent;
+
+/* The experts of one layer. */
+typedef struct jt_stored_layer {
+    const jt_bank *bank; /* shapes and types; its data is not looked at */
+    jt_extent *extent;   /* [experts * JT_PARTS] */
+    const jt_router *router;
+    const jt_norm *norm; /* before the router */
+} jt_stored_layer;
+
+/* All experts of a model that are stored, and the files in which they lie. */
+typedef struct jt_stored {
+    const jt_source *sources;
+    int n_sources;
+    const jt_stored_layer *layers;
+    int n_layers;
+} jt_stored;
+
+/* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk.
+ * `area` [JT_PARTS] (or NULL): where the parts begin in it. */
+size_t jt_stored_slot_bytes(const jt_stored *stored, size_t *area);
+/* Experts of all layers; and the fewest slots that a cache can have. */
+int jt_stored_experts(const jt_stored *stored);
+int jt_stored_least_slots(const jt_stored *stored);
+
+typedef struct jt_cached jt_cached;
+
+/* All but the slots; what `stored` points to is borrowed. JT_E_ARG (an unknown name),
+ * JT_E_UNSUPPORTED (an engine or a way to read that was asked for is not there),
+ * JT_E_IO, JT_E_MEMORY. */
+jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
+                        const jt_store_options *options, jt_err *err);
+/* Then the slots. Measures how to read, unless the options say. */
+jt_status jt_cached_open(jt_cached *c, int n_slots, jt_err *err);
+void jt_cached_free(jt_cached *c); /* NULL is fine */
+
+/* The store, and the watcher that it learns from; both as long as `c`. Banks that are
+ * not stored are used where they lie. */
+const jt_store *jt_cached_store(const jt_cached *c);
+jt_watcher jt_cached_watcher(jt_cached *c);
+
+/* All but the budget. */
+void jt_cached_stats(const jt_cached *c, jt_store_stats *out);
+
+#endif

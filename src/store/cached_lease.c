@@ -1,0 +1,328 @@
+/* Leases of the cached store: reads, waves, and what is read ahead of need. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/cached_impl.h"
+#include "store/mapped.h"
+
+/* ---- reads ---- */
+
+int jt_cached_layer_of(const jt_cached *c, int expert)
+{
+    int low = 0, high = c->map.n_layers;
+    while (high - low > 1) {
+        int middle = (low + high) / 2;
+        if (c->first[middle] <= expert)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const jt_extent *jt_cached_extent(const jt_cached *c, int expert, int part)
+{
+    int l = jt_cached_layer_of(c, expert);
+    return &c->stored.layers[l].extent[(expert - c->first[l]) * JT_PARTS + part];
+}
+
+char *jt_cached_place(const jt_cached *c, int slot, int part)
+{
+    const jt_extent *extent = jt_cached_extent(c, c->slots.slot[slot].expert, part);
+    return c->slab + (size_t)slot * c->slot_bytes + c->area[part] +
+           extent->offset % JT_READ_ALIGN;
+}
+
+void jt_cached_read(jt_cached *c, int slot, bool urgent)
+{
+    int expert = c->slots.slot[slot].expert;
+    const jt_stored_layer *layer = &c->stored.layers[jt_cached_layer_of(c, expert)];
+    c->error[slot] = 0;
+    c->under[slot] = 0;
+    for (int p = 0; p < JT_PARTS; p++)
+        c->under[slot] += jt_stored_part_bytes(layer, p) > 0;
+    for (int p = 0; p < JT_PARTS; p++) {
+        size_t bytes = jt_stored_part_bytes(layer, p);
+        if (!bytes)
+            continue;
+        const jt_extent *extent = jt_cached_extent(c, expert, p);
+        jt_read *read = &c->reads[slot * JT_PARTS + p];
+        *read = (jt_read){.source = extent->source,
+                          .offset = extent->offset,
+                          .bytes = bytes,
+                          .to = jt_cached_place(c, slot, p)};
+        jt_reader_add(c->reader, read, urgent);
+    }
+}
+
+/* All parts of an expert have ended. */
+static void settle(jt_cached *c, int slot)
+{
+    jt_slot *s = &c->slots.slot[slot];
+    if (!c->error[slot]) {
+        s->state = JT_SLOT_READY;
+        return;
+    }
+    if (s->pinned) {
+        c->failed = s->expert;
+        c->failure = c->error[slot];
+    }
+    for (int i = 0; i < c->n_coming; i++) {
+        if (c->coming[i] == slot)
+            c->coming[i--] = c->coming[--c->n_coming];
+    }
+    jt_slots_drop(&c->slots, slot);
+}
+
+/* Take note of a read that has ended; false: there is none (yet). */
+static bool take_ended(jt_cached *c, bool wait)
+{
+    jt_read *read = jt_reader_next(c->reader, wait);
+    if (!read)
+        return false;
+    int slot = (int)((read - c->reads) / JT_PARTS);
+    if (!jt_reader_is_direct(c->reader)) /* the cache is ours, not the system's */
+        jt_source_forget(read->source, read->offset, read->bytes);
+    if (read->error)
+        c->error[slot] = read->error;
+    if (--c->under[slot] == 0)
+        settle(c, slot);
+    return true;
+}
+
+static void hurry(jt_cached *c, int slot)
+{
+    for (int p = 0; p < JT_PARTS; p++) {
+        jt_read *read = &c->reads[slot * JT_PARTS + p];
+        if (read->source)
+            jt_reader_hurry(c->reader, read);
+    }
+}
+
+/* Give slots to experts that are wanted, as long as there are any. */
+static void read_wanted(jt_cached *c)
+{
+    while (c->n_wanted) {
+        int slot =
+            jt_slots_take(&c->slots, &c->ranking, c->wanted[c->n_wanted - 1], true);
+        if (slot < 0)
+            return;
+        c->n_wanted--;
+        c->slots.slot[slot].pinned = true;
+        c->coming[c->n_coming++] = slot;
+        jt_cached_read(c, slot, true);
+    }
+}
+
+/* ---- ahead of need ---- */
+
+/* A quarter of the slots may hold guesses. */
+static void read_ahead(jt_cached *c)
+{
+    const jt_guess *guess = jt_guesses_best(&c->guesses, c->layer + 1);
+    int room = c->slots.count / 4;
+    for (int i = 0; guess && !c->n_wanted && i < guess->count && i < room; i++) {
+        int expert = c->first[guess->layer] + guess->expert[i];
+        if (c->slots.where[expert] >= 0)
+            continue;
+        int slot = jt_slots_take(&c->slots, &c->ranking, expert, false);
+        if (slot < 0)
+            return;
+        c->slots.slot[slot].held = true;
+        c->ahead++;
+        jt_cached_read(c, slot, false);
+    }
+}
+
+/* What was read for a layer on guesses that have not come true need not be held, and
+ * what has not begun need not be read. */
+static void drop_guesses(jt_cached *c, int layer, const jt_plan *plan)
+{
+    for (int e = c->first[layer]; e < c->first[layer + 1]; e++) {
+        int slot = c->slots.where[e], local = e - c->first[layer];
+        if (slot < 0 || !c->slots.slot[slot].held ||
+            plan->start[local] < plan->start[local + 1])
+            continue;
+        c->slots.slot[slot].held = false;
+        for (int p = 0; p < JT_PARTS; p++) {
+            jt_read *read = &c->reads[slot * JT_PARTS + p];
+            if (read->source && c->under[slot] &&
+                jt_reader_take_back(c->reader, read)) {
+                c->error[slot] = JT_READ_SHORT; /* it is not whole */
+                c->under[slot]--;
+            }
+        }
+        if (c->slots.slot[slot].state == JT_SLOT_COMING && c->under[slot] == 0)
+            settle(c, slot);
+    }
+}
+
+/* ---- leases ---- */
+
+/* The bank of a layer that is stored; -1: another one. */
+static int layer_of_bank(const jt_cached *c, const jt_bank *bank)
+{
+    for (int l = 0; l < c->stored.n_layers; l++) {
+        if (c->stored.layers[l].bank == bank)
+            return l;
+    }
+    return -1;
+}
+
+/* Sort the experts of a plan: there, on their way, or to be read. */
+static void sort_experts(jt_cached *c, const jt_plan *plan)
+{
+    int first = c->first[c->layer];
+    c->n_wanted = c->n_coming = c->n_wave = 0;
+    for (int e = c->first[c->layer + 1]; e-- > first;) {
+        if (plan->start[e - first] == plan->start[e - first + 1])
+            continue;
+        jt_ranking_use(&c->ranking, e);
+        int slot = c->slots.where[e];
+        if (slot < 0) {
+            c->wanted[c->n_wanted++] = e;
+            c->misses++;
+            continue;
+        }
+        jt_slot *s = &c->slots.slot[slot];
+        c->hits_ahead += s->held;
+        c->ahead_used += s->held;
+        c->hits += !s->held;
+        s->held = false;
+        s->pinned = true;
+        c->coming[c->n_coming++] = slot;
+        if (s->state == JT_SLOT_COMING)
+            hurry(c, slot);
+    }
+}
+
+/* Move what is ready from `coming` to the wave. */
+static void gather(jt_cached *c)
+{
+    int left = 0;
+    for (int i = 0; i < c->n_coming; i++) {
+        int slot = c->coming[i];
+        if (c->slots.slot[slot].state == JT_SLOT_READY)
+            c->wave[c->n_wave++] = slot;
+        else
+            c->coming[left++] = slot;
+    }
+    c->n_coming = left;
+}
+
+static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
+                        jt_lease *lease)
+{
+    int e = c->slots.slot[slot].expert - c->first[c->layer];
+    for (int p = 0; p < JT_PARTS; p++) {
+        const jt_tensor *whole = &bank->part[p];
+        if (!jt_has(whole))
+            continue;
+        jt_tensor *part = &lease->part[e * JT_PARTS + p];
+        *part = (jt_tensor){.data = jt_cached_place(c, slot, p),
+                            .dtype = whole->dtype,
+                            .n_dims = whole->n_dims - 1};
+        memcpy(part->shape, whole->shape + 1, (size_t)part->n_dims * sizeof(size_t));
+    }
+}
+
+/* Hand the wave out, its experts in ascending order. */
+static void show_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease)
+{
+    for (int i = 0; i < c->n_wave; i++) {
+        int e = c->slots.slot[c->wave[i]].expert - c->first[c->layer], at = i;
+        for (; at > 0 && lease->expert[at - 1] > e; at--)
+            lease->expert[at] = lease->expert[at - 1];
+        lease->expert[at] = e;
+        show_expert(c, bank, c->wave[i], lease);
+    }
+    lease->n_wave = c->n_wave;
+    lease->more = c->n_coming || c->n_wanted;
+}
+
+static jt_status report_failure(jt_cached *c, jt_err *err)
+{
+    int l = jt_cached_layer_of(c, c->failed), e = c->failed - c->first[l];
+    const jt_source *source = jt_cached_extent(c, c->failed, JT_PART_DOWN)->source;
+    int layer = c->stored.layers[l].bank->layer, failure = c->failure;
+    c->failed = -1;
+    JT_TRY(jt_source_check(source, err)); /* a file that was cut says so itself */
+    return jt_fail(err, JT_E_IO, "cannot read expert %d of layer %d from '%s': %s", e,
+                   layer, source->path,
+                   failure == JT_READ_SHORT ? "the file ends before it"
+                                            : strerror(failure));
+}
+
+/* The next wave: what is there, or, when nothing is, what comes first. */
+static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
+                           jt_err *err)
+{
+    while (take_ended(c, false)) {
+    }
+    gather(c);
+    read_wanted(c);
+    read_ahead(c);
+    if (c->n_wave == 0 && (c->n_coming || c->n_wanted)) {
+        double start = jt_seconds();
+        while (c->n_wave == 0 && c->failed < 0 && take_ended(c, true)) {
+            read_wanted(c);
+            gather(c);
+        }
+        c->stall_seconds += jt_seconds() - start;
+    }
+    if (c->failed >= 0)
+        return report_failure(c, err);
+    if (c->n_wave == 0 && (c->n_coming || c->n_wanted))
+        return jt_fail(err, JT_E_MEMORY, "no room for an expert in the cache");
+    show_wave(c, bank, lease);
+    return JT_OK;
+}
+
+static void unpin_wave(jt_cached *c)
+{
+    for (int i = 0; i < c->n_wave; i++)
+        c->slots.slot[c->wave[i]].pinned = false;
+    c->n_wave = 0;
+}
+
+void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
+{
+    jt_cached *c = self;
+    (void)lease;
+    if (layer_of_bank(c, bank) < 0)
+        return;
+    unpin_wave(c);
+    for (int i = 0; i < c->n_coming; i++) /* after a failure: they may come or not */
+        c->slots.slot[c->coming[i]].pinned = false;
+    c->n_coming = c->n_wanted = 0;
+    c->layer = -1;
+}
+
+jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
+                            jt_err *err)
+{
+    jt_cached *c = self;
+    int layer = layer_of_bank(c, bank);
+    if (layer < 0)
+        return jt_store_mapped.acquire(NULL, bank, lease, err);
+    for (int i = 0; i < c->stored.n_sources; i++)
+        JT_TRY(jt_source_check(&c->stored.sources[i], err));
+    while (take_ended(c, false)) {
+    }
+    c->layer = layer;
+    c->failed = -1;
+    drop_guesses(c, layer, lease->plan);
+    sort_experts(c, lease->plan);
+    jt_status status = next_wave(c, bank, lease, err);
+    if (status != JT_OK)
+        jt_cached_release(c, bank, lease);
+    return status;
+}
+
+jt_status jt_cached_advance(void *self, const jt_bank *bank, jt_lease *lease,
+                            jt_err *err)
+{
+    jt_cached *c = self;
+    unpin_wave(c);
+    return next_wave(c, bank, lease, err);
+}

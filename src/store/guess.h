@@ -1,0 +1,69 @@
+/* What the next layer will ask for, guessed while this one works.
+ *
+ * Two guessers. The router of the next layer, applied to the hidden states that reach
+ * this layer's experts: the residual stream moves slowly (HybriMoE, section 4.2;
+ * Pre-gated MoE trains for it). And the paths that tokens took: how often expert b of
+ * the next layer followed expert a of this one (EdgeMoE, section 3.3, order 1), counted
+ * as the tokens pass. A guess changes when something is read, never what is computed.
+ *
+ * Each guesser is judged all the time by the guesses that would have been read: a right
+ * one saves at most the reading of an expert, a wrong one costs at most that. So
+ * guesses are followed while at least half of them come true. */
+#ifndef JT_STORE_GUESS_H
+#define JT_STORE_GUESS_H
+
+#include "moe/mixture.h"
+#include "nn/norm.h"
+#include "store/policy.h"
+
+typedef enum jt_guesser { JT_GUESS_ROUTER, JT_GUESS_PATHS, JT_GUESSERS } jt_guesser;
+
+/* What guesses are made from: the router of a layer, and the norm before it. */
+typedef struct jt_guess_layer {
+    const jt_router *router;
+    const jt_norm *norm;
+} jt_guess_layer;
+
+typedef struct jt_guess {
+    int layer;       /* of those with experts; -1: none */
+    int count;       /* the likeliest come first */
+    int32_t *expert; /* [experts of a layer] that are not in the cache */
+} jt_guess;
+
+typedef struct jt_guesses {
+    jt_experts_map map;
+    const jt_guess_layer *layers; /* [map.n_layers], borrowed */
+    bool used[JT_GUESSERS];       /* may be followed */
+    bool forced;                  /* followed whether it pays or not */
+    jt_guess last[JT_GUESSERS];
+    double worth[JT_GUESSERS]; /* how many of the last guesses came true, 0 .. 1 */
+    float *votes;              /* [experts of a layer] */
+    uint32_t
+        *paths;   /* of layer l: [experts of l, experts of l + 1], then layer l + 1 */
+    size_t *path; /* [n_layers]: where they begin */
+    int32_t *before; /* [tokens, k] experts of the layer before, in this pass */
+    size_t before_room;
+    int before_layer, before_tokens;
+    uint64_t passes, made, right;
+} jt_guesses;
+
+/* `prefetch`: "auto", "router", "paths", "off" or NULL. JT_E_ARG, JT_E_MEMORY. */
+jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
+                          const jt_guess_layer *layers, const char *prefetch,
+                          jt_err *err);
+void jt_guesses_free(jt_guesses *g); /* {0} is fine */
+
+/* The hidden states [tokens, d] that reach the experts of `layer`. `where` [experts]
+ * tells what is in the cache: -1 is not. */
+void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_route_site *site,
+                     int layer, const jt_tensor *h, const int *where);
+/* A layer has routed: learn from it, judge what was guessed of it, guess the next. */
+void jt_guesses_learn(jt_guesses *g, int layer, const jt_route *route,
+                      const int *where);
+
+/* The guess to follow, of layer `layer`; NULL: none. */
+const jt_guess *jt_guesses_best(const jt_guesses *g, int layer);
+/* "router", "paths", "off" */
+const char *jt_guesses_name(const jt_guesses *g);
+
+#endif

@@ -1,0 +1,393 @@
+/* Models whose experts stay in the file: the same bits as when they are mapped, within
+ * the budget, and clear errors when the file fails. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/reader.h"
+#include "families.h"
+#include "junto/junto.h"
+
+enum { PROMPT = 40, STEPS = 12 };
+
+static int32_t prompt[PROMPT];
+
+static void must(jt_status status, const jt_err *err)
+{
+    if (status != JT_OK)
+        fail_msg("%s", err->msg);
+}
+
+/* Logits after a prompt and after each of some tokens, in one array. */
+static float *play(const jt_model *model, const jt_session_options *options,
+                   size_t *count, jt_store_stats *stats)
+{
+    jt_err err = {0};
+    jt_session *s;
+    jt_model_info info;
+    jt_model_describe(model, &info);
+    size_t vocab = (size_t)info.n_vocab;
+    for (int i = 0; i < PROMPT; i++)
+        prompt[i] = (i * 37 + 11) % info.n_vocab;
+    must(jt_session_new(&s, model, options, &err), &err);
+    float *logits = malloc((STEPS + 1) * vocab * sizeof *logits);
+    must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err);
+    for (int i = 0;; i++) {
+        memcpy(logits + (size_t)i * vocab, jt_session_logits(s),
+               vocab * sizeof *logits);
+        if (i == STEPS)
+            break;
+        int32_t token = (int32_t)((i * 7919 + 3) % info.n_vocab);
+        must(jt_session_eval(s, &token, 1, NULL, &err), &err);
+    }
+    if (stats)
+        assert_true(jt_session_store_stats(s, stats));
+    jt_session_free(s);
+    *count = (STEPS + 1) * vocab;
+    return logits;
+}
+
+/* ---- the same bits ---- */
+
+static int mixtures;
+
+static void compare(const char *path)
+{
+    jt_err err = {0};
+    jt_model *mapped, *apart;
+    jt_status status = jt_model_load_apart(&apart, path, &err);
+    if (status == JT_E_UNSUPPORTED) { /* a dense model */
+        assert_non_null(strstr(err.msg, "no experts"));
+        return;
+    }
+    must(status, &err);
+    must(jt_model_load(&mapped, path, &err), &err);
+    size_t count, same;
+    jt_session_options options = {.threads = 2, .n_ctx = 64, .chunk = 16};
+    float *expected = play(mapped, &options, &count, NULL);
+    jt_session *s;
+    options.store.slots = 1; /* too few: the message tells how many it takes */
+    assert_int_equal(jt_session_new(&s, apart, &options, &err), JT_E_ARG);
+    const char *fewest = strstr(err.msg, "the fewest are ");
+    assert_non_null(fewest);
+    options.store.slots = atoi(fewest + strlen("the fewest are "));
+    jt_store_stats stats;
+    float *got = play(apart, &options, &same, &stats);
+    assert_int_equal(same, count);
+    if (memcmp(got, expected, count * sizeof *got) != 0)
+        fail_msg("%s: other logits with %d slots", path, options.store.slots);
+    assert_true(stats.misses > 0 && stats.read_bytes > 0);
+    assert_int_equal(stats.tokens, PROMPT + STEPS);
+    mixtures++;
+    free(expected);
+    free(got);
+    jt_model_free(mapped);
+    jt_model_free(apart);
+}
+
+static void all_families_give_the_same_bits(void **state)
+{
+    (void)state;
+    each_model(compare);
+    assert_true(mixtures > 20);
+}
+
+static const char *model_path(void)
+{
+    static char path[600];
+    snprintf(path, sizeof path, "%s/qwen3moe.gguf", golden_dir());
+    return path;
+}
+
+static jt_model *open_apart(const char *path)
+{
+    jt_err err = {0};
+    jt_model *model;
+    must(jt_model_load_apart(&model, path, &err), &err);
+    return model;
+}
+
+static void every_way_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const char *const io[] = {"direct", "buffered"};
+    static const char *const engine[] = {"uring", "pread"};
+    static const char *const prefetch[] = {"off", "router", "paths", "auto"};
+    jt_model *model = open_apart(model_path());
+    jt_model_info info;
+    jt_model_describe(model, &info);
+    size_t count, same;
+    jt_session_options options = {.threads = 2, .n_ctx = 64};
+    float *expected = play(model, &options, &count, NULL);
+    for (int i = 0; i < 64; i++) {
+        jt_store_stats stats;
+        const char *policy = jt_cache_policy_name((size_t)i % 4);
+        options.chunk = i % 3 ? 7 : 40;
+        options.store = (jt_store_options){.slots = 6 + i % 9,
+                                           .policy = policy,
+                                           .io = io[i / 4 % 2],
+                                           .engine = engine[i / 8 % 2],
+                                           .prefetch = prefetch[i / 16]};
+        jt_err err = {0};
+        jt_session *s;
+        if (jt_session_new(&s, model, &options, &err) != JT_OK) {
+            assert_int_equal(err.code, JT_E_UNSUPPORTED); /* here, this way is closed */
+            continue;
+        }
+        jt_session_free(s);
+        float *got = play(model, &options, &same, &stats);
+        assert_string_equal(stats.policy, policy);
+        assert_string_equal(stats.engine, engine[i / 8 % 2]);
+        assert_int_equal(stats.direct, !strcmp(io[i / 4 % 2], "direct"));
+        assert_int_equal(stats.budget.slots, 6 + i % 9);
+        assert_true(stats.ahead_used <= stats.ahead);
+        assert_true(stats.right_guesses <= stats.guesses);
+        if (i / 16 == 0)
+            assert_int_equal(stats.ahead, 0);
+        assert_memory_equal(got, expected, count * sizeof *got);
+        free(got);
+    }
+    free(expected);
+    jt_model_free(model);
+}
+
+/* ---- budgets ---- */
+
+static void a_budget_is_kept_or_refused(void **state)
+{
+    (void)state;
+    jt_model *model = open_apart(model_path());
+    jt_session_options options = {.threads = 1, .n_ctx = 64, .store = {.ram = 1 << 20}};
+    jt_err err = {0};
+    jt_session *s;
+    assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_LIMIT);
+    const char *least = strstr(err.msg, "the smallest budget is ");
+    assert_non_null(least);
+    options.store.ram = strtoull(least + 23, NULL, 10) << 20;
+    must(jt_session_new(&s, model, &options, &err), &err);
+    jt_store_stats stats;
+    assert_true(jt_session_store_stats(s, &stats));
+    const jt_store_budget *b = &stats.budget;
+    assert_true(b->slots >= 4 && b->slots <= b->experts);
+    assert_true(b->process + b->context + b->scratch + b->reserve +
+                    (uint64_t)b->slots * b->slot <=
+                b->ram);
+    jt_session_free(s);
+    jt_model_free(model);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    (void)state;
+    jt_model *apart = open_apart(model_path()), *mapped;
+    jt_err err = {0};
+    jt_session *s;
+    static const jt_store_options wrong[] = {
+        {.policy = "best"}, {.policy = "belady"}, {.policy = "pin"},
+        {.io = "psychic"},  {.engine = "steam"},  {.prefetch = "dreams"},
+        {.slots = 1},
+    };
+    must(jt_model_load(&mapped, model_path(), &err), &err);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        jt_session_options options = {.store = wrong[i]};
+        assert_int_equal(jt_session_new(&s, apart, &options, &err), JT_E_ARG);
+    }
+    jt_session_options options = {.store = {.ram = 1 << 30}};
+    assert_int_equal(jt_session_new(&s, mapped, &options, &err), JT_E_ARG);
+    jt_store_stats stats;
+    options.store.ram = 0;
+    must(jt_session_new(&s, mapped, &options, &err), &err);
+    assert_false(jt_session_store_stats(s, &stats));
+    jt_session_free(s);
+    jt_model_free(mapped);
+    jt_model_free(apart);
+}
+
+static void missing_memory_is_an_error(void **state)
+{
+    (void)state;
+    jt_err err = {0};
+    jt_model *model;
+    for (long n = 0;; n++) {
+        jt_fault_after(n);
+        jt_status status = jt_model_load_apart(&model, model_path(), &err);
+        jt_fault_after(-1);
+        if (status == JT_OK)
+            break;
+        assert_int_equal(status, JT_E_MEMORY);
+    }
+    for (long n = 0;; n++) {
+        jt_session *s;
+        jt_session_options options = {.threads = 1, .n_ctx = 64, .store = {.slots = 6}};
+        jt_fault_after(n);
+        jt_status status = jt_session_new(&s, model, &options, &err);
+        jt_fault_after(-1);
+        if (status == JT_OK) {
+            jt_session_free(s);
+            break;
+        }
+        assert_int_equal(status, JT_E_MEMORY);
+    }
+    jt_model_free(model);
+}
+
+/* ---- files that fail ---- */
+
+static void copy_model(char *path, size_t room)
+{
+    char buffer[4096];
+    snprintf(path, room, "/tmp/junto-store-XXXXXX");
+    int fd = mkstemp(path);
+    FILE *from = fopen(model_path(), "rb"), *to = fdopen(fd, "wb");
+    assert_non_null(from);
+    assert_non_null(to);
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, from));)
+        assert_int_equal(fwrite(buffer, 1, n, to), n);
+    fclose(from);
+    fclose(to);
+}
+
+/* A session that reads an expert for almost every use. */
+static jt_session *needy(const jt_model *model, const char *engine)
+{
+    jt_err err = {0};
+    jt_session *s;
+    jt_session_options options = {
+        .threads = 1,
+        .n_ctx = 64,
+        .store = {.slots = 6, .engine = engine, .prefetch = "off"}};
+    must(jt_session_new(&s, model, &options, &err), &err);
+    return s;
+}
+
+static void a_read_error_fails_one_request(void **state)
+{
+    (void)state;
+    jt_model *model = open_apart(model_path());
+    jt_err err = {0};
+    size_t count;
+    jt_session_options options = {.threads = 1, .n_ctx = 64};
+    float *expected = play(model, &options, &count, NULL);
+    size_t vocab = count / (STEPS + 1);
+    for (int kind = 0; kind < 2; kind++) {
+        jt_session *s = needy(model, kind ? "pread" : NULL);
+        int failed = 0;
+        for (long n = 0; n < 40; n++) {
+            jt_read_fault_set((jt_read_fault){.after = n, .error = n % 2 ? EIO : 0});
+            jt_status status = jt_session_eval(s, prompt, PROMPT, NULL, &err);
+            jt_read_fault_set((jt_read_fault){.after = -1});
+            if (status == JT_OK) { /* it hit what the failed request had begun */
+                jt_session_truncate(s, 0);
+                continue;
+            }
+            failed++;
+            assert_int_equal(status, JT_E_IO);
+            assert_non_null(strstr(err.msg, "cannot read expert "));
+            assert_non_null(
+                strstr(err.msg, n % 2 ? "Input/output error" : "the file ends"));
+            assert_int_equal(jt_session_length(s), 0);
+        }
+        assert_true(failed > 20);
+        must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err); /* all is well */
+        assert_memory_equal(jt_session_logits(s), expected, vocab * sizeof(float));
+        jt_session_free(s);
+    }
+    free(expected);
+    jt_model_free(model);
+}
+
+static void short_reads_and_a_slow_disk_do_no_harm(void **state)
+{
+    (void)state;
+    jt_model *model = open_apart(model_path());
+    jt_err err = {0};
+    size_t count;
+    jt_session_options options = {.threads = 1, .n_ctx = 64};
+    float *expected = play(model, &options, &count, NULL);
+    jt_session *s = needy(model, NULL);
+    for (long n = 0; n < 20; n++) {
+        jt_read_fault_set((jt_read_fault){.after = n, .keep = 4096, .pause_us = 50});
+        jt_session_truncate(s, 0);
+        must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err);
+        jt_read_fault_set((jt_read_fault){.after = -1});
+        assert_memory_equal(jt_session_logits(s), expected,
+                            count / (STEPS + 1) * sizeof(float));
+    }
+    jt_session_free(s);
+    free(expected);
+    jt_model_free(model);
+}
+
+static void a_file_that_changes_is_noticed(void **state)
+{
+    (void)state;
+    jt_err err = {0};
+    for (int how = 0; how < 2; how++) {
+        char path[64];
+        struct stat st;
+        copy_model(path, sizeof path);
+        assert_int_equal(stat(path, &st), 0);
+        jt_model *model = open_apart(path);
+        jt_session *s = needy(model, NULL);
+        must(jt_session_eval(s, prompt, 4, NULL, &err), &err);
+        if (how == 0) {
+            assert_int_equal(truncate(path, st.st_size / 2), 0);
+        } else {
+            FILE *f = fopen(path, "r+b");
+            assert_non_null(f);
+            fputs("not a model any more", f);
+            fclose(f);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(jt_session_eval(s, prompt, 4, NULL, &err), JT_E_IO);
+            assert_non_null(strstr(err.msg, "while it was in use"));
+            assert_int_equal(jt_session_length(s), 4);
+        }
+        jt_session_free(s);
+        jt_model_free(model);
+        unlink(path);
+    }
+}
+
+static void two_processes_share_a_file(void **state)
+{
+    (void)state;
+    size_t count;
+    jt_session_options options = {.threads = 1, .n_ctx = 64, .store = {.slots = 6}};
+    pid_t child = fork();
+    assert_true(child >= 0);
+    jt_model *model = open_apart(model_path());
+    float *got = play(model, &options, &count, NULL);
+    if (child == 0) /* an exit code of sums: equal bits in both */
+        _exit(((const unsigned char *)got)[0] & 0x7f);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), ((const unsigned char *)got)[0] & 0x7f);
+    free(got);
+    jt_model_free(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_families_give_the_same_bits),
+        cmocka_unit_test(every_way_gives_the_same_bits),
+        cmocka_unit_test(a_budget_is_kept_or_refused),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(missing_memory_is_an_error),
+        cmocka_unit_test(a_read_error_fails_one_request),
+        cmocka_unit_test(short_reads_and_a_slow_disk_do_no_harm),
+        cmocka_unit_test(a_file_that_changes_is_noticed),
+        cmocka_unit_test(two_processes_share_a_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
