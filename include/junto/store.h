@@ -75,6 +75,17 @@ typedef struct jt_store_stats {
     uint64_t ahead, ahead_used;      /* experts read on a guess, and those needed */
 } jt_store_stats;
 
+/* Bytes per second that the disk gives of large pieces spread over a file, `bytes` of
+ * them in all, read as the options say (io, engine; direct where neither is given and
+ * it is possible) and kept nowhere. JT_E_IO, JT_E_ARG, JT_E_UNSUPPORTED, JT_E_MEMORY.
+ */
+JT_API jt_status jt_measure_disk(double *speed, const char *path, uint64_t bytes,
+                                 const jt_store_options *options, jt_err *err);
+
+/* Bytes of memory that this process may use: the machine's, or the limit of its control
+ * group if that is less; 0 where the system does not say. */
+JT_API uint64_t jt_machine_memory(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "junto/store.h"
+
 uint64_t jt_process_memory(void)
 {
     unsigned long long total = 0, resident = 0;

@@ -1,4 +1,4 @@
-/* What this process takes, and what it may take. */
+/* What this process takes; what it may take is jt_machine_memory of junto/store.h. */
 #ifndef JT_BASE_PROCESS_H
 #define JT_BASE_PROCESS_H
 
@@ -6,9 +6,5 @@
 
 /* Bytes of memory that the process occupies now; 0 where the system does not say. */
 uint64_t jt_process_memory(void);
-
-/* Bytes that it may occupy: the machine's memory, or the limit of its control group if
- * that is less; 0 where the system does not say. */
-uint64_t jt_machine_memory(void);
 
 #endif

@@ -63,9 +63,17 @@ const cli_option cli_kernel_options[] = {
 
 jt_status cli_load(cli_model *out, const char *path, bool text, jt_err *err)
 {
+    static const jt_store_options mapped;
+    return cli_load_stored(out, path, text, &mapped, err);
+}
+
+jt_status cli_load_stored(cli_model *out, const char *path, bool text,
+                          const jt_store_options *store, jt_err *err)
+{
     *out = (cli_model){0};
     double start = cli_seconds();
-    JT_TRY(jt_model_load(&out->model, path, err));
+    JT_TRY(store->ram ? jt_model_load_apart(&out->model, path, err)
+                      : jt_model_load(&out->model, path, err));
     out->seconds = cli_seconds() - start;
     jt_model_describe(out->model, &out->info);
     out->tokenizer = jt_model_tokenizer(out->model);

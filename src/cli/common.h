@@ -20,6 +20,13 @@ extern const cli_option cli_context_options[]; /* -c */
 extern const cli_option cli_threads_options[]; /* -t */
 extern const cli_option cli_kernel_options[];  /* -b, --cpu */
 
+/* --ram and what belongs to it (store_flags.c); the fields of jt_store_options. */
+extern const cli_option cli_store_options[];
+/* What the store of a session did, as a note of one line and as JSON; nothing, and
+ * NULL, for a session without one. */
+void cli_store_note(cli_context *cli, const jt_session *session);
+json_t *cli_store_json(const jt_session *session);
+
 /* Flags of verbs that can leave a trace (trace.c), and the group of these fields. */
 typedef struct cli_trace_flags {
     const char *path; /* NULL: none is wanted */
@@ -42,6 +49,9 @@ typedef struct cli_model {
 
 /* Load; with `text` a file without a tokenizer is JT_E_UNSUPPORTED. */
 jt_status cli_load(cli_model *out, const char *path, bool text, jt_err *err);
+/* The same as the store flags ask: with a budget, the experts stay in the file. */
+jt_status cli_load_stored(cli_model *out, const char *path, bool text,
+                          const jt_store_options *store, jt_err *err);
 void cli_unload(cli_model *model); /* all zero is fine */
 
 /* A session; a context that the model cannot have is blamed on `flag`. */

@@ -197,8 +197,9 @@ static const cli_option file_options[] = {
 #define MACHINE                                       \
     {"Machine", cli_context_options, FIELD(session)}, \
         {NULL, cli_threads_options, FIELD(session)},  \
+        {NULL, cli_kernel_options, FIELD(session)},   \
     {                                                 \
-        NULL, cli_kernel_options, FIELD(session)      \
+        NULL, cli_store_options, FIELD(session.store) \
     }
 
 const cli_group run_groups[] = {

@@ -31,7 +31,7 @@ static void fill_sampling(run_state *run)
 jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_err *err)
 {
     run->args = *args;
-    JT_TRY(cli_load(&run->m, args->model, true, err));
+    JT_TRY(cli_load_stored(&run->m, args->model, true, &args->session.store, err));
     if (chat)
         JT_TRY(cli_template_open(&run->template, &args->template,
                                  jt_model_file(run->m.model), run->m.tokenizer, err));

@@ -26,6 +26,7 @@ void run_print_figures(run_state *run, const jt_generate_result *result)
         result->prompt_tokens, rate(result->prompt_tokens, result->prompt_seconds),
         result->tokens, thoughts, guesses, rate(result->tokens, result->seconds),
         jt_finish_name(result->finish), (unsigned long long)run->seed);
+    cli_store_note(run->cli, run->session);
 }
 
 void run_print_experts(run_state *run)
@@ -85,6 +86,9 @@ int run_print_json(run_state *run, const jt_generate_result *result)
         json_object_set_new(json, "thought_tokens",
                             json_integer((json_int_t)result->thought_tokens));
     }
+    json_t *store = cli_store_json(run->session);
+    if (json && store)
+        json_object_set_new(json, "store", store);
     if (json && run->usage)
         json_object_set_new(json, "layers", layers_json(run->usage));
     return cli_print_json(run->cli, json);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "junto/store.h"
+
 static jt_status out_of_range(const char *flag, const char *text, double min,
                               double max, jt_err *err)
 {
@@ -71,6 +73,27 @@ static jt_status read_size(uint64_t *value, const char *flag, const char *text,
         return jt_fail(err, JT_E_ARG, "%s: '%s' is out of range (1 to 1024T)", flag,
                        text);
     *value = (uint64_t)number;
+    return JT_OK;
+}
+
+/* A size, or a percentage of the memory that there is. */
+static jt_status read_memory(uint64_t *value, const char *flag, const char *text,
+                             jt_err *err)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end != '%' || end[1])
+        return read_size(value, flag, text, err);
+    uint64_t all = jt_machine_memory();
+    if (!isdigit((unsigned char)text[0]) || !(number > 0 && number <= 100))
+        return jt_fail(err, JT_E_ARG, "%s: '%s' is not above 0%% and up to 100%%", flag,
+                       text);
+    if (!all)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "%s: the system does not say how much memory there is; give a "
+                       "size",
+                       flag);
+    *value = (uint64_t)((double)all * number / 100.0);
     return JT_OK;
 }
 
@@ -172,6 +195,8 @@ jt_status cli_store(const cli_option *option, void *field, const char *flag,
     }
     case CLI_SIZE:
         return read_size(field, flag, text, err);
+    case CLI_MEMORY:
+        return read_memory(field, flag, text, err);
     case CLI_STRING:
     case CLI_PATH:
         *(const char **)field = text;

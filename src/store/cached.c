@@ -249,7 +249,7 @@ void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
         .hits = c->hits,
         .hits_ahead = c->hits_ahead,
         .misses = c->misses,
-        .read_bytes = jt_reader_bytes(c->reader),
+        .read_bytes = jt_reader_bytes(c->reader) - c->sampled,
         .stall_seconds = c->stall_seconds,
         .guesses = c->guesses.made,
         .right_guesses = c->guesses.right,

@@ -35,6 +35,7 @@ struct jt_cached {
     int failed, failure;   /* the expert that could not be read, and why; -1: none */
 
     double disk_speed;
+    uint64_t sampled; /* bytes that measuring it read */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
     double stall_seconds;
 };

@@ -43,14 +43,19 @@ static jt_status allocate(jt_guesses *g, jt_err *err)
     size_t most = (size_t)most_experts(&g->map), paths = 0;
     g->path = jt_calloc((size_t)n, sizeof *g->path);
     g->votes = jt_alloc(most, sizeof *g->votes);
-    for (int i = 0; i < JT_GUESSERS; i++)
-        g->last[i].expert = jt_alloc(most, sizeof *g->last[i].expert);
+    bool all = true;
+    for (int i = 0; i < 2 * JT_GUESSERS; i++) {
+        jt_guess *guess = &g->last[i / 2][i % 2];
+        guess->layer = -1;
+        guess->expert = jt_alloc(most, sizeof *guess->expert);
+        all = all && guess->expert;
+    }
     for (int l = 0; g->path && g->used[JT_GUESS_PATHS] && l + 1 < n; l++) {
         g->path[l] = paths;
         paths += (size_t)experts_of(&g->map, l) * (size_t)experts_of(&g->map, l + 1);
     }
     g->paths = jt_calloc(paths, sizeof *g->paths);
-    if (!g->path || !g->votes || !g->paths || !g->last[0].expert || !g->last[1].expert)
+    if (!g->path || !g->votes || !g->paths || !all)
         return jt_fail_memory(err, "starting a cache");
     return JT_OK;
 }
@@ -61,10 +66,8 @@ jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
 {
     jt_guesses g = {.map = *map, .layers = layers, .before_layer = -1};
     JT_TRY(choose(&g, prefetch, err));
-    for (int i = 0; i < JT_GUESSERS; i++) {
-        g.last[i].layer = -1;
+    for (int i = 0; i < JT_GUESSERS; i++)
         g.worth[i] = worth_at_start;
-    }
     jt_status status = allocate(&g, err);
     if (status != JT_OK)
         jt_guesses_free(&g);
@@ -79,8 +82,8 @@ void jt_guesses_free(jt_guesses *g)
     free(g->paths);
     free(g->votes);
     free(g->before);
-    for (int i = 0; i < JT_GUESSERS; i++)
-        free(g->last[i].expert);
+    for (int i = 0; i < 2 * JT_GUESSERS; i++)
+        free(g->last[i / 2][i % 2].expert);
     *g = (jt_guesses){0};
 }
 
@@ -88,7 +91,7 @@ void jt_guesses_free(jt_guesses *g)
  * all as a token uses, or, when several tokens voted, as got a vote. */
 static void note(jt_guesses *g, jt_guesser by, int layer, int tokens, const int *where)
 {
-    jt_guess *guess = &g->last[by];
+    jt_guess *guess = &g->last[by][layer % 2];
     int n = experts_of(&g->map, layer), most = g->map.k[layer];
     guess->layer = layer;
     guess->count = 0;
@@ -126,7 +129,7 @@ void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_route_site *site,
 {
     static const jt_hooks nobody;
     int next = layer + 1;
-    g->last[JT_GUESS_ROUTER].layer = -1;
+    g->last[JT_GUESS_ROUTER][next % 2].layer = -1;
     g->passes += layer == 0;
     if (next >= g->map.n_layers || !wants_look(g) || jt_failed(ctx))
         return;
@@ -208,7 +211,7 @@ static void remember(jt_guesses *g, int layer, const jt_route *route)
 static void judge(jt_guesses *g, jt_guesser by, int layer, const jt_route *route,
                   bool followed)
 {
-    jt_guess *guess = &g->last[by];
+    jt_guess *guess = &g->last[by][layer % 2];
     if (guess->layer != layer)
         return;
     clear_votes(g, layer);
@@ -234,7 +237,7 @@ void jt_guesses_learn(jt_guesses *g, int layer, const jt_route *route, const int
     bool paths = g->used[JT_GUESS_PATHS];
     const jt_guess *followed = jt_guesses_best(g, layer);
     for (int by = 0; by < JT_GUESSERS; by++)
-        judge(g, (jt_guesser)by, layer, route, followed == &g->last[by]);
+        judge(g, (jt_guesser)by, layer, route, followed == &g->last[by][layer % 2]);
     if (!paths)
         return;
     if (layer > 0 && g->before_layer == layer - 1 &&
@@ -261,7 +264,8 @@ static int best(const jt_guesses *g)
 const jt_guess *jt_guesses_best(const jt_guesses *g, int layer)
 {
     int by = best(g);
-    return by >= 0 && g->last[by].layer == layer ? &g->last[by] : NULL;
+    const jt_guess *guess = by >= 0 ? &g->last[by][layer & 1] : NULL;
+    return guess && guess->layer == layer ? guess : NULL;
 }
 
 const char *jt_guesses_name(const jt_guesses *g)

@@ -32,12 +32,13 @@ typedef struct jt_guess {
 
 typedef struct jt_guesses {
     jt_experts_map map;
-    const jt_guess_layer *layers; /* [map.n_layers], borrowed */
-    bool used[JT_GUESSERS];       /* may be followed */
-    bool forced;                  /* followed whether it pays or not */
-    jt_guess last[JT_GUESSERS];
-    double worth[JT_GUESSERS]; /* how many of the last guesses came true, 0 .. 1 */
-    float *votes;              /* [experts of a layer] */
+    const jt_guess_layer *layers;  /* [map.n_layers], borrowed */
+    bool used[JT_GUESSERS];        /* may be followed */
+    bool forced;                   /* followed whether it pays or not */
+    jt_guess last[JT_GUESSERS][2]; /* of even and of odd layers: the next one is guessed
+                                      before this one has shown what it is */
+    double worth[JT_GUESSERS];     /* how many of the last guesses came true, 0 .. 1 */
+    float *votes;                  /* [experts of a layer] */
     uint32_t
         *paths;   /* of layer l: [experts of l, experts of l + 1], then layer l + 1 */
     size_t *path; /* [n_layers]: where they begin */
