@@ -19,6 +19,7 @@
 #include "junto/safetensors.h"
 #include "junto/session.h"
 #include "junto/shrink.h"
+#include "junto/simulate.h"
 #include "junto/speculate.h"
 #include "junto/status.h"
 #include "junto/steer.h"

@@ -29,7 +29,8 @@ struct jt_cached {
 
     /* The lease in progress, of layer `layer` (-1: none). */
     int layer;
-    int *wanted, n_wanted; /* experts without a slot yet, the next one last */
+    int *wanted, n_wanted; /* experts without a slot yet */
+    int next_wanted;       /* the first of them */
     int *coming, n_coming; /* slots whose experts are to be used in a later wave */
     int *wave, n_wave;     /* slots of the wave that is being computed */
     int failed, failure;   /* the expert that could not be read, and why; -1: none */

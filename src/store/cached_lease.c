@@ -114,14 +114,20 @@ static void read_wanted(jt_cached *c)
     }
 }
 
+/* Are there experts of this lease that no wave has had yet? */
+static bool more_to_come(const jt_cached *c)
+{
+    return c->n_coming || c->next_wanted < c->n_wanted;
+}
+
 /* ---- ahead of need ---- */
 
 /* A quarter of the slots may hold guesses. */
 static void read_ahead(jt_cached *c)
 {
     const jt_guess *guess = jt_guesses_best(&c->guesses, c->layer + 1);
-    int room = c->slots.count / 4;
-    for (int i = 0; guess && !c->n_wanted && i < guess->count && i < room; i++) {
+    int room = c->next_wanted < c->n_wanted ? 0 : c->slots.count / 4;
+    for (int i = 0; guess && i < guess->count && i < room; i++) {
         int expert = c->first[guess->layer] + guess->expert[i];
         if (c->slots.where[expert] >= 0)
             continue;
@@ -173,8 +179,8 @@ static int layer_of_bank(const jt_cached *c, const jt_bank *bank)
 static void sort_experts(jt_cached *c, const jt_plan *plan)
 {
     int first = c->first[c->layer];
-    c->n_wanted = c->n_coming = c->n_wave = 0;
-    for (int e = c->first[c->layer + 1]; e-- > first;) {
+    c->next_wanted = c->n_wanted = c->n_coming = c->n_wave = 0;
+    for (int e = first; e < c->first[c->layer + 1]; e++) {
         if (plan->start[e - first] == plan->start[e - first + 1])
             continue;
         jt_ranking_use(&c->ranking, e);
@@ -237,7 +243,7 @@ static void show_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease)
         show_expert(c, bank, c->wave[i], lease);
     }
     lease->n_wave = c->n_wave;
-    lease->more = c->n_coming || c->n_wanted;
+    lease->more = more_to_come(c);
 }
 
 static jt_status report_failure(jt_cached *c, jt_err *err)
@@ -262,7 +268,7 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
     gather(c);
     read_wanted(c);
     read_ahead(c);
-    if (c->n_wave == 0 && (c->n_coming || c->n_wanted)) {
+    if (c->n_wave == 0 && more_to_come(c)) {
         double start = jt_seconds();
         while (c->n_wave == 0 && c->failed < 0 && take_ended(c, true)) {
             read_wanted(c);
@@ -272,7 +278,7 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
     }
     if (c->failed >= 0)
         return report_failure(c, err);
-    if (c->n_wave == 0 && (c->n_coming || c->n_wanted))
+    if (c->n_wave == 0 && more_to_come(c))
         return jt_fail(err, JT_E_MEMORY, "no room for an expert in the cache");
     show_wave(c, bank, lease);
     return JT_OK;
@@ -294,7 +300,7 @@ void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
     unpin_wave(c);
     for (int i = 0; i < c->n_coming; i++) /* after a failure: they may come or not */
         c->slots.slot[c->coming[i]].pinned = false;
-    c->n_coming = c->n_wanted = 0;
+    c->n_coming = c->n_wanted = c->next_wanted = 0;
     c->layer = -1;
 }
 

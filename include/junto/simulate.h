@@ -1,0 +1,70 @@
+/* What a cache of experts would have done: traces played back, and speeds foretold.
+ *
+ *     jt_simulated r;
+ *     jt_simulate_options o = {.policy = "lfru", .slots = 256};
+ *     JT_TRY(jt_simulate(trace, &o, &r, err));       // r.misses of r.uses
+ *
+ * The policies are those of the live store, and so are the numbers: a run of single
+ * tokens without prefetch misses as often as the playback of its trace. */
+#ifndef JUNTO_SIMULATE_H
+#define JUNTO_SIMULATE_H
+
+#include <stdint.h>
+
+#include "junto/session.h"
+#include "junto/status.h"
+#include "junto/trace.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_simulate_options {
+    const char *policy; /* jt_cache_policy_name; NULL: the usual one */
+    int slots;          /* experts that the cache holds; at least 1 */
+    int chunk;          /* tokens per pass, as of a prompt; 0: 1. Passes end where the
+                           positions do not go on, and with the trace's blocks */
+} jt_simulate_options;
+
+typedef struct jt_simulated {
+    uint64_t tokens;
+    uint64_t uses, misses; /* of experts, once in a pass */
+    uint64_t first;        /* misses that no cache can help: the first of an expert */
+} jt_simulated;
+
+/* Play a trace back. JT_E_ARG (no such policy, no slots), JT_E_LIMIT, JT_E_MEMORY,
+ * errors of jt_trace_read. */
+JT_API jt_status jt_simulate(jt_trace *trace, const jt_simulate_options *options,
+                             jt_simulated *out, jt_err *err);
+
+/* How often each expert was used, layer after layer, in a fresh array: for the policy
+ * "pin" of a session. The caller frees *uses. JT_E_MEMORY, errors of jt_trace_read. */
+JT_API jt_status jt_trace_uses(jt_trace *trace, double **uses, size_t *n_uses,
+                               jt_err *err);
+
+/* ---- speeds ---- */
+
+/* What decoding a token takes: seconds of the processor, with all weights at hand, and
+ * what is read. */
+typedef struct jt_costs {
+    double experts;    /* computing experts, which overlaps with reading others */
+    double rest;       /* everything else, which does not */
+    double read_bytes; /* by the store */
+    double disk_speed; /* bytes per second */
+} jt_costs;
+
+/* Seconds per token: rest + max(experts, read_bytes / disk_speed). */
+JT_API double jt_costs_seconds(const jt_costs *costs);
+/* "disk" or "processor": what takes most of that. */
+JT_API const char *jt_costs_limit(const jt_costs *costs);
+
+/* Measure the costs of decoding with a session of a model that was loaded apart, by
+ * decoding `tokens` tokens (of no meaning) at its end, which are dropped again. Of the
+ * bytes it only knows those of these tokens. Errors of jt_session_eval. */
+JT_API jt_status jt_measure_costs(jt_costs *out, jt_session *session, int tokens,
+                                  jt_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
