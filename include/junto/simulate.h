@@ -44,25 +44,40 @@ JT_API jt_status jt_trace_uses(jt_trace *trace, double **uses, size_t *n_uses,
 
 /* ---- speeds ---- */
 
-/* What decoding a token takes: seconds of the processor, with all weights at hand, and
- * what is read. */
+/* What a token takes: seconds of the processor, with all weights at hand, and what is
+ * read. */
 typedef struct jt_costs {
     double experts;    /* computing experts, which overlaps with reading others */
     double rest;       /* everything else, which does not */
     double read_bytes; /* by the store */
     double disk_speed; /* bytes per second */
+    double measured;   /* seconds that it took in all */
 } jt_costs;
 
-/* Seconds per token: rest + max(experts, read_bytes / disk_speed). */
+/* Seconds per token as these costs foretell: rest + max(experts, read_bytes /
+ * disk_speed). */
 JT_API double jt_costs_seconds(const jt_costs *costs);
 /* "disk" or "processor": what takes most of that. */
 JT_API const char *jt_costs_limit(const jt_costs *costs);
 
-/* Measure the costs of decoding with a session of a model that was loaded apart, by
- * decoding `tokens` tokens (of no meaning) at its end, which are dropped again. Of the
- * bytes it only knows those of these tokens. Errors of jt_session_eval. */
-JT_API jt_status jt_measure_costs(jt_costs *out, jt_session *session, int tokens,
-                                  jt_err *err);
+/* Costs of the tokens that a session has seen; all zero before the first, and without a
+ * store. */
+JT_API void jt_session_costs(const jt_session *session, jt_costs *out);
+
+typedef struct jt_forecast {
+    jt_costs costs;
+    double hit_rate; /* of experts asked for */
+    double seconds;  /* per token */
+} jt_forecast;
+
+/* Foretell how fast a fresh session of a model that was loaded apart will decode: its
+ * processor is measured by decoding some tokens of no meaning, its disk by reading, and
+ * what the cache will miss is played back from `trace`, of the same model; without one
+ * (NULL) routing is taken for even, for which no cache is better than its share of the
+ * experts. The session is left empty. JT_E_ARG (no store), JT_E_UNSUPPORTED (a trace of
+ * another model), errors of jt_session_eval, jt_simulate and jt_measure_disk. */
+JT_API jt_status jt_forecast_decoding(jt_forecast *out, jt_session *session,
+                                      jt_trace *trace, jt_err *err);
 
 #ifdef __cplusplus
 }

@@ -54,6 +54,7 @@ typedef struct jt_store_budget {
     uint64_t scratch; /* of a pass */
     uint64_t reserve; /* what cannot be counted: stacks, page tables */
     uint64_t slot;    /* of an expert in the cache */
+    uint64_t expert;  /* of an expert in the file, on average */
     uint64_t least;   /* the smallest budget for these options */
     int slots;        /* that fit; 0: the budget is less than the least */
     int experts;      /* of the model */

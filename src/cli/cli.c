@@ -24,6 +24,8 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_bench,
     &cli_verb_perplexity,
     &cli_verb_modes,
+    &cli_verb_simulate,
+    &cli_verb_plan,
     &cli_verb_recipe,
     &cli_verb_train,
     &cli_verb_train_tokenizer,

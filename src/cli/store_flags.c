@@ -63,6 +63,13 @@ void cli_store_note(cli_context *cli, const jt_session *session)
              cli_show_bytes((double)s.read_bytes).text,
              per_token(s.stall_seconds, s.tokens), s.prefetch,
              share(s.right_guesses, s.guesses), (unsigned long long)s.guesses);
+    jt_costs costs;
+    jt_session_costs(session, &costs);
+    cli_note(cli,
+             "speed of all tokens: predicted %.1f ms per token, limited by the %s; "
+             "measured %.1f ms",
+             1e3 * jt_costs_seconds(&costs), jt_costs_limit(&costs),
+             1e3 * costs.measured);
 }
 
 static json_t *budget_json(const jt_store_budget *b)
@@ -78,17 +85,21 @@ static json_t *budget_json(const jt_store_budget *b)
 json_t *cli_store_json(const jt_session *session)
 {
     jt_store_stats s;
+    jt_costs costs;
     if (!jt_session_store_stats(session, &s))
         return NULL;
+    jt_session_costs(session, &costs);
     return json_pack(
-        "{s:o, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, "
+        "{s:o, s:f, s:f, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, "
+        "s:I, s:I, "
         "s:I}",
-        "budget", budget_json(&s.budget), "policy", s.policy, "io",
-        s.direct ? "direct" : "buffered", "engine", s.engine, "prefetch", s.prefetch,
-        "disk_speed", s.disk_speed, "tokens", (json_int_t)s.tokens, "hits",
-        (json_int_t)s.hits, "hits_ahead", (json_int_t)s.hits_ahead, "misses",
-        (json_int_t)s.misses, "read_bytes", (json_int_t)s.read_bytes, "stall_seconds",
-        s.stall_seconds, "guesses", (json_int_t)s.guesses, "right_guesses",
-        (json_int_t)s.right_guesses, "ahead", (json_int_t)s.ahead, "ahead_used",
-        (json_int_t)s.ahead_used);
+        "budget", budget_json(&s.budget), "predicted_seconds_per_token",
+        jt_costs_seconds(&costs), "measured_seconds_per_token", costs.measured,
+        "policy", s.policy, "io", s.direct ? "direct" : "buffered", "engine", s.engine,
+        "prefetch", s.prefetch, "disk_speed", s.disk_speed, "tokens",
+        (json_int_t)s.tokens, "hits", (json_int_t)s.hits, "hits_ahead",
+        (json_int_t)s.hits_ahead, "misses", (json_int_t)s.misses, "read_bytes",
+        (json_int_t)s.read_bytes, "stall_seconds", s.stall_seconds, "guesses",
+        (json_int_t)s.guesses, "right_guesses", (json_int_t)s.right_guesses, "ahead",
+        (json_int_t)s.ahead, "ahead_used", (json_int_t)s.ahead_used);
 }

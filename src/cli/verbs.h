@@ -18,6 +18,8 @@ extern const cli_verb cli_verb_policies;
 extern const cli_verb cli_verb_trace;
 extern const cli_verb cli_verb_report;
 extern const cli_verb cli_verb_compare;
+extern const cli_verb cli_verb_simulate;
+extern const cli_verb cli_verb_plan;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
 extern const cli_verb cli_verb_upcycle;

@@ -22,6 +22,7 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
         .scratch =
             jt_scratch_bytes(s->model, tokens, capacity, jt_pool_threads(s->ctx->pool)),
         .slot = jt_stored_slot_bytes(stored, NULL),
+        .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
         .experts = jt_stored_experts(stored),
     };
     uint64_t fixed = b->process + b->context + b->scratch + UNCOUNTED;

@@ -38,8 +38,9 @@ typedef struct jt_stored {
 /* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk.
  * `area` [JT_PARTS] (or NULL): where the parts begin in it. */
 size_t jt_stored_slot_bytes(const jt_stored *stored, size_t *area);
-/* Experts of all layers; and the fewest slots that a cache can have. */
+/* Experts of all layers, and their bytes; the fewest slots that a cache can have. */
 int jt_stored_experts(const jt_stored *stored);
+uint64_t jt_stored_bytes(const jt_stored *stored);
 int jt_stored_least_slots(const jt_stored *stored);
 
 typedef struct jt_cached jt_cached;

@@ -1,0 +1,93 @@
+/* How fast a session will be: its processor and its disk measured, its cache played
+ * back. */
+#include <string.h>
+
+#include "junto/simulate.h"
+#include "model/apart.h"
+#include "run/session.h"
+
+/* Tokens that the processor is measured with, after some that fill the cache, and bytes
+ * for the disk: a second or two each. */
+enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20 };
+
+static jt_status decode(jt_session *s, int tokens, jt_err *err)
+{
+    for (int i = 0; i < tokens; i++) {
+        unsigned vocab = (unsigned)s->model->params.n_vocab;
+        int32_t token = (int32_t)(((unsigned)i * 7919u + 17u) % vocab);
+        JT_TRY(jt_session_eval(s, &token, 1, NULL, err));
+    }
+    return JT_OK;
+}
+
+/* Seconds per token, of the experts and of all else; waiting for the disk is neither.
+ */
+static jt_status measure_processor(jt_costs *out, jt_session *s, jt_err *err)
+{
+    jt_costs warm, both;
+    JT_TRY(decode(s, WARM_TOKENS, err));
+    jt_session_costs(s, &warm);
+    JT_TRY(decode(s, TOKENS, err));
+    jt_session_costs(s, &both);
+    double all = WARM_TOKENS + TOKENS;
+    *out = (jt_costs){.experts =
+                          (both.experts * all - warm.experts * WARM_TOKENS) / TOKENS,
+                      .rest = (both.rest * all - warm.rest * WARM_TOKENS) / TOKENS};
+    return JT_OK;
+}
+
+static jt_status measure_disk(double *speed, const jt_session *s,
+                              const jt_store_stats *stats, jt_err *err)
+{
+    jt_store_options how = {.engine = stats->engine,
+                            .io = stats->direct ? "direct" : "buffered"};
+    *speed = stats->disk_speed;
+    const jt_source *source = &s->model->apart->sources[0];
+    if (source->bytes < DISK_BYTES)
+        return JT_OK; /* what the start has seen will do */
+    return jt_measure_disk(speed, source->path, DISK_BYTES, &how, err);
+}
+
+/* Misses and uses of experts per token. */
+static jt_status foresee_misses(double *misses, double *uses, const jt_session *s,
+                                const jt_store_stats *stats, jt_trace *trace,
+                                jt_err *err)
+{
+    const jt_stored *stored = &s->model->apart->stored;
+    double share = (double)stats->budget.slots / stats->budget.experts;
+    *uses = 0.0;
+    for (int l = 0; l < stored->n_layers; l++)
+        *uses += stored->layers[l].router->k;
+    *misses = *uses * (1.0 - share);
+    if (!trace)
+        return JT_OK;
+    jt_simulate_options o = {.policy = stats->policy, .slots = stats->budget.slots};
+    jt_simulated played;
+    JT_TRY(jt_trace_check_model(trace, s->model, err));
+    JT_TRY(jt_simulate(trace, &o, &played, err));
+    if (played.tokens) {
+        *uses = (double)played.uses / (double)played.tokens;
+        *misses = (double)played.misses / (double)played.tokens;
+    }
+    return JT_OK;
+}
+
+jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
+                               jt_err *err)
+{
+    jt_store_stats stats;
+    jt_forecast f = {0};
+    double misses = 0.0, uses = 0.0;
+    if (!jt_session_store_stats(s, &stats))
+        return jt_fail(err, JT_E_ARG, "the session has no store");
+    JT_TRY(foresee_misses(&misses, &uses, s, &stats, trace, err));
+    jt_status status = measure_processor(&f.costs, s, err);
+    jt_session_truncate(s, 0);
+    JT_TRY(status);
+    JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
+    f.costs.read_bytes = misses * (double)stats.budget.expert;
+    f.hit_rate = uses > 0.0 ? 1.0 - misses / uses : 0.0;
+    f.seconds = jt_costs_seconds(&f.costs);
+    *out = f;
+    return JT_OK;
+}
