@@ -20,6 +20,8 @@ jt_status jt_source_open(jt_source *out, const char *path, jt_err *err)
         jt_source_close(&s);
         return JT_E_IO;
     }
+    /* What is read is known: nothing beside it need come along. */
+    (void)posix_fadvise(s.cached, 0, 0, POSIX_FADV_RANDOM);
     s.direct = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT); /* -1 is an answer, too */
     s.bytes = (uint64_t)st.st_size;
     s.changed = st.st_mtim;
@@ -61,7 +63,11 @@ jt_status jt_source_check(const jt_source *source, jt_err *err)
 
 void jt_source_forget(const jt_source *source, uint64_t offset, uint64_t bytes)
 {
-    /* Only advice: a refusal changes nothing. */
-    (void)posix_fadvise(source->cached, (off_t)offset, (off_t)bytes,
+    /* The system keeps pages together in folios and drops those that lie in the range
+     * as a whole. Only advice: a refusal changes nothing. */
+    enum { FOLIO = 2 << 20 };
+    uint64_t start = offset / FOLIO * FOLIO;
+    uint64_t end = (offset + bytes + FOLIO - 1) / FOLIO * FOLIO;
+    (void)posix_fadvise(source->cached, (off_t)start, (off_t)(end - start),
                         POSIX_FADV_DONTNEED);
 }

@@ -22,6 +22,10 @@ extern const cli_option cli_kernel_options[];  /* -b, --cpu */
 
 /* --ram and what belongs to it (store_flags.c); the fields of jt_store_options. */
 extern const cli_option cli_store_options[];
+/* Let the store keep the experts that a trace (NULL: none is given) uses most: fills in
+ * policy and uses, which the caller frees when the session has begun. */
+jt_status cli_store_pin(jt_store_options *store, double **uses, const char *trace,
+                        jt_err *err);
 /* What the store of a session did, as a note of one line and as JSON; nothing, and
  * NULL, for a session without one. */
 void cli_store_note(cli_context *cli, const jt_session *session);

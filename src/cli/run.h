@@ -17,6 +17,7 @@ struct run_args {
     cli_template_args template;
     jt_sampling sampling;
     jt_session_options session;
+    const char *cache_trace;
     cli_trace_flags trace;
     cli_policies policies;
     cli_speculate_args speculate;

@@ -181,6 +181,15 @@ static const cli_option json_options[] = {
      .help = "print one JSON object at the end instead of streaming the text"},
     {0}};
 
+static const cli_option pin_options[] = {
+    {.flags = "--cache-trace",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = FIELD(cache_trace),
+     .help = "with --ram: keep the experts that this trace of the model uses most, the "
+             "others take turns in the rest of the cache"},
+    {0}};
+
 static const cli_option file_options[] = {
     {.flags = "-p --prompt",
      .kind = CLI_STRING,
@@ -194,12 +203,13 @@ static const cli_option file_options[] = {
      .help = "go on with a chat that /save has written"},
     {0}};
 
-#define MACHINE                                       \
-    {"Machine", cli_context_options, FIELD(session)}, \
-        {NULL, cli_threads_options, FIELD(session)},  \
-        {NULL, cli_kernel_options, FIELD(session)},   \
-    {                                                 \
-        NULL, cli_store_options, FIELD(session.store) \
+#define MACHINE                                          \
+    {"Machine", cli_context_options, FIELD(session)},    \
+        {NULL, cli_threads_options, FIELD(session)},     \
+        {NULL, cli_kernel_options, FIELD(session)},      \
+        {NULL, cli_store_options, FIELD(session.store)}, \
+    {                                                    \
+        NULL, pin_options, 0                             \
     }
 
 const cli_group run_groups[] = {

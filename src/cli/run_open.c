@@ -37,7 +37,12 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
                                  jt_model_file(run->m.model), run->m.tokenizer, err));
     fill_sampling(run);
     run->seed = cli_seed(args->seed);
-    JT_TRY(cli_new_session(&run->session, &run->m, &args->session, "--ctx-size", err));
+    double *uses;
+    JT_TRY(cli_store_pin(&run->args.session.store, &uses, args->cache_trace, err));
+    jt_status status =
+        cli_new_session(&run->session, &run->m, &run->args.session, "--ctx-size", err);
+    free(uses);
+    JT_TRY(status);
     JT_TRY(cli_steer(&run->steering, &args->policies, &run->m, run->session, err));
     JT_TRY(cli_speculate_open(&run->speculator, &args->speculate, &run->m,
                               &args->session, run->session, err));

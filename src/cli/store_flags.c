@@ -36,6 +36,27 @@ const cli_option cli_store_options[] = {
              "allows)"},
     {0}};
 
+jt_status cli_store_pin(jt_store_options *store, double **uses, const char *trace,
+                        jt_err *err)
+{
+    jt_trace *opened;
+    *uses = NULL;
+    if (!trace)
+        return JT_OK;
+    if (!store->ram)
+        return jt_fail(err, JT_E_ARG, "--cache-trace does nothing without --ram");
+    if (store->policy)
+        return jt_fail(err, JT_E_ARG,
+                       "--cache-trace is a policy of its own: leave "
+                       "--cache-policy out");
+    JT_TRY(jt_trace_open(&opened, trace, err));
+    jt_status status = jt_trace_uses(opened, uses, &store->n_uses, err);
+    jt_trace_close(opened);
+    store->uses = *uses;
+    store->policy = "pin";
+    return status;
+}
+
 static double share(uint64_t part, uint64_t whole)
 {
     return whole ? 100.0 * (double)part / (double)whole : 0.0;

@@ -9,7 +9,18 @@
 
 /* What cannot be counted beforehand: stacks of threads, rings of reads, rounding by the
  * allocator; and page tables, which take a 512th. */
-enum { UNCOUNTED = 12 << 20, PAGE_TABLES = 400 };
+enum { UNCOUNTED = 20 << 20, PAGE_TABLES = 400 };
+
+/* And what is on its way through the page cache, where it goes that way. */
+enum { CACHED = 64 << 20 };
+
+static bool is_buffered(const jt_stored *stored, const jt_store_options *o)
+{
+    bool direct = true;
+    for (int i = 0; i < stored->n_sources; i++)
+        direct = direct && stored->sources[i].direct >= 0;
+    return !direct || (o->io && !strcmp(o->io, "buffered"));
+}
 
 static void divide(jt_store_budget *b, const jt_session *s, const jt_store_options *o)
 {
@@ -25,10 +36,11 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
         .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
         .experts = jt_stored_experts(stored),
     };
-    uint64_t fixed = b->process + b->context + b->scratch + UNCOUNTED;
+    b->reserve = UNCOUNTED + (is_buffered(stored, o) ? CACHED : 0);
+    uint64_t fixed = b->process + b->context + b->scratch + b->reserve;
     uint64_t least = fixed + (uint64_t)jt_stored_least_slots(stored) * b->slot;
     b->least = least + least / PAGE_TABLES;
-    b->reserve = UNCOUNTED + o->ram / PAGE_TABLES;
+    b->reserve += o->ram / PAGE_TABLES;
     fixed += o->ram / PAGE_TABLES;
     if (!o->ram) { /* as many slots as were asked for, or all */
         b->slots = o->slots ? o->slots : b->experts;

@@ -35,6 +35,7 @@ struct jt_cached {
     int *wave, n_wave;     /* slots of the wave that is being computed */
     int failed, failure;   /* the expert that could not be read, and why; -1: none */
 
+    size_t unforgotten; /* bytes read through the page cache that it may still hold */
     double disk_speed;
     uint64_t sampled; /* bytes that measuring it read */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;

@@ -74,6 +74,19 @@ static void settle(jt_cached *c, int slot)
     jt_slots_drop(&c->slots, slot);
 }
 
+/* The cache is ours, not the system's. What neighbours that are being read keep from
+ * being dropped now goes with the whole file now and then. */
+static void forget(jt_cached *c, const jt_read *read)
+{
+    enum { OFTEN = 16 << 20 };
+    jt_source_forget(read->source, read->offset, read->bytes);
+    c->unforgotten += read->bytes;
+    if (c->unforgotten < OFTEN)
+        return;
+    c->unforgotten = 0;
+    jt_source_forget(read->source, 0, read->source->bytes);
+}
+
 /* Take note of a read that has ended; false: there is none (yet). */
 static bool take_ended(jt_cached *c, bool wait)
 {
@@ -81,8 +94,8 @@ static bool take_ended(jt_cached *c, bool wait)
     if (!read)
         return false;
     int slot = (int)((read - c->reads) / JT_PARTS);
-    if (!jt_reader_is_direct(c->reader)) /* the cache is ours, not the system's */
-        jt_source_forget(read->source, read->offset, read->bytes);
+    if (!jt_reader_is_direct(c->reader))
+        forget(c, read);
     if (read->error)
         c->error[slot] = read->error;
     if (--c->under[slot] == 0)
