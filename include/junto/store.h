@@ -28,7 +28,7 @@ typedef struct jt_store_options {
     uint64_t ram;       /* bytes that the process may use for weights, experts, context
                            and scratch together; 0: weights are mapped */
     int slots;          /* experts that the cache holds; default: what fits into ram */
-    const char *policy; /* who leaves the cache: jt_cache_policy_name; default "lfru" */
+    const char *policy; /* who leaves the cache: jt_cache_policy_name; default "score" */
     const char *io;     /* "direct" reads past the page cache, "buffered" through it
                            (and keeps nothing there); default: the faster, measured */
     const char *engine; /* "uring" or "pread"; default: the first that works here */

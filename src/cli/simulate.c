@@ -241,10 +241,9 @@ static const cli_group groups[] = {
 
 static const char *const examples[] = {
     "junto simulate story.trace",
-    "how often a cache of a quarter, half, three quarters of the experts would have "
-    "what is asked for, by policy",
+    "how often each policy would have had what was asked for",
     "junto simulate story.trace --ram 4G -m model.gguf",
-    "the same for the cache that a run with 4 GiB has", NULL};
+    "the same for the cache of a run with 4 GiB", NULL};
 
 const cli_verb cli_verb_simulate = {
     .name = "simulate",

@@ -36,6 +36,8 @@ static jt_status open_model(cli_speculator *s, const cli_speculate_args *args,
                             jt_session *beside, jt_err *err)
 {
     jt_session_options options = *session;
+    if (options.store.ram)
+        return jt_fail(err, JT_E_ARG, "a second model does not go with --ram");
     JT_TRY(cli_load(&s->m, args->model, true, err));
     JT_TRY(jt_check_draft_vocabulary(model->model, s->m.model, err));
     options.n_ctx = jt_session_capacity(beside);

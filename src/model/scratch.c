@@ -84,7 +84,7 @@ static size_t mixture(const jt_mixture *m)
 }
 
 /* Norms, outputs of the parts. */
-enum { ROWS_OF_LAYER = 6, ROWS_OF_PASS = 4 };
+enum { ROWS_OF_LAYER = 6, ROWS_OF_PASS = 4, LOGITS = 16 };
 
 static size_t layer_floats(const jt_layer *layer, size_t d)
 {
@@ -130,7 +130,9 @@ size_t jt_scratch_bytes(const jt_model *model, size_t tokens, size_t capacity,
                        fixed_bytes(model, layer, tokens, capacity, (size_t)threads);
         most = bytes > most ? bytes : most;
     }
-    size_t pass = tokens * ROWS_OF_PASS * d + 2 * (size_t)model->params.n_vocab;
+    size_t logits = tokens < LOGITS ? tokens : LOGITS;
+    size_t pass =
+        tokens * ROWS_OF_PASS * d + (logits + 1) * (size_t)model->params.n_vocab;
     for (int i = 0; i < JT_ROPE_USES; i++)
         pass += tokens * 2 * (size_t)model->rope[i].pairs;
     return most + pass * sizeof(float);

@@ -83,6 +83,10 @@ jt_status jt_session_open_store(jt_session *s, const jt_store_options *o, jt_err
                    ? jt_fail(err, JT_E_ARG,
                              "a memory budget needs a model that was loaded apart")
                    : JT_OK;
+    if (o->ram && s->ctx != &s->own)
+        return jt_fail(err, JT_E_ARG,
+                       "a session beside another has no budget of its "
+                       "own");
     JT_TRY(jt_cached_new(&s->cached, &s->model->apart->stored, o, err));
     divide(&s->budget, s, o);
     JT_TRY(check(&s->budget, s, o, err));

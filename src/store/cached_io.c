@@ -74,7 +74,7 @@ static double measure(jt_cached *c, jt_reader *reader, int turn)
 /* Direct reads leave the page cache and the processor alone: buffered ones must be
  * clearly faster. Other work on the machine only takes away, so the best of a few turns
  * counts. */
-static const double clearly = 1.25;
+static const double clearly = 1.5;
 enum { TURNS = 3 };
 
 /* Choose between `direct`, the reader in use, and a buffered one. */

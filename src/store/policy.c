@@ -29,7 +29,7 @@ static void lfu_use(jt_ranking *r, int expert)
 
 /* The half-life in tokens: long enough to learn what a text is about, short enough to
  * follow it. Measured with `junto simulate` (docs/store.md). */
-enum { HALF_LIFE_TOKENS = 32 };
+enum { HALF_LIFE_TOKENS = 8 };
 
 static double uses_per_token(const jt_experts_map *map)
 {

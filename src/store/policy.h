@@ -44,7 +44,7 @@ typedef struct jt_cache_policy {
 /* The i-th policy; NULL past the last. By name; NULL when there is none. */
 const jt_cache_policy *jt_cache_policy_at(size_t i);
 const jt_cache_policy *jt_cache_policy_find(const char *name);
-#define JT_CACHE_POLICY_USUAL "lfru"
+#define JT_CACHE_POLICY_USUAL "score"
 
 struct jt_ranking {
     const jt_cache_policy *policy;
