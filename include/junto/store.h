@@ -25,13 +25,14 @@ extern "C" {
 
 /* Zero means the default of each field. */
 typedef struct jt_store_options {
-    uint64_t ram;       /* bytes that the process may use for weights, experts, context
-                           and scratch together; 0: weights are mapped */
-    int slots;          /* experts that the cache holds; default: what fits into ram */
-    const char *policy; /* who leaves the cache: jt_cache_policy_name; default "score" */
-    const char *io;     /* "direct" reads past the page cache, "buffered" through it
-                           (and keeps nothing there); default: the faster, measured */
-    const char *engine; /* "uring" or "pread"; default: the first that works here */
+    uint64_t ram; /* bytes that the process may use for weights, experts, context
+                     and scratch together; 0: weights are mapped */
+    int slots;    /* experts that the cache holds; default: what fits into ram */
+    const char
+        *policy;    /* who leaves the cache: jt_cache_policy_name; default "score" */
+    const char *io; /* "direct" reads past the page cache, "buffered" through it
+                       (and keeps nothing there); default: the faster, measured */
+    const char *engine;   /* "uring" or "pread"; default: the first that works here */
     const char *prefetch; /* reads ahead of need what the next layer may want, guessed
                              by its "router" or from the "paths" that tokens took;
                              "off"; default "auto": the better guess, while it pays */

@@ -29,7 +29,8 @@ static size_t attention(const jt_attention *a, size_t d)
 
 static size_t latent(const jt_latent *l, size_t d)
 {
-    size_t heads = (size_t)l->attention.n_heads, wide = (size_t)(l->rank + l->rope);
+    size_t heads = (size_t)l->attention.n_heads,
+           wide = (size_t)l->rank + (size_t)l->rope;
     size_t made = 2 * rows_of(&l->q_a) + rows_of(&l->q_b) + 2 * rows_of(&l->kv_a);
     size_t absorbed = heads * (2 * wide + (size_t)l->nope + (size_t)l->rank + 2);
     return made + absorbed + 2 * heads * (size_t)l->v_dim + 3 * packed(d) +
@@ -97,7 +98,8 @@ static size_t layer_floats(const jt_layer *layer, size_t d)
 static size_t latent_room(const jt_latent *l, size_t tokens, size_t capacity)
 {
     enum { ROWS = 256, PARTS = 8, PAD = 64 };
-    size_t rank = (size_t)l->rank, head = (size_t)(l->nope + l->rope + l->v_dim);
+    size_t rank = (size_t)l->rank,
+           head = (size_t)l->nope + (size_t)l->rope + (size_t)l->v_dim;
     size_t floats = (capacity + tokens) * head + rank * head +
                     ROWS * (rank + (size_t)l->rope) + rank;
     return floats * sizeof(float) + jt_gemm_scratch() + PARTS * PAD;

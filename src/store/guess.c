@@ -161,7 +161,7 @@ static bool is_expert(const jt_route *route, int i)
 /* Count the steps from the layer before to this one. */
 static void count_steps(jt_guesses *g, int layer, const jt_route *route)
 {
-    int k0 = g->map.k[layer - 1], k = route->k;
+    int k0 = g->before_k, k = route->k; /* a policy may change it */
     uint32_t *paths = g->paths + g->path[layer - 1];
     size_t n = (size_t)experts_of(&g->map, layer);
     for (int t = 0; t < route->n_tokens; t++) {
@@ -204,6 +204,7 @@ static void remember(jt_guesses *g, int layer, const jt_route *route)
         g->before[i] = is_expert(route, (int)i) ? route->expert[i] : -1;
     g->before_layer = layer;
     g->before_tokens = route->n_tokens;
+    g->before_k = route->k;
 }
 
 /* ---- judging ---- */

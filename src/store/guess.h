@@ -44,7 +44,7 @@ typedef struct jt_guesses {
     size_t *path; /* [n_layers]: where they begin */
     int32_t *before; /* [tokens, k] experts of the layer before, in this pass */
     size_t before_room;
-    int before_layer, before_tokens;
+    int before_layer, before_tokens, before_k;
     uint64_t passes, made, right;
 } jt_guesses;
 

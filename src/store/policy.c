@@ -163,7 +163,7 @@ typedef struct future {
     size_t n;
 } future;
 
-enum { NEVER = UINT32_MAX };
+#define NEVER UINT32_MAX
 
 static void future_free(void *more)
 {
