@@ -56,6 +56,8 @@ static size_t mixer(const jt_layer *layer, size_t d)
         return latent(&layer->latent, d);
     case JT_MIX_RECURRENT:
         return recurrent(&layer->recurrent) + 3 * d;
+    case JT_MIX_BOTH:
+        return attention(&layer->attention, d) + recurrent(&layer->recurrent) + 5 * d;
     case JT_MIX_NONE:
         break;
     }
@@ -110,7 +112,7 @@ static size_t fixed_bytes(const jt_model *model, const jt_layer *layer, size_t t
                           size_t capacity, size_t threads)
 {
     size_t bytes = 1 << 16;
-    if (layer->mixer == JT_MIX_ATTENTION)
+    if (layer->mixer == JT_MIX_ATTENTION || layer->mixer == JT_MIX_BOTH)
         bytes += threads * JT_ATTN_BLOCK *
                  ((size_t)layer->attention.k_dim + (size_t)layer->attention.v_dim) *
                  sizeof(float);

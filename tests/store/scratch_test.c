@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include "families.h"
-#include "junto/junto.h"
 #include "model/scratch.h"
 #include "run/session.h"
 
