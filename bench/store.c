@@ -196,7 +196,7 @@ static void run(const args *a, const jt_model *model)
                                   .store = a->store};
     must(jt_session_new(&s, model, &options, &err), &err);
     routes made = {.memory = strcmp(a->routes, "local") ? 0.0 : 0.9};
-    jt_policy policy = {"routes", &made, replace_logits, NULL, NULL};
+    jt_policy policy = {.name = "routes", .self = &made, .on_logits = replace_logits};
     if (strcmp(a->routes, "own") != 0)
         must(jt_session_add_policy(s, &policy, &err), &err);
     jt_trace_writer *writer = NULL;
