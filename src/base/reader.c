@@ -7,9 +7,9 @@
 #include "base/memory.h"
 #include "base/reader_impl.h"
 
-/* Pieces of this size reach the speed of a disk with few under way, and an urgent read
- * does not wait long for those that are. */
-enum { PIECE = 1 << 20, USUAL_DEPTH = 16, MOST_DEPTH = 256, AHEAD_FLYING = 4 };
+/* Pieces are small enough for a single expert to keep a disk busy, and for an urgent
+ * read not to wait long for those that are under way; larger ones read no faster. */
+enum { PIECE = 1 << 18, USUAL_DEPTH = 32, MOST_DEPTH = 256, AHEAD_FLYING = 8 };
 
 typedef struct line {
     jt_read *first, *last;

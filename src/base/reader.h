@@ -61,7 +61,7 @@ typedef struct jt_reader jt_reader;
 typedef struct jt_reader_options {
     const char *engine; /* "uring", "pread"; NULL: the first that works */
     bool direct;        /* past the page cache, where the source allows it */
-    int depth;          /* pieces under way; 0: 16 */
+    int depth;          /* pieces under way; 0: 32 */
 } jt_reader_options;
 
 /* JT_E_ARG (no such engine), JT_E_UNSUPPORTED (the engine asked for is refused here:
