@@ -253,13 +253,13 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
  * some with each panel that is decoded and some with the products: the processor by
  * itself does not follow that many rows at once, and what waits for more lines than it
  * can have under way stands still. */
-typedef struct ahead {
+typedef struct weights_ahead {
     const uint8_t *next, *end;
-} ahead;
+} weights_ahead;
 
 /* Measured (Zen 5, one token from memory, GB/s of Q4_K, Q6_K, Q8_0): 7, 6, 10 without;
  * 20, 11, 18 into the second cache and before each panel only; 22, 23, 28 like this. */
-static void fetch(ahead *a, size_t bytes)
+static void prefetch_weights(weights_ahead *a, size_t bytes)
 {
     size_t left = (size_t)(a->end - a->next);
     const uint8_t *to = a->next + (bytes < left ? bytes : left);
@@ -279,16 +279,16 @@ static void matmul(const format *f, float *y, size_t ldy, const uint8_t *w,
     for (size_t r = 0; r < rows; r += ROWS) {
         size_t last = rows - r < ROWS ? rows - r : ROWS;
         const uint8_t *group = w + r * row_bytes, *end = w + rows * row_bytes;
-        ahead a = {group + last * row_bytes, end};
+        weights_ahead a = {group + last * row_bytes, end};
         memset(sums, 0, tokens * sizeof sums[0]);
         for (size_t at = 0; at < n; at += f->chunk) {
             size_t count = n - at < f->chunk ? n - at : f->chunk;
             const uint8_t *piece = group + at / f->chunk * chunk_bytes;
             for (int v = 0; v < WIDTH; v++) {
-                fetch(&a, share);
+                prefetch_weights(&a, share);
                 unpack_rows(f, &p, v, piece, row_bytes, 0, last, count);
             }
-            fetch(&a, share);
+            prefetch_weights(&a, share);
             dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count);
         }
         for (size_t t = 0; t < tokens; t++)
