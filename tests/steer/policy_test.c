@@ -37,19 +37,12 @@ static void keep_route(void *self, const jt_route_site *site, const jt_route *ro
     memcpy(s->weight, route->weight, slots * sizeof *s->weight);
 }
 
-static jt_status acquire(void *self, const jt_bank *bank, const jt_plan *plan,
-                         jt_lease *lease, jt_err *err)
+static jt_status acquire(void *self, const jt_bank *bank, jt_lease *lease, jt_err *err)
 {
     seen *s = self;
     for (int e = 0; e < bank->n_experts; e++)
-        s->read[e] = plan->start[e + 1] > plan->start[e];
-    return jt_store_mapped.acquire(NULL, bank, plan, lease, err);
-}
-
-static void release(void *self, jt_lease *lease)
-{
-    (void)self;
-    jt_store_mapped.release(NULL, lease);
+        s->read[e] = lease->plan->start[e + 1] > lease->plan->start[e];
+    return jt_store_mapped.acquire(NULL, bank, lease, err);
 }
 
 static void run(seen *out, test_mixtures *m, const char *const *policies, float *x,
@@ -61,7 +54,9 @@ static void run(seen *out, test_mixtures *m, const char *const *policies, float 
     jt_hooks hooks = {
         .n_watchers = 1,
         .watcher = {{.name = "keep", .self = out, .on_route = keep_route}}};
-    jt_store store = {"seen", out, acquire, release};
+    jt_store store = jt_store_mapped;
+    store.self = out;
+    store.acquire = acquire;
     jt_route_site site = {.layer = 1};
     memset(out, 0, sizeof *out);
     assert_int_equal(jt_context_init(&ctx, threads, "scalar", NULL), JT_OK);
