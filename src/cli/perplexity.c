@@ -10,6 +10,7 @@ struct perplexity_args {
     bool json;
     int n_ctx;
     jt_session_options session;
+    cli_list adapters;
     cli_trace_flags trace;
 };
 
@@ -62,7 +63,7 @@ static int report(cli_context *cli, const struct perplexity_args *args,
 }
 
 static jt_status measure(cli_context *cli, const struct perplexity_args *args,
-                         const cli_model *m, jt_trace_writer **trace,
+                         cli_model *m, jt_trace_writer **trace,
                          jt_perplexity *result, jt_err *err)
 {
     char *text;
@@ -80,6 +81,8 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
                          args->file, tokens.count, args->n_ctx);
     if (status == JT_OK)
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
+    if (status == JT_OK)
+        status = cli_add_adapters(m, session, &args->adapters, err);
     if (status == JT_OK)
         status = cli_trace_begin(trace, &args->trace, m, session, err);
     if (status == JT_OK && *trace)
@@ -115,6 +118,7 @@ static const cli_group groups[] = {
     {NULL, cli_threads_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_kernel_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},
+    {NULL, cli_adapter_options, offsetof(struct perplexity_args, adapters)},
     {NULL, cli_common_options, 0},
     {0}};
 

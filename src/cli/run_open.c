@@ -38,6 +38,7 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
     fill_sampling(run);
     run->seed = cli_seed(args->seed);
     JT_TRY(cli_new_session(&run->session, &run->m, &args->session, "--ctx-size", err));
+    JT_TRY(cli_add_adapters(&run->m, run->session, &args->adapters, err));
     JT_TRY(cli_speculate_open(&run->speculator, &args->speculate, &run->m,
                               &args->session, run->session, err));
     JT_TRY(cli_trace_begin(&run->trace, &args->trace, &run->m, run->session, err));

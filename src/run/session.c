@@ -83,6 +83,7 @@ void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
+    jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
     free(s->ids);
@@ -105,6 +106,16 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
         return jt_fail(err, JT_E_LIMIT, "more than %d watchers", JT_MAX_HOOKS);
     s->hooks.watcher[s->hooks.n_watchers++] = *watcher;
     return JT_OK;
+}
+
+jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
+                                 jt_err *err)
+{
+    if (s->length)
+        return jt_fail(err, JT_E_ARG, "the context has %d tokens: adapters come first",
+                       s->length);
+    s->ctx->err = (jt_err){0};
+    return jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err);
 }
 
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
@@ -141,6 +152,7 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
                       .positions = s->positions,
                       .all_logits = all};
     s->ctx->err = (jt_err){0};
+    s->ctx->change = jt_attached_change(&s->adapters);
     return jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }
 

@@ -2,6 +2,7 @@
 #ifndef JT_SESSION_INTERNAL_H
 #define JT_SESSION_INTERNAL_H
 
+#include "adapt/attach.h"
 #include "junto/session.h"
 #include "model/transformer.h"
 
@@ -11,6 +12,7 @@ struct jt_session {
     jt_context *ctx; /* own, or that of the session beside which this one runs */
     jt_hooks hooks;
     const jt_store *store;
+    jt_attached adapters;
     jt_cache cache;     /* of the first cache.length tokens */
     int32_t *ids;       /* [capacity] the tokens of the context */
     int32_t *positions; /* [chunk] */

@@ -7,6 +7,9 @@
 
 /* The products themselves, too: for many rows at once there is a faster way than that
  * of jt_products, with sums in another order. */
+/* And the way of jt_products itself, for those whose weights no gradient goes through
+ * as they lie. */
+void jt_products_run(jt_context *ctx, const jt_product *products, size_t count);
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count);
 /* `copy` is x as it was, for the residual stream changes it in place; NULL when no
  * gradient is wanted. */

@@ -131,5 +131,7 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
     jt_embed_record(ctx, &y, table, ids, count);
+    if (ctx->change.on_embed)
+        ctx->change.on_embed(ctx->change.self, ctx, table, ids, &y);
     return y;
 }

@@ -1,0 +1,81 @@
+/* Adapters: small additions to the weights of a model, kept in files of their own.
+ *
+ *     jt_adapter *a;
+ *     jt_adapter_open(&a, "poet.safetensors", model, &err);
+ *     jt_session_add_adapter(session, a, 1.0f, &err);
+ *
+ * An adapter belongs to no session: several may use it, each with a scale of its own,
+ * and a session may use several, whose changes add up. docs/adapters.md has the kinds,
+ * their formulas and the files. */
+#ifndef JUNTO_ADAPTER_H
+#define JUNTO_ADAPTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "junto/model.h"
+#include "junto/session.h"
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_adapter jt_adapter;
+
+/* Open an adapter: a file of Junto (.safetensors), a PEFT folder (adapter_config.json
+ * and adapter_model.safetensors; its names are those of the model's family in
+ * transformers), or a GGUF file with general.type "adapter". With a model all targets
+ * and shapes are checked; without one (NULL) PEFT folders cannot be read. Values are
+ * read into memory as F32. Errors name the tensor: JT_E_IO, JT_E_FORMAT (wrong shape,
+ * rank 0, a value that is not finite, missing metadata), JT_E_UNSUPPORTED (kinds that
+ * Junto does not know, another model), JT_E_MEMORY. The caller owns *out. */
+JT_API jt_status jt_adapter_open(jt_adapter **out, const char *path,
+                                 const jt_model *model, jt_err *err);
+JT_API void jt_adapter_free(jt_adapter *adapter); /* NULL is fine */
+
+/* How adapters are written. */
+typedef enum jt_adapter_format {
+    JT_ADAPTER_JUNTO, /* a file: safetensors with metadata */
+    JT_ADAPTER_PEFT,  /* a folder, made if it is not there; needs the model */
+    JT_ADAPTER_GGUF   /* a file that llama.cpp reads: LoRA and rsLoRA only; needs the
+                         model */
+} jt_adapter_format;
+
+JT_API jt_status jt_adapter_save(const jt_adapter *adapter, const char *path,
+                                 jt_adapter_format format, const jt_model *model,
+                                 jt_err *err);
+
+typedef struct jt_adapter_info {
+    const char *path, *kind; /* "lora", "rslora", "dora", "shira" */
+    const char *family;      /* of the model, "" where the file does not say */
+    uint64_t fingerprint;    /* of the model, 0 likewise */
+    size_t n_targets;
+    uint64_t n_params;
+} jt_adapter_info;
+JT_API void jt_adapter_describe(const jt_adapter *adapter, jt_adapter_info *info);
+
+/* One of its targets. */
+typedef struct jt_adapter_target_info {
+    const char *name;         /* "blk.0.ffn_up_exps.weight" */
+    size_t count, rows, cols; /* of the weight: a stack, or a matrix (count 1) */
+    size_t rank;              /* 0 for sparse kinds */
+    float alpha, scale;
+    uint64_t n_params;
+    double norm; /* Euclidean, of the change; NAN where that needs the model (DoRA) */
+} jt_adapter_target_info;
+JT_API void jt_adapter_target_at(const jt_adapter *adapter, size_t i,
+                                 jt_adapter_target_info *info);
+
+/* Let an adapter change what the model gives in this session, times `scale`; a scale of
+ * 0, and what is fresh (changes nothing), leave the output bit for bit as it was. The
+ * adapter must outlive the session; the context must be empty. Errors: JT_E_ARG (the
+ * context is not empty, a scale that is not finite), JT_E_FORMAT and JT_E_UNSUPPORTED
+ * (it does not fit the model), JT_E_LIMIT (more than 64), JT_E_MEMORY. */
+JT_API jt_status jt_session_add_adapter(jt_session *session, const jt_adapter *adapter,
+                                        float scale, jt_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
