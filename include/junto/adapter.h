@@ -75,6 +75,68 @@ JT_API void jt_adapter_target_at(const jt_adapter *adapter, size_t i,
 JT_API jt_status jt_session_add_adapter(jt_session *session, const jt_adapter *adapter,
                                         float scale, jt_err *err);
 
+/* Adapters and how much of each. */
+typedef struct jt_adapter_mix {
+    jt_adapter *const *adapters; /* [count] */
+    const float *scales;         /* [count] */
+    size_t count;
+} jt_adapter_mix;
+
+/* Write the model at `model_path` with adapters in its weights as a GGUF file: changed
+ * weights are quantised again to the type that they had. Where the output is the
+ * embedding and only one of them changes, the output becomes a tensor of its own.
+ * Errors: those of opening the model, of jt_session_add_adapter and of writing;
+ * JT_E_UNSUPPORTED for types that cannot be made. */
+JT_API jt_status jt_adapter_merge(const char *out, const jt_model *model,
+                                  const jt_adapter_mix *mix,
+                                  const jt_progress *progress, jt_err *err);
+
+/* How several adapters become one. Their changes are D_i = s_i B_i A_i, w_i the scales
+ * of the mix. */
+typedef enum jt_adapter_joining {
+    JT_JOIN_CAT,    /* sum of w_i D_i exactly: ranks are added up */
+    JT_JOIN_LINEAR, /* A = sum sqrt(w_i s_i) A_i, B likewise: of equal ranks; as peft's
+                      "linear" */
+    JT_JOIN_SVD,    /* the best of rank `rank` for the sum of w_i D_i */
+    JT_JOIN_TIES,   /* the same for what TIES makes of the D_i (Yadav et al. 2023):
+                       the largest `density` of each; the sign of the larger sum; the mean
+                       of those that have it */
+    JT_JOIN_DARE    /* the same for what DARE makes (Yu et al. 2024): each value is kept
+                       with probability `density` and divided by it */
+} jt_adapter_joining;
+typedef struct jt_join_options {
+    jt_adapter_joining how;
+    size_t rank;   /* of the result of SVD, TIES and DARE; 0: the largest there is */
+    float density; /* TIES, DARE; 0: 0.5 */
+    uint64_t seed; /* DARE, and the start of the SVD */
+} jt_join_options;
+
+/* A fresh adapter, kind LoRA with alpha = rank (sparse adapters are added up as they
+ * are, by CAT only). JT_E_ARG for kinds that cannot be added (DoRA, or different ones).
+ */
+JT_API jt_status jt_adapter_join(jt_adapter **out, const jt_adapter_mix *mix,
+                                 const jt_join_options *options, jt_err *err);
+
+/* The i-th target of `a` in both adapters: Euclidean norms of their changes and of the
+ * difference, and the cosine between them. `b` 0 and the cosine 0 where `b` lacks it.
+ * JT_E_ARG for DoRA and for other shapes, JT_E_MEMORY. */
+typedef struct jt_adapter_difference {
+    const char *name;
+    double a, b, difference, cosine;
+} jt_adapter_difference;
+JT_API jt_status jt_adapter_compare(const jt_adapter *a, const jt_adapter *b, size_t i,
+                                    jt_adapter_difference *out, jt_err *err);
+
+/* LoRA of rank `rank` that makes `tuned` of `base`: for each matrix whose name matches
+ * the expression `targets` (NULL: all that adapters can change) the best approximation
+ * of the difference; matrices without a difference are left out. `error` (may be NULL)
+ * gets the share of the differences, squared, that is lost. JT_E_ARG: models of other
+ * shapes, no difference. */
+JT_API jt_status jt_adapter_extract(jt_adapter **out, const jt_model *base,
+                                    const jt_model *tuned, const char *targets,
+                                    size_t rank, double *error,
+                                    const jt_progress *progress, jt_err *err);
+
 #ifdef __cplusplus
 }
 #endif

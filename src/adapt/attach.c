@@ -20,22 +20,6 @@ static const jt_gguf_tensor *tensor_of(const jt_gguf *file, const jt_slot *s,
     return t ? t : jt_gguf_find(file, "token_embd.weight");
 }
 
-static jt_status check_model(const jt_adapter *a, const jt_model *model, jt_err *err)
-{
-    if (*a->family && strcmp(a->family, model->family->arch) != 0)
-        return jt_fail(err, JT_E_UNSUPPORTED,
-                       "the adapter is for a model of family '%s', not '%s'", a->family,
-                       model->family->arch);
-    for (size_t i = 0; i < a->count; i++)
-        JT_TRY(jt_slot_fits(&a->slot[i], model->file, err));
-    if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))
-        return jt_fail(err, JT_E_UNSUPPORTED,
-                       "the adapter is for another model: %016llx, not %016llx",
-                       (unsigned long long)a->fingerprint,
-                       (unsigned long long)jt_adapter_fingerprint(model->file));
-    return JT_OK;
-}
-
 /* ---- norms of DoRA ---- */
 
 typedef struct norm_rows {
@@ -145,16 +129,14 @@ jt_status jt_attach(jt_attached *attached, jt_context *ctx, const jt_model *mode
                        adapter->path);
     if (attached->count == JT_MOST_ADAPTERS)
         return jt_fail(err, JT_E_LIMIT, "more than %d adapters", JT_MOST_ADAPTERS);
-    jt_status status = check_model(adapter, model, err);
-    if (status != JT_OK)
-        return jt_fail_within(err, status, "'%s'", adapter->path);
+    JT_TRY(jt_adapter_fits(adapter, model, err));
     if (scale == 0.0f && !trains)
         return JT_OK;
     attached->model = model;
     attached->n_weights = jt_weight_number(model->file, NULL);
     jt_attachment *at = &attached->list[attached->count];
     *at = (jt_attachment){.adapter = adapter, .scale = scale};
-    status = prepare(attached, at, ctx, trains, err);
+    jt_status status = prepare(attached, at, ctx, trains, err);
     if (status == JT_OK)
         attached->count++;
     else
