@@ -104,12 +104,12 @@ typedef struct saved_uses {
     size_t count;
 } saved_uses;
 
-/* y += (s A x) B^T */
-static jt_gemm output_gemm(const jt_use *u)
+/* (A x) B^T, to be added to y */
+static jt_gemm output_gemm(const jt_use *u, float *sum)
 {
     size_t rank = u->slot->rank;
-    return (jt_gemm){.c = u->p.y,
-                     .ldc = u->p.ldy,
+    return (jt_gemm){.c = sum,
+                     .ldc = jt_rows(&u->p.w),
                      .a = u->low.x.data,
                      .a_row = rank,
                      .a_col = 1,
@@ -118,8 +118,7 @@ static jt_gemm output_gemm(const jt_use *u)
                      .b_col = rank,
                      .m = u->p.tokens,
                      .n = jt_rows(&u->p.w),
-                     .k = rank,
-                     .accumulate = true};
+                     .k = rank};
 }
 
 /* d(s A x) = dy B; its gradient is zero before. */
@@ -199,37 +198,57 @@ static void uses_backward(jt_context *ctx, void *saved)
     }
 }
 
-/* The last step of DoRA; what was there before is kept. */
-static void magnify(jt_context *ctx, jt_use *u)
+/* y += s sum, and the magnitudes; what DoRA had before is kept. */
+typedef struct finish {
+    const jt_kernels *kernels;
+    const jt_use *use;
+    const float *sum;
+} finish;
+
+static void finish_token(void *arg, size_t t)
 {
+    const finish *f = arg;
+    const jt_use *u = f->use;
     size_t rows = jt_rows(&u->p.w);
-    u->before = jt_scratch(ctx, u->p.tokens * rows, sizeof *u->before);
-    for (size_t t = 0; t < u->p.tokens && u->before; t++) {
-        float *y = u->p.y + t * u->p.ldy;
-        memcpy(u->before + t * rows, y, rows * sizeof *y);
-        for (size_t r = 0; r < rows; r++)
-            y[r] *= magnitude(u, r);
-    }
+    float *y = u->p.y + t * u->p.ldy;
+    f->kernels->axpy(y, u->scale, f->sum + t * rows, rows);
+    if (!u->norm)
+        return;
+    memcpy(u->before + t * rows, y, rows * sizeof *y);
+    for (size_t r = 0; r < rows; r++)
+        y[r] *= magnitude(u, r);
 }
 
+static void finish_use(jt_context *ctx, jt_use *u, const float *sum)
+{
+    finish f = {ctx->kernels, u, sum};
+    size_t values = u->p.tokens * jt_rows(&u->p.w);
+    jt_for_rows(ctx, u->p.tokens, values, finish_token, &f);
+    ctx->kernels->scale(u->low.x.data, u->scale, u->low.x.data,
+                        jt_rows(&u->low.x) * jt_cols(&u->low.x));
+}
+
+/* The same sums as in tiles, so that a layer that runs again gives the same bits. */
 static void change_train(jt_context *ctx, jt_use *uses, size_t count)
 {
     saved_uses saved = {uses, count};
+    for (size_t i = 0; i < count; i++) {
+        size_t values = uses[i].p.tokens * jt_rows(&uses[i].p.w);
+        if (uses[i].norm)
+            uses[i].before = jt_scratch(ctx, values, sizeof(float));
+    }
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
-    for (size_t i = 0; i < count && list; i++) {
-        jt_tensor *low = &uses[i].low.x;
-        ctx->kernels->scale(low->data, uses[i].scale, low->data,
-                            jt_rows(low) * jt_cols(low));
-        list[i] = output_gemm(&uses[i]);
-    }
-    if (!jt_failed(ctx))
-        jt_gemms(ctx, list, count);
-    jt_arena_rewind(&ctx->scratch, mark);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        if (uses[i].norm)
-            magnify(ctx, &uses[i]);
+        size_t values = uses[i].p.tokens * jt_rows(&uses[i].p.w);
+        list[i] = output_gemm(&uses[i], jt_scratch(ctx, values, sizeof(float)));
     }
+    if (!jt_failed(ctx)) {
+        jt_gemms(ctx, list, count);
+        for (size_t i = 0; i < count; i++)
+            finish_use(ctx, &uses[i], list[i].c);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
     jt_tape_push(ctx, uses_backward, &saved, sizeof saved);
 }
 

@@ -111,22 +111,25 @@ static bool clash(const saved_products *s, size_t i, size_t j)
 static void input_waves(jt_context *ctx, const saved_products *s,
                         float *const *gathered, jt_gemm *list)
 {
-    for (size_t i = 0, start = 0, n = 0; i < s->count; i++) {
+    const jt_product **from = jt_scratch(ctx, s->count, sizeof *from);
+    for (size_t i = 0, start = 0, n = 0; from && i < s->count; i++) {
         bool stop = false;
         for (size_t j = start; j < i && !stop; j++)
             stop = clash(s, i, j);
         if (stop) {
-            jt_gemms(ctx, list, n);
+            jt_gemms_decoded(ctx, list, from, n);
             start = i;
             n = 0;
         }
         bool fresh = s->list[i].via || s->x[i].grad_fresh;
         bool first = i == 0 || !same_rows(s, i - 1, i);
-        if (s->x[i].grad && s->list[i].tokens)
+        if (s->x[i].grad && s->list[i].tokens) {
+            from[n] = &s->list[i];
             list[n++] =
                 input_gemm(&s->list[i], input_grad(s, gathered, i), !(fresh && first));
+        }
         if (i + 1 == s->count)
-            jt_gemms(ctx, list, n);
+            jt_gemms_decoded(ctx, list, from, n);
     }
 }
 
@@ -230,22 +233,33 @@ static saved_products sorted(jt_context *ctx, const jt_product *products, size_t
     return s;
 }
 
+/* The products whose weights are (not) F32, in the order of the list; their number. */
+static size_t pick(const saved_products *s, bool plain, jt_product *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if ((s->list[i].w.dtype == JT_F32) == plain)
+            out[n++] = s->list[i];
+    }
+    return n;
+}
+
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count)
 {
     saved_products s = sorted(ctx, products, count);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_product *some = jt_scratch(ctx, count, sizeof *some);
+    jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
     if (jt_failed(ctx))
         return;
-    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
-    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        jt_dtype dtype = s.list[i].w.dtype;
-        if (dtype != JT_F32)
-            jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients through weights of type %s",
-                    jt_dtype_name(dtype));
-        list[i] = output_gemm(&s.list[i]);
+    size_t plain = pick(&s, true, some);
+    for (size_t i = 0; i < plain; i++)
+        list[i] = output_gemm(&some[i]);
+    jt_gemms(ctx, list, plain);
+    if (plain == count) {
+        jt_arena_rewind(&ctx->scratch, mark);
+    } else { /* inputs in the form that weights want stay for other lists */
+        jt_products_run(ctx, some, pick(&s, false, some));
     }
-    if (!jt_failed(ctx))
-        jt_gemms(ctx, list, count);
-    jt_arena_rewind(&ctx->scratch, mark);
     jt_tape_push(ctx, products_backward, &s, sizeof s);
 }
