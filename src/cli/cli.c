@@ -22,6 +22,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_recipe,
     &cli_verb_train,
     &cli_verb_train_tokenizer,
+    &cli_verb_tune,
     &cli_verb_adapter,
     &cli_verb_merge_adapter,
     &cli_verb_upcycle,

@@ -16,6 +16,7 @@ extern const cli_verb cli_verb_perplexity;
 extern const cli_verb cli_verb_trace;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
+extern const cli_verb cli_verb_tune;
 extern const cli_verb cli_verb_adapter;
 extern const cli_verb cli_verb_merge_adapter;
 extern const cli_verb cli_verb_upcycle;

@@ -354,7 +354,8 @@ static bool read_array(const jt_gguf *file, const char *name, float *to, size_t 
     return true;
 }
 
-jt_status jt_checkpoint_read_variables(const jt_gguf *file, jt_variables *v, jt_err *err)
+jt_status jt_checkpoint_read_variables(const jt_gguf *file, jt_variables *v,
+                                       jt_err *err)
 {
     for (size_t i = 0; i < v->count; i++) {
         const jt_param *p = &v->list[i];

@@ -146,6 +146,9 @@ jt_status jt_config_read(jt_config *out, const char *path, const char *const *se
 /* The same from JSON text in memory; paths stay as they are. */
 jt_status jt_config_parse(jt_config *out, const char *json, const char *const *settings,
                           size_t n_settings, jt_err *err);
+/* Whichever of both is given, the path first. */
+jt_status jt_config_open(jt_config *out, const char *path, const char *json,
+                         const char *const *settings, size_t n_settings, jt_err *err);
 void jt_config_free(jt_config *config); /* {0} is fine */
 
 /* Every key with its value as JSON: what jt_config_parse reads back. The caller frees;

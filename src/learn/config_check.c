@@ -207,7 +207,8 @@ static jt_status check_optim(jt_config *c, jt_err *err)
     return JT_OK;
 }
 
-/* Routers may be among what an adapter changes, but selection stays that of the model. */
+/* Routers may be among what an adapter changes, but selection stays that of the model.
+ */
 static jt_status check_adapter(const jt_config *c, jt_err *err)
 {
     if (!*c->model.init)

@@ -222,7 +222,7 @@ static jt_status train(const jt_config *config, const jt_train_options *options,
 jt_status jt_train(const jt_train_options *options, jt_err *err)
 {
     jt_config config;
-    JT_TRY(jt_config_read(&config, options->config, options->settings,
+    JT_TRY(jt_config_open(&config, options->config, options->json, options->settings,
                           options->n_settings, err));
     jt_status status = train(&config, options, err);
     jt_config_free(&config);

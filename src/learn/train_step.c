@@ -113,7 +113,8 @@ static size_t copy_biases(const jt_trainer *t, float *room, bool back)
 {
     const jt_model *model = t->model;
     size_t n = 0;
-    for (int i = t->tuning ? model->params.n_layers : 0; i < model->params.n_layers; i++) {
+    for (int i = t->tuning ? model->params.n_layers : 0; i < model->params.n_layers;
+         i++) {
         const jt_tensor *bias = &model->layers[i].mixture.router.selection_bias;
         if (!model->layers[i].is_mixture || !jt_has(bias))
             continue;
@@ -163,8 +164,7 @@ static jt_status gather_or_undo(jt_trainer *t, jt_step_report *report, jt_err *e
 {
     const char *culprit;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
-    float *biases =
-        jt_scratch(&t->ctx, copy_biases(t, NULL, false), sizeof *biases);
+    float *biases = jt_scratch(&t->ctx, copy_biases(t, NULL, false), sizeof *biases);
     if (!biases)
         return jt_fail_memory(err, "training");
     copy_biases(t, biases, false);

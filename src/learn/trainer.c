@@ -282,8 +282,9 @@ jt_status jt_trainer_export(jt_trainer *t, jt_err *err)
     if (!path)
         return jt_fail_memory(err, "writing a model");
     jt_status status =
-        t->tuning ? jt_adapter_save(t->tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, err)
-                  : jt_checkpoint_export(path, t->model, &t->variables, dtype, err);
+        t->tuning
+            ? jt_adapter_save(t->tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, err)
+            : jt_checkpoint_export(path, t->model, &t->variables, dtype, err);
     free(path);
     return status;
 }

@@ -169,8 +169,8 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
                         jt_context *ctx, jt_err *err)
 {
     const char *kind = config->adapter.kind;
-    JT_TRY(jt_adapter_new(&t->adapter, jt_adapter_kind_find(kind, strlen(kind)), "(new)",
-                          err));
+    JT_TRY(jt_adapter_new(&t->adapter, jt_adapter_kind_find(kind, strlen(kind)),
+                          "(new)", err));
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     fresh f = {.config = config, .a = t->adapter, .err = err};
     JT_TRY(add_slots(&f, model));

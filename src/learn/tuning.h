@@ -1,5 +1,5 @@
-/* Tuning: the parameters of an adapter are trained, the model stays as it is, mapped and
- * of any type. */
+/* Tuning: the parameters of an adapter are trained, the model stays as it is, mapped
+ * and of any type. */
 #ifndef JT_TUNING_H
 #define JT_TUNING_H
 
@@ -27,7 +27,8 @@ jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model
                         jt_context *ctx, jt_err *err);
 void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
 
-/* Its parameters, with gradients. They live in the adapter, which must outlive `out`. */
+/* Its parameters, with gradients. They live in the adapter, which must outlive `out`.
+ */
 jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err);
 
 /* Before a forward pass: the values may have changed. NULL is fine. */

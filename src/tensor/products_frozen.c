@@ -1,6 +1,6 @@
-/* Gradients of the inputs through weights that stay as they are, of any type: dx += dy w,
- * w being decoded some rows at a time (Dettmers et al. 2023, "QLoRA", section 3, keep
- * the weights of the model quantised in the same way). */
+/* Gradients of the inputs through weights that stay as they are, of any type: dx += dy
+ * w, w being decoded some rows at a time (Dettmers et al. 2023, "QLoRA", section 3,
+ * keep the weights of the model quantised in the same way). */
 #include "tensor/back.h"
 #include "tensor/gemms.h"
 

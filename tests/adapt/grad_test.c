@@ -189,12 +189,12 @@ static void check_quantised(void **state)
     snprintf(from, sizeof from, "%s", jt_gguf_path(jt_model_file(tr.g.model)));
     snprintf(small, sizeof small, "%s/small.gguf", scratch_dir.dir);
     snprintf(large, sizeof large, "%s/large.gguf", scratch_dir.dir);
-    adapted_must(jt_convert(from, small, &(jt_convert_options){.type = "q8_0"}, &report,
-                            &err),
-                 &err);
-    adapted_must(jt_convert(small, large, &(jt_convert_options){.type = "f32"}, &report,
-                            &err),
-                 &err);
+    adapted_must(
+        jt_convert(from, small, &(jt_convert_options){.type = "q8_0"}, &report, &err),
+        &err);
+    adapted_must(
+        jt_convert(small, large, &(jt_convert_options){.type = "f32"}, &report, &err),
+        &err);
     float *a = gradients(&tr, small, "lora"), *b = gradients(&tr, large, "lora");
     double apart = 0.0, size = 0.0;
     size_t values = 0;
@@ -227,8 +227,8 @@ static void check_quantised(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        MODEL("llama", check_model),        MODEL("mixtral", check_model),
-        MODEL("qwen2moe", check_model),     MODEL("phi3", check_model),
+        MODEL("llama", check_model),     MODEL("mixtral", check_model),
+        MODEL("qwen2moe", check_model),  MODEL("phi3", check_model),
         MODEL("llama", check_quantised),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -20,7 +20,7 @@ MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
 VERBS = ["run", "chat", "info", "families", "tokenize", "template", "logits", "trace", "bench", "perplexity", "recipe",
-         "train", "train-tokenizer", "adapter", "merge-adapter", "upcycle", "convert",
+         "train", "train-tokenizer", "tune", "adapter", "merge-adapter", "upcycle", "convert",
          "quantize", "imatrix", "diff",
          "completion", "man", "help"]
 
