@@ -211,7 +211,7 @@ jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
     return JT_OK;
 }
 
-jt_status jt_slot_fits(const jt_slot *s, const jt_gguf *file, jt_err *err)
+static jt_status check_slot(const jt_slot *s, const jt_gguf *file, jt_err *err)
 {
     size_t shape[3];
     JT_TRY(jt_adapter_target(file, (jt_str){s->target, strlen(s->target)}, shape, err));
@@ -223,26 +223,20 @@ jt_status jt_slot_fits(const jt_slot *s, const jt_gguf *file, jt_err *err)
                    s->target, s->count, s->rows, s->cols, shape[0], shape[1], shape[2]);
 }
 
-static jt_status check_model(const jt_adapter *a, const jt_model *model, jt_err *err)
+jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *err)
 {
     if (*a->family && strcmp(a->family, model->family->arch) != 0)
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the adapter is for a model of family '%s', not '%s'", a->family,
                        model->family->arch);
     for (size_t i = 0; i < a->count; i++)
-        JT_TRY(jt_slot_fits(&a->slot[i], model->file, err));
+        JT_TRY(check_slot(&a->slot[i], model->file, err));
     if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the adapter is for another model: %016llx, not %016llx",
                        (unsigned long long)a->fingerprint,
                        (unsigned long long)jt_adapter_fingerprint(model->file));
     return JT_OK;
-}
-
-jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *err)
-{
-    jt_status status = check_model(a, model, err);
-    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", a->path);
 }
 
 /* ---- what is inside ---- */

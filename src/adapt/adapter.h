@@ -115,7 +115,4 @@ jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
 jt_status jt_adapter_fits(const jt_adapter *adapter, const jt_model *model,
                           jt_err *err);
 
-/* Is it for a weight of the model, and of its shape? Errors as jt_adapter_target. */
-jt_status jt_slot_fits(const jt_slot *slot, const jt_gguf *file, jt_err *err);
-
 #endif

@@ -129,14 +129,16 @@ jt_status jt_attach(jt_attached *attached, jt_context *ctx, const jt_model *mode
                        adapter->path);
     if (attached->count == JT_MOST_ADAPTERS)
         return jt_fail(err, JT_E_LIMIT, "more than %d adapters", JT_MOST_ADAPTERS);
-    JT_TRY(jt_adapter_fits(adapter, model, err));
+    jt_status status = jt_adapter_fits(adapter, model, err);
+    if (status != JT_OK)
+        return jt_fail_within(err, status, "'%s'", adapter->path);
     if (scale == 0.0f && !trains)
         return JT_OK;
     attached->model = model;
     attached->n_weights = jt_weight_number(model->file, NULL);
     jt_attachment *at = &attached->list[attached->count];
     *at = (jt_attachment){.adapter = adapter, .scale = scale};
-    jt_status status = prepare(attached, at, ctx, trains, err);
+    status = prepare(attached, at, ctx, trains, err);
     if (status == JT_OK)
         attached->count++;
     else

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "format/gguf_file.h"
 
-enum { VERSION = 1, NAME_BYTES = 192 };
+enum { VERSION = 1, NAME_BYTES = 192, MOST_ROWS = 1 << 26 };
 
 static const char index_name[] = "shira_index", shape_name[] = "shira_shape";
 static const char alpha_name[] = "alpha";
@@ -142,7 +142,7 @@ static jt_status read_sparse(jt_adapter *a, const jt_safetensors *file, jt_str t
                        JT_GGUF_SHOW(sizes->name));
     JT_TRY(jt_safetensor_ints(size, sizes, err));
     if (size[0] < 1 || size[1] < 1 || size[2] < 1 ||
-        (int64_t)size[0] * size[1] > INT32_MAX)
+        (int64_t)size[0] * size[1] > MOST_ROWS)
         return jt_fail(err, JT_E_FORMAT, "tensor '%.*s' is no shape of a weight",
                        JT_GGUF_SHOW(sizes->name));
     size_t shape[3] = {(size_t)size[0], (size_t)size[1], (size_t)size[2]};

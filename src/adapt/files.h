@@ -12,6 +12,9 @@ jt_status jt_adapter_read_gguf(jt_adapter **out, const char *path, const jt_gguf
                                jt_err *err);
 jt_status jt_adapter_read_peft(jt_adapter **out, const char *folder,
                                const jt_model *model, jt_err *err);
+jt_status jt_adapter_read_peft_memory(jt_adapter **out, const char *config,
+                                      size_t config_bytes, const void *data,
+                                      size_t bytes, const jt_model *model, jt_err *err);
 jt_status jt_adapter_write_junto(const jt_adapter *adapter, const char *path,
                                  jt_err *err);
 jt_status jt_adapter_write_gguf(const jt_adapter *adapter, const char *path,

@@ -5,20 +5,15 @@
 
 #include "adapt/files.h"
 #include "format/gguf_file.h"
-#include "model/model.h"
 
 /* What holds for all formats, and for a model if there is one. */
 static jt_status check(const jt_adapter *a, const jt_model *model, jt_err *err)
 {
     if (!a->count)
         return jt_fail(err, JT_E_FORMAT, "it has no tensors of an adapter");
-    for (size_t i = 0; i < a->count; i++) {
-        const jt_slot *s = &a->slot[i];
-        JT_TRY(jt_slot_check(a, s, err));
-        if (model)
-            JT_TRY(jt_slot_fits(s, model->file, err));
-    }
-    return JT_OK;
+    for (size_t i = 0; i < a->count; i++)
+        JT_TRY(jt_slot_check(a, &a->slot[i], err));
+    return model ? jt_adapter_fits(a, model, err) : JT_OK;
 }
 
 static jt_status deliver(jt_adapter **out, jt_adapter *a, const char *path,

@@ -44,15 +44,10 @@ typedef struct module {
 
 /* ---- adapter_config.json ---- */
 
-static jt_status read_config(reader *r, const char *folder)
+static jt_status read_config(reader *r, const char *text, size_t bytes)
 {
-    char path[PATH_MAX], *text;
-    size_t bytes;
     json_error_t where;
-    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
-    JT_TRY(jt_read_file(&text, &bytes, path, MOST_CONFIG, r->err));
     r->config = json_loadb(text, bytes, 0, &where);
-    free(text);
     if (!json_is_object(r->config))
         return jt_fail(r->err, JT_E_FORMAT, "adapter_config.json, line %d: %s",
                        where.line, r->config ? "no object" : where.text);
@@ -184,18 +179,17 @@ static void size_of(const jt_peft_place *place, uint64_t *in, uint64_t *experts)
     *experts = t->n_dims == 3 && place->expert < 0 ? t->shape[0] : 1;
 }
 
-/* Could A and B be of this parameter? `out` rows are found by trying the map. */
-static bool fits(reader *r, module *m, const jt_peft_place *place, bool old)
+/* Could A and B be of this parameter? The map tells whether rows go together. */
+static bool fits(reader *r, module *m, const jt_peft_place *place, bool old,
+                 jt_status *status)
 {
     uint64_t in, experts;
     size_of(place, &in, &experts);
     const jt_safetensor *wide = old ? m->b : m->a, *high = old ? m->a : m->b;
     uint64_t a_in = old ? wide->shape[0] : wide->shape[1];
     uint64_t out = old ? high->shape[1] : high->shape[0];
-    jt_status status;
-    jt_err ignored;
     if (a_in != in || m->a->shape[0] % experts != 0 || (old && experts == 1) ||
-        !jt_peft_map(&r->names, place, out, &status, &ignored))
+        !jt_peft_map(&r->names, place, out, status, r->err))
         return false;
     m->count = (size_t)experts;
     m->rank = (size_t)(m->a->shape[0] / experts);
@@ -203,26 +197,28 @@ static bool fits(reader *r, module *m, const jt_peft_place *place, bool old)
     return true;
 }
 
-/* Stacks have parameters that are no ".weight". */
-static int find_places(reader *r, module *m, jt_peft_place place[JT_PEFT_PLACES])
+/* The weights that the module changes; none: JT_OK and a count of 0. Stacks have
+ * parameters that are no ".weight". */
+static jt_status find_places(reader *r, module *m, jt_peft_place place[JT_PEFT_PLACES],
+                             int *count)
 {
     static const char *const parameters[] = {".weight", "", ".gate_up_proj",
                                              ".down_proj"};
     bool old = is_old(r);
-    for (int pass = 0; pass < 2; pass++, old = !old) {
-        for (size_t i = 0; i < sizeof parameters / sizeof *parameters; i++) {
-            char name[JT_PEFT_NAME + 16];
-            snprintf(name, sizeof name, "%s%s", m->path, parameters[i]);
-            int n =
-                strlen(name) < JT_PEFT_NAME ? jt_peft_find(&r->names, name, place) : 0;
-            if (n && fits(r, m, &place[0], old)) {
-                if (i > 1)
-                    strcpy(m->path, name); /* patterns name the parameter */
-                return n;
-            }
-        }
+    for (size_t i = 0; i < 2 * sizeof parameters / sizeof *parameters; i++) {
+        size_t which = i % (sizeof parameters / sizeof *parameters);
+        char name[JT_PEFT_NAME + 16];
+        jt_status status = JT_OK;
+        snprintf(name, sizeof name, "%s%s", m->path, parameters[which]);
+        *count = strlen(name) < JT_PEFT_NAME ? jt_peft_find(&r->names, name, place) : 0;
+        bool found = *count && fits(r, m, &place[0], i == which ? old : !old, &status);
+        if (found && which > 1)
+            strcpy(m->path, name); /* patterns name the parameter */
+        if (found || status == JT_E_MEMORY)
+            return status;
     }
-    return 0;
+    *count = 0;
+    return JT_OK;
 }
 
 static jt_status fail_places(const reader *r, const module *m)
@@ -341,9 +337,10 @@ static jt_status read_module(reader *r, module *m)
     jt_peft_place place[JT_PEFT_PLACES];
     floats x = {0};
     double alpha, rank;
+    int count;
     JT_TRY(need(r, m, ".lora_B.weight", &m->b));
     JT_TRY(check_matrices(r, m));
-    int count = find_places(r, m, place);
+    JT_TRY(find_places(r, m, place, &count));
     if (!count)
         return fail_places(r, m);
     JT_TRY(read_number(r, "lora_alpha", "alpha_pattern", m->path, &alpha));
@@ -489,32 +486,59 @@ static jt_status read_tensor(reader *r, const jt_safetensor *t)
                    r->a->kind->name);
 }
 
-static jt_status read_folder(reader *r, const char *folder)
+static jt_status read_all(reader *r, const char *path)
 {
-    char path[PATH_MAX];
     const jt_adapter_kind *kind = NULL;
-    JT_TRY(read_config(r, folder));
     JT_TRY(find_kind(r, &kind));
     JT_TRY(check_config(r));
-    JT_TRY(jt_adapter_new(&r->a, kind, folder, r->err));
+    JT_TRY(jt_adapter_new(&r->a, kind, path, r->err));
     JT_TRY(jt_adapter_set_model(r->a, r->model, r->err));
-    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
-    JT_TRY(jt_safetensors_open(&r->file, path, r->err));
     for (size_t i = 0; i < jt_safetensors_count(r->file); i++)
         JT_TRY(read_tensor(r, jt_safetensors_at(r->file, i)));
     return JT_OK;
 }
 
-jt_status jt_adapter_read_peft(jt_adapter **out, const char *folder,
-                               const jt_model *model, jt_err *err)
+/* Both files, on disk or in memory. */
+typedef struct source {
+    const char *folder; /* NULL: in memory */
+    const char *config;
+    size_t config_bytes;
+    const void *data;
+    size_t bytes;
+} source;
+
+static jt_status open_folder(reader *r, const char *folder)
+{
+    char path[PATH_MAX], *text;
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    JT_TRY(jt_read_file(&text, &bytes, path, MOST_CONFIG, r->err));
+    jt_status status = read_config(r, text, bytes);
+    free(text);
+    JT_TRY(status);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    return jt_safetensors_open(&r->file, path, r->err);
+}
+
+static jt_status open_source(reader *r, const source *s)
+{
+    if (s->folder)
+        return open_folder(r, s->folder);
+    JT_TRY(read_config(r, s->config, s->config_bytes));
+    return jt_safetensors_open_memory(&r->file, s->data, s->bytes, r->err);
+}
+
+static jt_status read_source(jt_adapter **out, const source *s, const jt_model *model,
+                             jt_err *err)
 {
     reader r = {.model = model, .err = err};
     if (!model)
-        return jt_fail(err, JT_E_ARG,
-                       "to read a PEFT folder the model must be given, "
-                       "too: names and shapes follow it");
+        return jt_fail(err, JT_E_ARG, "to read a PEFT folder the model must be given, "
+                                      "too: names and shapes follow it");
     JT_TRY(jt_peft_names_open(&r.names, model, err));
-    jt_status status = read_folder(&r, folder);
+    jt_status status = open_source(&r, s);
+    if (status == JT_OK)
+        status = read_all(&r, s->folder ? s->folder : "(memory)");
     jt_peft_names_close(&r.names);
     jt_safetensors_close(r.file);
     json_decref(r.config);
@@ -524,4 +548,18 @@ jt_status jt_adapter_read_peft(jt_adapter **out, const char *folder,
     }
     *out = r.a;
     return JT_OK;
+}
+
+jt_status jt_adapter_read_peft(jt_adapter **out, const char *folder,
+                               const jt_model *model, jt_err *err)
+{
+    return read_source(out, &(source){.folder = folder}, model, err);
+}
+
+jt_status jt_adapter_read_peft_memory(jt_adapter **out, const char *config,
+                                      size_t config_bytes, const void *data,
+                                      size_t bytes, const jt_model *model, jt_err *err)
+{
+    return read_source(out, &(source){NULL, config, config_bytes, data, bytes}, model,
+                       err);
 }

@@ -81,10 +81,10 @@ static jt_status find_rows(writer *w, entry *e)
 {
     for (size_t times = 1; times <= 2; times++) {
         jt_status status;
-        jt_err ignored;
         e->rows = e->slot[0]->rows * times;
-        if (jt_peft_map(&w->names, &e->place[0], e->rows, &status, &ignored))
-            return JT_OK;
+        bool fits = jt_peft_map(&w->names, &e->place[0], e->rows, &status, w->err);
+        if (fits || status == JT_E_MEMORY)
+            return status;
     }
     return jt_fail(w->err, JT_E_UNSUPPORTED,
                    "'%s' is part of a parameter of transformers whose rows are mixed",

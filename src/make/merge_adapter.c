@@ -157,8 +157,11 @@ jt_status jt_adapter_merge(const char *out, const jt_model *model,
                            jt_err *err)
 {
     merging m = {.file = model->file, .mix = mix, .progress = progress, .err = err};
-    for (size_t i = 0; i < mix->count; i++)
-        JT_TRY(jt_adapter_fits(mix->adapters[i], model, err));
+    for (size_t i = 0; i < mix->count; i++) {
+        jt_status fits = jt_adapter_fits(mix->adapters[i], model, err);
+        if (fits != JT_OK)
+            return jt_fail_within(err, fits, "'%s'", mix->adapters[i]->path);
+    }
     JT_TRY(jt_pool_new(&m.pool, 0, err));
     jt_status status = write_file(&m, out);
     jt_pool_free(m.pool);
