@@ -533,8 +533,9 @@ static jt_status read_source(jt_adapter **out, const source *s, const jt_model *
 {
     reader r = {.model = model, .err = err};
     if (!model)
-        return jt_fail(err, JT_E_ARG, "to read a PEFT folder the model must be given, "
-                                      "too: names and shapes follow it");
+        return jt_fail(err, JT_E_ARG,
+                       "to read a PEFT folder the model must be given, "
+                       "too: names and shapes follow it");
     JT_TRY(jt_peft_names_open(&r.names, model, err));
     jt_status status = open_source(&r, s);
     if (status == JT_OK)

@@ -39,8 +39,8 @@ typedef struct file {
     bool no_b, extra;
 } file;
 
-static const file good = {"lora", "1", "llama", "0", "4", target, {2, D}, {D, 2},
-                          JT_ST_F32, 0.5f, false, false};
+static const file good = {"lora", "1",    "llama",   "0",  "4",   target,
+                          {2, D}, {D, 2}, JT_ST_F32, 0.5f, false, false};
 
 static void set(jt_safetensors_writer *w, const char *key, const char *value)
 {
@@ -79,7 +79,8 @@ static const char *write_file(const file *f)
         add(w, f->name, "lora_b", f->type, f->b);
     if (f->extra)
         add(w, f->name, "lora_c", f->type, f->b);
-    adapted_must(jt_safetensors_write(w, values, f->a[0] * f->a[1] * bytes, &err), &err);
+    adapted_must(jt_safetensors_write(w, values, f->a[0] * f->a[1] * bytes, &err),
+                 &err);
     for (int i = 0; i < !f->no_b + f->extra; i++)
         adapted_must(jt_safetensors_write(w, values, f->b[0] * f->b[1] * bytes, &err),
                      &err);
@@ -215,10 +216,10 @@ static void refuses_config(const char *config, jt_status status, const char *say
     golden_open_files(&hf, "hf/llama", "hf/llama.ref.gguf");
     golden_path(from, sizeof from, "../adapters/llama-lora/adapter_model.safetensors");
     snprintf(folder, sizeof folder, "%s/peft", scratch_dir.dir);
-    adapted_must(jt_adapter_open(&a, golden_path(path, sizeof path,
-                                                 "../adapters/llama-lora"),
-                                 hf.model, &err),
-                 &err);
+    adapted_must(
+        jt_adapter_open(&a, golden_path(path, sizeof path, "../adapters/llama-lora"),
+                        hf.model, &err),
+        &err);
     adapted_must(jt_adapter_save(a, folder, JT_ADAPTER_PEFT, hf.model, &err), &err);
     jt_adapter_free(a);
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
@@ -244,8 +245,8 @@ static void check_configs(void **state)
                    JT_E_UNSUPPORTED, "'modules_to_save'");
     refuses_config("{\"peft_type\": \"LORA\", \"r\": 4}", JT_E_FORMAT,
                    "'lora_alpha' is no number");
-    refuses_config("{\"peft_type\": \"LORA\", \"r\": 5, \"lora_alpha\": 1}", JT_E_FORMAT,
-                   "has rank 4, adapter_config.json says 5");
+    refuses_config("{\"peft_type\": \"LORA\", \"r\": 5, \"lora_alpha\": 1}",
+                   JT_E_FORMAT, "has rank 4, adapter_config.json says 5");
     refuses_config("{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 1,"
                    " \"alpha_pattern\": {\"(\": 2}}",
                    JT_E_ARG, "pattern '('");

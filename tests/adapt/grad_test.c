@@ -90,14 +90,17 @@ static double loss_of(training *tr, mode how)
     jt_tape tape = {0};
     ctx->tape = how == LOSS ? NULL : &tape;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_chunk chunk = {.ids = tr->g.tokens,
+    jt_span span = {&tr->cache, 0, tr->g.count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .ids = tr->g.tokens,
                       .positions = tr->positions,
                       .first = tr->first,
                       .count = tr->g.count,
                       .all_logits = true,
                       .checkpoint = how == CHECKPOINTED};
-    jt_tensor logits = jt_transformer_forward(ctx, tr->model, &chunk, &tr->cache,
-                                              &jt_store_mapped, &none);
+    jt_tensor logits =
+        jt_transformer_forward(ctx, tr->model, &chunk, &jt_store_mapped, &none);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, 1.0f, NULL);
     if (how != LOSS)
         jt_tape_backward(ctx);

@@ -33,7 +33,8 @@ static void check_merged(void **state)
     golden merged = a.g;
     adapted_must(jt_model_load(&merged.model, path, &err), &err);
     float *logits = adapted_run(&merged, &exact, NULL, NULL, 0);
-    double error = apart(&a.g, logits, a.g.logits), moved = apart(&a.g, a.plain, a.g.logits);
+    double error = apart(&a.g, logits, a.g.logits),
+           moved = apart(&a.g, a.plain, a.g.logits);
     print_message("  %s: %.2e of %.2e\n", names[1], error, moved);
     /* the folders have BF16 weights: merging rounds once more */
     assert_true(error < 0.1 * moved);
@@ -128,7 +129,8 @@ static jt_adapter *matrix(const float *d)
     jt_err err = {0};
     const size_t shape[] = {1, 2, 2};
     adapted_must(jt_adapter_new(&a, &jt_adapter_lora, "x", &err), &err);
-    adapted_must(jt_adapter_add(a, &slot, (jt_str){"w", 1}, shape, 2, 2.0f, &err), &err);
+    adapted_must(jt_adapter_add(a, &slot, (jt_str){"w", 1}, shape, 2, 2.0f, &err),
+                 &err);
     memcpy(slot->part[JT_LOW_B].data, d, 4 * sizeof *d);
     memcpy(slot->part[JT_LOW_A].data, (float[]){1, 0, 0, 1}, 4 * sizeof *d);
     return a;
@@ -205,8 +207,8 @@ static void check_extracted(void **state)
     jt_adapter_mix mix = {&a.adapter, &one, 1};
     adapted_must(jt_adapter_merge(path, a.g.model, &mix, NULL, &err), &err);
     adapted_must(jt_model_load(&tuned, path, &err), &err);
-    adapted_must(jt_adapter_extract(&found, a.g.model, tuned, NULL, 2, &lost, NULL, &err),
-                 &err);
+    adapted_must(
+        jt_adapter_extract(&found, a.g.model, tuned, NULL, 2, &lost, NULL, &err), &err);
     jt_adapter_info info;
     jt_adapter_describe(found, &info);
     assert_int_equal(info.n_targets, 12);
@@ -265,12 +267,9 @@ static void check_decomposition(void **state)
 
 int main(void)
 {
-    static const char *cases[][2] = {{"llama", "llama-lora"},
-                                     {"llama", "llama-dora"},
-                                     {"llama", "llama-shira"},
-                                     {"llama", "llama-ends"},
-                                     {"mixtral", "mixtral-lora"},
-                                     {"phi3", "phi3-lora"}};
+    static const char *cases[][2] = {
+        {"llama", "llama-lora"}, {"llama", "llama-dora"},     {"llama", "llama-shira"},
+        {"llama", "llama-ends"}, {"mixtral", "mixtral-lora"}, {"phi3", "phi3-lora"}};
     struct CMUnitTest tests[] = {
         {"lora", check_merged, NULL, NULL, cases[0]},
         {"dora", check_merged, NULL, NULL, cases[1]},

@@ -1,6 +1,6 @@
 /* Any bytes as an adapter: a file of Junto or of llama.cpp, or, where they begin with
- * '{', the two files of a PEFT folder with a NUL between them. Refused with a message, or
- * attached to a model that then runs. */
+ * '{', the two files of a PEFT folder with a NUL between them. Refused with a message,
+ * or attached to a model that then runs. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
