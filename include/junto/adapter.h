@@ -75,6 +75,25 @@ JT_API void jt_adapter_target_at(const jt_adapter *adapter, size_t i,
 JT_API jt_status jt_session_add_adapter(jt_session *session, const jt_adapter *adapter,
                                         float scale, jt_err *err);
 
+/* How much of each adapter of a session each token gets: weights that stand beside the
+ * scales. Whoever decides by token, sequence or task is a producer of them; the session
+ * is the one that mixes. */
+typedef struct jt_adapter_weigher {
+    void *self;
+    /* Before a pass: fill `weights` [n_tokens, n_adapters], in the order in which the
+     * adapters were added, for tokens `ids` at `positions` of the context. They must be
+     * finite. */
+    void (*weigh)(void *self, const int32_t *ids, const int32_t *positions,
+                  size_t n_tokens, size_t n_adapters, float *weights);
+} jt_adapter_weigher;
+
+/* Copied; `self` must outlive the session. NULL, or without a function: all weights are
+ * 1. JT_E_UNSUPPORTED with a DoRA among the adapters (its norms hold for one weight),
+ * and for models whose experts get weighed inputs (Llama 4). */
+JT_API jt_status jt_session_weigh_adapters(jt_session *session,
+                                           const jt_adapter_weigher *weigher,
+                                           jt_err *err);
+
 /* Adapters and how much of each. */
 typedef struct jt_adapter_mix {
     jt_adapter *const *adapters; /* [count] */

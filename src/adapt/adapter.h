@@ -40,13 +40,14 @@ typedef struct jt_slot {
 /* One product whose result a slot changes. */
 typedef struct jt_use {
     const jt_slot *slot;
-    jt_product p;       /* y and its rows; w is the model's */
-    jt_tensor x;        /* the input, as it was */
-    size_t matrix, row; /* of the slot's stack, and the first row of that matrix */
-    float scale;        /* of the slot times that of the whole adapter */
-    const float *norm;  /* DoRA: [rows of w] norms of the changed rows */
-    jt_input low;       /* low rank: [tokens, rank], A x */
-    float *before;      /* DoRA with a tape: [tokens, rows of w] before the magnitude */
+    jt_product p;        /* y and its rows; w is the model's */
+    jt_tensor x;         /* the input, as it was */
+    size_t matrix, row;  /* of the slot's stack, and the first row of that matrix */
+    float scale;         /* of the slot times that of the whole adapter */
+    const float *weight; /* [tokens] what the scale is multiplied by; NULL: 1 */
+    const float *norm;   /* DoRA: [rows of w] norms of the changed rows */
+    jt_input low;        /* low rank: [tokens, rank], A x */
+    float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
 } jt_use;
 
 typedef struct jt_adapter_kind {

@@ -90,6 +90,11 @@ static void detach(jt_attachment *at)
     *at = (jt_attachment){0};
 }
 
+void jt_detach_last(jt_attached *attached)
+{
+    detach(&attached->list[--attached->count]);
+}
+
 void jt_attached_free(jt_attached *attached)
 {
     for (size_t i = 0; i < attached->count; i++)
@@ -110,6 +115,8 @@ static jt_status prepare(jt_attached *attached, jt_attachment *at, jt_context *c
         JT_TRY(room_for_norms(at, err));
     for (size_t i = 0; i < a->count; i++) {
         uint32_t weight;
+        if (at->scale == 0.0f && !trains)
+            continue;
         tensor_of(file, &a->slot[i], &weight);
         if (at->norm)
             make_norms(attached, at, ctx, i);
@@ -132,8 +139,6 @@ jt_status jt_attach(jt_attached *attached, jt_context *ctx, const jt_model *mode
     jt_status status = jt_adapter_fits(adapter, model, err);
     if (status != JT_OK)
         return jt_fail_within(err, status, "'%s'", adapter->path);
-    if (scale == 0.0f && !trains)
-        return JT_OK;
     attached->model = model;
     attached->n_weights = jt_weight_number(model->file, NULL);
     jt_attachment *at = &attached->list[attached->count];
@@ -184,6 +189,32 @@ static jt_use use_of(const jt_attachment *at, const jt_slot *s, const jt_product
                                      : NULL};
 }
 
+/* The weights that the rows of a product give to adapter `i`, in scratch; NULL where
+ * all are 1. Where only the last tokens go on (to the output), rows are counted from
+ * the end. *used: is any of them not 0? */
+static const float *weights_of(jt_context *ctx, const jt_attached *attached, size_t i,
+                               const jt_product *p, bool *used)
+{
+    *used = !attached->weight;
+    if (*used)
+        return NULL;
+    size_t rows = jt_rows(&p->x->x);
+    if (!p->token && rows > attached->n_tokens) {
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED,
+                "weights of tokens for adapters of a product that mixes them");
+        return NULL;
+    }
+    size_t skipped = p->token ? 0 : attached->n_tokens - rows;
+    float *weight = jt_scratch(ctx, p->tokens, sizeof *weight);
+    for (size_t t = 0; weight && t < p->tokens; t++) {
+        size_t row = p->first + t;
+        size_t token = p->token ? (size_t)p->token[row] : row + skipped;
+        weight[t] = attached->weight[token * attached->count + i];
+        *used |= weight[t] != 0.0f;
+    }
+    return weight;
+}
+
 /* A x, in the list of the products themselves: they read the same rows of x. */
 static jt_product low_product(jt_context *ctx, jt_use *u)
 {
@@ -225,7 +256,11 @@ static void *before(void *self, jt_context *ctx, jt_product **products, size_t *
             const jt_slot *s = slot_for(at, &list[j].w);
             if (!s || !list[j].tokens)
                 continue;
+            bool used;
             use[filled] = use_of(at, s, &list[j]);
+            use[filled].weight = weights_of(ctx, attached, i, &list[j], &used);
+            if (!used)
+                continue;
             if (at->adapter->kind->low_rank)
                 list[all++] = low_product(ctx, &use[filled]);
             filled++;
@@ -256,13 +291,16 @@ typedef struct embed_rows {
     const jt_slot *s;
     const int32_t *ids;
     jt_tensor *y;
+    const float *weight; /* of row i: weight[i * step]; NULL: 1 */
+    size_t step;
 } embed_rows;
 
 static void embed_row(void *arg, size_t i)
 {
     const embed_rows *w = arg;
-    w->at->adapter->kind->merge_row(w->s, w->s->scale * w->at->scale, (size_t)w->ids[i],
-                                    jt_row(w->y, i));
+    float weight = w->weight ? w->weight[i * w->step] : 1.0f;
+    w->at->adapter->kind->merge_row(w->s, weight * w->s->scale * w->at->scale,
+                                    (size_t)w->ids[i], jt_row(w->y, i));
 }
 
 static void on_embed(void *self, jt_context *ctx, const jt_tensor *table,
@@ -271,7 +309,9 @@ static void on_embed(void *self, jt_context *ctx, const jt_tensor *table,
     const jt_attached *attached = self;
     for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
         const jt_attachment *at = &attached->list[i];
-        embed_rows w = {at, slot_for(at, table), ids, y};
+        embed_rows w = {at, slot_for(at, table), ids, y, NULL, attached->count};
+        if (attached->weight)
+            w.weight = attached->weight + i;
         if (!w.s)
             continue;
         if (ctx->tape) {

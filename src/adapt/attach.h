@@ -20,6 +20,9 @@ typedef struct jt_attached {
     size_t n_weights; /* numbers go up to it */
     jt_attachment list[JT_MOST_ADAPTERS];
     size_t count;
+    const float *weight; /* [n_tokens, count] of the pass at hand, beside the scales;
+                            NULL: all 1. Not with a tape */
+    size_t n_tokens;
 } jt_attached;
 
 /* Attach an adapter, which must outlive `attached`, to a list that begins as {0} and
@@ -27,6 +30,8 @@ typedef struct jt_attached {
  * and whatever the scale. Errors: see jt_session_add_adapter. */
 jt_status jt_attach(jt_attached *attached, jt_context *ctx, const jt_model *model,
                     const jt_adapter *adapter, float scale, bool trains, jt_err *err);
+/* Take back the last one. */
+void jt_detach_last(jt_attached *attached);
 void jt_attached_free(jt_attached *attached); /* {0} is fine */
 
 /* Its values have changed: norms are made anew. Cannot fail. */

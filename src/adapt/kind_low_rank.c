@@ -61,7 +61,8 @@ static void add_tile(const tiles *w, const jt_use *u, size_t row, size_t rows,
                                   rank * sizeof(float), NULL, tokens, rank);
     for (size_t t = 0; t < tokens; t++) {
         float *y = u->p.y + (token + t) * u->p.ldy + row;
-        w->kernels->axpy(y, u->scale, sum + t * TILE_ROWS, rows);
+        float weight = u->weight ? u->weight[token + t] : 1.0f;
+        w->kernels->axpy(y, weight * u->scale, sum + t * TILE_ROWS, rows);
         for (size_t r = 0; u->norm && r < rows; r++)
             y[r] *= magnitude(u, row + r);
     }

@@ -31,12 +31,13 @@ static void change_token(void *arg, size_t t)
     const float *x = jt_row(&u->x, input_row(&u->p, t));
     const float *value = s->part[0].data;
     const size_t *start = s->start + first_of(u);
-    float *y = u->p.y + t * u->p.ldy;
+    float *y = u->p.y + t * u->p.ldy, scale = u->scale;
+    scale *= u->weight ? u->weight[t] : 1.0f;
     for (size_t r = 0; r < jt_rows(&u->p.w); r++) {
         float sum = 0.0f;
         for (size_t i = start[r]; i < start[r + 1]; i++)
             sum += value[i] * x[s->column[i]];
-        y[r] += u->scale * sum;
+        y[r] += scale * sum;
     }
 }
 

@@ -319,9 +319,8 @@ static const cli_group groups[] = {
 static const char *const examples[] = {
     "junto adapter info poet.safetensors",
     "targets, ranks and sizes of the changes",
-    "junto adapter add poet.safetensors:0.7 coder.safetensors:0.3 --how ties -r 16 -o "
-    "both.safetensors",
-    "one adapter of two, where they disagree as TIES decides",
+    "junto adapter add poet.safetensors:0.7 coder.safetensors --how ties -o both",
+    "one file of two adapters; where they disagree TIES decides",
     "junto adapter convert my-peft-folder -m model.gguf -o mine.safetensors",
     "read what PEFT wrote",
     "junto adapter extract base.gguf tuned.gguf -r 32 -o tuned.safetensors",

@@ -1,5 +1,6 @@
 #include "run/session.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,20 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
     return JT_OK;
 }
 
+static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
+                               jt_err *err)
+{
+    if (w->weigh && s->model->params.router.weigh_input)
+        return jt_fail(
+            err, JT_E_UNSUPPORTED,
+            "weights of adapters in a model whose experts get weighed inputs");
+    for (size_t i = 0; w->weigh && i < s->adapters.count; i++) {
+        if (s->adapters.list[i].adapter->kind->magnitude)
+            return jt_fail(err, JT_E_UNSUPPORTED, "weights of tokens for DoRA");
+    }
+    return JT_OK;
+}
+
 jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
                                  jt_err *err)
 {
@@ -115,7 +130,20 @@ jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float
         return jt_fail(err, JT_E_ARG, "the context has %d tokens: adapters come first",
                        s->length);
     s->ctx->err = (jt_err){0};
-    return jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err);
+    JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
+    jt_status status = check_weigher(s, &s->weigher, err);
+    if (status != JT_OK)
+        jt_detach_last(&s->adapters);
+    return status;
+}
+
+jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
+                                    jt_err *err)
+{
+    static const jt_adapter_weigher none;
+    JT_TRY(check_weigher(s, weigher ? weigher : &none, err));
+    s->weigher = weigher ? *weigher : none;
+    return JT_OK;
 }
 
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
@@ -137,6 +165,26 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
     return JT_OK;
 }
 
+static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
+{
+    size_t n = s->adapters.count;
+    s->adapters.weight = NULL;
+    s->adapters.n_tokens = chunk->count;
+    if (!s->weigher.weigh || !n)
+        return;
+    float *weights = jt_scratch(s->ctx, chunk->count * n, sizeof *weights);
+    if (!weights)
+        return;
+    s->weigher.weigh(s->weigher.self, chunk->ids, chunk->positions, chunk->count, n,
+                     weights);
+    for (size_t i = 0; i < chunk->count * n && !jt_failed(s->ctx); i++) {
+        if (!isfinite(weights[i]))
+            jt_fail(&s->ctx->err, JT_E_ARG, "the weight of adapter %zu is not finite",
+                    i % n + 1);
+    }
+    s->adapters.weight = weights;
+}
+
 /* One forward pass over tokens of the context that follow those in the cache. Logits
  * are empty on failure, and otherwise valid until the scratch is rewound. */
 static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
@@ -153,6 +201,7 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
                       .all_logits = all};
     s->ctx->err = (jt_err){0};
     s->ctx->change = jt_attached_change(&s->adapters);
+    weigh_adapters(s, &chunk);
     return jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }
 

@@ -13,6 +13,7 @@ struct jt_session {
     jt_hooks hooks;
     const jt_store *store;
     jt_attached adapters;
+    jt_adapter_weigher weigher;
     jt_cache cache;     /* of the first cache.length tokens */
     int32_t *ids;       /* [capacity] the tokens of the context */
     int32_t *positions; /* [chunk] */

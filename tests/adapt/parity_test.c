@@ -131,6 +131,82 @@ static void check_sum(void **state)
     adapted_close(&b);
 }
 
+/* ---- weights of tokens ---- */
+
+/* The first adapter up to a position, the second from there on. */
+static void take_turns(void *self, const int32_t *ids, const int32_t *positions,
+                       size_t n_tokens, size_t n_adapters, float *weights)
+{
+    const int32_t *turn = self;
+    (void)ids;
+    assert_int_equal(n_adapters, 2);
+    for (size_t t = 0; t < n_tokens; t++) {
+        weights[2 * t] = positions[t] < *turn ? 1.0f : 0.0f;
+        weights[2 * t + 1] = 1.0f - weights[2 * t];
+    }
+}
+
+static float *run_turns(const golden *g, jt_adapter *const both[2], int32_t turn,
+                        int chunk)
+{
+    size_t vocab = g->vocab;
+    jt_session_options o = exact;
+    jt_session *s;
+    jt_err err = {0};
+    float *logits = malloc(bytes_of(g));
+    o.chunk = chunk;
+    adapted_must(jt_session_new(&s, g->model, &o, &err), &err);
+    adapted_must(
+        jt_session_weigh_adapters(s, &(jt_adapter_weigher){&turn, take_turns}, &err),
+        &err);
+    for (int i = 0; i < 2; i++)
+        adapted_must(jt_session_add_adapter(s, both[i], one, &err), &err);
+    for (size_t t = 0; t < g->count; t += (size_t)chunk) { /* the last of each chunk */
+        size_t n = g->count - t < (size_t)chunk ? g->count - t : (size_t)chunk;
+        adapted_must(jt_session_eval(s, g->tokens + t, n, NULL, &err), &err);
+        memcpy(logits + (t + n - 1) * vocab, jt_session_logits(s),
+               vocab * sizeof *logits);
+    }
+    jt_session_free(s);
+    return logits;
+}
+
+/* Tokens before the turn have the logits of the first adapter, also in a pass that has
+ * tokens of both; all tokens of the second, where the turn comes first. */
+static void check_weights(void **state)
+{
+    const one_case *c = *state;
+    adapted a, b;
+    enum { CHUNK = 6, TURN = 9 };
+    adapted_open(&a, c->folder, c->name);
+    adapted_open(&b, c->folder, c->name);
+    /* the same with the sign turned: another adapter */
+    jt_adapter_mix mix = {&a.adapter, &(float){-1.0f}, 1};
+    jt_adapter *other;
+    jt_err err = {0};
+    adapted_must(
+        jt_adapter_join(&other, &mix, &(jt_join_options){JT_JOIN_CAT, 0, 0, 0}, &err),
+        &err);
+    jt_adapter *const both[] = {a.adapter, other};
+    size_t vocab = a.g.vocab;
+    float *first = adapted_run(&a.g, &exact, &both[0], &one, 1);
+    float *second = adapted_run(&a.g, &exact, &both[1], &one, 1);
+    float *turned = run_turns(&a.g, both, TURN, CHUNK);
+    float *after = run_turns(&a.g, both, 0, CHUNK);
+    for (size_t t = CHUNK - 1; t < a.g.count; t += CHUNK) {
+        double apart = golden_error(turned + t * vocab, first + t * vocab, vocab);
+        assert_true(t < TURN ? apart < 1e-5 : apart > 1e-3);
+        assert_true(golden_error(after + t * vocab, second + t * vocab, vocab) < 1e-5);
+    }
+    free(first);
+    free(second);
+    free(turned);
+    free(after);
+    jt_adapter_free(other);
+    adapted_close(&a);
+    adapted_close(&b);
+}
+
 #define CASE(folder, name, gguf)                  \
     {                                             \
         name, check_case, NULL, NULL, &(one_case) \
@@ -153,6 +229,13 @@ int main(void)
         CASE("qwen2moe", "qwen2moe-dora", false),
         CASE("gpt-oss", "gpt-oss-lora", true),
         CASE("phi3", "phi3-lora", true),
+        {"weights", check_weights, NULL, NULL, &(one_case){"llama", "llama-lora", 0}},
+        {"weights, ends", check_weights, NULL, NULL,
+         &(one_case){"llama", "llama-ends", 0}},
+        {"weights, sparse", check_weights, NULL, NULL,
+         &(one_case){"llama", "llama-shira", 0}},
+        {"weights, experts", check_weights, NULL, NULL,
+         &(one_case){"mixtral", "mixtral-lora", 0}},
         cmocka_unit_test(check_sum),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
