@@ -1,7 +1,7 @@
 /* `junto tune`: an adapter for a model, from texts. The flags become a configuration of
  * junto train. */
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "train.h"
 #include "verbs.h"
@@ -218,6 +218,29 @@ static json_t *make_config(const struct tune_args *a)
     return config;
 }
 
+/* `text` as the configuration; reports name the copy that the run leaves in DIR. */
+static int tune(cli_context *cli, const struct tune_args *args, const char *text)
+{
+    struct train_args shared = args->train;
+    jt_train_options options = {
+        .json = text,
+        .settings = shared.settings.items,
+        .n_settings = shared.settings.count,
+        .resume = shared.resume,
+        .progress = cli_progress(cli),
+    };
+    char *copy;
+    jt_err err = {0};
+    if (asprintf(&copy, "%s/config.json", args->out) < 0) {
+        jt_fail(&err, JT_E_MEMORY, "out of memory");
+        return cli_fail(cli, &err);
+    }
+    shared.config = copy;
+    int code = train_go(cli, &shared, &options);
+    free(copy);
+    return code;
+}
+
 static int run(cli_context *cli, const void *raw)
 {
     const struct tune_args *args = raw;
@@ -230,14 +253,7 @@ static int run(cli_context *cli, const void *raw)
         return cli_fail(cli, &err);
     }
     cli_interrupt_catch();
-    jt_train_options options = {
-        .json = text,
-        .settings = args->train.settings.items,
-        .n_settings = args->train.settings.count,
-        .resume = args->train.resume,
-        .progress = cli_progress(cli),
-    };
-    int code = train_go(cli, &args->train, &options);
+    int code = tune(cli, args, text);
     free(text);
     return code;
 }
