@@ -147,7 +147,7 @@ static bool cut(jt_str name, const char *tail, module *m)
     memcpy(m->key, name.data, len);
     m->key[len] = '\0';
     bool has = strncmp(m->key, prefix, skip) == 0;
-    strcpy(m->path, m->key + (has ? skip : 0));
+    snprintf(m->path, sizeof m->path, "%s", m->key + (has ? skip : 0));
     for (char *at = strstr(m->path, base); at; at = strstr(m->path, base))
         memmove(at, at + strlen(base), strlen(at + strlen(base)) + 1);
     return true;
@@ -213,7 +213,7 @@ static jt_status find_places(reader *r, module *m, jt_peft_place place[JT_PEFT_P
         *count = strlen(name) < JT_PEFT_NAME ? jt_peft_find(&r->names, name, place) : 0;
         bool found = *count && fits(r, m, &place[0], i == which ? old : !old, &status);
         if (found && which > 1)
-            strcpy(m->path, name); /* patterns name the parameter */
+            snprintf(m->path, sizeof m->path, "%s", name); /* patterns name it so */
         if (found || status == JT_E_MEMORY)
             return status;
     }
@@ -359,6 +359,13 @@ static jt_status read_module(reader *r, module *m)
     return status;
 }
 
+/* The module's path becomes that of its weight; there is room (read_tensor). */
+static void name_weight(module *m)
+{
+    size_t len = strlen(m->path);
+    snprintf(m->path + len, sizeof m->path - len, ".weight");
+}
+
 /* lora_embedding_A [r, vocab] and B [d, r]: of the table, A is B turned. */
 static jt_status read_embedding(reader *r, module *m)
 {
@@ -369,7 +376,7 @@ static jt_status read_embedding(reader *r, module *m)
     JT_TRY(need(r, m, ".lora_embedding_B", &m->b));
     JT_TRY(check_matrices(r, m));
     m->rank = (size_t)m->a->shape[0];
-    strcat(m->path, ".weight");
+    name_weight(m);
     if (jt_peft_find(&r->names, m->path, place) != 1 || r->a->kind->magnitude ||
         place[0].tensor->n_dims != 2 || place[0].tensor->shape[0] != m->a->shape[1] ||
         place[0].tensor->shape[1] != m->b->shape[0])
@@ -443,7 +450,7 @@ static jt_status read_sparse(reader *r, module *m)
         m->b->shape[1] != n)
         return jt_fail(r->err, JT_E_FORMAT,
                        "tensors of '%s' are no values and their places", m->key);
-    strcat(m->path, ".weight");
+    name_weight(m);
     if (jt_peft_find(&r->names, m->path, place) != 1 || place[0].tensor->n_dims != 2)
         return jt_fail(r->err, JT_E_UNSUPPORTED, "the model has no one matrix for '%s'",
                        m->path);

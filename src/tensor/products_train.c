@@ -250,7 +250,7 @@ void jt_products_train(jt_context *ctx, const jt_product *products, size_t count
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_product *some = jt_scratch(ctx, count, sizeof *some);
     jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
-    if (jt_failed(ctx))
+    if (jt_failed(ctx) || !s.list)
         return;
     size_t plain = pick(&s, true, some);
     for (size_t i = 0; i < plain; i++)
