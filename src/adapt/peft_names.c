@@ -206,8 +206,9 @@ bool jt_peft_parameter(const jt_peft_names *n, const char *target,
 
 /* ---- rows ---- */
 
-static bool is_turned(const jt_hf_transform *how)
+bool jt_peft_is_turned(const jt_peft_place *place)
 {
+    const jt_hf_transform *how = place->row ? place->row->how : NULL;
     return how == &jt_hf_transposed || how == &jt_hf_first_half_t ||
            how == &jt_hf_second_half_t || how == &jt_hf_even_t || how == &jt_hf_odd_t;
 }
@@ -231,7 +232,7 @@ static jt_status order_rows(jt_peft_names *n, const jt_peft_place *p, float *num
                         .shape = {1, 1, 1},
                         .data = number,
                         .bytes = (size_t)hf_rows * sizeof *number};
-    t.shape[t.n_dims - (is_turned(how) ? 1 : 2)] = hf_rows;
+    t.shape[t.n_dims - (jt_peft_is_turned(p) ? 1 : 2)] = hf_rows;
     for (uint64_t i = 0; i < hf_rows; i++)
         number[i] = (float)i;
     n->job.layer = p->layer;

@@ -39,6 +39,9 @@ int jt_peft_find(const jt_peft_names *names, const char *parameter,
 bool jt_peft_parameter(const jt_peft_names *names, const char *target,
                        char parameter[JT_PEFT_NAME], jt_peft_place *place);
 
+/* Does transformers keep the matrices of the parameter as [in, out]? */
+bool jt_peft_is_turned(const jt_peft_place *place);
+
 /* For each of the rows of the place's weight (of one matrix), its row in a parameter
  * that has `hf_rows` of them; valid until the next call. NULL with *status when they do
  * not go together. */

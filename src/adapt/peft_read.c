@@ -4,17 +4,18 @@
  *
  * A linear layer has lora_A [r, in] and lora_B [out, r]. A stack of experts, adapted as
  * a parameter (target_parameters), has lora_A [experts r, in], expert by expert, and
- * lora_B [out, r experts], whose columns have the expert last. Before 0.19 such A and B
- * had the parts of each other: [experts r, out] and [in, r experts]. Several parameters
- * of one module are told apart by ".base_layer" in the names and by their shapes. */
-#include <jansson.h>
+ * lora_B [out, r experts], whose columns have the expert last. Before 0.19.1 such A
+ * and B had the parts of each other: [experts r, out] and [in, r experts]. Several
+ * parameters of one module are told apart by ".base_layer" in the names and by their
+ * shapes. */
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "adapt/files.h"
-#include "adapt/pattern.h"
+#include "adapt/peft_config.h"
 #include "adapt/peft_names.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -41,98 +42,6 @@ typedef struct module {
     bool old;           /* A and B have the parts of each other */
     float alpha;
 } module;
-
-/* ---- adapter_config.json ---- */
-
-static jt_status read_config(reader *r, const char *text, size_t bytes)
-{
-    json_error_t where;
-    r->config = json_loadb(text, bytes, 0, &where);
-    if (!json_is_object(r->config))
-        return jt_fail(r->err, JT_E_FORMAT, "adapter_config.json, line %d: %s",
-                       where.line, r->config ? "no object" : where.text);
-    return JT_OK;
-}
-
-/* Forms of LoRA that change what the tensors mean. */
-static jt_status check_config(const reader *r)
-{
-    static const char *const unknown[] = {"lora_bias",
-                                          "layer_replication",
-                                          "use_qalora",
-                                          "use_bdlora",
-                                          "kasa_config",
-                                          "arrow_config",
-                                          "fan_in_fan_out",
-                                          "modules_to_save",
-                                          "trainable_token_indices",
-                                          "alora_invocation_tokens"};
-    const char *bias = json_string_value(json_object_get(r->config, "bias"));
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-        const json_t *value = json_object_get(r->config, unknown[i]);
-        bool empty = json_is_null(value) || json_is_false(value) ||
-                     (json_is_array(value) && !json_array_size(value));
-        if (value && !empty)
-            return jt_fail(r->err, JT_E_UNSUPPORTED,
-                           "adapter_config.json: '%s' is not supported", unknown[i]);
-    }
-    if (bias && strcmp(bias, "none") != 0)
-        return jt_fail(r->err, JT_E_UNSUPPORTED,
-                       "adapter_config.json: biases ('%s') are not supported", bias);
-    return JT_OK;
-}
-
-static jt_status find_kind(const reader *r, const jt_adapter_kind **out)
-{
-    const char *type = json_string_value(json_object_get(r->config, "peft_type"));
-    bool dora = json_is_true(json_object_get(r->config, "use_dora"));
-    bool rooted = json_is_true(json_object_get(r->config, "use_rslora"));
-    if (type && strcmp(type, "SHIRA") == 0)
-        *out = &jt_adapter_shira;
-    else if (type && strcmp(type, "LORA") == 0)
-        *out = dora ? &jt_adapter_dora : rooted ? &jt_adapter_rslora : &jt_adapter_lora;
-    else
-        return jt_fail(r->err, JT_E_UNSUPPORTED,
-                       "adapter_config.json: peft_type '%s' is not supported (known: "
-                       "LORA, SHIRA)",
-                       type ? type : "(none)");
-    return JT_OK;
-}
-
-/* The number that `name` and its patterns ("alpha_pattern") give to a module. */
-static jt_status read_number(const reader *r, const char *name, const char *patterns,
-                             const char *path, double *out)
-{
-    const json_t *value = json_object_get(r->config, name);
-    const char *key;
-    json_t *item, *list = json_object_get(r->config, patterns);
-    json_object_foreach(list, key, item)
-    {
-        jt_pattern *pattern;
-        JT_TRY(jt_pattern_new(&pattern, key, r->err));
-        bool fits = jt_pattern_matches(pattern, path, true);
-        jt_pattern_free(pattern);
-        if (fits) {
-            value = item;
-            break;
-        }
-    }
-    if (!json_is_number(value))
-        return jt_fail(r->err, JT_E_FORMAT, "adapter_config.json: '%s' is no number",
-                       name);
-    *out = json_number_value(value);
-    return JT_OK;
-}
-
-/* Before 0.19 (also where it does not say): A and B of stacks as above. */
-static bool is_old(const reader *r)
-{
-    const char *version = json_string_value(json_object_get(r->config, "peft_version"));
-    int major = 0, minor = 0;
-    if (version)
-        sscanf(version, "%d.%d", &major, &minor);
-    return major == 0 && minor < 19;
-}
 
 /* ---- names ---- */
 
@@ -204,14 +113,14 @@ static jt_status find_places(reader *r, module *m, jt_peft_place place[JT_PEFT_P
 {
     static const char *const parameters[] = {".weight", "", ".gate_up_proj",
                                              ".down_proj"};
-    bool old = is_old(r);
     for (size_t i = 0; i < 2 * sizeof parameters / sizeof *parameters; i++) {
         size_t which = i % (sizeof parameters / sizeof *parameters);
         char name[JT_PEFT_NAME + 16];
         jt_status status = JT_OK;
         snprintf(name, sizeof name, "%s%s", m->path, parameters[which]);
         *count = strlen(name) < JT_PEFT_NAME ? jt_peft_find(&r->names, name, place) : 0;
-        bool found = *count && fits(r, m, &place[0], i == which ? old : !old, &status);
+        bool old = *count && jt_peft_is_old(r->config, jt_peft_is_turned(&place[0]));
+        bool found = *count && fits(r, m, &place[0], old == (i == which), &status);
         if (found && which > 1)
             snprintf(m->path, sizeof m->path, "%s", name); /* patterns name it so */
         if (found || status == JT_E_MEMORY)
@@ -343,12 +252,16 @@ static jt_status read_module(reader *r, module *m)
     JT_TRY(find_places(r, m, place, &count));
     if (!count)
         return fail_places(r, m);
-    JT_TRY(read_number(r, "lora_alpha", "alpha_pattern", m->path, &alpha));
-    JT_TRY(read_number(r, "r", "rank_pattern", m->path, &rank));
+    JT_TRY(jt_peft_number(r->config, "lora_alpha", "alpha_pattern", m->path, &alpha,
+                          r->err));
+    JT_TRY(jt_peft_number(r->config, "r", "rank_pattern", m->path, &rank, r->err));
     if (rank != (double)m->rank)
         return jt_fail(r->err, JT_E_FORMAT,
                        "'%s' has rank %zu, adapter_config.json says %g", m->key,
                        m->rank, rank);
+    bool rooted = json_is_true(json_object_get(r->config, "use_rslora"));
+    if (r->a->kind->magnitude && rooted) /* DoRA has no kind of its own for that */
+        alpha *= sqrt(rank);
     m->alpha = (float)alpha;
     jt_status status = fetch_all(r, m, &x);
     if (status == JT_OK)
@@ -381,7 +294,8 @@ static jt_status read_embedding(reader *r, module *m)
         place[0].tensor->n_dims != 2 || place[0].tensor->shape[0] != m->a->shape[1] ||
         place[0].tensor->shape[1] != m->b->shape[0])
         return fail_places(r, m);
-    JT_TRY(read_number(r, "lora_alpha", "alpha_pattern", m->path, &alpha));
+    JT_TRY(jt_peft_number(r->config, "lora_alpha", "alpha_pattern", m->path, &alpha,
+                          r->err));
     m->alpha = (float)alpha;
     JT_TRY(slot_of(r, m, &place[0], &slot));
     jt_status status = fetch(r, m->a, &a);
@@ -496,8 +410,7 @@ static jt_status read_tensor(reader *r, const jt_safetensor *t)
 static jt_status read_all(reader *r, const char *path)
 {
     const jt_adapter_kind *kind = NULL;
-    JT_TRY(find_kind(r, &kind));
-    JT_TRY(check_config(r));
+    JT_TRY(jt_peft_kind(r->config, &kind, r->err));
     JT_TRY(jt_adapter_new(&r->a, kind, path, r->err));
     JT_TRY(jt_adapter_set_model(r->a, r->model, r->err));
     for (size_t i = 0; i < jt_safetensors_count(r->file); i++)
@@ -520,7 +433,7 @@ static jt_status open_folder(reader *r, const char *folder)
     size_t bytes;
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
     JT_TRY(jt_read_file(&text, &bytes, path, MOST_CONFIG, r->err));
-    jt_status status = read_config(r, text, bytes);
+    jt_status status = jt_peft_parse(&r->config, text, bytes, r->err);
     free(text);
     JT_TRY(status);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
@@ -531,7 +444,7 @@ static jt_status open_source(reader *r, const source *s)
 {
     if (s->folder)
         return open_folder(r, s->folder);
-    JT_TRY(read_config(r, s->config, s->config_bytes));
+    JT_TRY(jt_peft_parse(&r->config, s->config, s->config_bytes, r->err));
     return jt_safetensors_open_memory(&r->file, s->data, s->bytes, r->err);
 }
 

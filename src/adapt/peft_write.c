@@ -1,4 +1,4 @@
-/* PEFT folders out: what peft 0.19 and later load onto the model in transformers 5.
+/* PEFT folders out: what peft from 0.19.1 on loads onto the model in transformers 5.
  * peft_read.c has the layout.
  *
  * transformers has gate and up of experts as one parameter; with an A each they are one
@@ -350,7 +350,7 @@ static json_t *make_config(const writer *w)
     }
     json_t *config =
         json_pack("{s:s, s:s, s:i, s:o, s:b}", "peft_type", sparse ? "SHIRA" : "LORA",
-                  "peft_version", "0.19.0", "r", (int)w->rank, "target_modules",
+                  "peft_version", "0.19.1", "r", (int)w->rank, "target_modules",
                   modules, "inference_mode", 1);
     if (sparse) {
         json_decref(parameters);

@@ -224,6 +224,7 @@ int main(void)
         CASE("llama", "llama-shira", false),
         CASE("llama", "llama-ends", true),
         CASE("mixtral", "mixtral-lora", true),
+        CASE("mixtral", "mixtral-old", true),
         CASE("qwen3moe", "qwen3moe-lora", true),
         CASE("qwen3moe", "qwen3moe-down", true),
         CASE("qwen2moe", "qwen2moe-dora", false),

@@ -124,6 +124,29 @@ def strip(folder, base_name):
               folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
+def write_old():
+    """mixtral-lora as peft 0.18 wrote it: A and B of stacks have each other's parts
+    (delta = einsum("o r e, e r i -> e i o") with i and o the other way round)."""
+    source, out = HERE / "mixtral-lora", HERE / "mixtral-old"
+    out.mkdir(exist_ok=True)
+    config = json.loads((source / "adapter_config.json").read_text())
+    config["peft_version"] = "0.18.0"
+    (out / "adapter_config.json").write_text(
+        json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensors = load_file(source / "adapter_model.safetensors")
+    for name in [n for n in tensors if ".experts." in n and "lora_A" in n]:
+        other, r = name.replace("lora_A", "lora_B"), config["r"]
+        a, b = tensors[name], tensors[other]
+        experts = a.shape[0] // r
+        tensors[name] = (b.reshape(-1, r, experts).permute(2, 1, 0)
+                         .reshape(experts * r, -1).contiguous())
+        tensors[other] = (a.reshape(experts, r, -1).permute(2, 1, 0)
+                          .reshape(-1, r * experts).contiguous())
+    save_file(tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    (HERE / "mixtral-old.ref.gguf").write_bytes(
+        (HERE / "mixtral-lora.ref.gguf").read_bytes())
+
+
 def check(junto):
     for name, (folder, kind, _) in ADAPTERS.items():
         with tempfile.TemporaryDirectory() as room:
@@ -147,6 +170,7 @@ def main():
         return
     for name in sys.argv[1:] or ADAPTERS:
         write(name)
+    write_old()
 
 
 if __name__ == "__main__":
