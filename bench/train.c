@@ -25,7 +25,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "learn/checkpoint.h"
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "learn/peak.h"
 #include "model/transformer.h"
 #include "store/mapped.h"

@@ -81,6 +81,9 @@ typedef struct jt_route_site {
 typedef struct jt_policy {
     const char *name;
     void *self;
+    /* Experts per token of this layer, where the model, or the policies before, say
+     * `k`: at least 1, at most all rows of the router. */
+    int (*on_k)(void *self, const jt_route_site *site, int k);
     /* Router logits [tokens, experts] before gating and selection. -INFINITY takes an
      * expert out. */
     void (*on_logits)(void *self, const jt_route_site *site, float *logits,

@@ -122,33 +122,9 @@ typedef struct jt_diff_options {
     jt_progress progress;
 } jt_diff_options;
 
-/* Compare the tensors of two files by name. */
+/* Compare the tensors of two files by name. (What comes out of them: compare.h.) */
 JT_API jt_status jt_diff_tensors(const char *path_a, const char *path_b,
                                  const jt_diff_options *options, jt_err *err);
-
-/* How well the experts of a layer agree. */
-typedef struct jt_diff_layer {
-    int layer;
-    uint64_t tokens, same; /* tokens whose set of experts is the same */
-    double jaccard;        /* mean of |both| / |either| */
-} jt_diff_layer;
-
-/* Over the scored tokens of a text; nats. p is what A says, q what B says. */
-typedef struct jt_diff_text {
-    size_t scored;
-    double mean, median, p99, most; /* of KL(p || q) */
-    double top1;                    /* share of tokens with the same likeliest token */
-    double perplexity_a, perplexity_b;
-    size_t n_layers; /* with experts in both */
-    jt_diff_layer *layers;
-} jt_diff_text;
-
-/* Run both models over the same text, as jt_measure_perplexity does. The caller frees
- * result->layers. Errors: JT_E_ARG (window, fewer tokens than one, vocabularies of
- * different sizes), those of jt_session_eval. */
-JT_API jt_status jt_diff_logits(jt_session *a, jt_session *b, const int32_t *tokens,
-                                size_t count, int n_ctx, jt_progress progress,
-                                jt_diff_text *result, jt_err *err);
 
 #ifdef __cplusplus
 }

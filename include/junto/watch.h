@@ -42,6 +42,9 @@ JT_API void jt_usage_layer(const jt_usage *usage, size_t i, jt_layer_usage *out)
  * The caller frees *text. JT_E_MEMORY. */
 JT_API jt_status jt_usage_draw(const jt_usage *usage, int width, bool color,
                                char **text, jt_err *err);
+/* The same of any `n` layers; only layer, n_experts and counts are looked at. */
+JT_API jt_status jt_loads_draw(const jt_layer_usage *layers, size_t n, int width,
+                               bool color, char **text, jt_err *err);
 
 #ifdef __cplusplus
 }

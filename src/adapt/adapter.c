@@ -1,6 +1,7 @@
 #include "adapt/adapter.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
     return JT_OK;
 }
 
-static void free_slot(jt_slot *s)
+static void free_slot(jt_adapter_slot *s)
 {
     for (int i = 0; i < JT_ADAPTER_PARTS; i++)
         free(s->part[i].data);
@@ -63,7 +64,7 @@ void jt_adapter_free(jt_adapter *a)
 
 /* ---- slots ---- */
 
-jt_slot *jt_adapter_find(const jt_adapter *a, jt_str target)
+jt_adapter_slot *jt_adapter_find(const jt_adapter *a, jt_str target)
 {
     for (size_t i = 0; i < a->count; i++) {
         const char *name = a->slot[i].target;
@@ -86,7 +87,7 @@ static bool make_part(jt_tensor *t, int n_dims, const size_t *shape)
     return t->data != NULL;
 }
 
-static bool make_parts(const jt_adapter_kind *kind, jt_slot *s, size_t values)
+static bool make_parts(const jt_adapter_kind *kind, jt_adapter_slot *s, size_t values)
 {
     size_t all;
     if (kind->sparse)
@@ -99,11 +100,12 @@ static bool make_parts(const jt_adapter_kind *kind, jt_slot *s, size_t values)
             make_part(&s->part[JT_LOW_M], 2, (size_t[]){s->count, s->rows}));
 }
 
-jt_status jt_adapter_add(jt_adapter *a, jt_slot **slot, jt_str target,
+jt_status jt_adapter_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
                          const size_t shape[3], size_t rank, float alpha, jt_err *err)
 {
     const jt_adapter_kind *kind = a->kind;
-    jt_slot s = {.count = shape[0], .rows = shape[1], .cols = shape[2], .alpha = alpha};
+    jt_adapter_slot s = {
+        .count = shape[0], .rows = shape[1], .cols = shape[2], .alpha = alpha};
     size_t most = kind->sparse ? shape[0] * shape[1] * shape[2] : JT_ADAPTER_MOST_RANK;
     if (rank < 1 || rank > most)
         return jt_fail(err, JT_E_FORMAT, "'%.*s' has %s %zu, expected 1 to %zu",
@@ -128,7 +130,7 @@ jt_status jt_adapter_add(jt_adapter *a, jt_slot **slot, jt_str target,
     return JT_OK;
 }
 
-jt_status jt_slot_check(const jt_adapter *a, const jt_slot *s, jt_err *err)
+jt_status jt_adapter_check(const jt_adapter *a, const jt_adapter_slot *s, jt_err *err)
 {
     for (int i = 0; i < JT_ADAPTER_PARTS && a->kind->part[i]; i++) {
         const float *x = s->part[i].data;
@@ -173,6 +175,17 @@ jt_status jt_adapter_set_model(jt_adapter *a, const jt_model *model, jt_err *err
     return JT_OK;
 }
 
+bool jt_adapter_has_factor(const jt_gguf *file, const char *target)
+{
+    static const char tail[] = ".weight";
+    char name[160];
+    size_t len = strlen(target), cut = sizeof tail - 1;
+    if (len <= cut || len >= sizeof name || strcmp(target + len - cut, tail) != 0)
+        return false;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(len - cut), target);
+    return jt_gguf_find(file, name) != NULL;
+}
+
 static bool is(jt_str name, const char *word)
 {
     return name.len == strlen(word) && memcmp(name.data, word, name.len) == 0;
@@ -211,7 +224,7 @@ jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
     return JT_OK;
 }
 
-static jt_status check_slot(const jt_slot *s, const jt_gguf *file, jt_err *err)
+static jt_status check_slot(const jt_adapter_slot *s, const jt_gguf *file, jt_err *err)
 {
     size_t shape[3];
     JT_TRY(jt_adapter_target(file, (jt_str){s->target, strlen(s->target)}, shape, err));
@@ -229,8 +242,12 @@ jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *er
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the adapter is for a model of family '%s', not '%s'", a->family,
                        model->family->arch);
-    for (size_t i = 0; i < a->count; i++)
+    for (size_t i = 0; i < a->count; i++) {
         JT_TRY(check_slot(&a->slot[i], model->file, err));
+        if (a->kind->magnitude && jt_adapter_has_factor(model->file, a->slot[i].target))
+            return jt_fail(err, JT_E_UNSUPPORTED, "DoRA of '%s', which has a factor",
+                           a->slot[i].target);
+    }
     if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the adapter is for another model: %016llx, not %016llx",
@@ -241,7 +258,7 @@ jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *er
 
 /* ---- what is inside ---- */
 
-static uint64_t params_of(const jt_slot *s)
+static uint64_t params_of(const jt_adapter_slot *s)
 {
     uint64_t n = 0;
     for (int i = 0; i < JT_ADAPTER_PARTS; i++)
@@ -261,7 +278,7 @@ void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
 }
 
 /* Row by row; NAN without memory. */
-static double change_norm(const jt_adapter *a, const jt_slot *s)
+static double change_norm(const jt_adapter *a, const jt_adapter_slot *s)
 {
     double sum = 0.0;
     float *row = a->kind->magnitude ? NULL : jt_alloc(s->cols, sizeof *row);
@@ -279,7 +296,7 @@ static double change_norm(const jt_adapter *a, const jt_slot *s)
 
 void jt_adapter_target_at(const jt_adapter *a, size_t i, jt_adapter_target_info *info)
 {
-    const jt_slot *s = &a->slot[i];
+    const jt_adapter_slot *s = &a->slot[i];
     *info = (jt_adapter_target_info){.name = s->target,
                                      .count = s->count,
                                      .rows = s->rows,

@@ -24,7 +24,7 @@ enum {
 /* What an adapter does to one weight of the model: a matrix [rows, cols] or a stack of
  * `count` of them. The parts are F32 and belong to the slot; their gradients, if any,
  * to whoever trains them. */
-typedef struct jt_slot {
+typedef struct jt_adapter_slot {
     char *target; /* "blk.3.attn_q.weight" */
     size_t count, rows, cols;
     size_t rank; /* sparse kinds: 0 */
@@ -35,11 +35,11 @@ typedef struct jt_slot {
      * start[r + 1], each in its column. */
     size_t *start;
     uint32_t *column;
-} jt_slot;
+} jt_adapter_slot;
 
 /* One product whose result a slot changes. */
 typedef struct jt_use {
-    const jt_slot *slot;
+    const jt_adapter_slot *slot;
     jt_product p;        /* y and its rows; w is the model's */
     jt_tensor x;         /* the input, as it was */
     size_t matrix, row;  /* of the slot's stack, and the first row of that matrix */
@@ -56,10 +56,10 @@ typedef struct jt_adapter_kind {
     bool low_rank, sparse, magnitude;
     float (*scale)(float alpha, size_t rank);
     /* Are all values such that nothing changes? `norm` as in jt_use, of all rows. */
-    bool (*is_fresh)(const jt_slot *slot, const float *norm);
+    bool (*is_fresh)(const jt_adapter_slot *slot, const float *norm);
     /* Row `row` (of all count * rows) of the weight, decoded in w, becomes that of the
      * weight with the adapter in it. */
-    void (*merge_row)(const jt_slot *slot, float scale, size_t row, float *w);
+    void (*merge_row)(const jt_adapter_slot *slot, float scale, size_t row, float *w);
     /* After the products of these uses, no two of the same y: change y. With a tape it
      * records itself. */
     void (*change)(jt_context *ctx, jt_use *uses, size_t count);
@@ -76,7 +76,7 @@ struct jt_adapter {
     const jt_adapter_kind *kind;
     char *path, *family;  /* family of the model; "" where the file does not say */
     uint64_t fingerprint; /* of the model; 0 where the file does not say */
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     size_t count, room;
 };
 
@@ -87,17 +87,18 @@ jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
  * sparse kinds for `rank` values (and then their places). *slot is valid until the next
  * is added. Errors: JT_E_FORMAT (sizes or rank out of range, a second slot for the
  * target), JT_E_MEMORY. */
-jt_status jt_adapter_add(jt_adapter *adapter, jt_slot **slot, jt_str target,
+jt_status jt_adapter_add(jt_adapter *adapter, jt_adapter_slot **slot, jt_str target,
                          const size_t shape[3], size_t rank, float alpha, jt_err *err);
-jt_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
+jt_adapter_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
 
 /* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */
-jt_status jt_slot_place(jt_slot *slot, const float *value, const int32_t *row,
-                        const int32_t *column, jt_err *err);
+jt_status jt_adapter_place(jt_adapter_slot *slot, const float *value,
+                           const int32_t *row, const int32_t *column, jt_err *err);
 
 /* JT_E_FORMAT naming the part that has a value that is not finite. */
-jt_status jt_slot_check(const jt_adapter *adapter, const jt_slot *slot, jt_err *err);
+jt_status jt_adapter_check(const jt_adapter *adapter, const jt_adapter_slot *slot,
+                           jt_err *err);
 
 /* What tells models apart for adapters: family, names and shapes of the weights, in any
  * order and of any type. */
@@ -105,6 +106,10 @@ uint64_t jt_adapter_fingerprint(const jt_gguf *file);
 
 /* Name, path and fingerprint of the model that the adapter is for. */
 jt_status jt_adapter_set_model(jt_adapter *adapter, const jt_model *model, jt_err *err);
+
+/* Has the weight a factor beside its values ("NAME.scale", as NVFP4 files have it)?
+ * What needs whole values (norms, merging, extracting) does not know of it. */
+bool jt_adapter_has_factor(const jt_gguf *file, const char *target);
 
 /* The shape [count, rows, cols] of a weight that adapters can change; JT_E_UNSUPPORTED
  * or JT_E_FORMAT (not there: another model?) otherwise. `output` may stand for the

@@ -12,7 +12,7 @@
 /* ---- which weights ---- */
 
 /* The tensor behind a slot, and the number that its weights have. */
-static const jt_gguf_tensor *tensor_of(const jt_gguf *file, const jt_slot *s,
+static const jt_gguf_tensor *tensor_of(const jt_gguf *file, const jt_adapter_slot *s,
                                        uint32_t *weight)
 {
     const jt_gguf_tensor *t = jt_gguf_find(file, s->target);
@@ -24,7 +24,7 @@ static const jt_gguf_tensor *tensor_of(const jt_gguf *file, const jt_slot *s,
 
 typedef struct norm_rows {
     const jt_gguf_tensor *t;
-    const jt_slot *s;
+    const jt_adapter_slot *s;
     float scale, *norm;
     float *row; /* [cols] for each thread */
 } norm_rows;
@@ -32,7 +32,7 @@ typedef struct norm_rows {
 static void norm_row(void *arg, size_t r)
 {
     const norm_rows *w = arg;
-    const jt_slot *s = w->s;
+    const jt_adapter_slot *s = w->s;
     float *row = w->row + (size_t)jt_pool_self() * s->cols;
     double sum = 0.0;
     jt_dequantize(w->t->dtype, row, jt_gguf_row(w->t, r), s->cols);
@@ -45,7 +45,7 @@ static void norm_row(void *arg, size_t r)
 static void make_norms(const jt_attached *attached, const jt_attachment *at,
                        jt_context *ctx, size_t i)
 {
-    const jt_slot *s = &at->adapter->slot[i];
+    const jt_adapter_slot *s = &at->adapter->slot[i];
     size_t rows = s->count * s->rows;
     uint32_t weight;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
@@ -153,7 +153,7 @@ jt_status jt_attach(jt_attached *attached, jt_context *ctx, const jt_model *mode
 
 /* ---- at work ---- */
 
-static const jt_slot *slot_for(const jt_attachment *at, const jt_tensor *w)
+static const jt_adapter_slot *slot_for(const jt_attachment *at, const jt_tensor *w)
 {
     int32_t i = w->weight ? at->slot[w->weight] : -1;
     return i < 0 ? NULL : &at->adapter->slot[i];
@@ -177,7 +177,8 @@ static size_t count_uses(const jt_attached *attached, const jt_product *products
     return n;
 }
 
-static jt_use use_of(const jt_attachment *at, const jt_slot *s, const jt_product *p)
+static jt_use use_of(const jt_attachment *at, const jt_adapter_slot *s,
+                     const jt_product *p)
 {
     return (jt_use){.slot = s,
                     .p = *p,
@@ -253,7 +254,7 @@ static void *before(void *self, jt_context *ctx, jt_product **products, size_t *
     for (size_t i = 0; i < attached->count; i++) {
         const jt_attachment *at = &attached->list[i];
         for (size_t j = 0; j < *count; j++) {
-            const jt_slot *s = slot_for(at, &list[j].w);
+            const jt_adapter_slot *s = slot_for(at, &list[j].w);
             if (!s || !list[j].tokens)
                 continue;
             bool used;
@@ -288,7 +289,7 @@ static void after(void *self, jt_context *ctx, void *begun)
 
 typedef struct embed_rows {
     const jt_attachment *at;
-    const jt_slot *s;
+    const jt_adapter_slot *s;
     const int32_t *ids;
     jt_tensor *y;
     const float *weight; /* of row i: weight[i * step]; NULL: 1 */

@@ -7,8 +7,8 @@
 #include "base/memory.h"
 
 /* Sums over rows of both changes. */
-static void sum_rows(const jt_adapter *a, const jt_slot *x, const jt_adapter *b,
-                     const jt_slot *y, float *row, double sum[3])
+static void sum_rows(const jt_adapter *a, const jt_adapter_slot *x, const jt_adapter *b,
+                     const jt_adapter_slot *y, float *row, double sum[3])
 {
     float *other = row + x->cols;
     for (size_t r = 0; r < x->count * x->rows; r++) {
@@ -27,8 +27,9 @@ static void sum_rows(const jt_adapter *a, const jt_slot *x, const jt_adapter *b,
 jt_status jt_adapter_compare(const jt_adapter *a, const jt_adapter *b, size_t i,
                              jt_adapter_difference *out, jt_err *err)
 {
-    const jt_slot *x = &a->slot[i];
-    const jt_slot *y = jt_adapter_find(b, (jt_str){x->target, strlen(x->target)});
+    const jt_adapter_slot *x = &a->slot[i];
+    const jt_adapter_slot *y =
+        jt_adapter_find(b, (jt_str){x->target, strlen(x->target)});
     double sum[3] = {0};
     if (a->kind->magnitude || b->kind->magnitude)
         return jt_fail(err, JT_E_ARG,

@@ -90,7 +90,7 @@ static jt_status read_low_rank(jt_adapter *a, const jt_safetensors *file, jt_str
                                float alpha, jt_err *err)
 {
     const jt_safetensor *low, *high, *from;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     JT_TRY(need_part(file, target, "lora_a", &low, err));
     JT_TRY(need_part(file, target, "lora_b", &high, err));
     int stack = low->n_dims - 2;
@@ -108,7 +108,7 @@ static jt_status read_low_rank(jt_adapter *a, const jt_safetensors *file, jt_str
     return JT_OK;
 }
 
-static jt_status read_places(jt_slot *slot, const jt_safetensor *value,
+static jt_status read_places(jt_adapter_slot *slot, const jt_safetensor *value,
                              const jt_safetensor *index, jt_err *err)
 {
     size_t n = jt_safetensor_values(value);
@@ -122,7 +122,7 @@ static jt_status read_places(jt_slot *slot, const jt_safetensor *value,
     if (status == JT_OK)
         status = jt_safetensor_floats(values, value, err);
     if (status == JT_OK)
-        status = jt_slot_place(slot, values, at, at + n, err);
+        status = jt_adapter_place(slot, values, at, at + n, err);
     free(at);
     free(values);
     return status;
@@ -133,7 +133,7 @@ static jt_status read_sparse(jt_adapter *a, const jt_safetensors *file, jt_str t
 {
     const jt_safetensor *value, *index, *sizes;
     int32_t size[3];
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     JT_TRY(need_part(file, target, a->kind->part[0], &value, err));
     JT_TRY(need_part(file, target, index_name, &index, err));
     JT_TRY(need_part(file, target, shape_name, &sizes, err));
@@ -252,7 +252,7 @@ jt_status jt_adapter_read_junto(jt_adapter **out, const char *path,
 
 /* ---- writing ---- */
 
-static jt_status describe_part(jt_safetensors_writer *w, const jt_slot *s,
+static jt_status describe_part(jt_safetensors_writer *w, const jt_adapter_slot *s,
                                const char *part, jt_safetensor_type type, int n_dims,
                                const uint64_t *shape, jt_err *err)
 {
@@ -262,7 +262,7 @@ static jt_status describe_part(jt_safetensors_writer *w, const jt_slot *s,
 }
 
 static jt_status describe_slot(jt_safetensors_writer *w, const jt_adapter *a,
-                               const jt_slot *s, jt_err *err)
+                               const jt_adapter_slot *s, jt_err *err)
 {
     for (int i = 0; i < JT_ADAPTER_PARTS && a->kind->part[i]; i++) {
         const jt_tensor *t = &s->part[i];
@@ -283,7 +283,8 @@ static jt_status describe_slot(jt_safetensors_writer *w, const jt_adapter *a,
                : describe_part(w, s, alpha_name, JT_ST_F32, 0, NULL, err);
 }
 
-static jt_status write_places(jt_safetensors_writer *w, const jt_slot *s, jt_err *err)
+static jt_status write_places(jt_safetensors_writer *w, const jt_adapter_slot *s,
+                              jt_err *err)
 {
     int32_t shape[3] = {(int32_t)s->count, (int32_t)s->rows, (int32_t)s->cols};
     for (size_t r = 0; r < s->count * s->rows; r++) {
@@ -297,7 +298,7 @@ static jt_status write_places(jt_safetensors_writer *w, const jt_slot *s, jt_err
 }
 
 static jt_status write_slot(jt_safetensors_writer *w, const jt_adapter *a,
-                            const jt_slot *s, jt_err *err)
+                            const jt_adapter_slot *s, jt_err *err)
 {
     for (int i = 0; i < JT_ADAPTER_PARTS && a->kind->part[i]; i++) {
         const jt_tensor *t = &s->part[i];

@@ -50,7 +50,7 @@ static jt_status extract_tensor(extraction *x, const jt_gguf_tensor *a,
 {
     size_t values, least = shape[1] < shape[2] ? shape[1] : shape[2];
     size_t rank = x->rank < least ? x->rank : least;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     float *row = jt_alloc(shape[2], sizeof *row);
     float *d = jt_mul(shape[1], shape[2], &values) ? jt_alloc(values, sizeof *d) : NULL;
     jt_status status = row && d ? jt_adapter_add(x->out, &slot, a->name, shape, rank,
@@ -80,6 +80,9 @@ static jt_status visit(extraction *x, const jt_gguf_tensor *a)
     if (jt_adapter_target(x->base, a->name, shape, &ignored) != JT_OK ||
         (x->pattern && !jt_pattern_matches(x->pattern, name, false)))
         return JT_OK;
+    if (jt_adapter_has_factor(x->base, name) || jt_adapter_has_factor(x->tuned, name))
+        return jt_fail(x->err, JT_E_UNSUPPORTED, "extracting '%s', which has a factor",
+                       name);
     const jt_gguf_tensor *b = jt_gguf_find(x->tuned, name);
     if (!b || jt_adapter_target(x->tuned, a->name, other, &ignored) != JT_OK ||
         memcmp(shape, other, sizeof shape) != 0)

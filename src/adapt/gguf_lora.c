@@ -91,7 +91,7 @@ static jt_status read_pair(jt_adapter *adapter, const jt_gguf *file,
     const jt_gguf_tensor *b = find_b(file, target);
     bool turn = is(target, turned);
     size_t shape[3], rank = 0;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     if (!b)
         return jt_fail(err, JT_E_FORMAT, "tensor '%.*s%s' is missing",
                        JT_GGUF_SHOW(target), b_tail);
@@ -157,7 +157,8 @@ typedef struct writing {
     float alpha;
 } writing;
 
-static jt_status describe(const writing *x, const jt_slot *s, int part, jt_err *err)
+static jt_status describe(const writing *x, const jt_adapter_slot *s, int part,
+                          jt_err *err)
 {
     char name[192];
     bool turn = strcmp(s->target, turned) == 0;
@@ -183,8 +184,8 @@ static jt_status write_row(const writing *x, const float *from, size_t step, siz
     return jt_gguf_write(x->w, row, n * sizeof *row, err);
 }
 
-static jt_status write_part(const writing *x, const jt_slot *s, int part, float *row,
-                            jt_err *err)
+static jt_status write_part(const writing *x, const jt_adapter_slot *s, int part,
+                            float *row, jt_err *err)
 {
     bool turn = strcmp(s->target, turned) == 0;
     if (turn)
@@ -210,7 +211,7 @@ static jt_status write_all(const writing *x, const jt_adapter *a, jt_err *err)
     JT_TRY(jt_gguf_set_str(x->w, "adapter.type", "lora", err));
     JT_TRY(jt_gguf_set_f32(x->w, alpha_key, x->alpha, err));
     for (size_t i = 0; i < a->count; i++) {
-        const jt_slot *s = &a->slot[i];
+        const jt_adapter_slot *s = &a->slot[i];
         widest = s->cols > widest ? s->cols : widest;
         widest = s->rank > widest ? s->rank : widest;
         JT_TRY(describe(x, s, JT_LOW_A, err));

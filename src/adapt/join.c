@@ -15,7 +15,8 @@ typedef struct joining {
     jt_err *err;
 } joining;
 
-static const jt_slot *slot_of(const joining *j, size_t i, const jt_slot *like)
+static const jt_adapter_slot *slot_of(const joining *j, size_t i,
+                                      const jt_adapter_slot *like)
 {
     return jt_adapter_find(j->mix->adapters[i],
                            (jt_str){like->target, strlen(like->target)});
@@ -45,12 +46,13 @@ static jt_status check(const joining *j)
 
 /* ---- factors ---- */
 
-static size_t sum_of_ranks(const joining *j, const jt_slot *like, size_t *largest)
+static size_t sum_of_ranks(const joining *j, const jt_adapter_slot *like,
+                           size_t *largest)
 {
     size_t sum = 0;
     *largest = 0;
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         size_t rank = s ? s->rank : 0;
         sum += rank;
         *largest = rank > *largest ? rank : *largest;
@@ -59,8 +61,8 @@ static size_t sum_of_ranks(const joining *j, const jt_slot *like, size_t *larges
 }
 
 /* Add factors of `s` to those of `to`, from rank `first` on: a_factor A, b_factor B. */
-static void add_factors(jt_slot *to, const jt_slot *s, size_t first, float a_factor,
-                        float b_factor)
+static void add_factors(jt_adapter_slot *to, const jt_adapter_slot *s, size_t first,
+                        float a_factor, float b_factor)
 {
     for (size_t row = 0; row < s->count * s->rank; row++) {
         size_t e = row / s->rank, k = row % s->rank;
@@ -77,20 +79,21 @@ static void add_factors(jt_slot *to, const jt_slot *s, size_t first, float a_fac
     }
 }
 
-static void clear(jt_slot *s)
+static void clear(jt_adapter_slot *s)
 {
     for (int i = 0; i < 2; i++)
         memset(s->part[i].data, 0,
                jt_rows(&s->part[i]) * jt_cols(&s->part[i]) * sizeof(float));
 }
 
-static jt_status join_factors(joining *j, const jt_slot *like, jt_slot *to)
+static jt_status join_factors(joining *j, const jt_adapter_slot *like,
+                              jt_adapter_slot *to)
 {
     size_t first = 0;
     bool linear = j->o->how == JT_JOIN_LINEAR;
     clear(to);
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         if (!s)
             continue;
         float weight = s->scale * j->mix->scales[i], root = sqrtf(fabsf(weight));
@@ -108,7 +111,7 @@ static jt_status join_factors(joining *j, const jt_slot *like, jt_slot *to)
 
 /* ---- whole matrices ---- */
 
-static void dense(const jt_slot *s, float scale, size_t e, float *out,
+static void dense(const jt_adapter_slot *s, float scale, size_t e, float *out,
                   const jt_adapter_kind *kind)
 {
     memset(out, 0, s->rows * s->cols * sizeof *out);
@@ -175,13 +178,13 @@ static void add_up(float *all, size_t count, size_t n)
 }
 
 /* The change that matrix `e` becomes, in the first [rows, cols] of `all`. */
-static jt_status join_matrix(const joining *j, const jt_slot *like, size_t e,
+static jt_status join_matrix(const joining *j, const jt_adapter_slot *like, size_t e,
                              float *all, jt_rng *rng)
 {
     size_t n = like->rows * like->cols;
     float density = j->o->density > 0.0f ? j->o->density : 0.5f;
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         float *d = all + i * n;
         if (!s) {
             memset(d, 0, n * sizeof *d);
@@ -200,7 +203,8 @@ static jt_status join_matrix(const joining *j, const jt_slot *like, size_t e,
     return JT_OK;
 }
 
-static jt_status join_whole(joining *j, const jt_slot *like, jt_slot *to)
+static jt_status join_whole(joining *j, const jt_adapter_slot *like,
+                            jt_adapter_slot *to)
 {
     size_t n = like->rows * like->cols, values;
     jt_rng rng = {j->o->seed, (uint64_t)j->out->count, 0};
@@ -230,12 +234,12 @@ static int by_column(const void *a, const void *b)
 }
 
 /* The columns in which any of them has a value in row `row`; their number. */
-static size_t columns_of(const joining *j, const jt_slot *like, size_t row,
+static size_t columns_of(const joining *j, const jt_adapter_slot *like, size_t row,
                          uint32_t *columns)
 {
     size_t n = 0, distinct = 0;
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         for (size_t k = s ? s->start[row] : 0; s && k < s->start[row + 1]; k++)
             columns[n++] = s->column[k];
     }
@@ -248,8 +252,8 @@ static size_t columns_of(const joining *j, const jt_slot *like, size_t row,
     return distinct;
 }
 
-static jt_status fill_sparse(const joining *j, const jt_slot *like, jt_slot *to,
-                             uint32_t *columns, float *row)
+static jt_status fill_sparse(const joining *j, const jt_adapter_slot *like,
+                             jt_adapter_slot *to, uint32_t *columns, float *row)
 {
     float *value = to->part[0].data;
     size_t filled = 0;
@@ -257,7 +261,7 @@ static jt_status fill_sparse(const joining *j, const jt_slot *like, jt_slot *to,
         size_t n = columns_of(j, like, r, columns);
         memset(row, 0, like->cols * sizeof *row);
         for (size_t i = 0; i < j->mix->count; i++) {
-            const jt_slot *s = slot_of(j, i, like);
+            const jt_adapter_slot *s = slot_of(j, i, like);
             if (s)
                 jt_adapter_shira.merge_row(s, s->scale * j->mix->scales[i], r, row);
         }
@@ -271,12 +275,12 @@ static jt_status fill_sparse(const joining *j, const jt_slot *like, jt_slot *to,
     return JT_OK;
 }
 
-static jt_status join_sparse(joining *j, const jt_slot *like)
+static jt_status join_sparse(joining *j, const jt_adapter_slot *like)
 {
     size_t shape[3] = {like->count, like->rows, like->cols}, n = 0, most = 0;
-    jt_slot *to;
+    jt_adapter_slot *to;
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         most += s ? jt_cols(&s->part[0]) : 0;
     }
     uint32_t *columns = jt_alloc(most, sizeof *columns);
@@ -298,7 +302,7 @@ static jt_status join_sparse(joining *j, const jt_slot *like)
 
 /* ---- the whole ---- */
 
-static jt_status join_slot(joining *j, const jt_slot *like)
+static jt_status join_slot(joining *j, const jt_adapter_slot *like)
 {
     jt_str target = {like->target, strlen(like->target)};
     size_t shape[3] = {like->count, like->rows, like->cols}, largest;
@@ -306,7 +310,7 @@ static jt_status join_slot(joining *j, const jt_slot *like)
     if (jt_adapter_find(j->out, target))
         return JT_OK;
     for (size_t i = 0; i < j->mix->count; i++) {
-        const jt_slot *s = slot_of(j, i, like);
+        const jt_adapter_slot *s = slot_of(j, i, like);
         if (s &&
             (s->count != like->count || s->rows != like->rows || s->cols != like->cols))
             return jt_fail(j->err, JT_E_ARG, "'%s' has different shapes", like->target);
@@ -319,7 +323,7 @@ static jt_status join_slot(joining *j, const jt_slot *like)
                   : how == JT_JOIN_LINEAR ? largest
                   : j->o->rank            ? j->o->rank
                                           : largest;
-    jt_slot *to;
+    jt_adapter_slot *to;
     JT_TRY(jt_adapter_add(j->out, &to, target, shape, rank, (float)rank, j->err));
     return factors ? join_factors(j, like, to) : join_whole(j, like, to);
 }

@@ -263,7 +263,7 @@ static void change(jt_context *ctx, jt_use *uses, size_t count)
 
 /* ---- whole weights ---- */
 
-static void merge_row(const jt_slot *s, float scale, size_t row, float *w)
+static void merge_row(const jt_adapter_slot *s, float scale, size_t row, float *w)
 {
     size_t matrix = row / s->rows;
     const float *b = jt_row(&s->part[JT_LOW_B], row);
@@ -275,7 +275,7 @@ static void merge_row(const jt_slot *s, float scale, size_t row, float *w)
     }
 }
 
-static void merge_row_dora(const jt_slot *s, float scale, size_t row, float *w)
+static void merge_row_dora(const jt_adapter_slot *s, float scale, size_t row, float *w)
 {
     double sum = 0.0;
     merge_row(s, scale, row, w);
@@ -286,7 +286,7 @@ static void merge_row_dora(const jt_slot *s, float scale, size_t row, float *w)
         w[c] *= factor;
 }
 
-static bool is_fresh(const jt_slot *s, const float *norm)
+static bool is_fresh(const jt_adapter_slot *s, const float *norm)
 {
     const float *b = s->part[JT_LOW_B].data, *m = s->part[JT_LOW_M].data;
     for (size_t i = 0; i < s->count * s->rows * s->rank; i++) {

@@ -27,7 +27,7 @@ static size_t first_of(const jt_use *u)
 static void change_token(void *arg, size_t t)
 {
     const jt_use *u = arg;
-    const jt_slot *s = u->slot;
+    const jt_adapter_slot *s = u->slot;
     const float *x = jt_row(&u->x, input_row(&u->p, t));
     const float *value = s->part[0].data;
     const size_t *start = s->start + first_of(u);
@@ -61,7 +61,7 @@ static void change(jt_context *ctx, jt_use *uses, size_t count)
 static void value_row(void *arg, size_t r)
 {
     const jt_use *u = arg;
-    const jt_slot *s = u->slot;
+    const jt_adapter_slot *s = u->slot;
     const size_t *start = s->start + first_of(u);
     for (size_t t = 0; t < u->p.tokens; t++) {
         const float *x = jt_row(&u->x, input_row(&u->p, t));
@@ -75,7 +75,7 @@ static void value_row(void *arg, size_t r)
 static void input_token(void *arg, size_t t)
 {
     const jt_use *u = arg;
-    const jt_slot *s = u->slot;
+    const jt_adapter_slot *s = u->slot;
     const float *value = s->part[0].data, *dy = u->p.y_grad + t * u->p.ldy;
     const size_t *start = s->start + first_of(u);
     float *dx = jt_grad_row(&u->x, input_row(&u->p, t));
@@ -98,14 +98,14 @@ static void back_late(jt_context *ctx, const jt_use *uses, size_t count)
 
 /* ---- whole weights ---- */
 
-static void merge_row(const jt_slot *s, float scale, size_t row, float *w)
+static void merge_row(const jt_adapter_slot *s, float scale, size_t row, float *w)
 {
     const float *value = s->part[0].data;
     for (size_t i = s->start[row]; i < s->start[row + 1]; i++)
         w[s->column[i]] += scale * value[i];
 }
 
-static bool is_fresh(const jt_slot *s, const float *norm)
+static bool is_fresh(const jt_adapter_slot *s, const float *norm)
 {
     const float *value = s->part[0].data;
     (void)norm;
@@ -140,8 +140,8 @@ static int by_place(const void *a, const void *b)
     return order ? order : (p->column > q->column) - (p->column < q->column);
 }
 
-static jt_status check_place(const jt_slot *s, const placed *p, const placed *before,
-                             jt_err *err)
+static jt_status check_place(const jt_adapter_slot *s, const placed *p,
+                             const placed *before, jt_err *err)
 {
     if (p->row < 0 || (size_t)p->row >= s->count * s->rows || p->column < 0 ||
         (size_t)p->column >= s->cols)
@@ -154,8 +154,8 @@ static jt_status check_place(const jt_slot *s, const placed *p, const placed *be
     return JT_OK;
 }
 
-jt_status jt_slot_place(jt_slot *s, const float *value, const int32_t *row,
-                        const int32_t *column, jt_err *err)
+jt_status jt_adapter_place(jt_adapter_slot *s, const float *value, const int32_t *row,
+                           const int32_t *column, jt_err *err)
 {
     size_t n = jt_cols(&s->part[0]), rows = s->count * s->rows;
     jt_status status = JT_OK;

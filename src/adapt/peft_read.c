@@ -144,11 +144,11 @@ static jt_status fail_places(const reader *r, const module *m)
 
 /* The slot of a place; one that is filled expert by expert begins with zeros. */
 static jt_status slot_of(reader *r, const module *m, const jt_peft_place *p,
-                         jt_slot **out)
+                         jt_adapter_slot **out)
 {
     jt_str target = {p->target, strlen(p->target)};
     size_t shape[3];
-    jt_slot *slot = p->expert < 0 ? NULL : jt_adapter_find(r->a, target);
+    jt_adapter_slot *slot = p->expert < 0 ? NULL : jt_adapter_find(r->a, target);
     if (slot && (slot->rank != m->rank || slot->alpha != m->alpha))
         return jt_fail(r->err, JT_E_UNSUPPORTED,
                        "experts with ranks of their own: '%s' has %zu, others %zu",
@@ -174,8 +174,8 @@ typedef struct floats {
 } floats;
 
 /* Matrix `e` of the module into matrix `to` of the slot. */
-static void fill(const module *m, const floats *x, size_t e, jt_slot *slot, size_t to,
-                 const uint32_t *map)
+static void fill(const module *m, const floats *x, size_t e, jt_adapter_slot *slot,
+                 size_t to, const uint32_t *map)
 {
     size_t b_cols = (size_t)m->b->shape[1], a_cols = (size_t)m->a->shape[1];
     for (size_t k = 0; k < m->rank; k++) {
@@ -198,7 +198,7 @@ static jt_status fill_places(reader *r, const module *m, const floats *x,
     uint64_t hf_rows = m->old ? m->a->shape[1] : m->b->shape[0];
     for (int i = 0; i < count; i++) {
         jt_status status;
-        jt_slot *slot;
+        jt_adapter_slot *slot;
         JT_TRY(slot_of(r, m, &place[i], &slot));
         const uint32_t *map =
             jt_peft_map(&r->names, &place[i], hf_rows, &status, r->err);
@@ -285,7 +285,7 @@ static jt_status read_embedding(reader *r, module *m)
     jt_peft_place place[JT_PEFT_PLACES];
     float *a = NULL, *b = NULL;
     double alpha;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     JT_TRY(need(r, m, ".lora_embedding_B", &m->b));
     JT_TRY(check_matrices(r, m));
     m->rank = (size_t)m->a->shape[0];
@@ -314,8 +314,8 @@ static jt_status read_embedding(reader *r, module *m)
 
 /* ---- sparse ---- */
 
-static jt_status place_values(const reader *r, jt_slot *slot, const float *value,
-                              int32_t *index, const uint32_t *map)
+static jt_status place_values(const reader *r, jt_adapter_slot *slot,
+                              const float *value, int32_t *index, const uint32_t *map)
 {
     size_t n = jt_cols(&slot->part[0]);
     int32_t *back = jt_alloc(slot->rows, sizeof *back); /* of a row there: row here */
@@ -328,7 +328,7 @@ static jt_status place_values(const reader *r, jt_slot *slot, const float *value
             index[i] = back[index[i]];
     }
     free(back);
-    return jt_slot_place(slot, value, index, index + n, r->err);
+    return jt_adapter_place(slot, value, index, index + n, r->err);
 }
 
 static jt_status read_sparse_values(reader *r, const module *m,
@@ -336,7 +336,7 @@ static jt_status read_sparse_values(reader *r, const module *m,
 {
     size_t n = jt_safetensor_values(m->a), shape[3];
     jt_str target = {place->target, strlen(place->target)};
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     jt_status status;
     JT_TRY(jt_adapter_target(r->model->file, target, shape, r->err));
     JT_TRY(jt_adapter_add(r->a, &slot, target, shape, n, 1.0f, r->err));

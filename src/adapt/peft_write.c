@@ -23,7 +23,7 @@ typedef struct entry {
     char parameter[JT_PEFT_NAME];
     char prefix[JT_PEFT_NAME + 64]; /* of its tensors */
     bool wrapped;                   /* a stack of experts, adapted as a parameter */
-    const jt_slot *slot[JT_PEFT_PLACES];
+    const jt_adapter_slot *slot[JT_PEFT_PLACES];
     jt_peft_place place[JT_PEFT_PLACES];
     int parts;
     size_t count, rows, cols, rank;
@@ -52,7 +52,7 @@ static entry *find_entry(writer *w, const char *parameter)
     return NULL;
 }
 
-static jt_status add_slot(writer *w, const jt_slot *s)
+static jt_status add_slot(writer *w, const jt_adapter_slot *s)
 {
     entry fresh = {.count = s->count, .cols = s->cols};
     jt_peft_place place;
@@ -118,7 +118,7 @@ static void name_entry(writer *w, entry *e)
 /* A rank and an alpha for all, if there are; otherwise the largest rank. */
 static void choose_rank(writer *w)
 {
-    const jt_slot *first = w->list[0].slot[0];
+    const jt_adapter_slot *first = w->list[0].slot[0];
     w->alpha = (double)first->alpha;
     for (size_t i = 0; i < w->count; i++) {
         const entry *e = &w->list[i];
@@ -131,12 +131,12 @@ static void choose_rank(writer *w)
 static jt_status choose_sparse_rank(writer *w)
 {
     for (size_t i = 0; i < w->count; i++) {
-        const jt_slot *s = w->list[i].slot[0];
+        const jt_adapter_slot *s = w->list[i].slot[0];
         size_t per = s->rows + s->cols, r = (jt_cols(&s->part[0]) + per - 1) / per;
         w->rank = r > w->rank ? r : w->rank;
     }
     for (size_t i = 0; i < w->count; i++) {
-        const jt_slot *s = w->list[i].slot[0];
+        const jt_adapter_slot *s = w->list[i].slot[0];
         if (s->count > 1 || w->rank * (s->rows + s->cols) > s->rows * s->cols)
             return jt_fail(w->err, JT_E_UNSUPPORTED,
                            "PEFT has no room for the values of '%s'", s->target);
@@ -170,7 +170,7 @@ static bool is_table(const entry *e)
 static jt_status place_part(writer *w, const entry *e, int i, size_t first, float *a,
                             float *b, float *m)
 {
-    const jt_slot *s = e->slot[i];
+    const jt_adapter_slot *s = e->slot[i];
     jt_status status;
     float factor = w->alpha == 0.0 ? s->scale : 1.0f;
     const uint32_t *map =
@@ -272,7 +272,7 @@ static jt_status describe_sparse(writer *w, const entry *e)
 }
 
 /* The values, and zeros in the first places that have none, up to `n`. */
-static void list_values(const jt_slot *s, const uint32_t *map, float *value,
+static void list_values(const jt_adapter_slot *s, const uint32_t *map, float *value,
                         int32_t *row, int32_t *column, size_t n)
 {
     const float *from = s->part[0].data;

@@ -13,6 +13,7 @@ struct bench_args {
     uint64_t stream;
     bool json;
     jt_session_options session;
+    cli_policies policies;
 };
 
 /* Tokens per second of the rounds, sorted, and where the time went. */

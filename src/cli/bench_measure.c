@@ -52,6 +52,7 @@ double bench_median(const struct bench_phase *phase, int repeat)
 /* The sequences of a run. The first has the threads. */
 struct sequences {
     jt_session **session; /* [count] */
+    jt_steering **hand;   /* [count], NULL without --policy */
     int32_t *tokens;      /* [count, length] */
     jt_part *part;        /* [count] of the next call */
     size_t count, length;
@@ -172,7 +173,10 @@ static void free_sequences(struct sequences *q)
 {
     for (size_t s = q->count; q->session && s-- > 0;)
         jt_session_free(q->session[s]);
+    for (size_t s = 0; q->hand && s < q->count; s++)
+        jt_steering_free(q->hand[s]);
     free(q->session);
+    free(q->hand);
     free(q->tokens);
     free(q->part);
 }
@@ -185,9 +189,10 @@ static jt_status open_sequences(struct sequences *q, const struct bench_args *ar
     *q = (struct sequences){.count = (size_t)args->parallel,
                             .length = (size_t)(args->depth + args->prompt + args->gen)};
     q->session = calloc(q->count, sizeof *q->session);
+    q->hand = calloc(q->count, sizeof *q->hand);
     q->tokens = calloc(q->count * q->length, sizeof *q->tokens);
     q->part = calloc(q->count, sizeof *q->part);
-    if (!q->session || !q->tokens || !q->part)
+    if (!q->session || !q->hand || !q->tokens || !q->part)
         return jt_fail(err, JT_E_MEMORY, "out of memory for the sequences");
     for (size_t i = 0; i < q->count * q->length; i++)
         q->tokens[i] = random_token(seed, i, m->info.n_vocab);
@@ -197,6 +202,7 @@ static jt_status open_sequences(struct sequences *q, const struct bench_args *ar
         options.beside = s ? q->session[0] : NULL;
         JT_TRY(cli_new_session(&q->session[s], m, &options,
                                "--depth, --prompt and --gen together", err));
+        JT_TRY(cli_steer(&q->hand[s], &args->policies, m, q->session[s], err));
     }
     return JT_OK;
 }

@@ -8,17 +8,22 @@
 #include "junto/junto.h"
 #include "verbs.h"
 
+/* clang-format off */
 const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_chat,
     &cli_verb_info,
     &cli_verb_families,
+    &cli_verb_policies,
     &cli_verb_tokenize,
     &cli_verb_template,
     &cli_verb_logits,
     &cli_verb_trace,
+    &cli_verb_report,
+    &cli_verb_compare,
     &cli_verb_bench,
     &cli_verb_perplexity,
+    &cli_verb_modes,
     &cli_verb_recipe,
     &cli_verb_train,
     &cli_verb_train_tokenizer,
@@ -35,6 +40,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_help,
     NULL,
 };
+/* clang-format on */
 
 const cli_verb *cli_find_verb(const char *name)
 {

@@ -27,6 +27,12 @@ typedef struct cli_trace_flags {
 } cli_trace_flags;
 extern const cli_option cli_trace_options[];
 
+/* The flag of verbs whose routing can be steered (policy_flags.c). */
+typedef struct cli_policies {
+    cli_list list;
+} cli_policies;
+extern const cli_option cli_policy_options[];
+
 typedef struct cli_model {
     jt_model *model;
     jt_model_info info;
@@ -54,6 +60,11 @@ jt_status cli_open_adapter(cli_model *model, const char *item, jt_adapter **out,
 /* Open all of a list and add them to a session. */
 jt_status cli_add_adapters(cli_model *model, jt_session *session, const cli_list *list,
                            jt_err *err);
+
+/* Let the policies that were asked for act on `session`; *out is NULL when there are
+ * none, and is otherwise freed after the session. Errors are blamed on --policy. */
+jt_status cli_steer(jt_steering **out, const cli_policies *policies,
+                    const cli_model *model, jt_session *session, jt_err *err);
 
 /* Begin the trace that `flags` ask for and let it watch `session`; *out is NULL when
  * they ask for none. Errors are blamed on --trace. */

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common.h"
+#include "pair.h"
 #include "junto/shrink.h"
 #include "verbs.h"
 
@@ -158,24 +158,24 @@ static jt_status compare_tensors(cli_context *cli, const struct diff_args *args,
 
 /* ---- the text ---- */
 
-static void print_text(const jt_diff_text *t)
+static void print_text(const jt_comparison *t)
 {
     printf("KL divergence  mean %.6f  median %.6f  99%% %.6f  largest %.6f nats\n",
            t->mean, t->median, t->p99, t->most);
     printf("same top token %.3f%% of %zu\n", 100 * t->top1, t->scored);
     printf("perplexity     A %.4f  B %.4f\n", t->perplexity_a, t->perplexity_b);
     for (size_t i = 0; i < t->n_layers; i++) {
-        const jt_diff_layer *l = &t->layers[i];
+        const jt_compare_layer *l = &t->layers[i];
         printf("layer %-3d      same experts %.2f%%  jaccard %.4f\n", l->layer,
                100 * (double)l->same / (double)l->tokens, l->jaccard);
     }
 }
 
-static json_t *text_json(const jt_diff_text *t)
+static json_t *text_json(const jt_comparison *t)
 {
     json_t *layers = json_array();
     for (size_t i = 0; i < t->n_layers; i++) {
-        const jt_diff_layer *l = &t->layers[i];
+        const jt_compare_layer *l = &t->layers[i];
         json_array_append_new(layers,
                               json_pack("{s:i, s:I, s:I, s:f}", "layer", l->layer,
                                         "tokens", (json_int_t)l->tokens, "same",
@@ -190,52 +190,21 @@ static json_t *text_json(const jt_diff_text *t)
                      layers);
 }
 
-static jt_status compare_models(cli_context *cli, const struct diff_args *args,
-                                const cli_model *a, const cli_model *b,
-                                const jt_tokens *tokens, jt_diff_text *out, jt_err *err)
-{
-    jt_session *sa = NULL, *sb = NULL;
-    jt_session_options wanted = args->session;
-    wanted.n_ctx = args->n_ctx;
-    jt_status status = cli_new_session(&sa, a, &wanted, "--ctx", err);
-    if (status == JT_OK)
-        status = cli_new_session(&sb, b, &wanted, "--ctx", err);
-    if (status == JT_OK)
-        status = jt_diff_logits(sa, sb, tokens->ids, tokens->count, args->n_ctx,
-                                cli_progress(cli), out, err);
-    cli_progress_clear(cli);
-    jt_session_free(sa);
-    jt_session_free(sb);
-    return status;
-}
-
 static jt_status compare_text(cli_context *cli, const struct diff_args *args,
-                              jt_diff_text *out, jt_err *err)
+                              jt_comparison *out, jt_err *err)
 {
-    cli_model a = {0}, b = {0};
-    char *text = NULL;
-    size_t len = 0;
-    jt_tokens tokens = {0};
-    jt_status status = cli_load(&a, args->a, true, err);
+    cli_pair pair;
+    jt_status status = cli_pair_open(&pair, args->a, args->b, args->file, err);
     if (status == JT_OK)
-        status = cli_load(&b, args->b, false, err);
-    if (status == JT_OK)
-        status = cli_read_text(&text, &len, args->file, err);
-    if (status == JT_OK)
-        status = jt_encode(a.tokenizer, text, len, JT_ENCODE_ADD_SPECIAL, &tokens, err);
-    if (status == JT_OK)
-        status = compare_models(cli, args, &a, &b, &tokens, out, err);
-    free(tokens.ids);
-    free(text);
-    cli_unload(&a);
-    cli_unload(&b);
+        status = cli_pair_compare(cli, &pair, &args->session, args->n_ctx, 0, out, err);
+    cli_pair_close(&pair);
     return status;
 }
 
 /* ---- the whole ---- */
 
 static int report(cli_context *cli, const struct diff_args *args, const rows *r,
-                  const jt_diff_text *text)
+                  const jt_comparison *text)
 {
     if (args->json)
         return cli_print_json(
@@ -257,14 +226,14 @@ static int run(cli_context *cli, const void *raw)
     cli_interrupt_catch();
     jt_err err = {0};
     rows r = {.others = json_array()};
-    jt_diff_text text = {0};
+    jt_comparison text = {0};
     jt_status status = JT_OK;
     if (!args->no_tensors)
         status = compare_tensors(cli, args, &r, &err);
     if (status == JT_OK && args->file)
         status = compare_text(cli, args, &text, &err);
     int code = status == JT_OK ? report(cli, args, &r, &text) : cli_fail(cli, &err);
-    free(text.layers);
+    jt_comparison_free(&text);
     free_rows(&r);
     return code;
 }
@@ -292,7 +261,7 @@ const cli_verb cli_verb_diff = {
         "how "
         "often the likeliest token is the same, both perplexities, and, for each layer "
         "of a mixture, how often the set of chosen experts is the same and its Jaccard "
-        "index (shared by either).",
+        "index (shared by either); junto compare says more.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

@@ -11,6 +11,7 @@ struct logits_args {
     int special;
     jt_session_options session;
     cli_list adapters;
+    cli_policies policies;
 };
 
 static const cli_option operands[] = {CLI_MODEL_OPERAND(struct logits_args), {0}};
@@ -49,17 +50,19 @@ static jt_status write_rows(void *user, size_t first, const float *logits, size_
 }
 
 static jt_status evaluate(cli_context *cli, const struct logits_args *args,
-                          cli_model *m, const int32_t *ids, size_t count,
-                          jt_err *err)
+                          cli_model *m, const int32_t *ids, size_t count, jt_err *err)
 {
     jt_session_options wanted = args->session;
     wanted.n_ctx = (int)count;
     jt_session *session;
+    jt_steering *steering = NULL;
     JT_TRY(cli_new_session(&session, m, &wanted, args->prompt ? "--prompt" : "--tokens",
                            err));
     jt_npy_writer *out = NULL;
     const uint64_t shape[] = {count, (uint64_t)m->info.n_vocab};
-    jt_status status = cli_add_adapters(m, session, &args->adapters, err);
+    jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK)
+        status = cli_add_adapters(m, session, &args->adapters, err);
     if (status == JT_OK)
         status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
     if (status == JT_OK) {
@@ -71,6 +74,7 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
             jt_npy_writer_abort(out);
     }
     jt_session_free(session);
+    jt_steering_free(steering);
     return status;
 }
 
@@ -119,6 +123,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", options, 0},
+    {NULL, cli_policy_options, offsetof(struct logits_args, policies)},
     {NULL, cli_threads_options, offsetof(struct logits_args, session)},
     {NULL, cli_kernel_options, offsetof(struct logits_args, session)},
     {NULL, cli_adapter_options, offsetof(struct logits_args, adapters)},

@@ -18,6 +18,7 @@ struct run_args {
     jt_sampling sampling;
     jt_session_options session;
     cli_trace_flags trace;
+    cli_policies policies;
     cli_speculate_args speculate;
 };
 
@@ -37,6 +38,7 @@ typedef struct run_state {
     jt_session *session;
     jt_usage *usage;        /* NULL for a dense model */
     jt_trace_writer *trace; /* NULL without --trace */
+    jt_steering *steering;  /* NULL without --policy */
     cli_speculator speculator;
     cli_template template; /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;

@@ -39,6 +39,7 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
     run->seed = cli_seed(args->seed);
     JT_TRY(cli_new_session(&run->session, &run->m, &args->session, "--ctx-size", err));
     JT_TRY(cli_add_adapters(&run->m, run->session, &args->adapters, err));
+    JT_TRY(cli_steer(&run->steering, &args->policies, &run->m, run->session, err));
     JT_TRY(cli_speculate_open(&run->speculator, &args->speculate, &run->m,
                               &args->session, run->session, err));
     JT_TRY(cli_trace_begin(&run->trace, &args->trace, &run->m, run->session, err));
@@ -53,6 +54,7 @@ int run_close(run_state *run, int code)
 {
     cli_speculate_close(&run->speculator);
     jt_session_free(run->session);
+    jt_steering_free(run->steering);
     code = cli_trace_end(run->cli, run->trace, code);
     jt_usage_free(run->usage);
     cli_template_close(&run->template);

@@ -175,11 +175,12 @@ typedef enum jt_activation {
  * remember. Row r of the state h takes the tokens in order; of each token all rows
  * share the key k and the query q [n], and each has a value v:
  *     h = a h                forget
- *     u = v                  or, with beta, the delta rule: u = beta (v - h . k)
+ *     u = step v             or, with beta, the delta rule: u = beta (v - h . k)
  *     h = h + u k
  *     y = h . q
- * The factor a is a number for the token (decay). With `rate` it is exp(step rate),
- * another one for each value of the state, and u = step v. Rows are independent:
+ * The factor a and the step are numbers for the token (decay, step); a may also be one
+ * for each value of its key (fade). With `rate` each row has a step of its own, and a
+ * is exp(step rate), another one for each value of the state. Rows are independent:
  * threads may share them, and any cut of the tokens gives the same bits. */
 typedef struct jt_recur {
     float *h;                  /* [rows, n], changed */
@@ -187,15 +188,43 @@ typedef struct jt_recur {
     const float *k, *q;        /* [tokens] rows, k_stride (q_stride) apart, n used */
     const float *v;            /* [tokens] rows, v_stride apart, `rows` used */
     const float *decay, *beta; /* [tokens], gate_stride apart; beta or NULL */
+    const float *fade;         /* instead of decay, with beta: [tokens] rows,
+                                  fade_stride apart, n used; or NULL */
     const float *rate;         /* [rows, n], or NULL */
-    const float *step;         /* with rate: [tokens] rows, step_stride apart */
+    const float *step; /* without rate or beta: [tokens], gate_stride apart; with rate
+                          [tokens] rows, step_stride apart; with beta NULL */
     size_t y_stride, k_stride, q_stride, v_stride, gate_stride, step_stride;
+    size_t fade_stride;
     size_t rows, n, tokens;
 } jt_recur;
 
 /* What the multipliers of a level do at best: float multiply-adds, and products of
  * bytes that are summed in 32 bits. */
 typedef enum jt_spin { JT_SPIN_F32, JT_SPIN_INT8, JT_SPIN_COUNT } jt_spin;
+
+/* The gradients of a piece of a recurrence from those of y. What is [tokens] lies
+ * without gaps. All but dh is added to: dk, dq and what belongs to tokens are sums over
+ * the rows of this call. There is no fade. */
+typedef struct jt_recur_back {
+    jt_recur fwd;    /* the forward call; h as it was before, which is lost; y is not
+                        looked at */
+    const float *dy; /* like y */
+    float *dh;       /* [rows, n]: goes from the state after the last token to that
+                        before the first */
+    float *dk, *dq;  /* [tokens, n] */
+    float *dv;       /* like v */
+    float *dlog;     /* [tokens] by the logarithm of decay; not with rate */
+    float *dbeta;    /* [tokens], with beta */
+    float *dstep;    /* [tokens], where there is a step; with rate like step */
+    float *drate;    /* [rows, n], with rate */
+    float *scratch;  /* jt_recur_back_scratch(n, tokens) bytes, of this call alone */
+} jt_recur_back;
+
+#define JT_RECUR_ROWS 4 /* that go through the tokens together */
+static inline size_t jt_recur_back_scratch(size_t n, size_t tokens)
+{
+    return JT_RECUR_ROWS * tokens * (n + 1) * sizeof(float);
+}
 
 typedef struct jt_kernels {
     const char *name; /* "avx512" */
@@ -247,6 +276,7 @@ typedef struct jt_kernels {
     /* dx += y (dy - dy . y), y being what softmax gave */
     void (*softmax_back)(float *dx, const float *dy, const float *y, size_t n);
     void (*attention_back)(const jt_attn_back *b);
+    void (*recur_back)(const jt_recur_back *b);
 
     /* Multiply in registers for some steps, of a few cycles each; the operations that
      * this was (a multiply-add is two). The roof of all products: divide by the time.

@@ -73,7 +73,5 @@ enum { JT_PANEL_LEFT = 70, JT_PANEL_WIDTH = 660, JT_PICTURE_WIDTH = 960 };
 
 /* Draw a panel whose frame begins at `top`. */
 void jt_panel_draw(FILE *out, const jt_panel *panel, int top, int height);
-/* Text as XML holds it. */
-void jt_svg_text(FILE *out, const char *text);
 
 #endif

@@ -1,8 +1,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "learn/curves_impl.h"
+#include "base/svg.h"
 #include "base/utf8.h"
+#include "learn/curves_impl.h"
 
 enum { LEGEND_LINE = 16, LEGEND_CHARS = 20, MOST_DOTS = 60 };
 
@@ -12,30 +13,7 @@ typedef struct axis {
     int size;
 } axis;
 
-void jt_svg_text(FILE *out, const char *text)
-{
-    for (; *text; text++) {
-        if (*text == '&')
-            fputs("&amp;", out);
-        else if (*text == '<')
-            fputs("&lt;", out);
-        else
-            fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
-    }
-}
-
 /* ---- axes ---- */
-
-/* 1, 2 or 5 times a power of ten: `count` ticks or a few less. */
-static double tick_step(double range, int count)
-{
-    double rough = range / count, power = pow(10.0, floor(log10(rough)));
-    double times = rough / power;
-    return power * (times <= 1.0   ? 1.0
-                    : times <= 2.0 ? 2.0
-                    : times <= 5.0 ? 5.0
-                                   : 10.0);
-}
 
 /* An axis over low .. high, however they are. */
 static axis make_axis(double low, double high, int size, int ticks)
@@ -45,7 +23,7 @@ static axis make_axis(double low, double high, int size, int ticks)
         low -= least;
         high += fmax(fabs(high), 1e-9);
     }
-    return (axis){low, high, tick_step(high - low, ticks), size};
+    return (axis){low, high, jt_tick_step(high - low, ticks), size};
 }
 
 static double place(const axis *a, double value)

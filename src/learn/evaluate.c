@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "learn/train.h"
 #include "model/transformer.h"
 #include "store/mapped.h"

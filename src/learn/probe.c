@@ -168,6 +168,9 @@ static const struct {
     {"no_shared", false, probe_no_shared},
     {"groups", true, jt_probe_groups},
     {"experts_per_token", false, jt_probe_experts_per_token},
+    {"modes", true, jt_probe_modes},
+    {"scmoe", false, jt_probe_scmoe},
+    {"rewire", true, jt_probe_rewire},
     {"random_load", true, jt_probe_random_load},
     {"recover_gamma", true, jt_probe_recover_gamma},
 };

@@ -21,6 +21,8 @@ jt_status jt_probe_loss(const jt_probe_call *call, const jt_hooks *hooks,
 
 /* probe_load.c: where tokens go. */
 jt_probe_fn jt_probe_groups, jt_probe_experts_per_token;
+/* probe_steer.c: policies (junto/steer.h). */
+jt_probe_fn jt_probe_modes, jt_probe_scmoe, jt_probe_rewire;
 /* probe_chance.c: parts without a model. */
 jt_probe_fn jt_probe_random_load, jt_probe_recover_gamma;
 

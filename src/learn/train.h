@@ -92,8 +92,13 @@ jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
                          jt_sizes *out, jt_err *err);
 
 /* Memory that the activations of a micro-batch will take, with their gradients and the
- * keys and values. */
-uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_config *config);
+ * keys and values; `model` is the one that is trained, NULL for one that its sizes
+ * describe. */
+uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_model *model,
+                                  const jt_config *config);
+/* Values of keys and queries, values and outputs of all layers: what a token that looks
+ * at another multiplies. */
+double jt_plan_looks(const jt_sizes *sizes, const jt_model *model);
 
 /* Groups of parameters in the order in which they are tried: what never trains, those
  * of the configuration, vectors (without weight decay), all others. The caller frees.

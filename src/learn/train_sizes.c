@@ -143,8 +143,9 @@ static jt_optim_group own_group(const jt_config_optim *c, const jt_config_group 
 jt_status jt_config_groups(const jt_config *config, jt_optim_group **out, size_t *count,
                            jt_err *err)
 {
-    static const char *const vectors[] = {"*norm.weight", "*.bias", "*.dora_m"};
-    enum { OURS = 6 };
+    static const char *const vectors[] = {"*norm.weight", "*.bias", "*.ssm_a",
+                                          "*.ssm_d", "*.dora_m"};
+    enum { VECTORS = sizeof vectors / sizeof *vectors, OURS = VECTORS + 3 };
     const jt_config_optim *c = &config->optim;
     jt_optim_group *groups = jt_alloc(c->n_groups + OURS, sizeof *groups);
     size_t n = 0;
@@ -155,7 +156,7 @@ jt_status jt_config_groups(const jt_config *config, jt_optim_group **out, size_t
         groups[n++] = (jt_optim_group){.pattern = "*ffn_gate_inp.*", .frozen = true};
     for (size_t i = 0; i < c->n_groups; i++)
         groups[n++] = own_group(c, &c->group[i]);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < VECTORS; i++) {
         groups[n] = usual_group(c);
         groups[n].weight_decay = 0.0f;
         groups[n++].pattern = vectors[i];

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "learn/train.h"
 #include "model/transformer.h"
 #include "store/mapped.h"

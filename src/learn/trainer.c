@@ -193,7 +193,7 @@ static jt_status make_balance(jt_trainer *t, jt_err *err)
 static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
 {
     jt_sizes sizes = jt_sizes_of(t->model);
-    size_t bytes = (size_t)jt_plan_activation_bytes(&sizes, t->config);
+    size_t bytes = (size_t)jt_plan_activation_bytes(&sizes, t->model, t->config);
     if (!jt_arena_reserve(&t->ctx.scratch, bytes + bytes / 8))
         return jt_fail(
             err, JT_E_MEMORY,

@@ -26,7 +26,7 @@ typedef struct fresh {
     jt_err *err;
 } fresh;
 
-static void start_low_rank(const fresh *f, const jt_slot *s)
+static void start_low_rank(const fresh *f, const jt_adapter_slot *s)
 {
     jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
     float *a = s->part[JT_LOW_A].data, *b = s->part[JT_LOW_B].data;
@@ -36,7 +36,7 @@ static void start_low_rank(const fresh *f, const jt_slot *s)
     memset(b, 0, s->count * s->rows * s->rank * sizeof *b);
 }
 
-static jt_status start_magnitude(const fresh *f, const jt_slot *s)
+static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
 {
     float *m = s->part[JT_LOW_M].data, *row = jt_alloc(s->cols, sizeof *row);
     if (!row)
@@ -68,8 +68,8 @@ static int largest_first(const void *a, const void *b)
 }
 
 /* Sizes of matrix `e`: of its values, or random ones. */
-static void rate(const fresh *f, const jt_slot *s, size_t e, jt_rng *rng, float *row,
-                 candidate *list)
+static void rate(const fresh *f, const jt_adapter_slot *s, size_t e, jt_rng *rng,
+                 float *row, candidate *list)
 {
     bool random = strcmp(f->config->adapter.mask, "random") == 0;
     for (size_t r = 0; r < s->rows; r++) {
@@ -81,8 +81,8 @@ static void rate(const fresh *f, const jt_slot *s, size_t e, jt_rng *rng, float 
     }
 }
 
-static jt_status place_sparse(const fresh *f, jt_slot *s, size_t per, int32_t *index,
-                              candidate *list, float *row)
+static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
+                              int32_t *index, candidate *list, float *row)
 {
     jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
     size_t n = per * s->count;
@@ -97,12 +97,12 @@ static jt_status place_sparse(const fresh *f, jt_slot *s, size_t per, int32_t *i
             index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
         }
     }
-    jt_status status = jt_slot_place(s, zeros, index, index + n, f->err);
+    jt_status status = jt_adapter_place(s, zeros, index, index + n, f->err);
     free(zeros);
     return status;
 }
 
-static jt_status start_sparse(const fresh *f, jt_slot *s, size_t per)
+static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
 {
     int32_t *index = jt_alloc(2 * per * s->count, sizeof *index);
     candidate *list = jt_alloc(s->rows * s->cols, sizeof *list);
@@ -123,7 +123,7 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
     const jt_config_adapter *c = &f->config->adapter;
     const jt_adapter_kind *kind = f->a->kind;
     size_t rank = (size_t)c->rank, per = rank * (shape[1] + shape[2]);
-    jt_slot *s;
+    jt_adapter_slot *s;
     if (kind->sparse && (per > shape[1] * shape[2] || per * shape[0] > INT32_MAX))
         return jt_fail(f->err, JT_E_ARG,
                        "adapter.rank: %d asks for %zu values of '%.*s', which has %zu",

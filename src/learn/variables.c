@@ -32,38 +32,78 @@ static jt_param describe(const jt_tensor *t)
     return p;
 }
 
-static void take_one(void *user, const char *name, jt_tensor *t)
+static void list_one(void *user, const char *name, jt_tensor *t)
 {
     jt_variables *v = user;
-    size_t i = v->count++, rows = jt_rows(t), cols = jt_cols(t);
-    size_t row_bytes = jt_dtype_row_bytes(t->dtype, cols);
-    float *value = v->value + v->values;
-    for (size_t r = 0; r < rows; r++)
-        jt_dequantize(t->dtype, value + r * cols, jt_weight_row(t, r), cols);
-    if (t->data)
-        jt_map_forget(t->data, rows * row_bytes);
-    t->data = value;
-    t->pieces = NULL;
-    t->grad = v->grad + v->values;
-    t->dtype = JT_F32;
+    size_t i = v->count++;
     snprintf(v->name[i], sizeof v->name[i], "%s", name);
     v->list[i] = describe(t);
     v->list[i].name = v->name[i];
-    v->list[i].value = value;
-    v->list[i].grad = t->grad;
+}
+
+typedef struct check {
+    jt_err *err;
+    jt_status status;
+} check;
+
+/* What is written later are parameters: a factor beside one would count again. */
+static void refuse_factor(void *user, const char *name, jt_tensor *t)
+{
+    check *c = user;
+    if (t->factor && c->status == JT_OK)
+        c->status = jt_fail(c->err, JT_E_UNSUPPORTED,
+                            "training is not supported where a factor stands beside "
+                            "a matrix, as beside '%s'",
+                            name);
+}
+
+jt_status jt_variables_list(jt_variables *out, jt_model *model, jt_err *err)
+{
+    check factors = {err, JT_OK};
+    jt_model_each_parameter(model, refuse_factor, &factors);
+    JT_TRY(factors.status);
+    jt_variables v = {0};
+    jt_model_each_parameter(model, count_one, &v);
+    v.list = jt_alloc(v.count, sizeof *v.list);
+    v.name = jt_alloc(v.count, sizeof *v.name);
+    if (!v.list || !v.name) {
+        jt_variables_free(&v);
+        return jt_fail_memory(err, "listing a model's parameters");
+    }
+    v.count = 0;
+    jt_model_each_parameter(model, list_one, &v);
+    *out = v;
+    return JT_OK;
+}
+
+static void take_one(void *user, const char *name, jt_tensor *t)
+{
+    jt_variables *v = user;
+    jt_param *p = &v->list[v->count++];
+    size_t rows = jt_rows(t), cols = jt_cols(t);
+    size_t row_bytes = jt_dtype_row_bytes(t->dtype, cols);
+    (void)name;
+    p->value = v->value + v->values;
+    p->grad = v->grad + v->values;
+    for (size_t r = 0; r < rows; r++)
+        jt_dequantize(t->dtype, p->value + r * cols, jt_weight_row(t, r), cols);
+    if (t->data)
+        jt_map_forget(t->data, rows * row_bytes);
+    t->data = p->value;
+    t->pieces = NULL;
+    t->grad = p->grad;
+    t->dtype = JT_F32;
     v->values += values_of(t);
 }
 
 jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
 {
-    jt_variables v = {0};
-    jt_model_each_parameter(model, count_one, &v);
-    v.list = jt_alloc(v.count, sizeof *v.list);
-    v.name = jt_alloc(v.count, sizeof *v.name);
+    jt_variables v;
+    JT_TRY(jt_variables_list(&v, model, err));
     size_t bytes = v.values * sizeof(float);
     v.value = jt_alloc_large(bytes);
     v.grad = jt_alloc_large(bytes);
-    if (!v.list || !v.name || !v.value || !v.grad) {
+    if (!v.value || !v.grad) {
         jt_variables_free(&v);
         return jt_fail_memory(err, "taking a model's parameters into memory");
     }

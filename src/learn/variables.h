@@ -19,6 +19,8 @@ typedef struct jt_variables {
  * given back. Borrows the model, which must not run after jt_variables_free.
  * JT_E_MEMORY. */
 jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err);
+/* Only the list: names and shapes, without values. JT_E_MEMORY. */
+jt_status jt_variables_list(jt_variables *out, jt_model *model, jt_err *err);
 void jt_variables_free(jt_variables *variables); /* {0} is fine */
 
 void jt_variables_zero_grad(jt_variables *variables, jt_pool *pool);

@@ -28,7 +28,7 @@ typedef struct merging {
     jt_err *err;
 } merging;
 
-static const jt_slot *slot_of(const jt_adapter_mix *mix, size_t i, jt_str name)
+static const jt_adapter_slot *slot_of(const jt_adapter_mix *mix, size_t i, jt_str name)
 {
     return mix->scales[i] == 0.0f ? NULL : jt_adapter_find(mix->adapters[i], name);
 }
@@ -46,7 +46,7 @@ static void change_row(void *user, size_t row, float *values)
 {
     const merging *m = user;
     for (size_t i = 0; i < m->mix->count; i++) {
-        const jt_slot *s = slot_of(m->mix, i, m->name);
+        const jt_adapter_slot *s = slot_of(m->mix, i, m->name);
         if (s)
             m->mix->adapters[i]->kind->merge_row(s, s->scale * m->mix->scales[i], row,
                                                  values);
@@ -73,6 +73,9 @@ static jt_status describe(merging *m, const entry *e)
         return jt_fail(m->err, JT_E_UNSUPPORTED,
                        "tensor '%s' has type %s, which cannot be made", e->name,
                        jt_dtype_name(e->from->dtype));
+    if (is_changed(m->mix, name) && jt_adapter_has_factor(m->file, e->name))
+        return jt_fail(m->err, JT_E_UNSUPPORTED,
+                       "merging into '%s', which has a factor", e->name);
     m->total += bytes_of(e->from);
     return jt_gguf_add_tensor(m->writer, e->name, e->from->dtype, e->from->n_dims,
                               e->from->shape, m->err);

@@ -43,20 +43,30 @@ static jt_status fail_shape(jt_binder *b, const jt_gguf_tensor *t, int n_dims,
                    b->name, has, wants);
 }
 
-/* Some NVFP4 files have a factor for a whole matrix beside it ("attn_q.scale"), which
- * no product here applies: better to say so than to run a wrong model. */
-static jt_status refuse_outer_scale(jt_binder *b, const jt_gguf_tensor *t)
+/* "NAME.scale" beside a matrix "NAME.weight", as NVFP4 files have it: one F32 factor,
+ * or one for each matrix of a stack. ("NAME.input_scale" is for those who quantise what
+ * reaches the matrix.) */
+static jt_status bind_factor(jt_binder *b, jt_tensor *out)
 {
     static const char ending[] = ".weight";
-    char name[sizeof b->name];
-    size_t len = t->name.len, cut = sizeof ending - 1;
-    if (t->dtype != JT_NVFP4 || len <= cut || len >= sizeof name)
+    char weight[sizeof b->name];
+    size_t len = strlen(b->name), cut = sizeof ending - 1;
+    if (len <= cut || strcmp(b->name + len - cut, ending) != 0)
         return JT_OK;
-    snprintf(name, sizeof name, "%.*s.scale", (int)(len - cut), t->name.data);
-    if (!jt_gguf_find(b->file, name))
+    if (strstr(b->name, "ffn_gate_inp.")) /* a router's is a norm (Gemma 4) */
         return JT_OK;
-    return jt_fail(b->err, JT_E_UNSUPPORTED,
-                   "tensor '%s' scales a whole matrix, which is not supported", name);
+    memcpy(weight, b->name, sizeof weight);
+    snprintf(b->name, sizeof b->name, "%.*s.scale", (int)(len - cut), weight);
+    const jt_gguf_tensor *t = jt_gguf_find(b->file, b->name);
+    size_t count = out->n_dims == 3 ? out->shape[0] : 1;
+    if (t && (t->n_dims != 1 || t->shape[0] != count))
+        return fail_shape(b, t, 1, &count);
+    if (t && t->dtype != JT_F32)
+        return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected F32",
+                       b->name, jt_dtype_name(t->dtype));
+    out->factor = t ? t->data : NULL;
+    memcpy(b->name, weight, sizeof weight);
+    return JT_OK;
 }
 
 jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
@@ -77,14 +87,13 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' has type %s, expected %s",
                        b->name, jt_dtype_name(t->dtype),
                        plain ? "F32" : "a weight type");
-    JT_TRY(refuse_outer_scale(b, t));
     *out = (jt_tensor){.data = (void *)(uintptr_t)t->data,
                        .dtype = t->dtype,
                        .n_dims = n_dims,
                        .pieces = t->pieces,
                        .weight = jt_weight_number(b->file, t)};
     memcpy(out->shape, shape, (size_t)n_dims * sizeof *shape);
-    return JT_OK;
+    return plain || n_dims < 2 ? JT_OK : bind_factor(b, out);
 }
 
 jt_status jt_bind_matrix(jt_binder *b, jt_tensor *out, const char *suffix, size_t rows,
@@ -107,7 +116,9 @@ jt_status jt_bind_norm(jt_binder *b, jt_norm *norm, const jt_family *family,
     if (!name || family->norm_plain)
         return JT_OK;
     char suffix[64];
-    snprintf(suffix, sizeof suffix, "%s.weight", name);
+    /* Falcon-H1's files have one that is called by its name alone. */
+    bool bare = jt_bind_find(b, name) != NULL;
+    snprintf(suffix, sizeof suffix, bare ? "%s" : "%s.weight", name);
     JT_TRY(jt_bind_vector(b, &norm->weight, suffix, (size_t)b->p->d_model, false));
     snprintf(suffix, sizeof suffix, "%s.bias", name);
     return jt_bind_vector(b, &norm->bias, suffix, (size_t)b->p->d_model, true);

@@ -21,8 +21,8 @@ uint32_t jt_weight_number(const jt_gguf *file, const jt_gguf_tensor *t);
 const jt_gguf_tensor *jt_bind_find(jt_binder *b, const char *suffix);
 
 /* Bind a tensor of exactly this shape. `plain` asks for F32 (norms, biases, some
- * routers); otherwise any type with a matrix product. A missing one is an error unless
- * `optional`: then *out is empty. */
+ * routers); otherwise any type with a matrix product, with the factor that the file may
+ * have for it. A missing one is an error unless `optional`: then *out is empty. */
 jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
                   bool optional, int n_dims, const size_t *shape);
 jt_status jt_bind_matrix(jt_binder *b, jt_tensor *out, const char *suffix, size_t rows,

@@ -14,8 +14,9 @@ static needs needs_of(const jt_layer *layer)
     const jt_attention *a = &layer->attention;
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
+    case JT_MIX_BOTH: /* the state of attention alone is nothing */
         return (needs){(size_t)a->n_kv_heads, (size_t)a->k_dim, (size_t)a->v_dim,
-                       (size_t)a->window, 0};
+                       (size_t)a->window, jt_recurrent_state(&layer->recurrent)};
     case JT_MIX_LATENT:
         return (needs){1, (size_t)layer->latent.attention.k_dim, 0, 0, 0};
     case JT_MIX_RECURRENT:

@@ -10,6 +10,9 @@ static const jt_norm_names usual_norms = {"attn_norm", NULL, "ffn_norm"};
 static const jt_norm_names misnamed_norms = {"attn_norm", NULL, "post_attention_norm"};
 static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
                                            "ffn_norm", "post_ffw_norm"};
+static const jt_norm_names gemma4_norms = {
+    "attn_norm",      "post_attention_norm", "ffn_norm",        "post_ffw_norm",
+    "pre_ffw_norm_2", "ffn_gate_inp.scale",  "post_ffw_norm_1", "post_ffw_norm_2"};
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
@@ -26,6 +29,7 @@ static const jt_norm_names arctic_norms = {"attn_norm", NULL, "ffn_norm", NULL,
 
 static const jt_windows all_windows = {0};
 static const jt_windows gpt_oss_windows = {.full_every = 2};
+static const jt_windows olmo2_windows = {.full_every = 4, .unscaled = true};
 static const jt_windows gemma2_windows = {.usual = 4096, .full_every = 2};
 static const jt_windows gemma3_windows = {.full_every = 6, .rope_base = 10000.0f};
 static const jt_windows unrotated_windows = {.full_every = 4, .full_unrotated = true};
@@ -50,7 +54,8 @@ static const jt_family families[] = {
     {.arch = "mistral3", .models = "mistral3 ministral3", .kind = JT_EITHER,
      .renormalise = true},
 
-    {.arch = "qwen2", .kind = JT_DENSE, .upcycled = "llama", .rope_neox = true},
+    {.arch = "qwen2", .models = "qwen2 mimo", .kind = JT_DENSE, .upcycled = "llama",
+     .rope_neox = true},
     /* Weights are the plain softmax values, unless the file says otherwise. */
     {.arch = "qwen2moe", .models = "qwen2_moe", .rope_neox = true},
     {.arch = "qwen3", .kind = JT_DENSE, .upcycled = "qwen3moe", .rope_neox = true,
@@ -59,15 +64,16 @@ static const jt_family families[] = {
      .qk_norm = JT_QK_NORM_HEAD, .renormalise = true},
 
     {.arch = "olmo", .kind = JT_DENSE, .norm = JT_NORM_LAYER, .norm_plain = true},
-    {.arch = "olmo2", .kind = JT_DENSE, .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE,
-     .norms = &after_norms},
+    /* OLMo 3 has windows. */
+    {.arch = "olmo2", .models = "olmo2 olmo3", .kind = JT_DENSE, .rope_neox = true,
+     .qk_norm = JT_QK_NORM_WHOLE, .windows = &olmo2_windows, .norms = &after_norms},
     {.arch = "olmoe", .rope_neox = true, .qk_norm = JT_QK_NORM_WHOLE},
 
     /* One shared expert as wide as several; the first layer is dense. */
     {.arch = "deepseek"},
 
     /* Also Kimi-K2, whose files say how it routes, and the Lite models without q_a. */
-    {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2", .latent = true,
+    {.arch = "deepseek2", .models = "deepseek_v2 deepseek_v3 kimi_k2 glm4_moe_lite", .latent = true,
      .yarn_scores = true, .group_max = true},
 
     {.arch = "phi2", .models = "phi", .kind = JT_DENSE, .rope_neox = true,
@@ -89,6 +95,12 @@ static const jt_family families[] = {
      .windows = &gemma3_windows, .norms = &around_norms, .activation = JT_GELU,
      .embedding_root = true},
 
+    {.arch = "gemma4", .models = "gemma4_text gemma4", .kind = JT_EITHER,
+     .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .v_norm = true,
+     .attention_scale = 1.0f, .windows = &gemma3_windows, .norms = &gemma4_norms,
+     .activation = JT_GELU, .beside = JT_BESIDE_NORMED, .embedding_root = true,
+     .renormalise = true},
+
     {.arch = "gpt-oss", .models = "gpt_oss", .rope_neox = true, .yarn_exact = true,
      .windows = &gpt_oss_windows, .norms = &misnamed_norms,
      .activation = JT_SWIGLU_OAI, .gate_after = true},
@@ -103,7 +115,7 @@ static const jt_family families[] = {
      .logits_divided = true, .gate_after = true},
 
     {.arch = "glm4", .kind = JT_DENSE, .norms = &around_norms, .ffn_fused = true},
-    {.arch = "glm4moe", .models = "glm4_moe", .rope_neox = true,
+    {.arch = "glm4moe", .models = "glm4_moe solar_open", .rope_neox = true,
      .qk_norm = JT_QK_NORM_HEAD, .qk_norm_optional = true, .norms = &misnamed_norms,
      .gating = JT_GATE_SIGMOID, .renormalise = true},
 
@@ -153,6 +165,8 @@ static const jt_family families[] = {
      .gating = JT_GATE_SIGMOID, .renormalise = true, .sum_eps = 1e-6f},
     {.arch = "granitehybrid", .kind = JT_EITHER, .models = "granitemoehybrid",
      .recurrent = true, .rope_switch = true, .logits_divided = true, .gate_after = true},
+    {.arch = "falcon-h1", .models = "falcon_h1", .kind = JT_DENSE, .recurrent = true,
+     .abreast = true, .rope_neox = true},
     {.arch = "nemotron_h", .kind = JT_DENSE, .recurrent = true, .rope_off_every = 1,
      .norms = &single_norms, .single = true, .activation = JT_RELU2, .ffn_plain = true,
      .gating = JT_GATE_SIGMOID, .renormalise = true},
@@ -169,6 +183,12 @@ static const jt_family families[] = {
     {.arch = "qwen35moe", .models = "qwen3_5_moe qwen3_5_moe_text", .recurrent = true,
      .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true,
      .norms = &misnamed_norms, .renormalise = true},
+    /* Kimi Delta Attention between layers of latent attention without rotation. */
+    {.arch = "kimi-linear", .models = "kimi_linear", .recurrent = true, .untrained = true, .latent = true,
+     .rope_off_every = 1, .gating = JT_GATE_SIGMOID, .renormalise = true},
+    /* Lightning attention between layers of attention. */
+    {.arch = "minimax-01", .models = "minimax minimax_text_01 minimax_m1",
+     .recurrent = true, .untrained = true, .rope_neox = true, .carries_normed = true, .renormalise = true},
 
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */
@@ -205,7 +225,7 @@ const char *jt_family_last_norm(const jt_family *family)
 
 bool jt_family_trains(const jt_family *f)
 {
-    return !f->latent && !f->recurrent && !f->qk_norm_late && !f->attention_gated;
+    return !f->untrained;
 }
 
 bool jt_family_plain(const jt_family *f)

@@ -14,7 +14,11 @@ typedef enum jt_norm_place {
     JT_AFTER_ATTENTION,
     JT_BEFORE_FFN,
     JT_AFTER_FFN,
-    JT_BEFORE_EXPERTS, /* of JT_BESIDE_EXPERTS */
+    JT_BEFORE_EXPERTS, /* this one and those that follow: of experts that stand beside
+                          an FFN (jt_beside) */
+    JT_BEFORE_ROUTER,
+    JT_AFTER_DENSE,
+    JT_AFTER_EXPERTS,
     JT_NORM_PLACES
 } jt_norm_place;
 
@@ -26,6 +30,9 @@ typedef enum jt_beside {
     JT_BESIDE_NOTHING,
     JT_BESIDE_SHARED, /* it is a shared expert; the sum is divided by sqrt(2) (Grok-2)
                        */
+    JT_BESIDE_NORMED, /* it is one half of the FFN, experts the other: each has norms
+                         before and after, and the router a norm of its own, whose
+                         result is divided by the root of the width (Gemma 4) */
     JT_BESIDE_EXPERTS /* it is the FFN of the layer; the experts read what attention
                          read, through a norm of their own (Arctic) */
 } jt_beside;
@@ -38,6 +45,7 @@ typedef struct jt_windows {
     bool full_unrotated; /* layers that see everything are not rotated */
     float rope_base; /* of the rotation in windows, which is then not scaled; 0: as in
                         the other layers, unless the file has a key for it */
+    bool unscaled;   /* the rotation in windows is not scaled, with either base */
 } jt_windows;
 
 /* What its models have. */
@@ -62,6 +70,8 @@ typedef struct jt_family {
     bool qk_norm_plain;    /* without weights */
     bool qk_norm_rotated;  /* only in layers that are rotated */
     int qk_norm_not;       /* models of so many experts have none */
+    bool v_norm;           /* values are normed; layers without attn_v take what keys
+                              are made from */
     bool attention_gated;
     bool latent;               /* multi-head latent attention */
     float softcap;             /* of the scores, unless the file has a key for it */
@@ -78,13 +88,19 @@ typedef struct jt_family {
     const jt_norm_names *norms_or; /* other names that files have, too; or NULL */
     const char *norm_last;         /* before the output; NULL: output_norm */
     jt_norm_kind norm;
-    bool norm_plain; /* norms have no weights */
-    bool parallel;   /* attention and FFN read the same hidden states, and are added
-                        together */
-    bool recurrent;  /* some layers carry a state, and are known by their tensors
-                        (weights_recurrent.c) */
-    bool single;     /* a layer is a token mixer or an FFN, whichever it has tensors of,
-                        and has one norm */
+    bool norm_plain;     /* norms have no weights */
+    bool parallel;       /* attention and FFN read the same hidden states, and are added
+                            together */
+    bool carries_normed; /* the residual stream goes on with what a part read, times
+                            residual_scale, which other families take for the part
+                            (MiniMax-Text-01) */
+    bool untrained;      /* a part of it has no gradients */
+    bool recurrent;      /* some layers carry a state, and are known by their tensors
+                            (weights_recurrent.c) */
+    bool abreast; /* those have attention, too: both read the same hidden states, and
+                     are added together (Falcon-H1) */
+    bool single;  /* a layer is a token mixer or an FFN, whichever it has tensors of,
+                     and has one norm */
     jt_activation activation;
     bool ffn_fused; /* dense: ffn_up holds gate and up, one after the other */
     bool ffn_plain; /* no gate */

@@ -28,7 +28,8 @@ static void describe_attention(const jt_family *f, char text[128])
         "layers without rotation");
     say(text, f->softcap > 0.0f, "soft cap");
     say(text, f->attention_gated, "gates");
-    say(text, f->recurrent, "layers with a state");
+    say(text, f->recurrent,
+        f->abreast ? "beside a state in every layer" : "layers with a state");
 }
 
 static void describe_layer(const jt_family *f, char text[128])
@@ -45,6 +46,7 @@ static void describe_layer(const jt_family *f, char text[128])
     say(text, after, before ? "before and after" : "after only");
     say(text, true, activations[f->activation]);
     say(text, f->ffn_plain, "no gate");
+    say(text, f->carries_normed, "normed residuals");
     say(text, f->parallel, "attention and FFN in parallel");
     say(text, f->beside, "experts beside a dense FFN");
     say(text, f->embedding_root || f->embedding_scale > 0.0f || f->logits_divided,

@@ -31,7 +31,7 @@
  * hooks `import` and `export` of the family, which use jt_hf_config, jt_hf_set_* and
  *    jt_hf_get_*, jt_hf_put.
  * 6. Add the family to the list in hf_families.c, a tiny folder to
- *    tests/golden/make_hf.py and its name to tests/golden/hf_test.c: that checks
+ *    tests/golden/make_hf.py and its name to a tests/golden/hf_*_test.c: that checks
  * logits, equality with the converted file, and the round trip.
  */
 #ifndef JT_MODEL_HF_H
@@ -78,6 +78,8 @@ typedef struct jt_hf_transform jt_hf_transform;
 typedef struct jt_hf_row {
     const char *hf, *gguf;
     const jt_hf_transform *how; /* NULL: the same bytes */
+    const char *beside; /* the row is written for layers that have this GGUF tensor,
+                           "NAME" of "blk.N.NAME"; NULL: all layers */
 } jt_hf_row;
 
 typedef struct jt_hf_job jt_hf_job;
@@ -103,7 +105,8 @@ typedef struct jt_hf_family {
 /* Tensors travel as jt_gguf_tensor: type, shape and where they lie (name and bytes are
  * not used). */
 struct jt_hf_transform {
-    /* Change *t from what safetensors has to what GGUF has. */
+    /* Change *t from what safetensors has to what GGUF has. NULL: such tensors are
+     * written and not read; other rows read them. */
     jt_status (*import)(jt_hf_job *job, jt_gguf_tensor *t);
     /* Fill *hf, or this row's part of it, from `t`. The first call for a tensor finds
      * hf->n_dims == 0: it sets type and shape and takes room. NULL: such tensors are
@@ -153,6 +156,8 @@ extern const jt_hf_row jt_hf_tensors_experts[]; /* mlp.gate, mlp.experts.#.* */
 extern const jt_hf_row jt_hf_tensors_shexp[];   /* mlp.shared_experts.* */
 extern const jt_hf_row jt_hf_tensors_attention_turned[]; /* jt_hf_tensors_attention with
                                                      rows of q and k as neighbours */
+extern const jt_hf_key jt_hf_keys_latent[];              /* sizes of latent attention */
+extern const jt_hf_row jt_hf_tensors_latent[];  /* its tensors and input_layernorm */
 extern const jt_hf_row jt_hf_tensors_mixtral[]; /* block_sparse_moe.gate, .experts.#.w1,
                                                    w3, w2, and the norm */
 
@@ -208,11 +213,17 @@ bool jt_hf_any_layer(const jt_hf_job *job, const char *name);
 jt_status jt_hf_import_rope_dims(jt_hf_job *job, double share);
 jt_status jt_hf_export_rope_dims(jt_hf_job *job);
 
+/* For hooks: what follows from the sizes of latent attention (hf_rows_moe_deepseek.c).
+ */
+jt_status jt_hf_import_latent(jt_hf_job *job);
+jt_status jt_hf_export_latent(jt_hf_job *job);
+
 /* ---- values of each layer (hf_layers.c) ---- */
 
 enum { JT_HF_MOST_LAYERS = 4096 };
 
-/* The number of layers; an error when config.json asks for too many. */
+/* The number of layers, without those that predict the token after the next; an error
+ * when it makes no sense. */
 jt_status jt_hf_layers(jt_hf_job *job, int *count);
 /* Set "<arch>.NAME" to an array of `count` numbers, or flags. */
 jt_status jt_hf_set_ints(jt_hf_job *job, const char *name, const int32_t *values,
@@ -224,6 +235,8 @@ jt_status jt_hf_set_flags(jt_hf_job *job, const char *name, const bool *values,
 jt_status jt_hf_set_kv_heads(jt_hf_job *job, const bool *attention, int layers);
 jt_status jt_hf_import_kinds(jt_hf_job *job, const char *path, const char *words);
 jt_status jt_hf_export_kv_heads(jt_hf_job *job);
+/* leading_dense_block_count from mlp_layer_types, where config.json has it (import). */
+jt_status jt_hf_import_dense_layers(jt_hf_job *job);
 /* mamba_expand from ssm.inner_size (export). */
 jt_status jt_hf_put_expand(jt_hf_job *job);
 /* Is "blk.LAYER.NAME" in the file (export)? */

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "format/gguf_writer.h"
+#include "model/family.h"
 #include "model/hf.h"
 
 enum { KEY_BYTES = 160, PATH_BYTES = 160, CONFIG_MOST = 16 << 20 };
@@ -365,6 +366,19 @@ static json_t *word_json(const char *words, int64_t number)
     return NULL;
 }
 
+/* What the family implies where a file says nothing of its router; NULL: nothing. */
+static json_t *implied_value(const jt_hf_job *job, const jt_hf_key *row)
+{
+    const jt_family *f = jt_family_find(job->family->arch, strlen(job->family->arch));
+    if (!f || !row->gguf)
+        return NULL;
+    if (strcmp(row->gguf, "expert_weights_norm") == 0)
+        return json_boolean(f->renormalise);
+    if (strcmp(row->gguf, "expert_gating_func") == 0 && row->kind == JT_HF_WORD)
+        return word_json(row->words, f->gating == JT_GATE_SIGMOID ? 2 : 1);
+    return NULL;
+}
+
 /* What the file has for a row; NULL: nothing. */
 static json_t *file_value(const jt_hf_job *job, const jt_hf_key *row)
 {
@@ -376,7 +390,7 @@ static json_t *file_value(const jt_hf_job *job, const jt_hf_key *row)
     if (row->kind == JT_HF_HAS)
         return json_boolean(jt_gguf_find(job->file, row->gguf));
     if (!row->gguf || !find_key(job, row->gguf, &kv))
-        return NULL;
+        return implied_value(job, row);
     switch (row->kind) {
     case JT_HF_INT:
         return jt_gguf_integer(&kv, &whole) ? json_integer(whole) : NULL;
@@ -416,6 +430,17 @@ static jt_status export_rows(jt_hf_job *job)
     return JT_OK;
 }
 
+/* GGUF counts layers that predict the token after the next; folders get none. */
+static jt_status export_layers(jt_hf_job *job)
+{
+    int layers;
+    int64_t predictors = 0;
+    if (!jt_hf_get_int(job, "nextn_predict_layers", &predictors) || !predictors)
+        return JT_OK;
+    JT_TRY(jt_hf_layers(job, &layers));
+    return jt_hf_put(job, "num_hidden_layers", json_integer(layers));
+}
+
 jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype)
 {
     const char *name = dtype == JT_F32   ? "float32"
@@ -431,6 +456,7 @@ jt_status jt_hf_make_config(jt_hf_job *job, jt_dtype dtype)
     JT_TRY(jt_hf_put(job, "dtype", json_string(name)));
     JT_TRY(jt_hf_put(job, "tie_word_embeddings", json_boolean(tied)));
     JT_TRY(export_rows(job));
+    JT_TRY(export_layers(job));
     JT_TRY(jt_hf_export_rope(job));
     return job->family->export ? job->family->export(job) : JT_OK;
 }

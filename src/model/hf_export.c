@@ -24,7 +24,7 @@ typedef struct exporter {
     jt_dtype main; /* the type of matrices */
     entry *list;
     size_t count, room;
-    bool *taken; /* [tensors of the file] */
+    unsigned char *taken; /* [tensors of the file], the halves of them: 1, 2 */
     uint64_t done, total;
 } exporter;
 
@@ -102,15 +102,36 @@ static bool was_f32(const jt_gguf *file, const char *gguf)
 
 /* ---- one tensor ---- */
 
+/* A tensor of the file, and which halves of its rows (1, 2) are those of the row: gates
+ * and ups of experts may be one tensor there. NULL: none. */
+static const jt_gguf_tensor *find(const jt_hf_job *job, const jt_hf_row *row, int layer,
+                                  int *halves)
+{
+    static const char *const parts[] = {"ffn_gate_exps.", "ffn_up_exps."};
+    char name[NAME_BYTES], both[NAME_BYTES];
+    *halves = 1 | 2;
+    if (!jt_hf_name(name, sizeof name, row->gguf, layer, 0))
+        return NULL;
+    const jt_gguf_tensor *found = jt_gguf_find(job->file, name);
+    for (int i = 0; i < 2 && !found && strchr(row->hf, '#'); i++) {
+        const char *at = strstr(name, parts[i]);
+        if (!at)
+            continue;
+        snprintf(both, sizeof both, "%.*sffn_gate_up_exps.%s", (int)(at - name), name,
+                 at + strlen(parts[i]));
+        *halves = i + 1;
+        found = jt_gguf_find(job->file, both);
+    }
+    return found;
+}
+
 /* What a row gives: the tensor of the file, or an expert of it; NULL data: none. */
 static jt_gguf_tensor row_tensor(const jt_hf_job *job, const jt_hf_row *row, int layer,
                                  int expert)
 {
-    char name[NAME_BYTES];
+    int halves;
     jt_gguf_tensor t = {0};
-    if (!jt_hf_name(name, sizeof name, row->gguf, layer, 0))
-        return t;
-    const jt_gguf_tensor *found = jt_gguf_find(job->file, name);
+    const jt_gguf_tensor *found = find(job, row, layer, &halves);
     if (!found || expert < 0)
         return found ? *found : t;
     t = *found;
@@ -121,6 +142,11 @@ static jt_gguf_tensor row_tensor(const jt_hf_job *job, const jt_hf_row *row, int
     t.n_dims--;
     memmove(t.shape, t.shape + 1, (size_t)t.n_dims * sizeof *t.shape);
     t.shape[t.n_dims] = 1;
+    if (halves != (1 | 2)) {
+        t.shape[0] /= 2;
+        t.bytes /= 2;
+        t.data = (const char *)t.data + (halves == 2 ? t.bytes : 0);
+    }
     return t;
 }
 
@@ -221,21 +247,24 @@ static bool is_partner(const exporter *x, const jt_hf_row *row, int layer)
 
 static jt_status add_row(exporter *x, const jt_hf_row *row, int layer)
 {
-    char name[NAME_BYTES];
+    int halves;
     bool only_read = row->how && !row->how->export;
-    if (only_read || !jt_hf_name(name, sizeof name, row->gguf, layer, 0))
+    if (row->beside && !jt_hf_layer_has(&x->job, layer, row->beside))
         return JT_OK;
-    const jt_gguf_tensor *t = jt_gguf_find(x->job.file, name);
-    if (!t || x->taken[t - jt_gguf_tensor_at(x->job.file, 0)])
+    const jt_gguf_tensor *t = find(&x->job, row, layer, &halves);
+    if (only_read || !t)
+        return JT_OK;
+    unsigned char *taken = &x->taken[t - jt_gguf_tensor_at(x->job.file, 0)];
+    if (*taken & halves)
         return JT_OK; /* of several forms of a tensor the first row's is written */
-    x->taken[t - jt_gguf_tensor_at(x->job.file, 0)] = true;
+    *taken |= (unsigned char)halves;
     if (is_partner(x, row, layer))
         return JT_OK;
     if (!strchr(row->hf, '#'))
         return add_entry(x, row, layer, -1);
     if (t->n_dims < 2)
-        return jt_fail(x->job.err, JT_E_FORMAT, "tensor '%s' is no stack of experts",
-                       name);
+        return jt_fail(x->job.err, JT_E_FORMAT, "tensor '%.*s' is no stack of experts",
+                       JT_GGUF_SHOW(t->name));
     for (uint64_t e = 0; e < t->shape[0]; e++)
         JT_TRY(add_entry(x, row, layer, (int)e));
     return JT_OK;
@@ -264,11 +293,21 @@ static bool is_rope(jt_str name)
     return false;
 }
 
-static jt_status check_taken(const exporter *x)
+/* Of a layer that predicts the token after the next: these come last. */
+static bool is_predictor(jt_str name, int layers)
+{
+    char text[NAME_BYTES];
+    int layer;
+    snprintf(text, sizeof text, "%.*s", (int)name.len, name.data);
+    return sscanf(text, "blk.%9d.", &layer) == 1 && layer >= layers;
+}
+
+static jt_status check_taken(const exporter *x, int layers)
 {
     for (size_t i = 0; i < jt_gguf_tensor_count(x->job.file); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(x->job.file, i);
-        if (!x->taken[i] && !is_rope(t->name))
+        if (x->taken[i] != (1 | 2) && !is_rope(t->name) &&
+            !is_predictor(t->name, layers))
             return jt_fail(x->job.err, JT_E_UNSUPPORTED,
                            "tensor '%.*s' has no place in a folder of type '%s'",
                            JT_GGUF_SHOW(t->name), x->job.family->model_type);
@@ -288,13 +327,13 @@ static int by_type_and_name(const void *a, const void *b)
 
 static jt_status list_tensors(exporter *x)
 {
-    int64_t layers = 0;
-    jt_hf_get_int(&x->job, "block_count", &layers);
+    int layers;
+    JT_TRY(jt_hf_layers(&x->job, &layers));
     JT_TRY(add_rows(x, -1));
-    for (int layer = 0; layer < layers && layer < INT16_MAX; layer++)
+    for (int layer = 0; layer < layers; layer++)
         JT_TRY(add_rows(x, layer));
     qsort(x->list, x->count, sizeof *x->list, by_type_and_name);
-    return check_taken(x);
+    return check_taken(x, layers);
 }
 
 /* ---- writing ---- */

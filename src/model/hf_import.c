@@ -57,9 +57,10 @@ static bool ends_with(const char *name, const char *suffix)
 
 bool jt_hf_wants_f32(const char *gguf, int n_dims)
 {
-    static const char *const plain[] = {"_norm.weight", ".ffn_gate_inp.weight",
-                                        ".ffn_gate_inp_shexp.weight",
-                                        ".ssm_conv1d.weight", ".shortconv.conv.weight"};
+    static const char *const plain[] = {
+        "_norm.weight",         ".ffn_gate_inp.weight",  ".ffn_gate_inp_shexp.weight",
+        ".ssm_conv1d.weight",   ".ssm_conv1d_q.weight",  ".ssm_conv1d_k.weight",
+        ".ssm_conv1d_v.weight", ".shortconv.conv.weight"};
     if (n_dims <= 1 || !ends_with(gguf, ".weight"))
         return true;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
@@ -223,7 +224,8 @@ static jt_status add_row(jt_hf_import *im, const jt_hf_row *row, int layer,
 {
     char name[NAME_BYTES];
     listed l = {.row = row, .layer = layer, .experts = -1};
-    if (!jt_hf_name(name, sizeof name, row->hf, layer, 0) ||
+    bool only_written = row->how && !row->how->import;
+    if (only_written || !jt_hf_name(name, sizeof name, row->hf, layer, 0) ||
         jt_names_find(&im->job.names, (jt_str){name, strlen(name)}) == JT_NAMES_NONE)
         return JT_OK;
     if (strchr(row->hf, '#')) {

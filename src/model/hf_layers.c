@@ -10,8 +10,10 @@ enum { NAME_BYTES = 160 };
 
 jt_status jt_hf_layers(jt_hf_job *job, int *count)
 {
-    int64_t layers = 0;
+    int64_t layers = 0, predictors = 0;
     jt_hf_get_int(job, "block_count", &layers);
+    jt_hf_get_int(job, "nextn_predict_layers", &predictors);
+    layers -= predictors;
     if (layers < 1 || layers > JT_HF_MOST_LAYERS)
         return jt_fail(job->err, JT_E_FORMAT, "%lld layers, expected 1 to %d",
                        (long long)layers, JT_HF_MOST_LAYERS);
@@ -111,6 +113,18 @@ jt_status jt_hf_export_kv_heads(jt_hf_job *job)
     for (uint64_t i = 0; jt_gguf_item_i64(kv, i, &heads); i++)
         most = heads > most ? heads : most;
     return jt_hf_put(job, "num_key_value_heads", json_integer(most));
+}
+
+jt_status jt_hf_import_dense_layers(jt_hf_job *job)
+{
+    static const char path[] = "mlp_layer_types";
+    int layers = 0, dense = 0;
+    JT_TRY(jt_hf_layers(job, &layers));
+    if (!jt_hf_config(job, path))
+        return JT_OK;
+    while (dense < layers && jt_hf_layer_is(job, path, dense, "dense"))
+        dense++;
+    return jt_hf_set_int(job, "leading_dense_block_count", dense);
 }
 
 jt_status jt_hf_put_expand(jt_hf_job *job)

@@ -186,6 +186,27 @@ static jt_status llama3_factors(jt_hf_job *job, float **factors, size_t *count)
     return JT_OK;
 }
 
+/* Of wide heads the first pairs are rotated, as slowly as the head is wide; the others
+ * stand still (Gemma 4). */
+static const float still = 1e30f;
+
+static jt_status proportional_factors(jt_hf_job *job, float **factors, size_t *count)
+{
+    int64_t dims = head_dims(job);
+    double share = rope_number(job, IN_ROPE("partial_rotary_factor"), 1.0);
+    if (dims < 2 || dims > MOST_DIMS || !(share >= 0.0 && share <= 1.0))
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: %g of heads of %lld dimensions cannot rotate",
+                       share, (long long)dims);
+    *count = (size_t)dims / 2;
+    *factors = jt_arena_alloc(&job->arena, *count, sizeof **factors);
+    if (!*factors)
+        return jt_fail_memory(job->err, "making rope factors");
+    for (size_t i = 0; i < *count; i++)
+        (*factors)[i] = i < (size_t)(share * (double)dims / 2) ? 1.0f : still;
+    return JT_OK;
+}
+
 static jt_status listed_factors(jt_hf_job *job, const char *path, float **factors,
                                 size_t *count)
 {
@@ -212,6 +233,8 @@ jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
     const char *type = rope_type(job);
     bool longrope = strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0;
     *count = 0;
+    if (strcmp(name, jt_hf_rope_tensors[0]) == 0 && strcmp(type, "proportional") == 0)
+        return proportional_factors(job, factors, count);
     if (strcmp(name, jt_hf_rope_tensors[0]) == 0)
         return strcmp(type, "llama3") == 0 ? llama3_factors(job, factors, count)
                                            : JT_OK;
@@ -234,23 +257,93 @@ static jt_status export_number(jt_hf_job *job, const char *gguf, const char *con
     return jt_hf_put(job, config, jt_hf_real((float)value));
 }
 
+/* Are the factors of a file those that `p` makes? */
+static bool makes(const jt_gguf_tensor *t, double base, const double p[LLAMA3])
+{
+    const float *factors = t->data;
+    double count = (double)t->shape[0];
+    for (uint64_t i = 0; i < t->shape[0]; i++) {
+        float made = llama3_factor(pow(base, -(double)i / count), p);
+        if (fabsf(made - factors[i]) > 1e-4f * made)
+            return false;
+    }
+    return true;
+}
+
+/* What the factors of a file were made from: said by keys of Junto, or found among the
+ * numbers of published models, which stretch what turns less than once, leave what
+ * turns four times, and had a context of a power of two. */
+static bool find_llama3(const jt_hf_job *job, double p[LLAMA3])
+{
+    enum { LEAST = 1 << 4, MOST = 1 << 20 };
+    const jt_gguf_tensor *t = jt_gguf_find(job->file, "rope_freqs.weight");
+    double base = 10000.0;
+    float value;
+    int said = 0;
+    for (int i = 0; i < LLAMA3; i++) {
+        if (jt_gguf_get_f32(job->file, llama3[i].key, &value)) {
+            p[i] = (double)value;
+            said++;
+        }
+    }
+    if (said == LLAMA3)
+        return true;
+    if (t->dtype != JT_F32 || t->n_dims != 1 || !t->data)
+        return false;
+    jt_hf_get_float(job, "rope.freq_base", &base);
+    p[0] = (double)((const float *)t->data)[t->shape[0] - 1]; /* of the slowest */
+    p[1] = llama3[1].usual;
+    p[2] = llama3[2].usual;
+    for (int context = LEAST; context <= MOST; context *= 2) {
+        p[3] = context;
+        if (makes(t, base, p))
+            return true;
+    }
+    return false;
+}
+
 static jt_status export_llama3(jt_hf_job *job)
 {
+    double p[LLAMA3];
+    if (!find_llama3(job, p))
+        return jt_fail(job->err, JT_E_UNSUPPORTED,
+                       "tensor 'rope_freqs.weight' holds factors, but no key says what "
+                       "they were made from ('%s')",
+                       llama3[0].key);
     JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("llama3")));
     for (int i = 0; i < LLAMA3; i++) {
         char path[128];
-        float value;
-        if (!jt_gguf_get_f32(job->file, llama3[i].key, &value))
-            return jt_fail(job->err, JT_E_UNSUPPORTED,
-                           "tensor 'rope_freqs.weight' holds factors, but no key says "
-                           "what they were made from ('%s')",
-                           llama3[i].key);
         snprintf(path, sizeof path, ROPE "%s", llama3[i].config);
         bool whole = i == LLAMA3 - 1; /* a number of positions */
         JT_TRY(jt_hf_put(job, path,
-                         whole ? json_integer((json_int_t)value) : jt_hf_real(value)));
+                         whole ? json_integer((json_int_t)p[i])
+                               : jt_hf_real((float)p[i])));
     }
     return JT_OK;
+}
+
+/* Whether the factors are those of proportional_factors: of so many pairs that rotate.
+ */
+static bool is_proportional(const jt_gguf_tensor *t, uint64_t *turned)
+{
+    const float *factor = t->data;
+    *turned = 0;
+    if (t->dtype != JT_F32 || t->n_dims != 1)
+        return false;
+    while (*turned < t->shape[0] && factor[*turned] == 1.0f)
+        ++*turned;
+    for (uint64_t i = *turned; i < t->shape[0]; i++) {
+        if (factor[i] != still)
+            return false;
+    }
+    return true;
+}
+
+static jt_status export_proportional(jt_hf_job *job, uint64_t turned, uint64_t pairs)
+{
+    JT_TRY(jt_hf_put(job, ROPE "rope_type", json_string("proportional")));
+    return jt_hf_put(job, ROPE "partial_rotary_factor",
+                     jt_hf_real((float)turned / (float)pairs));
 }
 
 static jt_status export_yarn(jt_hf_job *job)
@@ -301,7 +394,12 @@ jt_status jt_hf_export_rope(jt_hf_job *job)
     double base = 10000.0;
     jt_hf_get_float(job, "rope.freq_base", &base);
     JT_TRY(jt_hf_put(job, ROPE "rope_theta", jt_hf_real((float)base)));
-    if (jt_gguf_find(job->file, "rope_freqs.weight"))
+    const jt_gguf_tensor *factors = jt_gguf_find(job->file, "rope_freqs.weight");
+    uint64_t turned;
+    bool made = jt_gguf_kv_find(job->file, llama3[0].key);
+    if (factors && !made && is_proportional(factors, &turned))
+        return export_proportional(job, turned, factors->shape[0]);
+    if (factors)
         return export_llama3(job);
     snprintf(key, sizeof key, "%s.rope.scaling.type", job->family->arch);
     jt_gguf_get_str(job->file, key, &type);
@@ -330,6 +428,8 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job)
 {
     int64_t all = head_dims(job), dims = all;
     jt_hf_get_int(job, "rope.dimension_count", &dims);
-    return jt_hf_put(job, ROPE "partial_rotary_factor",
-                     jt_hf_real(all ? (float)dims / (float)all : 1.0f));
+    double share = all > 0 ? (double)dims / (double)all : 1.0;
+    if (share * (double)all < (double)dims) /* what readers round down */
+        share = nextafter(share, 2.0);
+    return jt_hf_put(job, ROPE "partial_rotary_factor", json_real(share));
 }

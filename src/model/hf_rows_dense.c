@@ -1,4 +1,4 @@
-/* Dense families, each with a few names of its own: OLMo, SmolLM3, Phi-2, GLM-4,
+/* Dense families, each with a few names of its own: OLMo 1 to 3, SmolLM3, Phi-2, GLM-4,
  * Seed-OSS, EXAONE 4, Cohere 2, Nemotron, Ministral 3. */
 #include "model/hf_rows.h"
 
@@ -40,13 +40,60 @@ const jt_hf_family jt_hf_olmo = {
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention_turned, jt_hf_tensors_mlp},
 };
 
+static bool has_windows(const jt_hf_job *job)
+{
+    int64_t window = 0;
+    return jt_hf_get_int(job, "attention.sliding_window", &window) && window > 0;
+}
+
+static bool has_no_windows(const jt_hf_job *job)
+{
+    return !has_windows(job);
+}
+
 const jt_hf_family jt_hf_olmo2 = {
     .model_type = "olmo2",
     .architecture = "Olmo2ForCausalLM",
     .arch = "olmo2",
+    .fits = has_no_windows,
     .keys = {jt_hf_keys_common, jt_hf_keys_silu},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_qkvo, jt_hf_tensors_qk_norm,
                 norms_after, jt_hf_tensors_mlp},
+};
+
+/* ---- OLMo 3: OLMo 2 with windows, in which the rotation is never scaled ---- */
+
+static const jt_hf_key olmo3_keys[] = {
+    {"sliding_window", "attention.sliding_window", JT_HF_INT, "4096"},
+    {"attention_bias", NULL, JT_HF_BOOL, "false"},
+    {0}};
+
+static jt_status import_olmo3(jt_hf_job *job)
+{
+    return jt_hf_import_pattern(job, true);
+}
+
+static jt_status export_olmo3(jt_hf_job *job)
+{
+    json_t *full = json_object_get(job->config, "rope_parameters");
+    json_t *local = json_pack("{s:s,s:O}", "rope_type", "default", "rope_theta",
+                              json_object_get(full, "rope_theta"));
+    JT_TRY(jt_hf_put(
+        job, "rope_parameters",
+        json_pack("{s:O,s:o}", "full_attention", full, "sliding_attention", local)));
+    return jt_hf_export_pattern(job);
+}
+
+const jt_hf_family jt_hf_olmo3 = {
+    .model_type = "olmo3",
+    .architecture = "Olmo3ForCausalLM",
+    .arch = "olmo2",
+    .fits = has_windows,
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, olmo3_keys},
+    .tensors = {jt_hf_tensors_ends, jt_hf_tensors_qkvo, jt_hf_tensors_qk_norm,
+                norms_after, jt_hf_tensors_mlp},
+    .import = import_olmo3,
+    .export = export_olmo3,
 };
 
 /* ---- SmolLM3 ---- */

@@ -162,9 +162,29 @@ static const jt_hf_row lfm2moe_tensors[] = {
     {LAYER "feed_forward.experts.#.w2.weight", "blk.%.ffn_down_exps.weight"},
     {0}};
 
+/* Older configurations list the layers with attention; without a list all have it
+ * (transformers' Lfm2Config). */
 static jt_status import_lfm2moe(jt_hf_job *job)
 {
-    return jt_hf_import_kinds(job, "layer_types", "full_attention");
+    bool attention[JT_HF_MOST_LAYERS];
+    int layers = 0;
+    const json_t *listed = jt_hf_config(job, "full_attn_idxs");
+    if (jt_hf_config(job, "layer_types"))
+        return jt_hf_import_kinds(job, "layer_types", "full_attention");
+    JT_TRY(jt_hf_layers(job, &layers));
+    for (int i = 0; i < layers; i++)
+        attention[i] = !listed;
+    for (size_t i = 0; i < json_array_size(listed); i++) {
+        const json_t *item = json_array_get(listed, i);
+        json_int_t layer = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (layer < 0 || layer >= layers)
+            return jt_fail(job->err, JT_E_FORMAT,
+                           "config.json: 'full_attn_idxs' names a layer that is none "
+                           "of %d",
+                           layers);
+        attention[layer] = true;
+    }
+    return jt_hf_set_kv_heads(job, attention, layers);
 }
 
 /* The width of the FFN may follow from another number (two thirds of it, rounded up:

@@ -147,6 +147,8 @@ static const jt_hf_key nemotron_keys[] = {
     {"vocab_size", "vocab_size", JT_HF_INT},
     {"layer_norm_epsilon|rms_norm_eps|norm_eps", "attention.layer_norm_rms_epsilon",
      JT_HF_FLOAT, "1e-5"},
+    {"layer_norm_epsilon|rms_norm_eps|norm_eps", "attention.layer_norm_epsilon",
+     JT_HF_FLOAT}, /* llama.cpp asks for it */
     {"conv_kernel", "ssm.conv_kernel", JT_HF_INT, "4"},
     {"ssm_state_size", "ssm.state_size", JT_HF_INT, "128"},
     {"mamba_num_heads", "ssm.time_step_rank", JT_HF_INT, .required = true},

@@ -15,10 +15,10 @@ static const jt_hf_key keys[] = {
     {"attention_bias", NULL, JT_HF_BOOL, "false"},
     {0}};
 
-static const jt_hf_key latent[] = {
+const jt_hf_key jt_hf_keys_latent[] = {
     {"q_lora_rank", "attention.q_lora_rank", JT_HF_INT},
     {"kv_lora_rank", "attention.kv_lora_rank", JT_HF_INT, "512"},
-    {"v_head_dim", "attention.value_length_mla", JT_HF_INT, .required = true},
+    {"v_head_dim", "attention.value_length_mla", JT_HF_INT},
     {"qk_rope_head_dim", "rope.dimension_count", JT_HF_INT, .required = true},
     {0}};
 
@@ -39,7 +39,8 @@ static const jt_hf_key v3_keys[] = {
 /* ---- tensors ---- */
 
 /* kv_b has, head after head, rows that make keys and rows that make values. GGUF has
- * the former as they are used when attention reads the compressed rows: turned. */
+ * the former as they are used when attention reads the compressed rows: turned. Older
+ * files have kv_b itself, and count its keys and values. */
 typedef struct heads {
     uint64_t count, key, value, rank;
 } heads;
@@ -48,8 +49,10 @@ static jt_status read_heads(const jt_hf_job *job, heads *h)
 {
     int64_t count = 0, key = 0, value = 0, rotated = 0, rank = 0;
     jt_hf_get_int(job, "attention.head_count", &count);
-    jt_hf_get_int(job, "attention.key_length_mla", &key);
-    jt_hf_get_int(job, "attention.value_length_mla", &value);
+    if (!jt_hf_get_int(job, "attention.key_length_mla", &key))
+        jt_hf_get_int(job, "attention.key_length", &key);
+    if (!jt_hf_get_int(job, "attention.value_length_mla", &value))
+        jt_hf_get_int(job, "attention.value_length", &value);
     jt_hf_get_int(job, "rope.dimension_count", &rotated);
     jt_hf_get_int(job, "attention.kv_lora_rank", &rank);
     *h = (heads){(uint64_t)count, (uint64_t)(key - rotated), (uint64_t)value,
@@ -159,10 +162,19 @@ static jt_status values_export(jt_hf_job *job, const jt_gguf_tensor *t,
     return split_export(job, t, hf, true);
 }
 
+static jt_status whole_export(jt_hf_job *job, const jt_gguf_tensor *t,
+                              jt_gguf_tensor *hf)
+{
+    (void)job;
+    *hf = *t;
+    return JT_OK;
+}
+
+static const jt_hf_transform whole = {NULL, whole_export};
 static const jt_hf_transform key_rows = {keys_import, keys_export};
 static const jt_hf_transform value_rows = {values_import, values_export};
 
-static const jt_hf_row latent_attention[] = {
+const jt_hf_row jt_hf_tensors_latent[] = {
     {LAYER "input_layernorm.weight", "blk.%.attn_norm.weight"},
     {LAYER "self_attn.q_proj.weight", "blk.%.attn_q.weight"},
     {LAYER "self_attn.q_a_proj.weight", "blk.%.attn_q_a.weight"},
@@ -172,6 +184,7 @@ static const jt_hf_row latent_attention[] = {
     {LAYER "self_attn.kv_a_layernorm.weight", "blk.%.attn_kv_a_norm.weight"},
     {LAYER "self_attn.kv_b_proj.weight", "blk.%.attn_k_b.weight", &key_rows},
     {LAYER "self_attn.kv_b_proj.weight", "blk.%.attn_v_b.weight", &value_rows},
+    {LAYER "self_attn.kv_b_proj.weight", "blk.%.attn_kv_b.weight", &whole},
     {LAYER "self_attn.o_proj.weight", "blk.%.attn_output.weight"},
     {0}};
 
@@ -181,9 +194,9 @@ static const jt_hf_row correction[] = {
 /* ---- hooks ---- */
 
 /* Rotated values and compressed rows are the keys of one head, which all heads read. */
-static jt_status import_latent(jt_hf_job *job)
+jt_status jt_hf_import_latent(jt_hf_job *job)
 {
-    int64_t rank = 0, rotated = 0;
+    int64_t rank = 0, rotated = 0, value;
     json_t *plain = jt_hf_config(job, "qk_nope_head_dim");
     json_t *all = jt_hf_config(job, "rope_parameters.mscale_all_dim|"
                                     "rope_scaling.mscale_all_dim");
@@ -194,6 +207,8 @@ static jt_status import_latent(jt_hf_job *job)
         json_integer_value(plain) > 65536)
         return jt_fail(job->err, JT_E_FORMAT,
                        "config.json: 'qk_nope_head_dim' is not a size");
+    if (!jt_hf_get_int(job, "attention.value_length_mla", &value))
+        return jt_fail(job->err, JT_E_FORMAT, "config.json: 'v_head_dim' is missing");
     JT_TRY(jt_hf_set_int(job, "attention.head_count_kv", 1));
     JT_TRY(jt_hf_set_int(job, "attention.key_length", rank + rotated));
     JT_TRY(jt_hf_set_int(job, "attention.value_length", rank));
@@ -209,12 +224,13 @@ static jt_status import_latent(jt_hf_job *job)
                            0.1 * json_number_value(all));
 }
 
-static jt_status export_latent(jt_hf_job *job)
+jt_status jt_hf_export_latent(jt_hf_job *job)
 {
     heads h;
     double multiplier;
     JT_TRY(read_heads(job, &h));
     JT_TRY(jt_hf_put(job, "qk_nope_head_dim", json_integer((json_int_t)h.key)));
+    JT_TRY(jt_hf_put(job, "v_head_dim", json_integer((json_int_t)h.value)));
     JT_TRY(jt_hf_put(job, "num_key_value_heads", json_integer((json_int_t)h.count)));
     json_object_del(job->config, "head_dim"); /* of compressed rows */
     if (!jt_hf_get_float(job, "rope.scaling.yarn_log_multiplier", &multiplier))
@@ -231,7 +247,7 @@ static jt_status export_v2(jt_hf_job *job)
     jt_hf_get_int(job, "expert_group_count", &groups);
     JT_TRY(jt_hf_put(job, "topk_method",
                      json_string(groups > 1 ? "group_limited_greedy" : "greedy")));
-    return export_latent(job);
+    return jt_hf_export_latent(job);
 }
 
 static jt_status import_v1(jt_hf_job *job)
@@ -261,22 +277,22 @@ const jt_hf_family jt_hf_deepseek_v3 = {
     .architecture = "DeepseekV3ForCausalLM",
     .arch = "deepseek2",
     .fits = is_v3,
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys, latent,
-             v3_keys},
-    .tensors = {jt_hf_tensors_ends, latent_attention, jt_hf_tensors_dense,
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys,
+             jt_hf_keys_latent, v3_keys},
+    .tensors = {jt_hf_tensors_ends, jt_hf_tensors_latent, jt_hf_tensors_dense,
                 jt_hf_tensors_experts, jt_hf_tensors_shexp, correction},
-    .import = import_latent,
-    .export = export_latent,
+    .import = jt_hf_import_latent,
+    .export = jt_hf_export_latent,
 };
 
 const jt_hf_family jt_hf_deepseek_v2 = {
     .model_type = "deepseek_v2",
     .architecture = "DeepseekV2ForCausalLM",
     .arch = "deepseek2",
-    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys, latent,
-             v2_keys},
-    .tensors = {jt_hf_tensors_ends, latent_attention, jt_hf_tensors_dense,
+    .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_mixture, keys,
+             jt_hf_keys_latent, v2_keys},
+    .tensors = {jt_hf_tensors_ends, jt_hf_tensors_latent, jt_hf_tensors_dense,
                 jt_hf_tensors_experts, jt_hf_tensors_shexp},
-    .import = import_latent,
+    .import = jt_hf_import_latent,
     .export = export_v2,
 };

@@ -33,6 +33,20 @@ static jt_status import_dims(jt_hf_job *job)
     return jt_hf_import_rope_dims(job, 1.0);
 }
 
+/* What rotations are stretched by is the same for short and for long texts in all
+ * published models, and in GGUF. */
+static jt_status import_phimoe(jt_hf_job *job)
+{
+    const json_t *small =
+        jt_hf_config(job, "rope_parameters.short_mscale|rope_scaling.short_mscale");
+    const json_t *large =
+        jt_hf_config(job, "rope_parameters.long_mscale|rope_scaling.long_mscale");
+    if (small && large && json_number_value(small) != json_number_value(large))
+        return jt_fail(job->err, JT_E_UNSUPPORTED,
+                       "config.json: 'short_mscale' and 'long_mscale' differ");
+    return import_dims(job);
+}
+
 /* No window is null in config.json. */
 static jt_status export_phi3(jt_hf_job *job)
 {
@@ -69,6 +83,6 @@ const jt_hf_family jt_hf_phimoe = {
     .keys = {jt_hf_keys_common, jt_hf_keys_silu, jt_hf_keys_bias, phimoe_keys},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_mixtral,
                 phimoe_tensors},
-    .import = import_dims,
+    .import = import_phimoe,
     .export = export_phimoe,
 };

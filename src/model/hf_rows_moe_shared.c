@@ -33,16 +33,15 @@ static const jt_hf_row ernie_moe_tensors[] = {
 
 static const char *const ernie_skipped[] = {"mtp_", NULL};
 
-/* llama.cpp writes this width so; it reads that of the tensors. */
+/* The shared experts are one as wide as all. */
 static jt_status import_ernie_moe(jt_hf_job *job)
 {
-    int64_t width = 0, heads = 0, shared = 0;
-    jt_hf_get_int(job, "feed_forward_length", &width);
-    jt_hf_get_int(job, "attention.head_count_kv", &heads);
+    int64_t width = 0, shared = 0;
+    jt_hf_get_int(job, "expert_feed_forward_length", &width);
     jt_hf_get_int(job, "expert_shared_count", &shared);
-    return shared && heads
-               ? jt_hf_set_int(job, "expert_shared_feed_forward_length", width / heads)
-               : JT_OK;
+    if (width < 1 || width > INT32_MAX || shared < 1 || shared > INT16_MAX)
+        return JT_OK;
+    return jt_hf_set_int(job, "expert_shared_feed_forward_length", width * shared);
 }
 
 static jt_status export_ernie_moe(jt_hf_job *job)

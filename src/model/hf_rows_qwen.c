@@ -43,12 +43,16 @@ static jt_status export_dense_layers(jt_hf_job *job)
     return jt_hf_put(job, "mlp_only_layers", dense);
 }
 
+/* MiMo is Qwen2 with layers that predict further tokens. */
+static const char *const mimo_skipped[] = {"mtp_layers.", NULL};
+
 const jt_hf_family jt_hf_qwen2 = {
-    .model_type = "qwen2",
+    .model_type = "qwen2|mimo",
     .architecture = "Qwen2ForCausalLM",
     .arch = "qwen2",
     .keys = {jt_hf_keys_common, jt_hf_keys_silu},
     .tensors = {jt_hf_tensors_ends, jt_hf_tensors_attention, jt_hf_tensors_dense},
+    .skipped = mimo_skipped,
 };
 
 const jt_hf_family jt_hf_qwen2moe = {

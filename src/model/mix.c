@@ -43,23 +43,35 @@ jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chun
 }
 
 /* Layers with a state take the contexts one after the other. */
-static jt_tensor recurrent_forward(jt_context *ctx, const jt_recurrent *layer,
+static jt_tensor recurrent_forward(jt_context *ctx, const jt_mix *mix,
                                    const jt_chunk *chunk, int index, jt_input *x)
 {
-    const jt_span *span = chunk->spans;
+    const jt_recurrent *layer = &mix->model->layers[index].recurrent;
     if (chunk->n_spans == 1)
-        return jt_recurrent_forward(ctx, layer, x, span->cache->layer[index].state,
-                                    span->start == 0);
+        return jt_recurrent_forward(
+            ctx, layer, x, chunk->spans->cache->layer[index].state, mix->places);
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), jt_cols(&x->x));
-    for (size_t row = 0; row < chunk->count && !jt_failed(ctx); span++) {
-        jt_input part = jt_input_of(jt_some_rows(&x->x, row, span->count));
-        jt_tensor made = jt_recurrent_forward(
-            ctx, layer, &part, span->cache->layer[index].state, span->start == 0);
+    for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
+        const jt_places *at = &mix->places[i];
+        float *state = chunk->spans[i].cache->layer[index].state;
+        jt_input part = jt_input_of(jt_some_rows(&x->x, at->row, at->count));
+        jt_tensor made = jt_recurrent_forward(ctx, layer, &part, state, at);
         if (!jt_failed(ctx))
-            memcpy(jt_row(&y, row), made.data,
-                   span->count * jt_cols(&y) * sizeof(float));
-        row += span->count;
+            memcpy(jt_row(&y, at->row), made.data,
+                   at->count * jt_cols(&y) * sizeof(float));
     }
+    return y;
+}
+
+/* Attention and a layer with a state, added together. */
+static jt_tensor both_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chunk,
+                              int index, jt_input *x)
+{
+    const jt_layer *layer = &mix->model->layers[index];
+    jt_tensor y =
+        jt_attention_forward(ctx, &layer->attention, x, mix->places, chunk->n_spans);
+    jt_tensor z = recurrent_forward(ctx, mix, chunk, index, x);
+    jt_add_to(ctx, &y, &z);
     return y;
 }
 
@@ -67,7 +79,8 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
                          int index, jt_input *x)
 {
     const jt_layer *layer = &mix->model->layers[index];
-    jt_rope_use rope = layer->attention.rope;
+    bool latent = layer->mixer == JT_MIX_LATENT;
+    jt_rope_use rope = latent ? layer->latent.attention.rope : layer->attention.rope;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         jt_places *at = &mix->places[i];
         at->kv = chunk->spans[i].cache->layer[index].kv;
@@ -80,7 +93,9 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
     case JT_MIX_LATENT:
         return jt_latent_forward(ctx, &layer->latent, x, mix->places, chunk->n_spans);
     case JT_MIX_RECURRENT:
-        return recurrent_forward(ctx, &layer->recurrent, chunk, index, x);
+        return recurrent_forward(ctx, mix, chunk, index, x);
+    case JT_MIX_BOTH:
+        return both_forward(ctx, mix, chunk, index, x);
     case JT_MIX_NONE:
         break;
     }

@@ -11,6 +11,7 @@
 
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
+    int local_k_dim, local_v_dim; /* of heads in layers with a window */
     int kv_rank, q_rank; /* of latent attention; 0: none, and queries without */
     int n_ctx_train, n_vocab;
     float norm_eps, clamp;
@@ -19,7 +20,8 @@ typedef struct jt_params {
     int window; /* tokens that layers with a window see; 0: no such layers */
     jt_temperature temperature;
     float embedding_scale, residual_scale, logit_scale; /* 1 for none */
-    float logit_softcap;                                /* 0 for none */
+    float carried_scale; /* of the residual stream (jt_family.carries_normed) */
+    float logit_softcap; /* 0 for none */
     jt_router router; /* of all mixture layers, its tensors empty; n_experts 0: none */
     jt_rope_params rope[JT_ROPE_USES]; /* dims 0: not used */
     jt_recurrent_params recurrent;
@@ -30,7 +32,8 @@ typedef enum jt_mixer {
     JT_MIX_ATTENTION,
     JT_MIX_LATENT,
     JT_MIX_RECURRENT,
-    JT_MIX_NONE /* the layer is an FFN only (jt_family.single) */
+    JT_MIX_BOTH, /* attention and recurrent, added (jt_family.abreast) */
+    JT_MIX_NONE  /* the layer is an FFN only (jt_family.single) */
 } jt_mixer;
 
 typedef struct jt_layer {
@@ -41,7 +44,8 @@ typedef struct jt_layer {
     jt_recurrent recurrent;
     bool is_mixture;
     jt_mixture mixture; /* when is_mixture */
-    jt_bank dense;      /* otherwise, and beside it (JT_BESIDE_EXPERTS) */
+    jt_bank dense;      /* otherwise, and beside it (jt_beside) */
+    jt_tensor scale;    /* [1]: of the hidden states after the layer; or empty */
 } jt_layer;
 
 struct jt_model {

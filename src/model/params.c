@@ -27,6 +27,11 @@ static jt_status read_multipliers(jt_key_reader *r, jt_params *p)
     JT_TRY(jt_key_float(r, "embedding_scale", 0.0f, embedding, &p->embedding_scale));
     JT_TRY(jt_key_float(r, "residual_scale", 0.0f, 1.0f, &p->residual_scale));
     JT_TRY(jt_key_float(r, "logit_scale", 0.0f, logits, &p->logit_scale));
+    p->carried_scale = 1.0f;
+    if (f->carries_normed) {
+        p->carried_scale = p->residual_scale;
+        p->residual_scale = 1.0f;
+    }
     if (f->logits_divided)
         p->logit_scale = 1.0f / p->logit_scale;
     return jt_key_float(r, "final_logit_softcapping", -1.0f, 0.0f, &p->logit_softcap);

@@ -17,10 +17,42 @@ static jt_status read_latent(jt_key_reader *r, jt_params *p)
                       &p->v_dim);
 }
 
-jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
+/* Of Gemma 4, what the smaller models have besides. */
+static jt_status refuse_shared(jt_key_reader *r)
+{
+    static const char *const names[] = {"attention.shared_kv_layers",
+                                        "embedding_length_per_layer_input"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int value;
+        JT_TRY(jt_key_int(r, names[i], 0, 1 << 20, 0, &value));
+        if (value > 0)
+            return jt_fail(r->err, JT_E_UNSUPPORTED,
+                           "key '%s' is %d: layers that share keys and values, and "
+                           "embeddings of each layer, are not supported",
+                           r->key, value);
+    }
+    return JT_OK;
+}
+
+static jt_status read_windows(jt_key_reader *r, jt_params *p)
 {
     enum { MAX_WINDOW = 1 << 30 };
+    p->local_k_dim = p->k_dim;
+    p->local_v_dim = p->v_dim;
+    if (!r->family->windows)
+        return JT_OK;
+    JT_TRY(jt_key_int(r, "attention.key_length_swa", 1, MAX_HEAD_DIM, p->k_dim,
+                      &p->local_k_dim));
+    JT_TRY(jt_key_int(r, "attention.value_length_swa", 1, MAX_HEAD_DIM, p->v_dim,
+                      &p->local_v_dim));
+    return jt_key_int(r, "attention.sliding_window", 0, MAX_WINDOW,
+                      r->family->windows->usual, &p->window);
+}
+
+jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
+{
     const jt_family *f = r->family;
+    JT_TRY(refuse_shared(r));
     JT_TRY(jt_key_int(r, "attention.head_count", 1, MAX_HEADS, -1, &p->n_heads));
     JT_TRY(jt_key_int(r, "attention.head_count_kv", 1, p->n_heads, p->n_heads,
                       &p->n_kv_heads));
@@ -39,10 +71,7 @@ jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
     JT_TRY(jt_key_float(r, "attention.clamp_kqv", -1.0f, 0.0f, &p->clamp));
     if (f->latent)
         JT_TRY(read_latent(r, p));
-    if (!f->windows)
-        return JT_OK;
-    return jt_key_int(r, "attention.sliding_window", 0, MAX_WINDOW, f->windows->usual,
-                      &p->window);
+    return read_windows(r, p);
 }
 
 /* Whether the layer of the reader sees a window only. */
@@ -104,8 +133,8 @@ jt_status jt_params_mixer(jt_key_reader *r, const jt_params *p, jt_attention *a)
         return jt_fail(r->err, JT_E_FORMAT,
                        "layer %d: %d heads do not share %d key/value heads", r->layer,
                        a->n_heads, a->n_kv_heads);
-    a->k_dim = p->k_dim;
-    a->v_dim = p->v_dim;
+    a->k_dim = local ? p->local_k_dim : p->k_dim;
+    a->v_dim = local ? p->local_v_dim : p->v_dim;
     a->window = local ? p->window : 0;
     a->chunked = local && f->windows->chunked;
     a->rope = rope_of(r, p, local);
@@ -115,6 +144,7 @@ jt_status jt_params_mixer(jt_key_reader *r, const jt_params *p, jt_attention *a)
     a->norm_eps = p->norm_eps;
     a->qk_norm = f->qk_norm;
     a->norm_late = f->qk_norm_late;
+    a->v_norm = f->v_norm;
     a->gated = f->attention_gated;
     if (!f->temperature_unrotated || a->rope == JT_ROPE_OFF)
         a->temperature = p->temperature;

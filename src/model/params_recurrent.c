@@ -9,5 +9,6 @@ jt_status jt_params_recurrent(jt_key_reader *r, jt_recurrent_params *p)
     JT_TRY(jt_key_int(r, "ssm.inner_size", 0, MAX_SIZE, 0, &p->inner));
     JT_TRY(jt_key_int(r, "ssm.state_size", 0, MAX_SIZE, 0, &p->state));
     JT_TRY(jt_key_int(r, "ssm.time_step_rank", 0, MAX_SIZE, 0, &p->rank));
-    return jt_key_int(r, "ssm.group_count", 0, MAX_SIZE, 1, &p->groups);
+    JT_TRY(jt_key_int(r, "ssm.group_count", 0, MAX_SIZE, 1, &p->groups));
+    return jt_key_int(r, "kda.head_dim", 0, MAX_SIZE, 0, &p->head_dim);
 }

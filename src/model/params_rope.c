@@ -52,12 +52,20 @@ static jt_status read_local(jt_key_reader *r, jt_params *p)
     float base;
     if (!windows || p->window == 0)
         return JT_OK;
-    JT_TRY(jt_key_float(r, "rope.freq_base_swa", -1.0f, windows->rope_base, &base));
+    float otherwise = windows->unscaled ? usual->base : windows->rope_base;
+    JT_TRY(jt_key_float(r, "rope.freq_base_swa", -1.0f, otherwise, &base));
     if (base <= 0.0f)
         return JT_OK;
     p->rope[JT_ROPE_LOCAL] = *usual;
     p->rope[JT_ROPE_LOCAL].base = base;
-    if (windows->rope_base > 0.0f) /* of training, not scaled with the context */
+    int most = p->local_k_dim,
+        dims = usual->dims < (size_t)most ? (int)usual->dims : most;
+    JT_TRY(jt_key_int(r, "rope.dimension_count_swa", 2, most, dims, &dims));
+    if (dims % 2)
+        return jt_fail(r->err, JT_E_FORMAT, "key '%s' is %d, expected an even number",
+                       r->key, dims);
+    p->rope[JT_ROPE_LOCAL].dims = (size_t)dims;
+    if (windows->rope_base > 0.0f || windows->unscaled) /* of training */
         p->rope[JT_ROPE_LOCAL].scaling = JT_ROPE_NONE;
     return JT_OK;
 }

@@ -1,5 +1,6 @@
 #include "model/transformer.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "model/mix.h"
@@ -31,15 +32,61 @@ static void add_branch(jt_context *ctx, const pass *p, const jt_norm *norm,
     jt_add_to(ctx, h, &y);
 }
 
+/* Go on from what the next part reads, where the family does so. */
+static void carry(jt_context *ctx, const pass *p, jt_tensor *h, const jt_input *x)
+{
+    if (!p->model->family->carries_normed || jt_failed(ctx))
+        return;
+    memcpy(h->data, x->x.data, jt_rows(h) * jt_cols(h) * sizeof(float));
+    jt_scale(ctx, h, p->model->params.carried_scale);
+}
+
+static jt_route_site site_of(const pass *p, int index)
+{
+    return (jt_route_site){.layer = index,
+                           .token_ids = p->chunk.ids,
+                           .positions = p->chunk.positions,
+                           .draw = p->chunk.draw,
+                           .replay = p->chunk.replay};
+}
+
 static jt_tensor mixture(jt_context *ctx, const pass *p, int index, jt_input *x)
 {
-    jt_route_site site = {.layer = index,
-                          .token_ids = p->chunk.ids,
-                          .positions = p->chunk.positions,
-                          .draw = p->chunk.draw,
-                          .replay = p->chunk.replay};
+    jt_route_site site = site_of(p, index);
     return jt_mixture_forward(ctx, &p->model->layers[index].mixture, p->store, p->hooks,
                               &site, x);
+}
+
+/* JT_BESIDE_NORMED: x is h as the dense half reads it. */
+static jt_tensor halves(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
+                        jt_input *x)
+{
+    const jt_layer *layer = &p->model->layers[index];
+    jt_tensor y = jt_dense_forward(ctx, &layer->dense, p->store, x);
+    y = jt_norm_forward(ctx, &layer->norm[JT_AFTER_DENSE], &y);
+    jt_input experts_x = normed(ctx, layer, JT_BEFORE_EXPERTS, h);
+    jt_tensor to_router = jt_norm_forward(ctx, &layer->norm[JT_BEFORE_ROUTER], h);
+    jt_scale(ctx, &to_router, 1.0f / sqrtf((float)p->model->params.d_model));
+    jt_input router_x = jt_input_of(to_router);
+    jt_route_site site = site_of(p, index);
+    jt_tensor z = jt_mixture_forward_apart(ctx, &layer->mixture, p->store, p->hooks,
+                                           &site, &router_x, &experts_x);
+    z = jt_norm_forward(ctx, &layer->norm[JT_AFTER_EXPERTS], &z);
+    jt_add_to(ctx, &y, &z);
+    return y;
+}
+
+/* What the second half of a layer makes of h, read as x. */
+static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
+                     jt_input *x)
+{
+    const jt_layer *layer = &p->model->layers[index];
+    jt_beside beside = p->model->family->beside;
+    if (layer->is_mixture && beside == JT_BESIDE_NORMED)
+        return halves(ctx, p, index, h, x);
+    if (layer->is_mixture && beside != JT_BESIDE_EXPERTS)
+        return mixture(ctx, p, index, x);
+    return jt_dense_forward(ctx, &layer->dense, p->store, x);
 }
 
 /* A layer that is a mixer or an FFN: h += part(norm(h)). */
@@ -50,9 +97,7 @@ static void single_forward(jt_context *ctx, const pass *p, int index, jt_tensor 
     bool mixes = layer->mixer != JT_MIX_NONE;
     jt_input x = normed(ctx, layer, mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN, h);
     jt_tensor y = mixes ? jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x)
-                  : layer->is_mixture
-                      ? mixture(ctx, p, index, &x)
-                      : jt_dense_forward(ctx, &layer->dense, p->store, &x);
+                        : ffn(ctx, p, index, h, &x);
     add_branch(ctx, p, &no_norm, h, y);
     if (mixes)
         jt_lap(ctx, JT_STAGE_ATTENTION);
@@ -65,7 +110,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     const jt_layer *layer = &p->model->layers[index];
     const jt_family *family = p->model->family;
     const jt_norm *after = &layer->norm[JT_AFTER_ATTENTION];
-    bool beside = layer->is_mixture && layer->dense.n_experts;
+    bool beside = layer->is_mixture && family->beside == JT_BESIDE_EXPERTS;
     jt_tensor side = {0};
     if (family->single) {
         single_forward(ctx, p, index, h);
@@ -76,6 +121,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
         side = mixture(ctx, p, index, &x);
     }
     jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
+    carry(ctx, p, h, &x);
     jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
     if (!family->parallel)
         add_branch(ctx, p, after, h, y);
@@ -84,14 +130,15 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     bool same = family->parallel && layer->norm[JT_BEFORE_FFN].kind == JT_NORM_NONE;
     if (!same)
         x = normed(ctx, layer, JT_BEFORE_FFN, h);
-    jt_tensor z = layer->is_mixture && !beside
-                      ? mixture(ctx, p, index, &x)
-                      : jt_dense_forward(ctx, &layer->dense, p->store, &x);
+    carry(ctx, p, h, &x);
+    jt_tensor z = ffn(ctx, p, index, h, &x);
     if (family->parallel)
         add_branch(ctx, p, after, h, y);
     add_branch(ctx, p, &layer->norm[JT_AFTER_FFN], h, z);
     if (beside)
         jt_add_to(ctx, h, &side);
+    if (jt_has(&layer->scale))
+        jt_scale(ctx, h, *(const float *)layer->scale.data);
 }
 
 typedef struct saved_layer {
@@ -112,7 +159,7 @@ static void layer_backward(jt_context *ctx, void *saved)
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
-/* The layer without a tape, and on the tape that it is to be run again. */
+/* The layer as it will run again, of which the tape keeps only that it will. */
 static void layer_checkpoint(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
     saved_layer saved = {*p, index, *h};
@@ -122,9 +169,9 @@ static void layer_checkpoint(jt_context *ctx, const pass *p, int index, jt_tenso
     if (jt_failed(ctx))
         return;
     memcpy(saved.h.data, h->data, values * sizeof(float));
-    jt_tape *tape = ctx->tape;
+    jt_tape *tape = ctx->tape, once = {.forgets = true};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    ctx->tape = NULL;
+    ctx->tape = &once;
     layer_forward(ctx, p, index, h);
     ctx->tape = tape;
     jt_arena_rewind(&ctx->scratch, mark);

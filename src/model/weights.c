@@ -9,7 +9,7 @@ static bool has_norm(const jt_layer *layer, const jt_family *family, int place)
     bool mixes = layer->mixer != JT_MIX_NONE;
     if (family->single)
         return place == (mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN);
-    return place != JT_BEFORE_EXPERTS || layer->is_mixture;
+    return place < JT_BEFORE_EXPERTS || layer->is_mixture;
 }
 
 static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model)
@@ -30,7 +30,9 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
         return JT_OK;
     if (layer->is_mixture)
         JT_TRY(jt_bind_mixture(b, &layer->mixture, family));
-    if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS)
+    JT_TRY(jt_bind_vector(b, &layer->scale, "layer_output_scale.weight", 1, true));
+    if (layer->is_mixture && family->beside != JT_BESIDE_EXPERTS &&
+        family->beside != JT_BESIDE_NORMED)
         return JT_OK;
     return jt_bind_dense(b, &layer->dense, family);
 }

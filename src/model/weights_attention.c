@@ -32,7 +32,8 @@ static jt_status bind_qkv(jt_binder *b, jt_attention *a)
     }
     JT_TRY(jt_bind_matrix(b, &a->q, "attn_q.weight", q, d));
     JT_TRY(jt_bind_matrix(b, &a->k, "attn_k.weight", k, d));
-    JT_TRY(jt_bind_matrix(b, &a->v, "attn_v.weight", v, d));
+    JT_TRY(jt_bind(b, &a->v, "attn_v.weight", false, v == k && a->v_norm, 2,
+                   (size_t[]){v, d}));
     JT_TRY(jt_bind_vector(b, &a->q_bias, "attn_q.bias", q, true));
     JT_TRY(jt_bind_vector(b, &a->k_bias, "attn_k.bias", k, true));
     return jt_bind_vector(b, &a->v_bias, "attn_v.bias", v, true);
@@ -98,7 +99,8 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
                        .err = b->err};
     if (family->recurrent)
         JT_TRY(jt_bind_recurrent(b, &layer->recurrent));
-    if (layer->recurrent.kind != JT_RECURRENT_NONE) {
+    bool recurrent = layer->recurrent.kind != JT_RECURRENT_NONE;
+    if (recurrent && !family->abreast) {
         layer->mixer = JT_MIX_RECURRENT;
         return JT_OK;
     }
@@ -111,7 +113,7 @@ jt_status jt_bind_mixer(jt_binder *b, jt_layer *layer, const jt_family *family)
         JT_TRY(jt_params_latent(&r, b->p, &layer->latent));
         return bind_latent(b, &layer->latent);
     }
-    layer->mixer = JT_MIX_ATTENTION;
+    layer->mixer = recurrent ? JT_MIX_BOTH : JT_MIX_ATTENTION;
     JT_TRY(jt_params_mixer(&r, b->p, &layer->attention));
     return bind_attention(b, &layer->attention, family);
 }

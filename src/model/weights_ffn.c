@@ -138,6 +138,12 @@ jt_status jt_bind_mixture(jt_binder *b, jt_mixture *m, const jt_family *family)
     JT_TRY(bind_router(b, &m->router));
     JT_TRY(bind_bank(b, &m->experts, form, (size_t)m->router.n_experts,
                      family->activation));
+    /* "ffn_down_exps.scale" is the factor of a matrix. Where no bias comes between, the
+     * weights of tokens may have it as well: a parameter of the router. */
+    if (jt_has(&m->experts.bias[JT_PART_DOWN]))
+        m->router.expert_scale = (jt_tensor){0};
+    else
+        m->experts.part[JT_PART_DOWN].factor = NULL;
     return bind_shared(b, m, family);
 }
 

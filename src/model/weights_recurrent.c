@@ -5,11 +5,10 @@ static jt_status need(jt_binder *b, bool given)
 {
     if (given)
         return JT_OK;
-    return jt_fail(
-        b->err, JT_E_FORMAT,
-        "tensor '%s' in a model whose keys 'ssm.*' or 'shortconv.l_cache' do "
-        "not say its shape",
-        b->name);
+    return jt_fail(b->err, JT_E_FORMAT,
+                   "tensor '%s' in a model whose keys 'ssm.*', 'shortconv.l_cache' or "
+                   "'kda.head_dim' do not say its shape",
+                   b->name);
 }
 
 static jt_status need_whole(jt_binder *b, const char *what, int parts, int in)
@@ -129,6 +128,80 @@ static jt_status bind_delta_net(jt_binder *b, jt_recurrent *layer)
     return jt_bind_matrix(b, &m->out, "ssm_out.weight", d, inner);
 }
 
+/* Whether this is [rows, cols] with dimensions of 1 before and between. */
+static bool squeezes_to(const jt_gguf_tensor *t, size_t rows, size_t cols)
+{
+    uint64_t product = 1;
+    int wide = 0;
+    for (int i = 0; i + 1 < t->n_dims; i++) {
+        wide += t->shape[i] != 1;
+        product = t->shape[i] != 1 ? t->shape[i] : product;
+    }
+    return t->n_dims > 1 && wide <= 1 && product == rows &&
+           t->shape[t->n_dims - 1] == cols;
+}
+
+/* llama.cpp's converter writes some small tensors of Kimi-Linear as [1, rows, 1, cols],
+ * its other programs leave dimensions out of that. */
+static jt_status bind_squeezed(jt_binder *b, jt_tensor *out, const char *suffix,
+                               size_t rows, size_t cols)
+{
+    size_t shape[JT_MAX_DIMS] = {rows, cols};
+    const jt_gguf_tensor *t = jt_bind_find(b, suffix);
+    int n_dims = t && squeezes_to(t, rows, cols) ? t->n_dims : 2;
+    for (int i = 0; n_dims > 2 && i < n_dims; i++)
+        shape[i] = (size_t)t->shape[i];
+    JT_TRY(jt_bind(b, out, suffix, true, false, n_dims, shape));
+    out->n_dims = 2;
+    out->shape[0] = rows;
+    out->shape[1] = cols;
+    return JT_OK;
+}
+
+static jt_status bind_kimi_delta(jt_binder *b, jt_recurrent *layer)
+{
+    static const char *const in[] = {"attn_q.weight", "attn_k.weight", "attn_v.weight"};
+    static const char *const conv[] = {"ssm_conv1d_q.weight", "ssm_conv1d_k.weight",
+                                       "ssm_conv1d_v.weight"};
+    jt_kimi_delta *m = &layer->kimi_delta;
+    const jt_recurrent_params *p = &b->p->recurrent;
+    size_t d = (size_t)b->p->d_model, rank = (size_t)p->head_dim;
+    JT_TRY(need(b, p->conv_width && p->head_dim));
+    m->heads = (size_t)b->p->n_heads;
+    m->dim = (size_t)p->head_dim;
+    m->norm_eps = b->p->norm_eps;
+    size_t width = m->heads * m->dim;
+    for (int i = 0; i < JT_KIMI_QKV; i++) {
+        JT_TRY(jt_bind_matrix(b, &m->in[i], in[i], width, d));
+        JT_TRY(bind_squeezed(b, &m->conv[i].weight, conv[i], width,
+                             (size_t)p->conv_width));
+        m->conv[i].silu = true;
+    }
+    JT_TRY(jt_bind_matrix(b, &m->b, "ssm_beta.weight", m->heads, d));
+    JT_TRY(jt_bind_matrix(b, &m->f_a, "ssm_f_a.weight", rank, d));
+    JT_TRY(jt_bind_matrix(b, &m->f_b, "ssm_f_b.weight", width, rank));
+    JT_TRY(jt_bind_vector(b, &m->dt_bias, "ssm_dt.bias", width, false));
+    JT_TRY(bind_squeezed(b, &m->rate, "ssm_a", m->heads, 1));
+    JT_TRY(jt_bind_matrix(b, &m->g_a, "ssm_g_a.weight", rank, d));
+    JT_TRY(jt_bind_matrix(b, &m->g_b, "ssm_g_b.weight", width, rank));
+    JT_TRY(jt_bind_vector(b, &m->norm, "ssm_norm.weight", m->dim, false));
+    return jt_bind_matrix(b, &m->out, "attn_output.weight", d, width);
+}
+
+static jt_status bind_lightning(jt_binder *b, jt_recurrent *layer)
+{
+    jt_lightning *m = &layer->lightning;
+    size_t d = (size_t)b->p->d_model;
+    m->heads = (size_t)b->p->n_heads;
+    m->dim = (size_t)b->p->k_dim;
+    m->slope_scale = jt_lightning_slope_scale(b->layer, b->p->n_layers);
+    size_t width = m->heads * m->dim;
+    JT_TRY(jt_bind_matrix(b, &m->qkv, "attn_qkv.weight", 3 * width, d));
+    JT_TRY(jt_bind_matrix(b, &m->gate, "attn_gate.weight", width, d));
+    JT_TRY(jt_bind_vector(b, &m->norm, "attn_norm_2.weight", width, false));
+    return jt_bind_matrix(b, &m->out, "attn_output.weight", d, width);
+}
+
 /* A tensor that only this kind of layer has; more particular kinds first. */
 static const struct {
     const char *sign;
@@ -136,6 +209,8 @@ static const struct {
     jt_status (*bind)(jt_binder *b, jt_recurrent *layer);
 } kinds[] = {
     {"shortconv.in_proj.weight", JT_SHORT_CONV, bind_short_conv},
+    {"ssm_f_a.weight", JT_KIMI_DELTA, bind_kimi_delta},
+    {"attn_norm_2.weight", JT_LIGHTNING, bind_lightning},
     {"ssm_ba.weight", JT_DELTA_NET, bind_delta_net},
     {"ssm_alpha.weight", JT_DELTA_NET, bind_delta_net},
     {"ssm_x.weight", JT_MAMBA, bind_mamba},

@@ -5,6 +5,19 @@
 #include "moe/back.h"
 #include "moe/weigh.h"
 
+/* Slots for the experts of a token. */
+static int count_slots(const jt_router *r, const jt_hooks *hooks,
+                       const jt_route_site *site)
+{
+    int k = r->k;
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (p->on_k)
+            k = p->on_k(p->self, site, k);
+    }
+    return k;
+}
+
 /* Stages 1 and 2, with the policies between and after them. */
 static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
                              const jt_hooks *hooks, const jt_route_site *site,
@@ -15,7 +28,8 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     jt_tensor logits = {0};
     jt_router_score(ctx, r, site, x, &logits);
     jt_lap(ctx, JT_STAGE_SCORE);
-    jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
+    jt_route route =
+        jt_route_new(ctx, tokens, r->n_experts, count_slots(r, hooks, site));
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (jt_failed(ctx))
         return route;
@@ -43,6 +57,37 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     }
     jt_lap(ctx, JT_STAGE_SELECT);
     return route;
+}
+
+/* Both routes of a pass with a twin as one. */
+static jt_route join_routes(jt_context *ctx, const jt_route *first,
+                            const jt_route *second)
+{
+    int tokens = first->n_tokens;
+    int k = first->k > second->k ? first->k : second->k;
+    jt_route both = jt_route_new(ctx, 2 * tokens, first->n_experts, k);
+    for (int t = 0; !jt_failed(ctx) && t < 2 * tokens; t++) {
+        const jt_route *from = t < tokens ? first : second;
+        size_t at = (size_t)(t % tokens) * (size_t)from->k;
+        size_t to = (size_t)t * (size_t)k, n = (size_t)from->k;
+        for (size_t j = 0; j < (size_t)k; j++) {
+            both.expert[to + j] = j < n ? from->expert[at + j] : -1;
+            both.weight[to + j] = j < n ? from->weight[at + j] : 0.0f;
+        }
+    }
+    return both;
+}
+
+/* Each half of the rows by its own policies. */
+static jt_route route_twins(jt_context *ctx, const jt_mixture *m, const jt_hooks *hooks,
+                            const jt_route_site *site, jt_input *x)
+{
+    size_t tokens = jt_rows(&x->x) / 2;
+    jt_input first = jt_input_of(jt_some_rows(&x->x, 0, tokens));
+    jt_input second = jt_input_of(jt_some_rows(&x->x, tokens, tokens));
+    jt_route own = route_tokens(ctx, m, hooks, site, &first);
+    jt_route other = route_tokens(ctx, m, hooks->twin, site, &second);
+    return jt_failed(ctx) ? own : join_routes(ctx, &own, &other);
 }
 
 typedef struct combine_args {
@@ -95,23 +140,27 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     combine(ctx, &plan, &rows, y);
 }
 
-/* Watchers see what the experts gave. */
+/* Watchers see what the experts gave, without a twin's. */
 static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
                          const jt_route_site *site, const jt_plan *plan,
                          const jt_tensor *rows)
 {
+    jt_plan own = *plan;
+    own.n_tokens /= hooks->twin ? 2 : 1;
     for (int i = 0; i < hooks->n_watchers && !site->replay && !jt_failed(ctx); i++) {
         const jt_watcher *w = &hooks->watcher[i];
         if (w->on_outputs)
-            w->on_outputs(w->self, site, plan, rows->data, jt_cols(rows));
+            w->on_outputs(w->self, site, &own, rows->data, jt_cols(rows));
     }
 }
 
-jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
-                             const jt_store *store, const jt_hooks *hooks,
-                             const jt_route_site *site, jt_input *x)
+jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
+                                   const jt_store *store, const jt_hooks *hooks,
+                                   const jt_route_site *site, jt_input *router_x,
+                                   jt_input *x)
 {
-    jt_route route = route_tokens(ctx, m, hooks, site, x);
+    jt_route route = hooks->twin ? route_twins(ctx, m, hooks, site, router_x)
+                                 : route_tokens(ctx, m, hooks, site, router_x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
     jt_plan plan = jt_plan_build(ctx, &route);
@@ -136,6 +185,13 @@ jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
         jt_scale(ctx, &y, m->scale);
     jt_lap(ctx, JT_STAGE_COMBINE);
     return y;
+}
+
+jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *m,
+                             const jt_store *store, const jt_hooks *hooks,
+                             const jt_route_site *site, jt_input *x)
+{
+    return jt_mixture_forward_apart(ctx, m, store, hooks, site, x, x);
 }
 
 jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,

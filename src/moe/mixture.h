@@ -19,8 +19,8 @@ typedef struct jt_mixture {
 
 /* A term that training adds to the loss for what the router did (balance, z-loss).
  * Called after selection: it notes its value and pushes its gradient, into those of the
- * scores or logits, on the tape (ctx->tape NULL: a first pass without gradients, or an
- * evaluation). */
+ * scores or logits, on the tape (which keeps nothing in an evaluation, or in a pass
+ * that will run again). */
 typedef struct jt_route_term {
     void *self;
     void (*add)(void *self, jt_context *ctx, const jt_route_site *site,
@@ -28,18 +28,27 @@ typedef struct jt_route_term {
                 const jt_tensor *scores, const jt_route *route);
 } jt_route_term;
 
+/* With a twin the rows of a pass are two sequences of the same tokens, one after the
+ * other: the first half follows the policies here, the second those of the twin. */
 enum { JT_MAX_HOOKS = 16 };
 struct jt_hooks {
     jt_policy policy[JT_MAX_HOOKS];
     jt_watcher watcher[JT_MAX_HOOKS];
     jt_route_term term[JT_MAX_HOOKS];
     int n_policies, n_watchers, n_terms;
+    const jt_hooks *twin; /* or NULL; what it watches is not shown its outputs */
 };
 
 /* score, select, dispatch, apply, combine: [tokens, d]. */
 jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
                              const jt_store *store, const jt_hooks *hooks,
                              const jt_route_site *site, jt_input *x);
+
+/* The same where the router reads something else than the experts. */
+jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *mixture,
+                                   const jt_store *store, const jt_hooks *hooks,
+                                   const jt_route_site *site, jt_input *router_x,
+                                   jt_input *x);
 
 /* A dense FFN through the same machinery: one expert, every token. Its gradient is
  * fresh: jt_add_to reads it next. */

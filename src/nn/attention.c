@@ -23,13 +23,6 @@ void jt_attention_cut(jt_attention *a)
     cut(&a->qkv_bias, (jt_tensor *const[3]){&a->q_bias, &a->k_bias, &a->v_bias}, rows);
 }
 
-static void clamp_values(jt_tensor *t, float limit)
-{
-    float *x = t->data;
-    for (size_t i = 0; i < jt_rows(t) * jt_cols(t); i++)
-        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
-}
-
 /* Queries, keys, values and gates of all tokens. */
 typedef struct projected {
     jt_tensor q, k, v; /* [tokens, heads * dim] */
@@ -39,86 +32,92 @@ typedef struct projected {
 /* Of each head the query, then its gates: into tensors of their own. */
 static void split_gate(jt_context *ctx, const jt_attention *a, projected *p)
 {
-    size_t tokens = jt_rows(&p->q), dim = (size_t)a->k_dim;
-    size_t heads = tokens * (size_t)a->n_heads;
+    size_t dim = (size_t)a->k_dim;
     jt_tensor both = p->q;
-    p->q = jt_new(ctx, tokens, jt_cols(&both) / 2);
-    p->gate = jt_new(ctx, tokens, jt_cols(&both) / 2);
-    for (size_t i = 0; !jt_failed(ctx) && i < heads; i++) {
-        const float *from = (const float *)both.data + 2 * i * dim;
-        memcpy((float *)p->q.data + i * dim, from, dim * sizeof *from);
-        memcpy((float *)p->gate.data + i * dim, from + dim, dim * sizeof *from);
-    }
+    p->q = jt_take(ctx, &both, 2 * dim, 0, dim);
+    p->gate = jt_take(ctx, &both, 2 * dim, dim, dim);
 }
 
-/* q, k and v in one parallel region, then biases, norms and clamp. */
+/* q, k and v in one parallel region, with their biases. */
 static projected project(jt_context *ctx, const jt_attention *a, jt_input *x)
 {
     size_t tokens = jt_rows(&x->x);
-    projected p = {.q = jt_new(ctx, tokens, jt_rows(&a->q)),
-                   .k = jt_new(ctx, tokens, jt_rows(&a->k)),
-                   .v = jt_new(ctx, tokens, jt_rows(&a->v))};
-    if (jt_has(&a->gate))
-        p.gate = jt_new(ctx, tokens, jt_rows(&a->gate));
-    jt_product products[] = {
-        jt_product_rows(&p.q, &a->q, x, 0, tokens),
-        jt_product_rows(&p.k, &a->k, x, 0, tokens),
-        jt_product_rows(&p.v, &a->v, x, 0, tokens),
-        jt_product_rows(&p.gate, &a->gate, x, 0, tokens),
-    };
-    jt_products(ctx, products, jt_has(&a->gate) ? 4 : 3);
+    projected p = {0};
+    const jt_tensor *w[] = {&a->q, &a->k, &a->v, &a->gate};
+    jt_tensor *y[] = {&p.q, &p.k, &p.v, &p.gate};
+    jt_product products[4];
+    size_t count = 0;
+    for (int i = 0; i < 4; i++) {
+        if (!jt_has(w[i]))
+            continue;
+        *y[i] = jt_new(ctx, tokens, jt_rows(w[i]));
+        products[count++] = jt_product_rows(y[i], w[i], x, 0, tokens);
+    }
+    jt_products(ctx, products, count);
+    if (!jt_has(&a->v))
+        p.v = p.k;
     jt_add_bias(ctx, &p.q, &a->q_bias);
     jt_add_bias(ctx, &p.k, &a->k_bias);
     jt_add_bias(ctx, &p.v, &a->v_bias);
     if (a->gated)
         split_gate(ctx, a, &p);
-    if (jt_failed(ctx))
-        return p;
-    if (a->qk_norm != JT_QK_NORM_NONE && !a->norm_late) {
-        p.q = jt_rms_norm(ctx, &p.q, &a->q_norm, a->norm_eps);
-        p.k = jt_rms_norm(ctx, &p.k, &a->k_norm, a->norm_eps);
-    }
-    if (a->clamp > 0.0f) {
-        clamp_values(&p.q, a->clamp);
-        clamp_values(&p.k, a->clamp);
-        clamp_values(&p.v, a->clamp);
-    }
+    jt_clamp(ctx, &p.v, a->clamp);
     return p;
 }
 
-/* One head of token t to its place among the positions. */
-static void turn(const jt_attention_pass *p, size_t t, float *head,
-                 const jt_tensor *norm)
+/* Each head of x, of `dim` values, by itself. */
+static jt_tensor head_norm(jt_context *ctx, const jt_attention *a, const jt_tensor *x,
+                           size_t dim, const jt_tensor *w)
 {
-    if (p->at.angles)
-        jt_rope_turn(p->kernels, head, p->at.angles, t);
-    if (p->a->norm_late && p->a->qk_norm != JT_QK_NORM_NONE)
-        p->kernels->rms_norm(head, head, norm->data, (size_t)p->a->k_dim,
-                             p->a->norm_eps);
+    jt_tensor heads = *x;
+    heads.shape[0] = jt_rows(x) * jt_cols(x) / dim;
+    heads.shape[1] = dim;
+    jt_tensor y = jt_rms_norm(ctx, &heads, w, a->norm_eps);
+    y.shape[0] = jt_rows(x);
+    y.shape[1] = jt_cols(x);
+    return y;
 }
 
-/* Rotate one token's queries and keys; regroup the queries, store keys and values. */
+/* Norms of queries or keys. */
+static jt_tensor norm(jt_context *ctx, const jt_attention *a, const jt_tensor *x,
+                      const jt_tensor *w)
+{
+    if (a->qk_norm == JT_QK_NORM_HEAD)
+        return head_norm(ctx, a, x, (size_t)a->k_dim, w);
+    return jt_rms_norm(ctx, x, w, a->norm_eps);
+}
+
+/* Queries or keys turned to their places, with a norm before or after. */
+static jt_tensor placed(jt_context *ctx, const jt_attention *a, const jt_tensor *x,
+                        const jt_tensor *w, const jt_places *places, size_t n)
+{
+    bool normed = a->qk_norm != JT_QK_NORM_NONE;
+    jt_tensor y = normed && !a->norm_late ? norm(ctx, a, x, w) : *x;
+    jt_clamp(ctx, &y, a->clamp);
+    for (size_t i = 0; i < n && !jt_failed(ctx); i++) {
+        jt_tensor part = jt_some_rows(&y, places[i].row, places[i].count);
+        if (places[i].angles)
+            jt_rope_rotate(ctx, &part, (size_t)a->k_dim, 0, places[i].angles);
+    }
+    return normed && a->norm_late ? norm(ctx, a, &y, w) : y;
+}
+
+/* Regroup one token's queries, store its keys and values. */
 static void place_token(void *arg, size_t t)
 {
     const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
     const jt_kv_layer *kv = &p->at.kv;
     size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
-    float factor = jt_attention_temperature(a, &p->at, t);
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
         memcpy(q, jt_row(&p->q, t) + head * k_dim, k_dim * sizeof(float));
-        turn(p, t, q, &a->q_norm);
-        if (factor != 1.0f)
-            p->kernels->scale(q, factor, q, k_dim);
     }
     for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
         size_t row = head * kv->rows + (p->at.start + t) % kv->rows;
-        float *k = p->rotated + (t * (size_t)a->n_kv_heads + head) * k_dim;
-        memcpy(k, jt_row(&p->k, t) + head * k_dim, k_dim * sizeof(float));
-        turn(p, t, k, &a->k_norm);
-        jt_attention_keep(p->kernels, kv->k, kv->k_type, row, k, k_dim);
+        jt_attention_keep(p->kernels, kv->k, kv->k_type, row,
+                          jt_row(&p->k, t) + head * k_dim, k_dim);
         jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
                           jt_row(&p->v, t) + head * v_dim, v_dim);
     }
@@ -149,8 +148,6 @@ static jt_attention_pass begin(jt_context *ctx, const jt_attention *a,
                                const jt_places *at)
 {
     jt_attention_pass p = jt_attention_begin(ctx, a, at);
-    p.rotated = jt_scratch(ctx, at->count * (size_t)a->n_kv_heads,
-                           (size_t)a->k_dim * sizeof(float));
     if (jt_failed(ctx))
         return p;
     p.q = jt_some_rows(&all->q, at->row, at->count);
@@ -181,7 +178,14 @@ jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input 
                                const jt_places *places, size_t n)
 {
     size_t tokens = jt_rows(&x->x), heads = (size_t)a->n_heads;
+    const jt_tensor ones = {0};
     projected all = project(ctx, a, x);
+    if (a->v_norm)
+        all.v = head_norm(ctx, a, &all.v, (size_t)a->v_dim, &ones);
+    all.q = placed(ctx, a, &all.q, &a->q_norm, places, n);
+    all.k = placed(ctx, a, &all.k, &a->k_norm, places, n);
+    for (size_t i = 0; i < n; i++)
+        jt_attention_sharpen(ctx, a, &all.q, &places[i]);
     jt_input joined = jt_input_of(jt_new(ctx, tokens, heads * (size_t)a->v_dim));
     jt_attention_pass *pass = jt_scratch(ctx, n, sizeof *pass);
     for (size_t i = 0; i < n && !jt_failed(ctx); i++)

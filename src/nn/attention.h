@@ -3,7 +3,7 @@
 #ifndef JT_ATTENTION_H
 #define JT_ATTENTION_H
 
-#include "nn/rope.h"
+#include "nn/places.h"
 #include "tensor/ops.h"
 
 /* Normalisation of queries and keys. */
@@ -24,7 +24,8 @@ typedef struct jt_temperature {
 typedef struct jt_attention {
     jt_tensor qkv, qkv_bias; /* q, k and v as one tensor, whose rows those then are; or
                                 empty */
-    jt_tensor q, k, v, o;    /* [out, in] */
+    jt_tensor q, k, v, o;    /* [out, in]; without v values are what k makes, before
+                                norms and rotation (Gemma 4) */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
     jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads
@@ -32,6 +33,7 @@ typedef struct jt_attention {
     jt_tensor sinks; /* [n_heads] one more score per head, without a value; or empty */
     jt_qk_norm qk_norm;
     bool norm_late;   /* norms come after the rotation: of heads only */
+    bool v_norm;      /* values are normed, too: each head, without weights */
     bool gated;       /* q has for each head the query, then as many gates: sigmoids of
                          them multiply what the head gives out (Qwen3-Next) */
     jt_rope_use rope; /* which rotation of the model, if any */
@@ -49,26 +51,6 @@ typedef struct jt_attention {
 
 /* Let q, k and v (and their biases) be the rows of qkv, where there is one. */
 void jt_attention_cut(jt_attention *attention);
-
-/* Keys and values of one layer: k [kv_heads, rows, k_dim], v likewise. The token at
- * place p lies in row p % rows; rows are all places, or a multiple of JT_ATTN_BLOCK
- * that has room for the window and a chunk. */
-typedef struct jt_kv_layer {
-    void *k, *v;
-    jt_dtype k_type, v_type; /* F32, F16, Q8_0 or Q4_0 */
-    size_t rows;
-} jt_kv_layer;
-
-/* Tokens of a pass that follow each other in one context, and where they are in it. */
-typedef struct jt_places {
-    size_t row, count; /* of the tokens of the pass: row .. row + count */
-    size_t start;      /* place in the cache of the first of them */
-    jt_kv_layer kv;
-    const jt_angles *angles;  /* [count] of the rotation; NULL: none */
-    const int32_t *positions; /* [count] counted from the start of the document */
-    const int32_t *first;     /* [count] place where a token's document begins (packed
-                                 documents); NULL: 0 */
-} jt_places;
 
 /* Attention of the tokens of a pass, of one context or of n, one after the other: their
  * keys and values go into the cache, every token sees those of its document and window

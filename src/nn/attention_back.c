@@ -1,5 +1,5 @@
 /* Gradients of an attention pass: from those of the joined outputs to those of q, k and
- * v as they were before the rotation. */
+ * v. */
 #include <math.h>
 #include <string.h>
 
@@ -8,12 +8,11 @@
 
 typedef struct back {
     jt_attention_pass p;
-    float *dout;           /* [kv_heads, tokens, group, v_dim] */
-    float *dq;             /* [kv_heads, tokens, group, k_dim] */
-    float *dk, *dv;        /* [kv_heads, tokens, dim] */
-    jt_angles back_angles; /* negative sines: the rotation back */
-    char *scratch;         /* jt_gemm_scratch() bytes for each thread */
-    size_t *bound; /* [spans + 1] tiles, falling: a span is bound[i + 1] .. bound[i] */
+    float *dout;    /* [kv_heads, tokens, group, v_dim] */
+    float *dq;      /* [kv_heads, tokens, group, k_dim] */
+    float *dk, *dv; /* [kv_heads, tokens, dim] */
+    char *scratch;  /* jt_gemm_scratch() bytes for each thread */
+    size_t *bound;  /* [spans + 1] tiles, falling: a span is bound[i + 1] .. bound[i] */
     size_t n_spans;
 } back;
 
@@ -88,17 +87,6 @@ static void back_span(void *arg, size_t i)
         jt_attention_tile(&b->p, i / b->n_spans, tile, back_tile, arg);
 }
 
-/* grad += x, but for values that lie on the border to which they were clamped. */
-static void add_unclamped(const jt_attention_pass *p, float *grad, const float *x,
-                          const float *value, size_t n)
-{
-    float limit = p->a->clamp;
-    for (size_t i = 0; i < n; i++) {
-        if (limit <= 0.0f || fabsf(value[i]) < limit)
-            grad[i] += x[i];
-    }
-}
-
 /* dsink = -p(sink) dout . out, summed over the tokens in order. */
 static void back_sinks(const back *b)
 {
@@ -116,32 +104,24 @@ static void back_sinks(const back *b)
     }
 }
 
-/* The rotation is orthogonal (times a magnitude): its transpose turns the other way. */
+/* From the order of the kernel to that of the tokens. */
 static void unplace_token(void *arg, size_t t)
 {
     const back *b = arg;
     const jt_attention_pass *p = &b->p;
     size_t k_dim = (size_t)p->a->k_dim, v_dim = (size_t)p->a->v_dim;
-    float factor = jt_attention_temperature(p->a, &p->at, t);
     for (size_t head = 0; head < (size_t)p->a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
-        float *dq = b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
-        if (p->at.angles)
-            jt_rope_turn(p->kernels, dq, &b->back_angles, t);
-        if (factor != 1.0f)
-            p->kernels->scale(dq, factor, dq, k_dim);
-        add_unclamped(p, jt_grad_row(&p->q, t) + head * k_dim, dq,
-                      jt_row(&p->q, t) + head * k_dim, k_dim);
+        p->kernels->add(jt_grad_row(&p->q, t) + head * k_dim,
+                        b->dq + ((kv_head * p->tokens + t) * p->group + member) * k_dim,
+                        k_dim);
     }
     for (size_t head = 0; head < (size_t)p->a->n_kv_heads; head++) {
-        float *dk = b->dk + (head * p->tokens + t) * k_dim;
-        const float *dv = b->dv + (head * p->tokens + t) * v_dim;
-        if (p->at.angles)
-            jt_rope_turn(p->kernels, dk, &b->back_angles, t);
-        add_unclamped(p, jt_grad_row(&p->k, t) + head * k_dim, dk,
-                      jt_row(&p->k, t) + head * k_dim, k_dim);
-        add_unclamped(p, jt_grad_row(&p->v, t) + head * v_dim, dv,
-                      jt_row(&p->v, t) + head * v_dim, v_dim);
+        size_t row = head * p->tokens + t;
+        p->kernels->add(jt_grad_row(&p->k, t) + head * k_dim, b->dk + row * k_dim,
+                        k_dim);
+        p->kernels->add(jt_grad_row(&p->v, t) + head * v_dim, b->dv + row * v_dim,
+                        v_dim);
     }
 }
 
@@ -163,8 +143,6 @@ static void attention_backward(jt_context *ctx, void *saved)
     b.dq = zeros(ctx, queries, a->k_dim);
     b.dk = zeros(ctx, keys, a->k_dim);
     b.dv = zeros(ctx, keys, a->v_dim);
-    if (b.p.at.angles)
-        b.back_angles = jt_rope_back(ctx, b.p.at.angles);
     b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), jt_gemm_scratch());
     b.bound = jt_scratch(ctx, b.p.n_tiles + 1, sizeof *b.bound);
     if (!jt_failed(ctx)) {
@@ -178,21 +156,18 @@ static void attention_backward(jt_context *ctx, void *saved)
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
-void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass, size_t n)
+void jt_attention_check(jt_context *ctx, const jt_places *places, size_t n)
 {
-    const jt_kv_layer *kv = &pass->at.kv;
-    if (!ctx->tape)
-        return;
-    if (pass->a->norm_late || pass->a->gated) {
-        jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of %s",
-                pass->a->gated ? "gates in the queries" : "norms after the rotation");
-        return;
-    }
-    bool whole = n == 1 && pass->at.start == 0 && kv->rows >= pass->tokens;
-    if (!whole || kv->k_type != JT_F32 || kv->v_type != JT_F32) {
+    const jt_kv_layer *kv = &places->kv;
+    bool exact = kv->k_type == JT_F32 && kv->v_type == JT_F32;
+    jt_places_check(ctx, places, n);
+    if (!jt_failed(ctx) && jt_tape_keeps(ctx) && !(exact && kv->rows >= places->count))
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "gradients through a cache of keys and values");
-        return;
-    }
+}
+
+void jt_attention_record(jt_context *ctx, const jt_attention_pass *pass, size_t n)
+{
+    jt_attention_check(ctx, &pass->at, n);
     jt_tape_push(ctx, attention_backward, pass, sizeof *pass);
 }

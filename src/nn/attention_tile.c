@@ -1,5 +1,4 @@
 /* Attention proper: tiles of queries over the cache. */
-#include <math.h>
 #include <string.h>
 
 #include "nn/attention_pass.h"
@@ -49,6 +48,8 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
                            .at = *places,
                            .tokens = tokens,
                            .group = heads / (size_t)a->n_kv_heads,
+                           .q_stride = (size_t)a->k_dim,
+                           .out_stride = (size_t)a->v_dim,
                            .v_stride = (size_t)a->v_dim};
     p.tile = tile_of(ctx, a, tokens);
     p.n_tiles = (tokens * p.group + p.tile - 1) / p.tile;
@@ -63,15 +64,6 @@ jt_attention_pass jt_attention_begin(jt_context *ctx, const jt_attention *a,
             jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), p.scratch_bytes);
     }
     return p;
-}
-
-float jt_attention_temperature(const jt_attention *a, const jt_places *at, size_t t)
-{
-    const jt_temperature *change = &a->temperature;
-    if (change->scale == 0.0f)
-        return 1.0f;
-    float position = (float)at->positions[t] + change->offset;
-    return 1.0f + change->scale * logf(1.0f + floorf(position / change->length));
 }
 
 /* The first place in the cache that token t sees. */
@@ -90,7 +82,7 @@ void jt_attention_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
 {
     const jt_attention *a = p->a;
     const jt_kv_layer *kv = &p->at.kv;
-    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    size_t k_dim = (size_t)a->k_dim;
     size_t first = i * p->tile, rest = p->tokens * p->group - first;
     size_t row = kv_head * p->tokens * p->group + first;
     size_t n = rest < p->tile ? rest : p->tile;
@@ -104,9 +96,9 @@ void jt_attention_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
             sink[q] = jt_row(&a->sinks, 0)[kv_head * p->group + member];
     }
     jt_attn call = {
-        .out = p->out + row * v_dim,
+        .out = p->out + row * p->out_stride,
         .lse = p->lse ? p->lse + row : NULL,
-        .q = p->grouped + row * k_dim,
+        .q = p->grouped + row * p->q_stride,
         .k = kv_row(kv->k, kv->k_type, kv_head * kv->rows, k_dim),
         .v = kv_row(kv->v, kv->v_type, kv_head * kv->rows, p->v_stride),
         .k_type = kv->k_type,
@@ -114,8 +106,8 @@ void jt_attention_tile(const jt_attention_pass *p, size_t kv_head, size_t i,
         .from = from,
         .to = to,
         .sink = jt_has(&a->sinks) ? sink : NULL,
-        .out_stride = v_dim,
-        .q_stride = k_dim,
+        .out_stride = p->out_stride,
+        .q_stride = p->q_stride,
         .k_stride = k_dim,
         .v_stride = p->v_stride,
         .rows = kv->rows,

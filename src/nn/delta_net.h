@@ -35,6 +35,6 @@ size_t jt_delta_net_state(const jt_delta_net *layer);
 
 /* As jt_short_conv_forward. */
 jt_tensor jt_delta_net_forward(jt_context *ctx, const jt_delta_net *layer, jt_input *h,
-                               float *state, bool fresh);
+                               float *state, const jt_places *places);
 
 #endif

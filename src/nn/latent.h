@@ -8,7 +8,9 @@
  * It is computed in two forms with the same result but for rounding. The expanded one
  * makes keys k_b c and values v_b c of every position and is then usual attention. The
  * absorbed one moves k_b to the queries, k_b^T q_n, and attends to the rows themselves:
- * one head of keys for all queries. A token costs more there, a position nothing. */
+ * one head of keys for all queries. A token costs more there, a position nothing. With
+ * a tape it is the expanded one, whose keys and values are made again for the
+ * gradients: what is kept of a token does not grow with the heads' keys. */
 #ifndef JT_LATENT_H
 #define JT_LATENT_H
 
@@ -37,8 +39,7 @@ typedef struct jt_latent {
     jt_latent_form form;
 } jt_latent;
 
-/* As jt_attention_forward; the cache holds keys only, rows [rank + rope]. There are no
- * gradients. */
+/* As jt_attention_forward; the cache holds keys only, rows [rank + rope]. */
 jt_tensor jt_latent_forward(jt_context *ctx, const jt_latent *latent, jt_input *x,
                             const jt_places *places, size_t n);
 

@@ -70,11 +70,6 @@ static void each_head(jt_context *ctx, absorbed *a, float *y, size_t ldy, size_t
     jt_products(ctx, a->products, p->heads);
 }
 
-static jt_tensor turned_keys(const jt_latent *l, size_t head)
-{
-    return jt_slice(&l->k_b, head);
-}
-
 static void move_queries(jt_context *ctx, absorbed *a)
 {
     jt_latent_pass *p = a->p;
@@ -83,30 +78,39 @@ static void move_queries(jt_context *ctx, absorbed *a)
     if (jt_has(&p->l->kv_b))
         jt_pool_run(ctx->pool, absorb_head, a, p->heads);
     else
-        each_head(ctx, a, a->attend.grouped, p->heads * wide, wide, turned_keys,
+        each_head(ctx, a, a->attend.grouped, p->heads * wide, wide, jt_latent_keys,
                   a->nope);
+}
+
+static void run(jt_context *ctx, absorbed *a)
+{
+    jt_latent_pass *p = a->p;
+    size_t v_dim = (size_t)p->l->v_dim, heads = p->heads, rows = heads * p->tokens;
+    for (size_t i = 0; i < rows; i++)
+        a->index[i] = (int32_t)(i % p->tokens * heads + i / p->tokens);
+    move_queries(ctx, a);
+    jt_attention_attend(ctx, &a->attend, 1);
+    jt_tensor out = {.data = a->attend.out,
+                     .dtype = JT_F32,
+                     .n_dims = 2,
+                     .shape = {rows, (size_t)p->l->rank}};
+    each_head(ctx, a, p->joined.data, heads * v_dim, v_dim, jt_latent_values, out);
 }
 
 void jt_latent_absorbed(jt_context *ctx, jt_latent_pass *p)
 {
     const jt_latent *l = p->l;
-    size_t rank = (size_t)l->rank, v_dim = (size_t)l->v_dim, heads = p->heads;
-    absorbed a = {.p = p};
-    a.attend = jt_attention_begin(ctx, &l->attention, &p->at);
+    size_t rank = (size_t)l->rank, rows = p->heads * p->tokens;
+    size_t threads = (size_t)jt_pool_threads(ctx->pool);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    absorbed a = {.p = p,
+                  .attend = jt_attention_begin(ctx, &l->attention, &p->at),
+                  .nope = jt_new(ctx, rows, (size_t)l->nope),
+                  .index = jt_scratch(ctx, rows, sizeof *a.index),
+                  .products = jt_scratch(ctx, p->heads, sizeof *a.products),
+                  .row = jt_scratch(ctx, threads * rank, sizeof *a.row)};
     a.attend.v_stride = rank + (size_t)l->rope;
-    a.nope = jt_new(ctx, p->tokens * heads, (size_t)l->nope);
-    a.index = jt_scratch(ctx, heads * p->tokens, sizeof *a.index);
-    a.products = jt_scratch(ctx, heads, sizeof *a.products);
-    a.row = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool) * rank, sizeof(float));
-    if (jt_failed(ctx))
-        return;
-    for (size_t i = 0; i < heads * p->tokens; i++)
-        a.index[i] = (int32_t)(i % p->tokens * heads + i / p->tokens);
-    move_queries(ctx, &a);
-    jt_attention_attend(ctx, &a.attend, 1);
-    jt_tensor out = {.data = a.attend.out,
-                     .dtype = JT_F32,
-                     .n_dims = 2,
-                     .shape = {p->tokens * heads, rank}};
-    each_head(ctx, &a, p->joined.data, heads * v_dim, v_dim, jt_latent_values, out);
+    if (!jt_failed(ctx))
+        run(ctx, &a);
+    jt_arena_rewind(&ctx->scratch, mark);
 }

@@ -3,44 +3,34 @@
 #include <string.h>
 
 #include "nn/latent_pass.h"
+#include "tensor/tape.h"
 
 enum { ROWS = 256 }; /* of the cache, decoded at a time */
-
-typedef struct expanded {
-    jt_latent_pass *p;
-    jt_attention one; /* one head of the expanded form */
-    size_t positions;
-    char *room; /* for each thread: what is in `head_room` */
-    size_t room_bytes;
-} expanded;
 
 /* Of one thread, for one head; all floats. */
 typedef struct head_room {
     float *k, *v;     /* [positions, nope + rope], [positions, v_dim] */
     float *k_b, *v_b; /* [nope, rank] or [rank, nope], [v_dim, rank] */
     float *rows;      /* [ROWS, rank + rope] of the cache */
-    float *q, *out;   /* [tokens, nope + rope], [tokens, v_dim] */
     float *gemm;
 } head_room;
 
 /* Lay the room out from `base` on; returns the bytes (with a base of NULL, only those).
  */
-static size_t lay_out(const expanded *e, char *base, head_room *room)
+static size_t lay_out(const jt_expanded *e, char *base, head_room *room)
 {
     const jt_latent *l = e->p->l;
     size_t nope = (size_t)l->nope, rope = (size_t)l->rope, rank = (size_t)l->rank;
     size_t v_dim = (size_t)l->v_dim, used = 0;
-    float **part[] = {&room->k,    &room->v, &room->k_b, &room->v_b,
-                      &room->rows, &room->q, &room->out, &room->gemm};
+    float **part[] = {&room->k,   &room->v,    &room->k_b,
+                      &room->v_b, &room->rows, &room->gemm};
     const size_t values[] = {e->positions * (nope + rope),
                              e->positions * v_dim,
                              nope * rank,
                              v_dim * rank,
                              ROWS * (rank + rope),
-                             e->p->tokens * (nope + rope),
-                             e->p->tokens * v_dim,
                              jt_gemm_scratch() / sizeof(float)};
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 6; i++) {
         *part[i] = base ? (float *)(void *)(base + used) : NULL;
         used += jt_pad64(values[i] * sizeof(float));
     }
@@ -55,7 +45,7 @@ static void decode(const jt_kernels *kernels, float *to, const jt_tensor *w)
 }
 
 /* y = rows w^T; w [n, rank], or turned. */
-static void make(const expanded *e, const head_room *room, float *y, size_t ldy,
+static void make(const jt_expanded *e, const head_room *room, float *y, size_t ldy,
                  const float *w, bool turned, size_t n, size_t count)
 {
     size_t rank = (size_t)e->p->l->rank, wide = rank + (size_t)e->p->l->rope;
@@ -70,11 +60,12 @@ static void make(const expanded *e, const head_room *room, float *y, size_t ldy,
                                    .m = count,
                                    .n = n,
                                    .k = rank,
+                                   .precision = e->precision,
                                    .scratch = room->gemm});
 }
 
 /* Keys and values of the positions of the context. */
-static void fill_head(const expanded *e, const head_room *room, size_t head)
+static void fill_head(const jt_expanded *e, const head_room *room, size_t head)
 {
     const jt_latent_pass *p = e->p;
     const jt_latent *l = p->l;
@@ -82,8 +73,7 @@ static void fill_head(const expanded *e, const head_room *room, size_t head)
     size_t v_dim = (size_t)l->v_dim, wide = rank + rope;
     size_t bytes = jt_dtype_row_bytes(p->at.kv.k_type, wide);
     bool turned = !jt_has(&l->kv_b);
-    jt_tensor k_b = turned ? jt_slice(&l->k_b, head) : jt_latent_keys(l, head);
-    jt_tensor v_b = jt_latent_values(l, head);
+    jt_tensor k_b = jt_latent_keys(l, head), v_b = jt_latent_values(l, head);
     decode(p->kernels, room->k_b, &k_b);
     decode(p->kernels, room->v_b, &v_b);
     for (size_t first = 0, n; first < e->positions; first += n) {
@@ -101,6 +91,47 @@ static void fill_head(const expanded *e, const head_room *room, size_t head)
     }
 }
 
+jt_expanded jt_expanded_begin(jt_context *ctx, const jt_latent_pass *p)
+{
+    jt_expanded e = {.p = p,
+                     .one = p->l->attention,
+                     .positions = p->at.start + p->tokens,
+                     .precision = ctx->tape ? ctx->precision : JT_PRECISION_F32};
+    head_room none;
+    e.one.n_heads = 1;
+    e.one.k_dim = p->l->nope + p->l->rope;
+    e.one.v_dim = p->l->v_dim;
+    e.room_bytes = lay_out(&e, NULL, &none);
+    e.room = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), e.room_bytes);
+    return e;
+}
+
+jt_attention_pass jt_expanded_head(const jt_expanded *e, size_t head)
+{
+    const jt_latent_pass *p = e->p;
+    size_t k_dim = (size_t)e->one.k_dim, v_dim = (size_t)e->one.v_dim;
+    head_room room;
+    lay_out(e, e->room + (size_t)jt_pool_self() * e->room_bytes, &room);
+    fill_head(e, &room, head);
+    jt_attention_pass pass = {
+        .kernels = p->kernels,
+        .a = &e->one,
+        .at = p->at,
+        .tokens = p->tokens,
+        .group = 1,
+        .q_stride = jt_cols(&p->q),
+        .out_stride = jt_cols(&p->joined),
+        .v_stride = v_dim,
+        .grouped = jt_row(&p->q, 0) + head * k_dim,
+        .out = jt_row(&p->joined, 0) + head * v_dim,
+        .lse = p->lse ? p->lse + head * p->tokens : NULL,
+        .tile = JT_ATTN_MAX_Q,
+        .n_tiles = (p->tokens + JT_ATTN_MAX_Q - 1) / JT_ATTN_MAX_Q,
+    };
+    pass.at.kv = (jt_kv_layer){room.k, room.v, JT_F32, JT_F32, e->positions};
+    return pass;
+}
+
 static void attend(const jt_attention_pass *p, const jt_attn *call, void *user,
                    size_t kv_head, size_t row)
 {
@@ -112,41 +143,19 @@ static void attend(const jt_attention_pass *p, const jt_attn *call, void *user,
 
 static void run_head(void *arg, size_t head)
 {
-    const expanded *e = arg;
-    const jt_latent_pass *p = e->p;
-    size_t k_dim = (size_t)e->one.k_dim, v_dim = (size_t)e->one.v_dim;
-    head_room room;
-    lay_out(e, e->room + (size_t)jt_pool_self() * e->room_bytes, &room);
-    fill_head(e, &room, head);
-    jt_attention_pass pass = {.kernels = p->kernels,
-                              .a = &e->one,
-                              .at = p->at,
-                              .tokens = p->tokens,
-                              .group = 1,
-                              .v_stride = v_dim,
-                              .grouped = room.q,
-                              .out = room.out,
-                              .tile = JT_ATTN_MAX_Q};
-    pass.at.kv = (jt_kv_layer){room.k, room.v, JT_F32, JT_F32, e->positions};
-    for (size_t t = 0; t < p->tokens; t++)
-        memcpy(room.q + t * k_dim, jt_row(&p->q, t) + head * k_dim,
-               k_dim * sizeof(float));
-    for (size_t i = 0; i * pass.tile < p->tokens; i++)
+    jt_attention_pass pass = jt_expanded_head(arg, head);
+    for (size_t i = 0; i < pass.n_tiles; i++)
         jt_attention_tile(&pass, 0, i, attend, NULL);
-    for (size_t t = 0; t < p->tokens; t++)
-        memcpy(jt_row(&p->joined, t) + head * v_dim, room.out + t * v_dim,
-               v_dim * sizeof(float));
 }
 
 void jt_latent_expanded(jt_context *ctx, jt_latent_pass *p)
 {
-    expanded e = {.p = p, .one = p->l->attention, .positions = p->at.start + p->tokens};
-    head_room none;
-    e.one.n_heads = 1;
-    e.one.k_dim = p->l->nope + p->l->rope;
-    e.one.v_dim = p->l->v_dim;
-    e.room_bytes = lay_out(&e, NULL, &none);
-    e.room = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), e.room_bytes);
+    if (jt_tape_keeps(ctx))
+        p->lse = jt_scratch(ctx, p->heads * p->tokens, sizeof *p->lse);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_expanded e = jt_expanded_begin(ctx, p);
     if (!jt_failed(ctx))
         jt_pool_run(ctx->pool, run_head, &e, p->heads);
+    jt_arena_rewind(&ctx->scratch, mark);
+    jt_latent_record(ctx, p);
 }

@@ -29,6 +29,6 @@ size_t jt_mamba_state(const jt_mamba *layer);
 
 /* As jt_short_conv_forward. */
 jt_tensor jt_mamba_forward(jt_context *ctx, const jt_mamba *layer, jt_input *h,
-                           float *state, bool fresh);
+                           float *state, const jt_places *places);
 
 #endif

@@ -30,6 +30,6 @@ size_t jt_mamba2_state(const jt_mamba2 *layer);
 
 /* As jt_short_conv_forward. */
 jt_tensor jt_mamba2_forward(jt_context *ctx, const jt_mamba2 *layer, jt_input *h,
-                            float *state, bool fresh);
+                            float *state, const jt_places *places);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "tensor/tape.h"
+
 /* YaRN, section 3.2: the pair whose wavelength makes `turns` turns in the original
  * context. */
 static float turning_pair(const jt_rope_params *p, float turns)
@@ -79,12 +81,57 @@ jt_angles jt_rope_angles(jt_context *ctx, const jt_rope *rope, const int32_t *po
     return a;
 }
 
-jt_angles jt_rope_back(jt_context *ctx, const jt_angles *angles)
+/* ---- rotating: an orthogonal matrix (times a magnitude), whose transpose turns the
+ * gradient the other way ---- */
+
+typedef struct rotation {
+    const jt_kernels *kernels;
+    jt_tensor x;
+    jt_angles angles;
+    size_t dim, at;
+} rotation;
+
+static void rotate_heads(const rotation *r, float *x, size_t t)
 {
-    jt_angles back = *angles;
-    back.sin = jt_new(ctx, jt_rows(&angles->sin), jt_cols(&angles->sin));
-    if (!jt_failed(ctx))
-        ctx->kernels->scale(back.sin.data, -1.0f, angles->sin.data,
-                            jt_rows(&back.sin) * jt_cols(&back.sin));
-    return back;
+    const jt_angles *a = &r->angles;
+    for (size_t at = r->at; at < jt_cols(&r->x); at += r->dim)
+        r->kernels->rope(x + at, jt_row(&a->cos, t), jt_row(&a->sin, t),
+                         jt_cols(&a->cos), a->neox);
+}
+
+static void rotate_row(void *arg, size_t t)
+{
+    const rotation *r = arg;
+    rotate_heads(r, jt_row(&r->x, t), t);
+}
+
+static void rotate_back_row(void *arg, size_t t)
+{
+    const rotation *r = arg;
+    rotate_heads(r, jt_grad_row(&r->x, t), t);
+}
+
+static void rotate_backward(jt_context *ctx, void *saved)
+{
+    rotation r = *(const rotation *)saved;
+    const jt_tensor *sin = &r.angles.sin;
+    size_t rows = jt_rows(sin), pairs = jt_cols(sin);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    float *minus = jt_scratch(ctx, rows * pairs, sizeof *minus);
+    if (!jt_failed(ctx)) {
+        r.kernels->scale(minus, -1.0f, sin->data, rows * pairs);
+        r.angles.sin.data = minus;
+        jt_for_rows(ctx, rows, rows * jt_cols(&r.x), rotate_back_row, &r);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+}
+
+void jt_rope_rotate(jt_context *ctx, jt_tensor *x, size_t dim, size_t at,
+                    const jt_angles *angles)
+{
+    rotation r = {ctx->kernels, *x, *angles, dim, at};
+    if (jt_failed(ctx))
+        return;
+    jt_for_rows(ctx, jt_rows(x), jt_rows(x) * jt_cols(x), rotate_row, &r);
+    jt_tape_push(ctx, rotate_backward, &r, sizeof r);
 }

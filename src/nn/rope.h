@@ -57,14 +57,9 @@ typedef struct jt_angles {
 jt_angles jt_rope_angles(jt_context *ctx, const jt_rope *rope, const int32_t *positions,
                          size_t count);
 
-/* Rotate the first 2 * pairs values of x by the angles of token t. */
-static inline void jt_rope_turn(const jt_kernels *kernels, float *x, const jt_angles *a,
-                                size_t t)
-{
-    kernels->rope(x, jt_row(&a->cos, t), jt_row(&a->sin, t), jt_cols(&a->cos), a->neox);
-}
-
-/* The same angles in the other direction. */
-jt_angles jt_rope_back(jt_context *ctx, const jt_angles *angles);
+/* Rotate in place: row t of x holds heads of `dim` values, and of each the first
+ * 2 * pairs from `at` on are turned by the angles of token t. */
+void jt_rope_rotate(jt_context *ctx, jt_tensor *x, size_t dim, size_t at,
+                    const jt_angles *angles);
 
 #endif

@@ -16,9 +16,10 @@ typedef struct jt_short_conv {
 /* Floats that it remembers from chunk to chunk. */
 size_t jt_short_conv_state(const jt_short_conv *layer);
 
-/* A chunk of tokens after those of the state, which moves on; `fresh`: there are none,
- * whatever the state holds. [tokens, d]. */
+/* A chunk of tokens after those of the state, which moves on. A document begins
+ * afresh, whatever the state holds. With a tape the chunk is all there is: start 0.
+ * [tokens, d]. */
 jt_tensor jt_short_conv_forward(jt_context *ctx, const jt_short_conv *layer,
-                                jt_input *h, float *state, bool fresh);
+                                jt_input *h, float *state, const jt_places *places);
 
 #endif

@@ -23,6 +23,10 @@ jt_status jt_ahead_init(jt_ahead *a, jt_session *session, const jt_speculation *
                        "speculation: the state of %s cannot go back behind a wrong "
                        "guess",
                        session->model->family->arch);
+    if (session->attendant.before)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "speculation: a policy learns from the text as it comes, and "
+                       "must not learn from guesses");
     size_t most = (size_t)how->most, vocab = (size_t)session->model->params.n_vocab;
     a->most = most;
     a->draft = jt_alloc(most, sizeof *a->draft);

@@ -44,8 +44,10 @@ static jt_status score_rows(void *user, size_t first, const float *logits, size_
         const float *row = logits + r * t->n_vocab;
         double nll = log_sum_exp(row, t->n_vocab) - row[t->window[first + r + 1]];
         if (!isfinite(nll))
-            return jt_fail(err, JT_E_FORMAT,
-                           "the model gives logits that are not finite");
+            return jt_fail(
+                err, JT_E_FORMAT,
+                "the model gives logits that are not finite, or a policy has "
+                "taken out a token of the text");
         t->sum += nll;
         t->squares += nll * nll;
         t->scored++;

@@ -44,6 +44,7 @@ static jt_status make_cache(jt_session *s, const jt_session_options *o, jt_err *
                               .chunk = (size_t)s->chunk};
     JT_TRY(choose_type(&cache.k_type, o->k_type, o->kv_type, err));
     JT_TRY(choose_type(&cache.v_type, o->v_type, o->kv_type, err));
+    s->kept = cache;
     return jt_cache_init(&s->cache, s->model, &cache, err);
 }
 
@@ -87,6 +88,9 @@ void jt_session_free(jt_session *s)
     jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
+    if (s->twin)
+        jt_cache_free(&s->twin->cache);
+    free(s->twin);
     free(s->ids);
     free(s->positions);
     free(s->logits);
@@ -146,6 +150,23 @@ jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *wei
     return JT_OK;
 }
 
+jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err *err)
+{
+    if (s->twin || s->length)
+        return jt_fail(err, JT_E_ARG, "the session has %s",
+                       s->twin ? "a twin" : "begun without its twin");
+    jt_session_twin *own = jt_calloc(1, sizeof *own);
+    if (!own)
+        return jt_fail_memory(err, "starting a twin");
+    *own = *twin;
+    jt_status status = jt_cache_init(&own->cache, s->model, &s->kept, err);
+    if (status == JT_OK)
+        s->twin = own;
+    else
+        free(own);
+    return status;
+}
+
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
                            jt_err *err)
 {
@@ -165,29 +186,61 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
     return JT_OK;
 }
 
+/* The weights of the tokens of a chunk; a twin gets the same ones. */
 static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
 {
-    size_t n = s->adapters.count;
+    size_t n = s->adapters.count, values = chunk->count * n;
     s->adapters.weight = NULL;
-    s->adapters.n_tokens = chunk->count;
+    s->adapters.n_tokens = s->twin ? 2 * chunk->count : chunk->count;
     if (!s->weigher.weigh || !n)
         return;
-    float *weights = jt_scratch(s->ctx, chunk->count * n, sizeof *weights);
+    float *weights = jt_scratch(s->ctx, 2 * values, sizeof *weights);
     if (!weights)
         return;
     s->weigher.weigh(s->weigher.self, chunk->ids, chunk->positions, chunk->count, n,
                      weights);
-    for (size_t i = 0; i < chunk->count * n && !jt_failed(s->ctx); i++) {
+    for (size_t i = 0; i < values && !jt_failed(s->ctx); i++) {
         if (!isfinite(weights[i]))
             jt_fail(&s->ctx->err, JT_E_ARG, "the weight of adapter %zu is not finite",
                     i % n + 1);
     }
+    memcpy(weights + values, weights, values * sizeof *weights);
     s->adapters.weight = weights;
+}
+
+/* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
+ * of both become those of the session. */
+static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
+{
+    size_t count = chunk->count, bytes = count * sizeof(int32_t);
+    jt_span spans[2] = {chunk->spans[0], chunk->spans[0]};
+    int32_t *ids = jt_scratch(s->ctx, 4 * count, sizeof *ids);
+    int32_t *positions = ids + 2 * count;
+    if (!ids)
+        return (jt_tensor){0};
+    for (size_t i = 0; i < 2; i++) {
+        memcpy(ids + i * count, chunk->ids, bytes);
+        memcpy(positions + i * count, chunk->positions, bytes);
+    }
+    spans[1].cache = &s->twin->cache;
+    chunk->spans = spans;
+    chunk->n_spans = 2;
+    chunk->count = 2 * count;
+    chunk->ids = ids;
+    chunk->positions = positions;
+    hooks->twin = &s->twin->hooks;
+    jt_tensor both = jt_transformer_forward(s->ctx, s->model, chunk, s->store, hooks);
+    if (jt_failed(s->ctx))
+        return both;
+    size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);
+    for (size_t r = 0; r < rows; r++)
+        s->twin->join(s->twin->self, jt_row(&both, r), jt_row(&both, rows + r), n);
+    return jt_some_rows(&both, 0, rows);
 }
 
 /* One forward pass over tokens of the context that follow those in the cache. Logits
  * are empty on failure, and otherwise valid until the scratch is rewound. */
-static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
+static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hooks)
 {
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)
@@ -202,7 +255,8 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
     s->ctx->err = (jt_err){0};
     s->ctx->change = jt_attached_change(&s->adapters);
     weigh_adapters(s, &chunk);
-    return jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
+    return s->twin ? run_twins(s, &chunk, hooks)
+                   : jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }
 
 jt_status jt_session_status(const jt_session *s, jt_err *err)
@@ -217,9 +271,16 @@ static size_t next_chunk(const jt_session *s, size_t tokens)
     return tokens < (size_t)s->chunk ? tokens : (size_t)s->chunk;
 }
 
+void jt_session_rewind(jt_session *s, size_t length)
+{
+    jt_cache_rewind(&s->cache, length);
+    if (s->twin)
+        jt_cache_rewind(&s->twin->cache, length);
+}
+
 void jt_session_go_back(jt_session *s, int length)
 {
-    jt_cache_rewind(&s->cache, (size_t)length);
+    jt_session_rewind(s, (size_t)length);
     if (length < s->length)
         s->has_logits = false; /* they belong to a token that is gone */
     s->length = length;
@@ -264,6 +325,17 @@ static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
     return status;
 }
 
+/* How far tokens may be run at once, up to `known`; what the cache has lost runs first.
+ */
+static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
+                         jt_err *err)
+{
+    *until = known;
+    if (s->attendant.before)
+        JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
+    return jt_session_remember(s, err);
+}
+
 jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
                           const jt_eval_options *options, jt_err *err)
 {
@@ -273,11 +345,13 @@ jt_status jt_session_eval(jt_session *s, const int32_t *tokens, size_t count,
     int before = s->length;
     memcpy(s->ids + before, tokens, count * sizeof *tokens);
     jt_status status = jt_progress_report(&o->progress, "prompt", 0, count, err);
-    if (status == JT_OK)
-        status = jt_session_remember(s, err);
-    for (size_t done = 0; done < count && status == JT_OK;) {
-        size_t n = next_chunk(s, count - done);
-        status = eval_chunk(s, n, done, o, err);
+    for (size_t done = 0, until; done < count && status == JT_OK;) {
+        size_t known = (size_t)before + count, n = 0;
+        status = prepare(s, known, o->on_logits != NULL, &until, err);
+        if (status == JT_OK) {
+            n = next_chunk(s, until - (size_t)s->length);
+            status = eval_chunk(s, n, done, o, err);
+        }
         done += n;
         if (status == JT_OK)
             status = jt_progress_report(&o->progress, "prompt", done, count, err);
@@ -321,7 +395,7 @@ size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
 
 uint64_t jt_session_kv_bytes(const jt_session *s)
 {
-    return s->cache.bytes;
+    return s->cache.bytes + (s->twin ? s->twin->cache.bytes : 0);
 }
 
 int jt_session_threads(const jt_session *s)

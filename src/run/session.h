@@ -6,6 +6,26 @@
 #include "junto/session.h"
 #include "model/transformer.h"
 
+/* A second sequence of the same tokens, with policies of its own, that runs beside the
+ * first; `join` makes of the logits [n] of both those of the session. */
+typedef struct jt_session_twin {
+    jt_hooks hooks;
+    jt_cache cache;
+    void *self;
+    void (*join)(void *self, float *logits, const float *other, size_t n);
+} jt_session_twin;
+
+/* What looks after a session while tokens come. It is asked before those of the context
+ * up to `known` are run that follow session->length (they stand in session->ids), and
+ * says in *until how far they may be run before it is asked again: above the length.
+ * `heard`: somebody wants the logits of all of them. It may rewind the cache: the
+ * session then runs what is missing. */
+typedef struct jt_attendant {
+    void *self;
+    jt_status (*before)(void *self, jt_session *session, size_t known, bool heard,
+                        size_t *until, jt_err *err);
+} jt_attendant;
+
 struct jt_session {
     const jt_model *model;
     jt_context own;
@@ -14,10 +34,13 @@ struct jt_session {
     const jt_store *store;
     jt_attached adapters;
     jt_adapter_weigher weigher;
-    jt_cache cache;     /* of the first cache.length tokens */
-    int32_t *ids;       /* [capacity] the tokens of the context */
-    int32_t *positions; /* [chunk] */
-    float *logits;      /* [vocab], after the last token */
+    jt_cache cache;         /* of the first cache.length tokens */
+    jt_cache_options kept;  /* how it was made */
+    jt_session_twin *twin;  /* or NULL */
+    jt_attendant attendant; /* before NULL: none */
+    int32_t *ids;           /* [capacity] the tokens of the context */
+    int32_t *positions;     /* [chunk] */
+    float *logits;          /* [vocab], after the last token */
     bool has_logits;
     int capacity, length, chunk;
 };
@@ -38,5 +61,14 @@ void jt_session_go_back(jt_session *s, int length);
 
 /* What the context of a pass met. */
 jt_status jt_session_status(const jt_session *s, jt_err *err);
+
+/* Forget what layers remember of all tokens but the first `length`; the context stays,
+ * and what is missing runs again before the next tokens. */
+void jt_session_rewind(jt_session *session, size_t length);
+
+/* Let a twin run beside the session from its first token on; `twin` is copied and its
+ * cache made. JT_E_ARG (the session has one, or tokens), JT_E_MEMORY. */
+jt_status jt_session_add_twin(jt_session *session, const jt_session_twin *twin,
+                              jt_err *err);
 
 #endif

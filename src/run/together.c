@@ -33,8 +33,8 @@ static jt_status check(const jt_part *parts, size_t n, jt_err *err)
 /* Whether a session shares its passes. */
 static bool shares(const jt_session *s)
 {
-    return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 &&
-           s->adapters.count == 0;
+    return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 && !s->twin &&
+           !s->attendant.before && s->adapters.count == 0;
 }
 
 /* Let the next tokens of as many parts as fit make a pass; how many tokens. */

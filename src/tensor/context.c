@@ -76,7 +76,7 @@ static jt_tensor new_values(jt_context *ctx, size_t rows, size_t cols)
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols)
 {
     jt_tensor t = new_values(ctx, rows, cols);
-    if (ctx->tape) {
+    if (jt_tape_keeps(ctx)) {
         t.grad = jt_scratch(ctx, rows * cols, sizeof(float));
         jt_zero(ctx, t.grad, rows * cols);
     }
@@ -92,7 +92,7 @@ size_t jt_fresh_values(size_t rows, size_t cols)
 void jt_fresh_begin(jt_context *ctx, size_t values)
 {
     jt_tape *tape = ctx->tape;
-    if (!tape)
+    if (!jt_tape_keeps(ctx))
         return;
     tape->room_used = 0;
     if (values <= tape->room_values)
@@ -106,7 +106,7 @@ jt_tensor jt_new_fresh(jt_context *ctx, size_t rows, size_t cols)
     jt_tensor t = new_values(ctx, rows, cols);
     jt_tape *tape = ctx->tape;
     size_t values = jt_fresh_values(rows, cols);
-    if (!tape || jt_failed(ctx))
+    if (!jt_tape_keeps(ctx) || jt_failed(ctx))
         return t;
     if (values <= tape->room_values - tape->room_used) {
         t.grad = tape->room + tape->room_used;

@@ -68,7 +68,7 @@ static inline bool jt_failed(const jt_context *ctx)
 void *jt_scratch(jt_context *ctx, size_t count, size_t size);
 
 /* A fresh F32 tensor [rows, cols] in scratch, not initialised; with a gradient of zeros
- * when there is a tape. */
+ * when there is a tape that keeps it. */
 jt_tensor jt_new(jt_context *ctx, size_t rows, size_t cols);
 
 /* The same with a fresh gradient, for what a single operation will read: the products

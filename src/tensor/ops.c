@@ -18,7 +18,7 @@ typedef struct norm_args {
     const jt_kernels *kernels;
     float *y, *copy; /* copy: of x, for gradients; or NULL */
     const float *x, *w;
-    size_t n;
+    size_t n, w_rows;
     float eps;
 } norm_args;
 
@@ -26,7 +26,8 @@ static void rms_norm_row(void *arg, size_t i)
 {
     const norm_args *a = arg;
     const float *x = a->x + i * a->n;
-    a->kernels->rms_norm(a->y + i * a->n, x, a->w, a->n, a->eps);
+    const float *w = a->w ? a->w + i % a->w_rows * a->n : NULL;
+    a->kernels->rms_norm(a->y + i * a->n, x, w, a->n, a->eps);
     if (a->copy)
         memcpy(a->copy + i * a->n, x, a->n * sizeof *x);
 }
@@ -40,7 +41,7 @@ jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
     float *copy = keeps ? jt_scratch(ctx, values, sizeof *copy) : NULL;
     if (jt_failed(ctx))
         return y;
-    norm_args args = {ctx->kernels, y.data, copy, x->data, w->data, n, eps};
+    norm_args args = {ctx->kernels, y.data, copy, x->data, w->data, n, jt_rows(w), eps};
     jt_for_rows(ctx, values / n, values, rms_norm_row, &args);
     jt_rms_norm_record(ctx, &y, x, copy, w, n, eps);
     return y;
@@ -130,6 +131,8 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     embed_args args = {ctx->kernels, table, ids, y.data,
                        jt_dtype_row_bytes(table->dtype, n)};
     jt_for_rows(ctx, count, count * n, embed_row, &args);
+    if (table->factor)
+        jt_scale(ctx, &y, *table->factor);
     jt_embed_record(ctx, &y, table, ids, count);
     if (ctx->change.on_embed)
         ctx->change.on_embed(ctx->change.self, ctx, table, ids, &y);

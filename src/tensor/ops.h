@@ -60,8 +60,8 @@ jt_tensor jt_linear(jt_context *ctx, jt_input *x, const jt_tensor *w,
                     const jt_tensor *bias);
 
 /* x / rms(x) * w over rows of length jt_cols(w) (so a row of x may hold several heads,
- * each normalised by itself); an empty w is ones, and the rows are those of x. Where w
- * has a gradient, so has x. */
+ * each normalised by itself, and w as many rows, one for each); an empty w is ones, and
+ * the rows are those of x. Where w has a gradient, so has x. */
 jt_tensor jt_rms_norm(jt_context *ctx, const jt_tensor *x, const jt_tensor *w,
                       float eps);
 
@@ -78,13 +78,18 @@ void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 /* x, to be kept while x itself changes. */
 jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x);
 
+/* Of every `dim` values in the rows of x the `n` from `at` on:
+ * [rows, cols / dim * n]. */
+jt_tensor jt_take(jt_context *ctx, const jt_tensor *x, size_t dim, size_t at, size_t n);
+
 /* x minus the mean of its row. */
 jt_tensor jt_center(jt_context *ctx, const jt_tensor *x);
 
-/* y *= factor; y = cap * tanh(y / cap), nothing for a cap of 0. What read the old value
- * before must have kept what it needs. */
+/* y *= factor; y = cap * tanh(y / cap), or y clamped to +-limit, nothing for a cap or
+ * limit of 0. What read the old value before must have kept what it needs. */
 void jt_scale(jt_context *ctx, jt_tensor *y, float factor);
 void jt_softcap(jt_context *ctx, jt_tensor *y, float cap);
+void jt_clamp(jt_context *ctx, jt_tensor *y, float limit);
 
 /* f(gate) * up; f(gate) where up is empty. Of gradients that nothing else adds to. The
  * result takes the place of `gate`; with a tape only its gradient does. */
@@ -93,6 +98,17 @@ jt_tensor jt_glu(jt_context *ctx, jt_activation f, const jt_tensor *gate,
 /* The same for rows that hold gate and up side by side; the result is a tensor of its
  * own. */
 jt_tensor jt_glu_halves(jt_context *ctx, jt_activation f, const jt_tensor *both);
+/* The same for a gate that is columns of something; the result takes the place of `up`.
+ */
+jt_tensor jt_glu_columns(jt_context *ctx, jt_activation f, const jt_columns *gate,
+                         const jt_tensor *up);
+
+/* a * b, value by value. */
+jt_tensor jt_multiply(jt_context *ctx, const jt_columns *a, const jt_columns *b);
+
+/* y = log(1 + exp(y)); y = 1 / (1 + exp(-y)). With a tape the new values must stay. */
+void jt_softplus(jt_context *ctx, jt_tensor *y);
+void jt_sigmoid(jt_context *ctx, jt_tensor *y);
 
 /* Rows `ids` of an embedding table, decoded to F32. */
 jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,

@@ -20,34 +20,38 @@ enum { NORM_RUN = 64 };
 typedef struct norm_work {
     const jt_kernels *kernels;
     const saved_norm *s;
-    float *partial; /* [runs, n] */
-    size_t rows, n;
+    float *partial; /* [runs, w_rows * n] */
+    size_t rows, w_rows, n;
 } norm_work;
 
 static void norm_run(void *arg, size_t run)
 {
     const norm_work *w = arg;
     const saved_norm *s = w->s;
-    float *dw = w->partial + run * w->n;
-    memset(dw, 0, w->n * sizeof *dw);
-    for (size_t r = run * NORM_RUN; r < (run + 1) * NORM_RUN && r < w->rows; r++)
-        w->kernels->rms_norm_back(s->x.grad + r * w->n, dw, s->y.grad + r * w->n,
-                                  s->copy + r * w->n, s->w.data, w->n, s->eps);
+    size_t weights = w->w_rows * w->n;
+    float *dw = w->partial + run * weights;
+    memset(dw, 0, weights * sizeof *dw);
+    for (size_t r = run * NORM_RUN; r < (run + 1) * NORM_RUN && r < w->rows; r++) {
+        size_t at = r % w->w_rows * w->n;
+        const float *weight = s->w.data ? (const float *)s->w.data + at : NULL;
+        w->kernels->rms_norm_back(s->x.grad + r * w->n, dw + at, s->y.grad + r * w->n,
+                                  s->copy + r * w->n, weight, w->n, s->eps);
+    }
 }
 
 static void norm_backward(jt_context *ctx, void *saved)
 {
     const saved_norm *s = saved;
     size_t n = s->n, rows = jt_rows(&s->x) * jt_cols(&s->x) / n;
-    size_t runs = (rows + NORM_RUN - 1) / NORM_RUN;
+    size_t runs = (rows + NORM_RUN - 1) / NORM_RUN, w_rows = jt_rows(&s->w);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    norm_work work = {ctx->kernels, s, jt_scratch(ctx, runs * n, sizeof(float)), rows,
-                      n};
+    float *partial = jt_scratch(ctx, runs * w_rows * n, sizeof *partial);
+    norm_work work = {ctx->kernels, s, partial, rows, w_rows, n};
     if (!jt_failed(ctx)) {
         jt_fresh_zero(ctx, &s->x);
         jt_pool_run(ctx->pool, norm_run, &work, runs);
         for (size_t run = 0; run < runs && s->w.grad; run++)
-            ctx->kernels->add(s->w.grad, work.partial + run * n, n);
+            ctx->kernels->add(s->w.grad, partial + run * w_rows * n, w_rows * n);
     }
     jt_arena_rewind(&ctx->scratch, mark);
 }

@@ -72,6 +72,14 @@ static size_t find_product(const work *w, size_t item)
     return low;
 }
 
+static void scale_tile(float *y, size_t ldy, size_t rows, size_t tokens, float factor)
+{
+    for (size_t t = 0; t < tokens; t++) {
+        for (size_t r = 0; r < rows; r++)
+            y[t * ldy + r] *= factor;
+    }
+}
+
 static void run_item(void *arg, size_t item)
 {
     const work *w = arg;
@@ -91,9 +99,11 @@ static void run_item(void *arg, size_t item)
     const char *x = p->x->packed[kernel->act].data;
     const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
     x += index ? 0 : (p->first + token) * x_bytes;
-    kernel->fn(p->y + token * p->ldy + row, p->ldy,
-               (const char *)p->w.data + row * c->row_bytes, c->row_bytes, rows, x,
-               x_bytes, index, tokens, jt_cols(&p->w));
+    float *y = p->y + token * p->ldy + row;
+    kernel->fn(y, p->ldy, (const char *)p->w.data + row * c->row_bytes, c->row_bytes,
+               rows, x, x_bytes, index, tokens, jt_cols(&p->w));
+    if (p->w.factor)
+        scale_tile(y, p->ldy, rows, tokens, *p->w.factor);
 }
 
 typedef struct pack_rows {

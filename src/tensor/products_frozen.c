@@ -29,7 +29,10 @@ static void decode_row(void *arg, size_t i)
     while (i >= p->rows)
         i -= p++->rows;
     size_t n = jt_cols(p->w);
-    b->kernels->dequant[p->w->dtype](p->to + i * n, jt_weight_row(p->w, p->row + i), n);
+    float *to = p->to + i * n;
+    b->kernels->dequant[p->w->dtype](to, jt_weight_row(p->w, p->row + i), n);
+    if (p->w->factor)
+        b->kernels->scale(to, *p->w->factor, to, n);
 }
 
 static void run(jt_context *ctx, batch *b)

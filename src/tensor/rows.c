@@ -1,5 +1,6 @@
 /* Operations on rows and single values, forward and back: what norms and multipliers
  * are made of beside the kernels. */
+#include <math.h>
 #include <string.h>
 
 #include "tensor/ops.h"
@@ -39,6 +40,50 @@ jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x)
     memcpy(w.y.data, x->data, values_of(x) * sizeof(float));
     if (x->grad)
         jt_tape_push(ctx, copy_backward, &w, sizeof w);
+    return w.y;
+}
+
+/* ---- some columns: dx += dy where they came from ---- */
+
+typedef struct taking {
+    const jt_kernels *kernels;
+    jt_tensor y, x;
+    size_t dim, at, n;
+} taking;
+
+static void take_row(void *arg, size_t i)
+{
+    const taking *w = arg;
+    const float *x = jt_row(&w->x, i) + w->at;
+    float *y = jt_row(&w->y, i);
+    for (size_t j = 0; j < jt_cols(&w->y); j += w->n, x += w->dim)
+        memcpy(y + j, x, w->n * sizeof *y);
+}
+
+static void take_back_row(void *arg, size_t i)
+{
+    const taking *w = arg;
+    const float *dy = jt_grad_row(&w->y, i);
+    float *dx = jt_grad_row(&w->x, i) + w->at;
+    for (size_t j = 0; j < jt_cols(&w->y); j += w->n, dx += w->dim)
+        w->kernels->add(dx, dy + j, w->n);
+}
+
+static void take_backward(jt_context *ctx, void *saved)
+{
+    const taking *w = saved;
+    jt_for_rows(ctx, jt_rows(&w->y), values_of(&w->y), take_back_row, saved);
+}
+
+jt_tensor jt_take(jt_context *ctx, const jt_tensor *x, size_t dim, size_t at, size_t n)
+{
+    taking w = {ctx->kernels, {0}, *x, dim, at, n};
+    w.y = jt_new(ctx, jt_rows(x), jt_cols(x) / dim * n);
+    if (jt_failed(ctx))
+        return w.y;
+    jt_for_rows(ctx, jt_rows(x), values_of(&w.y), take_row, &w);
+    if (x->grad)
+        jt_tape_push(ctx, take_backward, &w, sizeof w);
     return w.y;
 }
 
@@ -121,6 +166,19 @@ void jt_scale(jt_context *ctx, jt_tensor *y, float factor)
     jt_tape_push(ctx, scale_backward, &w, sizeof w);
 }
 
+/* For operations in place, whose result may change again: let x have values of its own,
+ * the same. False when the tape does not want them. */
+static bool keep_values(jt_context *ctx, jt_tensor *x)
+{
+    if (!jt_tape_keeps(ctx))
+        return false;
+    const void *values = x->data;
+    x->data = jt_scratch(ctx, values_of(x), sizeof(float));
+    if (!jt_failed(ctx))
+        memcpy(x->data, values, values_of(x) * sizeof(float));
+    return !jt_failed(ctx);
+}
+
 /* ---- soft cap in place: y = cap tanh(x / cap), dx = dy (1 - (y / cap)^2) ---- */
 
 static void softcap_row(void *arg, size_t i)
@@ -152,11 +210,42 @@ void jt_softcap(jt_context *ctx, jt_tensor *y, float cap)
     if (jt_failed(ctx) || !(cap > 0.0f))
         return;
     jt_for_rows(ctx, jt_rows(y), 4 * values_of(y), softcap_row, &w);
-    if (!ctx->tape)
+    if (keep_values(ctx, &w.x))
+        jt_tape_push(ctx, softcap_backward, &w, sizeof w);
+}
+
+/* ---- clamp in place: dy is that of the old value, too, but for those on a border ----
+ */
+
+static void clamp_row(void *arg, size_t i)
+{
+    const row_work *w = arg;
+    float *y = jt_row(&w->y, i), limit = w->a;
+    for (size_t j = 0; j < jt_cols(&w->y); j++)
+        y[j] = y[j] > limit ? limit : y[j] < -limit ? -limit : y[j];
+}
+
+static void clamp_back_row(void *arg, size_t i)
+{
+    const row_work *w = arg;
+    const float *y = jt_row(&w->x, i);
+    float *dy = jt_grad_row(&w->y, i);
+    for (size_t j = 0; j < jt_cols(&w->y); j++)
+        dy[j] = fabsf(y[j]) < w->a ? dy[j] : 0.0f;
+}
+
+static void clamp_backward(jt_context *ctx, void *saved)
+{
+    const row_work *w = saved;
+    jt_for_rows(ctx, jt_rows(&w->y), values_of(&w->y), clamp_back_row, saved);
+}
+
+void jt_clamp(jt_context *ctx, jt_tensor *y, float limit)
+{
+    row_work w = {.y = *y, .x = *y, .a = limit};
+    if (jt_failed(ctx) || !(limit > 0.0f))
         return;
-    w.x.data = jt_scratch(ctx, values_of(y), sizeof(float)); /* y may change again */
-    if (jt_failed(ctx))
-        return;
-    memcpy(w.x.data, y->data, values_of(y) * sizeof(float));
-    jt_tape_push(ctx, softcap_backward, &w, sizeof w);
+    jt_for_rows(ctx, jt_rows(y), values_of(y), clamp_row, &w);
+    if (keep_values(ctx, &w.x))
+        jt_tape_push(ctx, clamp_backward, &w, sizeof w);
 }

@@ -5,7 +5,7 @@
 void jt_tape_push(jt_context *ctx, jt_backward_fn *backward, const void *saved,
                   size_t size)
 {
-    if (!ctx->tape)
+    if (!jt_tape_keeps(ctx))
         return;
     jt_tape_step *step = jt_scratch(ctx, 1, sizeof *step);
     void *copy = jt_scratch(ctx, 1, size);

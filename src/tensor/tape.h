@@ -22,9 +22,17 @@ typedef struct jt_tape_step {
 
 struct jt_tape {
     jt_tape_step *last;
-    float *room; /* [room_values] for the fresh gradients of a block: jt_fresh_begin */
+    bool forgets; /* nothing is kept: for a pass that will run again with a tape that
+                     does, to the same bits */
+    float *room;  /* [room_values] for the fresh gradients of a block: jt_fresh_begin */
     size_t room_values, room_used;
 };
+
+/* Whether there is a tape that keeps what it is given. */
+static inline bool jt_tape_keeps(const jt_context *ctx)
+{
+    return ctx->tape && !ctx->tape->forgets;
+}
 
 /* Record `backward` with a copy of `size` bytes at `saved`. Nothing happens without a
  * tape or in a failed context. */

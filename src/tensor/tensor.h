@@ -28,6 +28,9 @@ typedef struct jt_tensor {
      */
     uint32_t weight;
     size_t first_row;
+    /* What every value of a weight is times: one factor for a matrix, one for each of a
+     * stack (three dimensions); NULL: 1. Products apply it (NVFP4 has it). */
+    const float *factor;
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)
@@ -75,6 +78,7 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     part.grad_fresh = t->grad_fresh;
     part.weight = t->weight;
     part.first_row = t->first_row + i * jt_rows(&part);
+    part.factor = t->factor ? t->factor + (t->n_dims == 3 ? i : 0) : NULL;
     return part;
 }
 
@@ -88,6 +92,23 @@ static inline jt_tensor jt_some_rows(const jt_tensor *t, size_t first, size_t co
     part.grad = t->grad ? t->grad + first * cols : NULL;
     part.first_row += first;
     return part;
+}
+
+/* Columns at .. at + n of an F32 tensor. */
+typedef struct jt_columns {
+    jt_tensor of;
+    size_t at, n;
+} jt_columns;
+
+/* Row `i` of them, and of their gradient; NULL where there is none. */
+static inline float *jt_columns_row(const jt_columns *c, size_t i)
+{
+    return jt_row(&c->of, i) + c->at;
+}
+
+static inline float *jt_columns_grad_row(const jt_columns *c, size_t i)
+{
+    return c->of.grad ? jt_grad_row(&c->of, i) + c->at : NULL;
 }
 
 /* Row `i` of a weight of any type, counted over all dimensions but the last. */

@@ -12,6 +12,9 @@ static const char *const kinds[] = {[JT_VOCAB_BYTES] = "gpt2",
                                     [JT_VOCAB_WORDS] = "bert"};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
+/* Pieces that are merged as the list of merges has it (Gemma 4), not by score. */
+static const char merged_pieces[] = "gemma4";
+
 /* "tokenizer.ggml.pre" of files whose steps stand in keys of our own. */
 static const char own_steps[] = "junto";
 
@@ -20,20 +23,23 @@ static bool is(jt_str text, const char *word)
     return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
 }
 
-static jt_status read_kind(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+static jt_status read_kind(jt_tokenizer *tok, const jt_gguf *file, bool *by_merges,
+                           jt_err *err)
 {
     jt_str kind;
     if (!jt_gguf_get_str(file, "tokenizer.ggml.model", &kind))
         return jt_fail(err, JT_E_FORMAT,
                        "tokenizer.ggml.model is missing or no string");
+    *by_merges = is(kind, merged_pieces);
     for (size_t i = 0; i < KINDS; i++) {
-        if (is(kind, kinds[i])) {
+        if (is(kind, kinds[i]) || (*by_merges && i == JT_VOCAB_PIECES)) {
             tok->kind = (jt_vocab_kind)i;
             return JT_OK;
         }
     }
     return jt_fail(err, JT_E_UNSUPPORTED,
-                   "tokenizer.ggml.model is '%.*s'; known are gpt2, llama, t5, bert",
+                   "tokenizer.ggml.model is '%.*s'; known are gpt2, llama, t5, bert, "
+                   "gemma4",
                    (int)(kind.len < 80 ? kind.len : 80), kind.data);
 }
 
@@ -60,9 +66,9 @@ static jt_status read_pre(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 }
 
 /* What turns pieces into tokens. */
-static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
+static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, bool by_merges,
+                            jt_err *err)
 {
-    bool by_merges = false;
     switch (tok->kind) {
     case JT_VOCAB_UNIGRAM:
         return jt_vocab_read_unigram(tok, file, err);
@@ -81,12 +87,13 @@ static jt_status read_model(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 
 static jt_status build(jt_tokenizer *tok, const jt_gguf *file, jt_err *err)
 {
-    JT_TRY(read_kind(tok, file, err));
+    bool by_merges;
+    JT_TRY(read_kind(tok, file, &by_merges, err));
     JT_TRY(read_pre(tok, file, err));
     JT_TRY(jt_vocab_read(tok, file, err));
     JT_TRY(jt_vocab_read_roles(tok, file, err));
     JT_TRY(jt_vocab_index(tok, err));
-    JT_TRY(read_model(tok, file, err));
+    JT_TRY(read_model(tok, file, by_merges, err));
     return jt_vocab_read_steps(tok, file, err);
 }
 

@@ -18,7 +18,7 @@ typedef struct watched {
     size_t n;      /* rows of the router */
     double *sums;  /* the arrays of both halves */
     half half[2];  /* into `sums` */
-    double *room;  /* [3, n] of a fit, [n] of a pass */
+    double *room;  /* [5, n] of a fit, [n] of a pass */
     uint64_t seen; /* batches */
 } watched;
 
@@ -36,7 +36,7 @@ static bool watch_layer(jt_congestion *c, int layer, size_t n)
     *w = (watched){.layer = layer,
                    .n = n,
                    .sums = jt_calloc(SUMS * n, sizeof *w->sums),
-                   .room = jt_calloc(3 * n, sizeof *w->room)};
+                   .room = jt_calloc(5 * n, sizeof *w->room)};
     c->index[layer] = (int)c->n_watched++;
     for (size_t h = 0; w->sums && h < 2; h++) {
         double *at = w->sums + h * (SUMS / 2) * n;
@@ -187,29 +187,36 @@ int jt_congestion_layer(const jt_congestion *c, size_t i)
     return c->watched[i].layer;
 }
 
+void jt_congestion_fit_halves(jt_congestion_fit *out, const double *const q[2],
+                              const double *const seen[2], size_t n, double *room)
+{
+    double gamma = jt_congestion_fit_gamma(q[0], seen[0], n, room);
+    double temperature = jt_congestion_fit_temperature(q[0], seen[0], n, room);
+    *out = (jt_congestion_fit){.gamma = gamma, .temperature = temperature};
+    out->imbalance = imbalance(seen[1], n);
+    jt_congestion_rest(room, q[1], n, gamma);
+    out->error = jt_congestion_distance(room, seen[1], n);
+    jt_congestion_softmax(room, q[1], n, temperature);
+    out->softmax_error = jt_congestion_distance(room, seen[1], n);
+    jt_congestion_softmax(room, q[1], n, 1.0);
+    out->free_imbalance = imbalance(room, n);
+    for (size_t e = 0; e < n; e++)
+        out->even_error += fabs(seen[1][e] - 1.0 / (double)n);
+}
+
 bool jt_congestion_fit_layer(jt_congestion *c, size_t i, jt_quality quality,
                              jt_congestion_fit *out)
 {
     watched *w = &c->watched[i];
     size_t n = w->n;
-    double *q = w->room, *seen = q + n, *m = seen + n;
+    double *q[2] = {w->room, w->room + n}, *seen[2] = {q[1] + n, q[1] + 2 * n};
     *out = (jt_congestion_fit){0};
-    if (!measure(&w->half[0], n, quality, q, seen))
-        return false;
-    double gamma = jt_congestion_fit_gamma(q, seen, n, m);
-    double temperature = jt_congestion_fit_temperature(q, seen, n, m);
-    if (!measure(&w->half[1], n, quality, q, seen))
-        return false;
-    *out = (jt_congestion_fit){.gamma = gamma, .temperature = temperature};
-    out->imbalance = imbalance(seen, n);
-    jt_congestion_rest(m, q, n, gamma);
-    out->error = jt_congestion_distance(m, seen, n);
-    jt_congestion_softmax(m, q, n, temperature);
-    out->softmax_error = jt_congestion_distance(m, seen, n);
-    jt_congestion_softmax(m, q, n, 1.0);
-    out->free_imbalance = imbalance(m, n);
-    for (size_t e = 0; e < n; e++)
-        out->even_error += fabs(seen[e] - 1.0 / (double)n);
+    for (int h = 0; h < 2; h++) {
+        if (!measure(&w->half[h], n, quality, q[h], seen[h]))
+            return false;
+    }
+    jt_congestion_fit_halves(out, (const double *const *)q, (const double *const *)seen,
+                             n, seen[1] + n);
     return true;
 }
 

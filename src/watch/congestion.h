@@ -38,6 +38,19 @@ double jt_congestion_fit_temperature(const double *q, const double *seen, size_t
 /* sum_i |a_i - b_i| */
 double jt_congestion_distance(const double *a, const double *b, size_t n);
 
+typedef struct jt_congestion_fit {
+    double gamma, temperature; /* fitted */
+    /* L1 distance to the loads of the other half, from its qualities */
+    double error, softmax_error, even_error;
+    double free_imbalance; /* B_0: largest load over the mean, were gamma 0 */
+    double imbalance;      /* as seen */
+} jt_congestion_fit;
+
+/* Fit to the loads seen[0] [n] that go with the qualities q[0], measure on the other
+ * half, q[1] and seen[1]. `room` holds n values. */
+void jt_congestion_fit_halves(jt_congestion_fit *out, const double *const q[2],
+                              const double *const seen[2], size_t n, double *room);
+
 /* ---- watching a model ---- */
 
 /* What stands for the quality of an expert. (The mean log-probability is the mean logit
@@ -61,14 +74,6 @@ jt_status jt_congestion_attach(jt_congestion *congestion, jt_hooks *hooks, jt_er
 
 /* Forget what was seen. */
 void jt_congestion_reset(jt_congestion *congestion);
-
-typedef struct jt_congestion_fit {
-    double gamma, temperature; /* fitted */
-    /* L1 distance to the loads of the other half, from its qualities */
-    double error, softmax_error, even_error;
-    double free_imbalance; /* B_0: largest load over the mean, were gamma 0 */
-    double imbalance;      /* as seen */
-} jt_congestion_fit;
 
 /* Layers with experts, and the index of the i-th among all layers. */
 size_t jt_congestion_layers(const jt_congestion *congestion);

@@ -1,16 +1,14 @@
 #include "watch/special.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/random.h"
+#include "watch/information.h"
 
 typedef struct watched {
     int layer, n_experts;
     uint64_t *counts; /* [experts, domains] */
-    uint64_t *room;   /* the same, of a shuffle */
 } watched;
 
 struct jt_special {
@@ -18,7 +16,8 @@ struct jt_special {
     size_t n_watched;
     int *index; /* of each layer in `watched`; -1 for a dense one */
     int n_layers, n_domains;
-    uint64_t *left;         /* [domains], of a shuffle */
+    uint64_t *room; /* of a shuffle (information.h) */
+    size_t room_size;
     const int32_t *domains; /* of the tokens of a pass */
 };
 
@@ -28,10 +27,10 @@ static bool watch_layer(jt_special *s, int layer, int n_experts)
     watched *w = &s->watched[s->n_watched];
     *w = (watched){.layer = layer,
                    .n_experts = n_experts,
-                   .counts = jt_calloc(cells, sizeof *w->counts),
-                   .room = jt_calloc(cells, sizeof *w->room)};
+                   .counts = jt_calloc(cells, sizeof *w->counts)};
     s->index[layer] = (int)s->n_watched++;
-    return w->counts && w->room;
+    return w->counts && jt_grow((void **)&s->room, &s->room_size,
+                                2 * cells + (size_t)s->n_domains, sizeof *s->room);
 }
 
 jt_status jt_special_new(jt_special **out, const jt_model *model, int n_domains,
@@ -46,8 +45,7 @@ jt_status jt_special_new(jt_special **out, const jt_model *model, int n_domains,
     s->n_domains = n_domains;
     s->watched = jt_calloc((size_t)s->n_layers, sizeof *s->watched);
     s->index = jt_calloc((size_t)s->n_layers, sizeof *s->index);
-    s->left = jt_calloc((size_t)n_domains, sizeof *s->left);
-    bool good = s->watched && s->index && s->left;
+    bool good = s->watched && s->index;
     for (int i = 0; i < s->n_layers && good; i++) {
         const jt_layer *layer = &model->layers[i];
         s->index[i] = -1;
@@ -66,13 +64,11 @@ void jt_special_free(jt_special *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; s->watched && i < s->n_watched; i++) {
+    for (size_t i = 0; s->watched && i < s->n_watched; i++)
         free(s->watched[i].counts);
-        free(s->watched[i].room);
-    }
     free(s->watched);
     free(s->index);
-    free(s->left);
+    free(s->room);
     free(s);
 }
 
@@ -113,65 +109,6 @@ jt_watcher jt_special_watcher(jt_special *s)
 
 /* ---- the report ---- */
 
-static double n_log_n(uint64_t n)
-{
-    return n ? (double)n * log((double)n) : 0.0;
-}
-
-/* I / H of counts [experts, domains]. With N picks, N I = sum n_ed log n_ed - sum n_e
- * log n_e - sum n_d log n_d + N log N, and N H = N log N - sum n_d log n_d. */
-static double information(const uint64_t *counts, int n_experts, int n_domains)
-{
-    double joint = 0.0, experts = 0.0, domains = 0.0;
-    uint64_t total = 0;
-    for (int e = 0; e < n_experts; e++) {
-        uint64_t of_expert = 0;
-        for (int d = 0; d < n_domains; d++) {
-            of_expert += counts[e * n_domains + d];
-            joint += n_log_n(counts[e * n_domains + d]);
-        }
-        experts += n_log_n(of_expert);
-        total += of_expert;
-    }
-    for (int d = 0; d < n_domains; d++) {
-        uint64_t of_domain = 0;
-        for (int e = 0; e < n_experts; e++)
-            of_domain += counts[e * n_domains + d];
-        domains += n_log_n(of_domain);
-    }
-    double entropy = n_log_n(total) - domains;
-    if (entropy <= 1e-12 * n_log_n(total))
-        return 0.0;
-    return fmin(1.0, fmax(0.0, (joint - experts + entropy) / entropy));
-}
-
-/* Deal the domains of all picks to the experts anew: every expert keeps its number of
- * picks, every domain, too. */
-static void shuffle(const jt_special *s, const watched *w, jt_rng *rng)
-{
-    int domains = s->n_domains;
-    uint64_t total = 0;
-    memset(s->left, 0, (size_t)domains * sizeof *s->left);
-    for (int cell = 0; cell < w->n_experts * domains; cell++) {
-        s->left[cell % domains] += w->counts[cell];
-        total += w->counts[cell];
-        w->room[cell] = 0;
-    }
-    for (int e = 0; e < w->n_experts; e++) {
-        uint64_t picks = 0;
-        for (int d = 0; d < domains; d++)
-            picks += w->counts[e * domains + d];
-        for (; picks; picks--, total--) {
-            uint64_t ticket = (uint64_t)(jt_rng_double(rng) * (double)total);
-            int d = 0;
-            while (ticket >= s->left[d])
-                ticket -= s->left[d++];
-            s->left[d]--;
-            w->room[e * domains + d]++;
-        }
-    }
-}
-
 size_t jt_special_layers(const jt_special *s)
 {
     return s->n_watched;
@@ -184,16 +121,13 @@ int jt_special_layer(const jt_special *s, size_t i)
 
 jt_special_report jt_special_of_layer(jt_special *s, size_t i, uint64_t seed)
 {
-    enum { SHUFFLES = 5 };
     const watched *w = &s->watched[i];
+    size_t experts = (size_t)w->n_experts, domains = (size_t)s->n_domains;
     jt_rng rng = {.seed = seed, .stream = i};
-    jt_special_report r = {.information =
-                               information(w->counts, w->n_experts, s->n_domains)};
-    for (int n = 0; n < SHUFFLES; n++) {
-        shuffle(s, w, &rng);
-        r.shuffled += information(w->room, w->n_experts, s->n_domains) / SHUFFLES;
-    }
-    return r;
+    return (jt_special_report){
+        .information = jt_information(w->counts, experts, domains),
+        .shuffled =
+            jt_information_shuffled(w->counts, experts, domains, &rng, s->room)};
 }
 
 jt_special_report jt_special_mean(jt_special *s, uint64_t seed)

@@ -82,14 +82,11 @@ typedef struct layout {
 
 enum { MARGIN = 8, TAIL = 14, WIDEST_CELL = 4 };
 
-static layout lay_out(const jt_usage *usage, int width)
+static layout lay_out(const jt_layer_usage *layers, size_t n, int width)
 {
     int most = 1, room = width > MARGIN + TAIL + 8 ? width - MARGIN - TAIL : 8;
-    for (size_t i = 0; i < jt_usage_layers(usage); i++) {
-        jt_layer_usage layer;
-        jt_usage_layer(usage, i, &layer);
-        most = layer.n_experts > most ? layer.n_experts : most;
-    }
+    for (size_t i = 0; i < n; i++)
+        most = layers[i].n_experts > most ? layers[i].n_experts : most;
     layout grid = {.experts_per_cell = (most + room - 1) / room};
     int cells = (most + grid.experts_per_cell - 1) / grid.experts_per_cell;
     grid.cell_columns = room / cells < WIDEST_CELL ? room / cells : WIDEST_CELL;
@@ -140,18 +137,15 @@ static void put_legend(page *out, bool color)
     put(out, "\n");
 }
 
-jt_status jt_usage_draw(const jt_usage *usage, int width, bool color, char **text,
-                        jt_err *err)
+jt_status jt_loads_draw(const jt_layer_usage *layers, size_t n, int width, bool color,
+                        char **text, jt_err *err)
 {
     page out = {0};
-    layout grid = lay_out(usage, width);
+    layout grid = lay_out(layers, n, width);
     put(&out, "%*s  %-*s  %s\n", MARGIN - 2, "layer", grid.columns, "experts",
         "busiest");
-    for (size_t i = 0; i < jt_usage_layers(usage); i++) {
-        jt_layer_usage layer;
-        jt_usage_layer(usage, i, &layer);
-        put_layer(&out, &layer, &grid, color);
-    }
+    for (size_t i = 0; i < n; i++)
+        put_layer(&out, &layers[i], &grid, color);
     put_legend(&out, color);
     if (out.bad) {
         free(out.text);
@@ -159,4 +153,18 @@ jt_status jt_usage_draw(const jt_usage *usage, int width, bool color, char **tex
     }
     *text = out.text;
     return JT_OK;
+}
+
+jt_status jt_usage_draw(const jt_usage *usage, int width, bool color, char **text,
+                        jt_err *err)
+{
+    size_t n = jt_usage_layers(usage);
+    jt_layer_usage *layers = jt_alloc(n, sizeof *layers);
+    if (!layers)
+        return jt_fail_memory(err, "drawing the experts");
+    for (size_t i = 0; i < n; i++)
+        jt_usage_layer(usage, i, &layers[i]);
+    jt_status status = jt_loads_draw(layers, n, width, color, text, err);
+    free(layers);
+    return status;
 }

@@ -9,11 +9,11 @@
 #include "adapted.h"
 #include "base/random.h"
 #include "junto/convert.h"
-#include "learn/loss.h"
 #include "learn/tuning.h"
 #include "model/transformer.h"
 #include "scratch.h"
 #include "store/mapped.h"
+#include "tensor/loss.h"
 #include "tensor/tape.h"
 
 enum { DOCUMENT = 17, MOST = 64 };

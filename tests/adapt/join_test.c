@@ -50,7 +50,7 @@ static void check_merged_exactly(void **state)
     golden g;
     char path[256];
     jt_adapter *a;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     jt_err err = {0};
     jt_rng rng = {.seed = 4};
     const size_t shape[] = {1, 48, 48};
@@ -125,7 +125,7 @@ static void check_joined(void **state)
 static jt_adapter *matrix(const float *d)
 {
     jt_adapter *a;
-    jt_slot *slot;
+    jt_adapter_slot *slot;
     jt_err err = {0};
     const size_t shape[] = {1, 2, 2};
     adapted_must(jt_adapter_new(&a, &jt_adapter_lora, "x", &err), &err);

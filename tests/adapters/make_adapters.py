@@ -95,7 +95,8 @@ def write(name):
     model = build(name)
     model.save_pretrained(HERE / name)
     strip(HERE / name, folder)
-    tokens = np.random.default_rng(7).integers(0, 96, 24).astype(np.int32)
+    vocab = model.config.vocab_size
+    tokens = np.random.default_rng(7).integers(0, vocab, 24).astype(np.int32)
     logits = logits_of(model, tokens)
     plain = logits_of(base(folder), tokens)
     writer = gguf.GGUFWriter(HERE / f"{name}.ref.gguf", "none")

@@ -41,7 +41,8 @@ def write(name):
     model = peft.get_peft_model(base(folder), peft.LoraConfig(**settings))
     model.save_pretrained(HERE / name)
     strip(HERE / name, folder)
-    tokens = np.random.default_rng(9).integers(0, 96, (4, 16)).astype(np.int32)
+    vocab = model.config.vocab_size
+    tokens = np.random.default_rng(9).integers(0, vocab, (4, 16)).astype(np.int32)
     batch = torch.from_numpy(tokens).long()
     params = [p for p in model.parameters() if p.requires_grad]
     optim = torch.optim.AdamW(params, lr=RATE, betas=(0.9, 0.999), eps=1e-8,

@@ -75,6 +75,23 @@ class Perplexity(CommandTest):
         self.assertEqual(got["windows"], got["tokens"] // 64)
         self.assertGreater(got["perplexity"], 1)
 
+    def test_several_texts(self):
+        text = Path(TEXT).read_bytes()
+        files = self.folder / "a.txt", self.folder / "b.txt"
+        files[0].write_bytes(text[:len(text) // 3])
+        files[1].write_bytes(text[len(text) // 3:])
+        args = ("perplexity", MIXTURE, "--ctx", "64", "--json")
+        one = [self.good(*args, "-f", f).json() for f in files]
+        both = self.good(*args, "-f", files[0], "-f", files[1]).json()
+        self.assertEqual(both["scored"], sum(o["scored"] for o in one))
+        self.assertAlmostEqual(
+            both["nll"], sum(o["scored"] * o["nll"] for o in one) / both["scored"])
+        for text, single in zip(both["texts"], one):
+            self.assertEqual(text["nll"], single["nll"])
+        self.assertLess(both["error"], max(o["error"] for o in one))
+        shown = self.good(*args[:-1], "-f", files[0], "-f", files[1]).text()
+        self.assertRegex(shown, r"(?m)^ +[\d.]+ \+- [\d.]+  .*b\.txt\nperplexity ")
+
     def test_limits(self):
         path = self.folder / "short.txt"
         path.write_text("Hello")

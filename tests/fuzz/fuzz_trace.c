@@ -6,10 +6,23 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "junto/report.h"
 #include "walk.h"
 #include "watch/trace.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A trace that was read whole can be reported, unless it is empty. */
+static void report(jt_trace *trace)
+{
+    jt_report *r = NULL;
+    jt_err err = {0};
+    jt_report_options options = {.threads = 1, .sample = 256};
+    jt_status status = jt_report_new(&r, trace, &options, &err);
+    WALK_CHECK((status == JT_OK) == (r != NULL));
+    WALK_CHECK(status == JT_OK || jt_trace_blocks(trace) == 0 || status == JT_E_MEMORY);
+    jt_report_free(r);
+}
 
 static void walk_trace(jt_trace *trace)
 {
@@ -35,6 +48,8 @@ static void walk_trace(jt_trace *trace)
         tokens += (uint64_t)b.n_tokens;
     }
     WALK_CHECK(tokens == info.tokens);
+    if (info.n_slots <= 64 && info.n_rows <= 4096)
+        report(trace);
 }
 
 static void try_bytes(const uint8_t *data, size_t size)

@@ -90,6 +90,10 @@ _AROUND = _NORMS_AFTER | {"pre_feedforward_layernorm": "ffn_norm"}
 _GROK = {"post_self_attn_layernorm": "attn_output_norm",
          "post_mlp_layernorm": "layer_output_norm"}
 _OTHER = {
+    "gemma4": _AROUND | {
+        "post_feedforward_layernorm_1": "post_ffw_norm_1",
+        "post_feedforward_layernorm_2": "post_ffw_norm_2",
+        "pre_feedforward_layernorm_2": "pre_ffw_norm_2", "router.proj": "ffn_gate_inp"},
     "gemma2": _AROUND,
     "gemma3": _AROUND,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
@@ -166,7 +170,11 @@ def _of_layer(arch, other, part, data, experts_width):
         return [(name, stacked.transpose(1, 2) if turned else stacked)]
     if part.endswith(CORRECTIONS):
         return [("exp_probs_b.bias", data.view(-1))]
-    if part == "mlp.router_scale":
+    if part == "router.scale":
+        return [("ffn_gate_inp.scale", data)]
+    if part == "layer_scalar":
+        return [("layer_output_scale.weight", data)]
+    if part in ("mlp.router_scale", "router.per_expert_scale"):
         return [("ffn_down_exps.scale", data)]
     stem, kind = part.rsplit(".", 1)
     return [(f"{(_PART | other)[stem]}.{kind}", data)]
@@ -175,7 +183,7 @@ def _of_layer(arch, other, part, data, experts_width):
 def tensors(model):
     """Parameters, and the buffers that files hold; tied weights once."""
     kept = ((name, data) for name, data in model.named_buffers()
-            if name.endswith(CORRECTIONS))
+            if name.endswith((*CORRECTIONS, "layer_scalar")))
     return itertools.chain(model.named_parameters(), kept)
 
 

@@ -20,28 +20,48 @@ CONV, ATTENTION = "conv", "full_attention"
 MAMBA = "linear_attention"
 
 JAMBA = dict(
-    num_hidden_layers=4, intermediate_size=24, attn_layer_period=4, attn_layer_offset=2,
+    num_hidden_layers=4, intermediate_size=12, attn_layer_period=4, attn_layer_offset=2,
     expert_layer_period=2, expert_layer_offset=1, num_experts=3, num_experts_per_tok=2,
     mamba_d_state=6, mamba_dt_rank=5)
-LFM2 = dict(norm_eps=1e-5, intermediate_size=40, tie_word_embeddings=True, conv_L_cache=3,
+LFM2 = dict(norm_eps=1e-5, intermediate_size=24, tie_word_embeddings=True, conv_L_cache=3,
             rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
 GRANITE = dict(
     num_hidden_layers=3, layer_types=[MAMBA, ATTENTION, MAMBA], intermediate_size=16,
-    shared_intermediate_size=24, mamba_n_heads=4, mamba_d_head=16, mamba_d_state=12,
+    shared_intermediate_size=24, mamba_n_heads=4, mamba_d_head=12, mamba_d_state=12,
     mamba_chunk_size=8, embedding_multiplier=3.0, residual_multiplier=0.7,
     attention_multiplier=0.4, logits_scaling=1.5, position_embedding_type="nope")
 DELTA = dict(
     linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
     linear_value_head_dim=8, num_experts=5, num_experts_per_tok=3,
-    moe_intermediate_size=16, shared_expert_intermediate_size=24, head_dim=16,
+    moe_intermediate_size=12, shared_expert_intermediate_size=20, head_dim=16,
     norm_topk_prob=True, partial_rotary_factor=0.25, full_attention_interval=3,
     num_hidden_layers=3, rms_norm_eps=1e-6)
 
 NEMOTRON = dict(
-    num_hidden_layers=4, intermediate_size=40, head_dim=12, ssm_state_size=12,
+    num_hidden_layers=4, intermediate_size=24, head_dim=12, ssm_state_size=12,
     mamba_num_heads=4, mamba_head_dim=12, n_groups=2, n_routed_experts=5,
-    moe_intermediate_size=24, moe_shared_expert_intermediate_size=40,
+    moe_intermediate_size=12, moe_shared_expert_intermediate_size=20,
     num_experts_per_tok=2, routed_scaling_factor=1.5, norm_topk_prob=True)
+# Every multiplier counts; GGUF has them in its matrices.
+FALCON = dict(
+    intermediate_size=40, head_dim=12, mamba_d_ssm=48, mamba_n_heads=4, mamba_d_head=12,
+    mamba_n_groups=2, mamba_d_state=10, mamba_d_conv=4, mamba_chunk_size=8,
+    mamba_rms_norm=True, mamba_norm_before_gate=False, lm_head_multiplier=0.7,
+    embedding_multiplier=1.3, mlp_multipliers=[0.8, 1.2], key_multiplier=0.9,
+    attention_out_multiplier=1.1, attention_in_multiplier=1.4, ssm_in_multiplier=0.85,
+    ssm_multipliers=[0.6, 1.25, 0.75, 1.5, 0.95], ssm_out_multiplier=0.65)
+KIMI = dict(
+    num_hidden_layers=3, layer_types=[MAMBA, ATTENTION, MAMBA], intermediate_size=40,
+    mlp_layer_types=["dense", "sparse", "sparse"],
+    moe_intermediate_size=20, num_local_experts=6, num_experts_per_tok=2,
+    n_shared_experts=1, routed_scaling_factor=1.5, n_group=1, topk_group=1,
+    norm_topk_prob=True, q_lora_rank=None, kv_lora_rank=16, qk_nope_head_dim=8,
+    qk_rope_head_dim=4, v_head_dim=6, num_key_value_heads=4, linear_head_dim=10,
+    linear_num_heads=4, linear_conv_kernel_dim=4, rope_parameters=None)
+MINIMAX = dict(
+    num_hidden_layers=3, layer_types=[MAMBA, ATTENTION, MAMBA], head_dim=12,
+    intermediate_size=24, num_local_experts=5, num_experts_per_tok=2, block_size=8) | {
+    f"{part}_alpha_factor": 1.5 for part in ("full_attn", "linear_attn", "mlp")}
 # Delta nets without experts.
 DENSE_DELTA = {key: value for key, value in DELTA.items()
                if "expert" not in key and not key.startswith(("moe_", "norm_"))}
@@ -55,7 +75,7 @@ MODELS = {
         "lfm2moe", "lfm2_moe",
         LFM2 | dict(num_hidden_layers=4, layer_types=[CONV, CONV, ATTENTION, CONV],
                     num_dense_layers=1, num_experts=5, num_experts_per_tok=2,
-                    moe_intermediate_size=24), {}),
+                    moe_intermediate_size=12), {}),
     "granitehybrid": (
         "granitehybrid", "granitemoehybrid",
         GRANITE | dict(num_local_experts=3, num_experts_per_tok=2, mamba_n_groups=2),
@@ -72,6 +92,9 @@ MODELS = {
     "nemotron_h_moe": (
         "nemotron_h_moe", "nemotron_h",
         NEMOTRON | dict(layers_block_type=[MAMBA, "moe", ATTENTION, "moe"]), {}),
+    "falcon-h1": ("falcon-h1", "falcon_h1", FALCON, {}),
+    "kimi-linear": ("kimi-linear", "kimi_linear", KIMI, {}),
+    "minimax-01": ("minimax-01", "minimax", MINIMAX, {}),
 }
 
 for number, (_, _, _, options) in enumerate(MODELS.values()):
@@ -103,7 +126,29 @@ def shake(model, generator):
         elif name.endswith("norm.weight") and centered and ".linear_attn." not in name:
             param.data = param.data - 1.0
         if is_matrix(name, param):
-            param.data = param.data.half().float()
+            scale = multiplier(model.config, name)
+            param.data = (param.data * scale).half().float() / scale
+
+
+def multiplier(config, name):
+    """What a matrix of Falcon-H1 is multiplied by before it is stored: a number, or one
+    for each row."""
+    part = name.removesuffix(".weight").rsplit(".", 1)[-1]
+    if config.model_type != "falcon_h1":
+        return 1.0
+    if part == "in_proj":
+        inner, b = config.mamba_d_ssm, config.mamba_n_groups * config.mamba_d_state
+        rows = torch.tensor([inner, inner, b, b, config.mamba_n_heads])
+        each = torch.tensor(config.ssm_multipliers) * config.ssm_in_multiplier
+        return each.repeat_interleave(rows)[:, None]
+    attention = config.attention_in_multiplier
+    return {"embed_tokens": config.embedding_multiplier,
+            "lm_head": config.lm_head_multiplier, "q_proj": attention,
+            "v_proj": attention, "k_proj": attention * config.key_multiplier,
+            "o_proj": config.attention_out_multiplier,
+            "out_proj": config.ssm_out_multiplier,
+            "gate_proj": config.mlp_multipliers[0],
+            "down_proj": config.mlp_multipliers[1]}.get(part, 1.0)
 
 
 def is_matrix(name, param):
@@ -117,13 +162,13 @@ def is_matrix(name, param):
 
 
 def kinds(config):
-    if config.model_type == "jamba":
+    if config.model_type in ("jamba", "falcon_h1"):
         return config.layers_block_type
     return config.layer_types
 
 
 def add_keys(out, arch, config):
-    attention = [kind in ("attention", ATTENTION) for kind in kinds(config)]
+    attention = [kind in ("attention", ATTENTION, "hybrid") for kind in kinds(config)]
     kv_heads = [config.num_key_value_heads if a else 0 for a in attention]
     eps = next(getattr(config, name) for name in
                ("norm_eps", "layer_norm_epsilon", "rms_norm_eps") if hasattr(config, name))
@@ -137,6 +182,10 @@ def add_keys(out, arch, config):
     out.add_layer_norm_rms_eps(eps)
     if arch.startswith("qwen3"):
         add_delta_net(out, config)
+    elif arch == "kimi-linear":
+        add_kimi(out, config, attention)
+    elif arch == "minimax-01":
+        add_minimax(out, config)
     else:
         out.add_head_count_kv(kv_heads)
     if arch.startswith("lfm2"):
@@ -145,8 +194,13 @@ def add_keys(out, arch, config):
     if arch.startswith("nemotron"):
         add_nemotron(out, arch, config)
         return
-    if arch in ("jamba", "granitehybrid"):
+    if arch in ("jamba", "granitehybrid", "falcon-h1"):
         add_mamba(out, config)
+    if arch == "falcon-h1":
+        out.add_key_length(config.head_dim)
+        out.add_value_length(config.head_dim)
+        out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        return
     if arch == "granitehybrid":
         out.add_embedding_scale(config.embedding_multiplier)
         out.add_residual_scale(config.residual_multiplier)
@@ -157,7 +211,8 @@ def add_keys(out, arch, config):
 
 
 def add_mamba(out, config):
-    inner = config.mamba_expand * config.hidden_size
+    falcon = config.model_type == "falcon_h1"
+    inner = config.mamba_d_ssm if falcon else config.mamba_expand * config.hidden_size
     out.add_ssm_conv_kernel(config.mamba_d_conv)
     out.add_ssm_inner_size(inner)
     out.add_ssm_state_size(config.mamba_d_state)
@@ -188,6 +243,30 @@ def add_nemotron(out, arch, config):
     out.add_expert_weights_scale(config.routed_scaling_factor)
     out.add_expert_group_count(config.n_group)
     out.add_expert_group_used_count(config.topk_group)
+
+
+def add_kimi(out, config, attention):
+    out.add_head_count_kv([int(a) for a in attention])
+    out.add_ssm_conv_kernel(config.linear_conv_kernel_dim)
+    out.add_kda_head_dim(config.linear_head_dim)
+    out.add_kv_lora_rank(config.kv_lora_rank)
+    out.add_rope_dimension_count(config.qk_rope_head_dim)
+    out.add_key_length(config.kv_lora_rank + config.qk_rope_head_dim)
+    out.add_key_length_mla(config.qk_nope_head_dim + config.qk_rope_head_dim)
+    out.add_value_length_mla(config.v_head_dim)
+    out.add_expert_shared_count(config.n_shared_experts)
+    out.add_leading_dense_block_count(config.mlp_layer_types.count("dense"))
+    out.add_expert_weights_scale(config.routed_scaling_factor)
+    out.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+
+
+def add_minimax(out, config):
+    out.add_head_count_kv(config.num_key_value_heads)
+    out.add_key_length(config.head_dim)
+    out.add_value_length(config.head_dim)
+    out.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    out.add_rope_dimension_count(config.head_dim)
+    out.add_residual_scale(config.full_attn_alpha_factor)
 
 
 def add_delta_net(out, config):
@@ -274,6 +353,22 @@ _PART = {
     "linear_attn.in_proj_z": "attn_gate",
     "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out",
+    # Kimi-Linear
+    "self_attn.forget_gate.f_a_proj": "ssm_f_a",
+    "self_attn.forget_gate.f_b_proj": "ssm_f_b",
+    "self_attn.b_proj": "ssm_beta",
+    "self_attn.g_a_proj": "ssm_g_a",
+    "self_attn.g_b_proj": "ssm_g_b",
+    "self_attn.o_norm": "ssm_norm",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    # MiniMax-Text-01
+    "self_attn.norm": "attn_norm_2",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.output_gate": "attn_gate",
     # Nemotron-H calls every part a mixer
     "mixer.in_proj": "ssm_in",
     "mixer.conv1d": "ssm_conv1d",
@@ -366,6 +461,14 @@ def layer_tensors(config, arch, part, value):
         yield "ffn_up_exps.weight", value
     elif kind == "down_proj":  # of experts
         yield "ffn_down_exps.weight", value
+    elif field == "self_attn.conv1d":  # of q, k and v
+        for letter, conv in zip("qkv", value.chunk(3)):
+            yield f"ssm_conv1d_{letter}.weight", conv.transpose(0, 1)[None]
+    elif field == "self_attn.kv_b_proj":
+        heads = value.view(config.num_attention_heads, -1, config.kv_lora_rank)
+        nope = config.qk_nope_head_dim
+        yield "attn_k_b.weight", heads[:, :nope].transpose(1, 2)
+        yield "attn_v_b.weight", heads[:, nope:]
     elif field == "linear_attn.in_proj_qkvz":
         qkv, z = apart(config, value)
         yield "attn_qkv.weight", qkv
@@ -412,10 +515,13 @@ def tensors(model, arch):
         else:
             field, _, kind = name.rpartition(".")
             named = [(f"{_TOP[field]}.{kind}", value)]
+        scale = multiplier(config, name)
         for target, v in named:
             if centered:
                 target = target.replace("ffn_norm", "post_attention_norm")
-            array = v.contiguous().numpy()
+            if arch == "falcon-h1":
+                target = target.replace("ffn_norm.weight", "ffn_norm")
+            array = (v * scale).contiguous().numpy()
             yield target, array.astype(np.float16) if matrix else array
     for name, buffer in model.named_buffers():
         if name.endswith(("expert_bias", "e_score_correction_bias")):

@@ -8,15 +8,19 @@
 typedef struct layer {
     const char *name;
     size_t heads, rows, n;
-    bool rated, delta;
+    bool rated, delta, fades;
     double weights; /* of the projections, in millions */
 } layer;
 
 static const layer layers[] = {
-    {"Mamba-1, Jamba 1.5 mini (d 4096, 16 states)", 1, 8192, 16, true, false, 106},
+    {"Mamba-1, Jamba 1.5 mini (d 4096, 16 states)", 1, 8192, 16, true, false, false,
+     106},
     {"Mamba-2, Granite 4 tiny (48 heads of 64, 128 states)", 48, 64, 128, false, false,
-     15},
-    {"gated delta net, Qwen3-Next (32 heads of 128)", 32, 128, 128, false, true, 33.7},
+     false, 15},
+    {"gated delta net, Qwen3-Next (32 heads of 128)", 32, 128, 128, false, true, false,
+     33.7},
+    {"Kimi delta attention, Kimi-Linear (32 heads of 128)", 32, 128, 128, false, true,
+     true, 39.4},
 };
 
 static double token_seconds(const jt_kernels *k, const layer *l, size_t tokens)
@@ -39,8 +43,9 @@ static double token_seconds(const jt_kernels *k, const layer *l, size_t tokens)
                 .k = x + l->rows,
                 .q = x + l->rows + l->n,
                 .v = x,
-                .decay = l->rated ? NULL : x + 1,
+                .decay = l->rated || l->fades ? NULL : x + 1,
                 .beta = l->delta ? x + 2 : NULL,
+                .fade = l->fades ? x : NULL,
                 .rate = l->rated ? rate : NULL,
                 .step = l->rated ? x : NULL,
                 .y_stride = wide,
@@ -49,6 +54,7 @@ static double token_seconds(const jt_kernels *k, const layer *l, size_t tokens)
                 .v_stride = wide,
                 .gate_stride = wide,
                 .step_stride = wide,
+                .fade_stride = wide,
                 .rows = l->rows,
                 .n = l->n,
                 .tokens = tokens,

@@ -1,22 +1,17 @@
-/* The linear recurrence in each of its three forms against sums in double, and the same
+/* The linear recurrence in each of its forms against sums in double, and the same
  * bits however rows and tokens are cut; the convolution and softplus. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "check.h"
-
-typedef struct recurrence {
-    jt_recur r;
-    buffer h, y, k, q, v, decay, beta, rate, step;
-} recurrence;
+#include "check_recur.h"
 
 static const float *floats(const buffer *b)
 {
     return b->data;
 }
 
-static buffer random_floats(checker *c, size_t n, float width, float middle)
+buffer random_floats(checker *c, size_t n, float width, float middle)
 {
     buffer b = buffer_in(n * sizeof(float), 4 * pick(c, 0, 3));
     fill_floats(c, b.data, n, FILL_NORMAL);
@@ -25,9 +20,7 @@ static buffer random_floats(checker *c, size_t n, float width, float middle)
     return b;
 }
 
-enum { DECAY, DELTA, RATED, FORMS };
-
-static recurrence new_recurrence(checker *c, int form)
+recurrence new_recurrence(checker *c, int form)
 {
     size_t rows = pick(c, 1, 11), n = pick(c, 1, 70), tokens = pick(c, 1, 7);
     size_t gate = pick(c, 1, 3), wide = rows + pick(c, 0, 3), key = n + pick(c, 0, 3);
@@ -39,33 +32,36 @@ static recurrence new_recurrence(checker *c, int form)
                     .decay = random_floats(c, tokens * gate, 0.1f, 0.8f),
                     .beta = random_floats(c, tokens * gate, 0.1f, 0.5f),
                     .rate = random_floats(c, rows * n, 0.2f, -1),
-                    .step = random_floats(c, tokens * wide, 0.2f, 0.5f)};
+                    .step = random_floats(c, tokens * (wide + gate), 0.2f, 0.5f),
+                    .fade = random_floats(c, tokens * key, 0.1f, 0.8f)};
     fill_floats(c, a.h.data, rows * n, FILL_NORMAL);
     a.r = (jt_recur){.h = a.h.data,
                      .y = a.y.data,
                      .k = a.k.data,
                      .q = a.q.data,
                      .v = a.v.data,
-                     .decay = form == RATED ? NULL : a.decay.data,
-                     .beta = form == DELTA ? a.beta.data : NULL,
+                     .decay = form == RATED || form == FADED ? NULL : a.decay.data,
+                     .beta = form == DELTA || form == FADED ? a.beta.data : NULL,
+                     .fade = form == FADED ? a.fade.data : NULL,
                      .rate = form == RATED ? a.rate.data : NULL,
-                     .step = form == RATED ? a.step.data : NULL,
+                     .step = form == RATED || form == STEPS ? a.step.data : NULL,
                      .y_stride = wide,
                      .k_stride = key,
                      .q_stride = key,
                      .v_stride = wide,
                      .gate_stride = gate,
                      .step_stride = wide,
+                     .fade_stride = key,
                      .rows = rows,
                      .n = n,
                      .tokens = tokens};
     return a;
 }
 
-static void free_recurrence(recurrence *a)
+void free_recurrence(recurrence *a)
 {
-    buffer *all[] = {&a->h,     &a->y,    &a->k,    &a->q,   &a->v,
-                     &a->decay, &a->beta, &a->rate, &a->step};
+    buffer *all[] = {&a->h,     &a->y,    &a->k,    &a->q,    &a->v,
+                     &a->decay, &a->beta, &a->rate, &a->step, &a->fade};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buffer_free(all[i]);
 }
@@ -75,11 +71,14 @@ static void true_row(const jt_recur *r, size_t row, double *h, double *y)
 {
     for (size_t t = 0; t < r->tokens; t++) {
         double u = r->v[t * r->v_stride + row], known = 0;
-        double step = r->step ? r->step[t * r->step_stride + row] : 1;
+        double step = r->rate   ? r->step[t * r->step_stride + row]
+                      : r->step ? r->step[t * r->gate_stride]
+                                : 1;
         y[t] = 0;
         for (size_t i = 0; i < r->n; i++) {
-            h[i] *= r->rate ? exp(step * r->rate[row * r->n + i])
-                            : r->decay[t * r->gate_stride];
+            h[i] *= r->rate   ? exp(step * r->rate[row * r->n + i])
+                    : r->fade ? r->fade[t * r->fade_stride + i]
+                              : r->decay[t * r->gate_stride];
             known += h[i] * r->k[t * r->k_stride + i];
         }
         u = r->beta ? r->beta[t * r->gate_stride] * (u - known) : u * step;
@@ -113,9 +112,9 @@ static void check_cut(checker *c, const recurrence *a, const float *h0)
     const jt_recur *r = &a->r;
     size_t h_bytes = r->rows * r->n * sizeof(float);
     size_t y_bytes = r->tokens * r->y_stride * sizeof(float);
-    float *h = malloc(h_bytes), *y = malloc(y_bytes);
+    buffer state = buffer_out(h_bytes, 0), out = buffer_out(y_bytes, 0);
+    float *h = state.data, *y = out.data;
     memcpy(h, h0, h_bytes);
-    memset(y, 0xff, y_bytes);
     size_t row = pick(c, 0, r->rows), token = pick(c, 0, r->tokens);
     for (int part = 0; part < 4; part++) {
         size_t at = part & 1 ? row : 0, t = part & 2 ? token : 0;
@@ -128,15 +127,17 @@ static void check_cut(checker *c, const recurrence *a, const float *h0)
         cut.q += t * r->q_stride;
         cut.v += t * r->v_stride + at;
         cut.decay = r->decay ? r->decay + t * r->gate_stride : NULL;
+        cut.fade = r->fade ? r->fade + t * r->fade_stride : NULL;
         cut.beta = r->beta ? r->beta + t * r->gate_stride : NULL;
         cut.rate = r->rate ? r->rate + at * r->n : NULL;
-        cut.step = r->step ? r->step + t * r->step_stride + at : NULL;
+        if (r->step)
+            cut.step += r->rate ? t * r->step_stride + at : t * r->gate_stride;
         c->level->recur(&cut);
     }
     check(c, memcmp(h, r->h, h_bytes) == 0 && memcmp(y, r->y, y_bytes) == 0,
           "recur differs where it is cut");
-    free(h);
-    free(y);
+    buffer_free(&state);
+    buffer_free(&out);
 }
 
 static void check_recurrence(checker *c, int form)

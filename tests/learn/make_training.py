@@ -40,8 +40,8 @@ WARMUP, LR, FINAL_LR = 5, 1e-2, 1e-3
 BETAS, EPS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 1e-8, 0.1, 0.85
 BALANCE = 0.01
 RUNS = {"plain": 0.0, "balanced": BALANCE}
-SHAPE = golden.BASE | dict(intermediate_size=16, num_local_experts=8,
-                           num_experts_per_tok=2)
+SHAPE = golden.BASE | golden.LARGE | dict(
+    intermediate_size=16, num_local_experts=8, num_experts_per_tok=2)
 
 
 def make_model():

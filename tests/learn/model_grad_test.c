@@ -8,7 +8,7 @@
 #include "golden.h"
 
 #include "base/random.h"
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "model/parameters.h"
 #include "model/transformer.h"
 #include "store/mapped.h"
@@ -93,44 +93,63 @@ static double loss_of(training *tr, mode how)
     return loss;
 }
 
-static void check_parameter(training *tr, int which, jt_rng *rng)
+/* Slope of the loss along a random direction: what the gradient says, and what a
+ * difference says. */
+static void measure(training *tr, int which, jt_rng *rng, float step, double *said,
+                    double *measured)
 {
-    const float step = 2e-4f;
     jt_tensor *t = &tr->parameter[which];
     float *x = t->data;
     size_t n = values_of(t);
     float *origin = malloc(n * sizeof *origin), *direction = malloc(n * sizeof *origin);
-    double slope = 0.0, size = 0.0, loss[2];
+    double loss[2];
     memcpy(origin, x, n * sizeof *origin);
     jt_rng_normals(rng, direction, n);
-    for (size_t i = 0; i < n; i++) {
-        slope += (double)t->grad[i] * direction[i];
-        size += pow((double)t->grad[i], 2.0);
-    }
+    *said = 0.0;
+    for (size_t i = 0; i < n; i++)
+        *said += (double)t->grad[i] * direction[i];
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < n; i++)
             x[i] = origin[i] + (side ? -step : step) * direction[i];
         loss[side] = loss_of(tr, LOSS);
     }
     memcpy(x, origin, n * sizeof *origin);
-    double measured = (loss[0] - loss[1]) / (2.0 * (double)step);
-    /* A difference of two F32 losses is uncertain by about 1e-6 / step; a clamp has
-     * kinks, which some values cross on the way. */
-    double share = tr->g.model->params.clamp > 0.0f ? 2e-2 : 1e-3;
-    if (fabs(measured - slope) > share * sqrt(size) + 5e-3)
-        fail_msg("%s: gradient says %.6g, difference %.6g (norm %.3g)", tr->name[which],
-                 slope, measured, sqrt(size));
-    if (strstr(tr->name[which], "exp_probs_b")) /* what was chosen has no slope */
-        assert_true(size == 0.0);
-    else if (!strstr(tr->name[which], "attn_k.bias")) /* softmax: no matter */
-        assert_true(size > 0.0);
+    *measured = (loss[0] - loss[1]) / (2.0 * (double)step);
     free(origin);
     free(direction);
 }
 
-/* Layers that are run again give the same gradients, bit for bit. */
-static void check_checkpointing(training *tr)
+static void check_parameter(training *tr, int which, jt_rng *rng)
 {
+    enum { TRIALS = 4 }; /* a step may lead some token to another expert */
+    const jt_tensor *t = &tr->parameter[which];
+    double size = 0.0, said, measured;
+    bool agree = false;
+    for (size_t i = 0; i < values_of(t); i++)
+        size += pow((double)t->grad[i], 2.0);
+    /* A difference of two F32 losses is uncertain by about 1e-6 / step; a clamp has
+     * kinks, which some values cross on the way. */
+    double share = tr->g.model->params.clamp > 0.0f ? 2e-2 : 1e-3;
+    for (int trial = 0; trial < TRIALS && !agree; trial++) {
+        float step = 2e-4f / (float)(1 << trial);
+        measure(tr, which, rng, step, &said, &measured);
+        agree = fabs(measured - said) <= share * sqrt(size) + 1e-6 / (double)step;
+    }
+    if (!agree)
+        fail_msg("%s: gradient says %.6g, difference %.6g (norm %.3g)", tr->name[which],
+                 said, measured, sqrt(size));
+    if (strstr(tr->name[which], "exp_probs_b")) /* what was chosen has no slope */
+        assert_true(size == 0.0);
+    else if (!strstr(tr->name[which], "attn_k.bias")) /* softmax: no matter */
+        assert_true(size > 0.0);
+}
+
+/* Layers that are run again, and other threads, give the same gradients, bit for bit.
+ */
+static void check_same(training *tr, mode how, int threads)
+{
+    jt_context two = tr->ctx;
+    assert_int_equal(jt_context_init(&tr->ctx, threads, NULL, NULL), JT_OK);
     for (int i = 0; i < tr->n_parameters; i++) {
         jt_tensor *t = &tr->parameter[i];
         size_t bytes = values_of(t) * sizeof(float);
@@ -138,12 +157,14 @@ static void check_checkpointing(training *tr)
         memcpy(tr->kept[i], t->grad, bytes);
         memset(t->grad, 0, bytes);
     }
-    loss_of(tr, CHECKPOINTED);
+    loss_of(tr, how);
     for (int i = 0; i < tr->n_parameters; i++) {
         const jt_tensor *t = &tr->parameter[i];
         assert_memory_equal(tr->kept[i], t->grad, values_of(t) * sizeof(float));
         free(tr->kept[i]);
     }
+    jt_context_free(&tr->ctx);
+    tr->ctx = two;
 }
 
 static void check_model(void **state)
@@ -159,7 +180,8 @@ static void check_model(void **state)
     loss_of(&tr, GRADIENTS);
     for (int i = 0; i < tr.n_parameters; i++)
         check_parameter(&tr, i, &rng);
-    check_checkpointing(&tr);
+    check_same(&tr, CHECKPOINTED, 2);
+    check_same(&tr, GRADIENTS, 1);
     jt_cache_free(&tr.cache);
     jt_context_free(&tr.ctx);
     for (int i = 0; i < tr.n_parameters; i++) {
@@ -220,6 +242,7 @@ int main(void)
         MODEL("gemma"),
         MODEL("olmo"),
         MODEL("olmo2"),
+        MODEL("olmo3"),
         MODEL("phi2"),
         MODEL("nemotron"),
         MODEL("afmoe"),
@@ -241,8 +264,27 @@ int main(void)
         MODEL("gpt-oss"),
         MODEL("cohere2"),
         MODEL("exaone4"),
-        REFUSED("llama4"),
-        REFUSED("deepseek2"),
+        MODEL("llama4"),
+        MODEL("hunyuan-dense"),
+        MODEL("hunyuan-moe"),
+        MODEL("deepseek2"),
+        MODEL("deepseek2-lite"),
+        MODEL("deepseek3"),
+        MODEL("jamba"),
+        MODEL("lfm2"),
+        MODEL("lfm2moe"),
+        MODEL("granitehybrid"),
+        MODEL("granitehybrid-dense"),
+        MODEL("nemotron_h"),
+        MODEL("nemotron_h_moe"),
+        MODEL("qwen3next"),
+        MODEL("qwen35"),
+        MODEL("qwen35moe"),
+        MODEL("falcon-h1"),
+        MODEL("gemma4"),
+        MODEL("gemma4-moe"),
+        REFUSED("kimi-linear"),
+        REFUSED("minimax-01"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@
 
 #include "junto/junto.h"
 #include "learn/balance.h"
-#include "learn/loss.h"
+#include "tensor/loss.h"
 #include "learn/schedule.h"
 #include "learn/variables.h"
 #include "model/transformer.h"

@@ -1,5 +1,5 @@
 /* Hugging Face folders, the parts: transforms and their way back, FP8, names, and
- * failures of memory. What whole folders compute is tested in tests/golden/hf_test.c.
+ * failures of memory. What whole folders compute is tested in tests/golden/hf_*.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -279,6 +279,7 @@ static void out_of_memory(void **state)
     (void)state;
     check_out_of_memory("qwen3moe-fp8");
     check_out_of_memory("llama");
+    check_out_of_memory("bailingmoe");
 }
 
 static jt_status convert(const char *from, const char *to)

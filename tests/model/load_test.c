@@ -198,17 +198,28 @@ static void try_damaged(const unsigned char *data, size_t n)
     jt_model_free(model);
 }
 
-static void flipped_bits_never_crash(void **state)
+/* What Junto does not compute, though the rest of the file makes sense. */
+static void other_forms_are_refused(void **state)
 {
+    static const char *const keys[] = {"qwen2moe.attention.shared_kv_layers",
+                                       "qwen2moe.embedding_length_per_layer_input"};
     (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        write_changed(SIZE_MAX, KEEP, keys[i], 3);
+        expect_failure(JT_E_UNSUPPORTED, keys[i]);
+    }
+}
+
+static void flip_bits(const jt_map *file, int rounds)
+{
     jt_rng rng = {.seed = 2};
-    unsigned char *copy = jt_alloc(bytes.bytes, 1);
+    unsigned char *copy = jt_alloc(file->bytes, 1);
     assert_non_null(copy);
-    memcpy(copy, bytes.data, bytes.bytes);
+    memcpy(copy, file->data, file->bytes);
     /* the head (keys, names, shapes) takes most of the hits, the weights some */
     uint32_t head = 4096;
-    for (int i = 0; i < 4000; i++) {
-        uint32_t range = i % 8 ? head : (uint32_t)bytes.bytes;
+    for (int i = 0; i < rounds; i++) {
+        uint32_t range = i % 8 ? head : (uint32_t)file->bytes;
         size_t at[3];
         unsigned char was[3];
         for (int j = 0; j < 3; j++) {
@@ -216,12 +227,36 @@ static void flipped_bits_never_crash(void **state)
             was[j] = copy[at[j]];
             copy[at[j]] ^= (unsigned char)(1u << jt_rng_below(&rng, 8));
         }
-        try_damaged(copy, bytes.bytes);
+        try_damaged(copy, file->bytes);
         for (int j = 2; j >= 0; j--)
             copy[at[j]] = was[j];
     }
-    assert_memory_equal(copy, bytes.data, bytes.bytes);
+    assert_memory_equal(copy, file->data, file->bytes);
     free(copy);
+}
+
+static void flipped_bits_never_crash(void **state)
+{
+    (void)state;
+    flip_bits(&bytes, 4000);
+}
+
+/* Layers of other kinds. */
+static void flipped_bits_of_others(void **state)
+{
+    static const char *const names[] = {"falcon-h1", "kimi-linear", "minimax-01",
+                                        "gemma4-moe"};
+    const char *data = getenv("JUNTO_TEST_DATA");
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[512];
+        jt_map file;
+        snprintf(name, sizeof name, "%s/golden/%s.gguf", data ? data : "tests",
+                 names[i]);
+        assert_int_equal(jt_map_open(&file, name, NULL), JT_OK);
+        flip_bits(&file, 500);
+        jt_map_close(&file);
+    }
 }
 
 int main(void)
@@ -230,7 +265,9 @@ int main(void)
         cmocka_unit_test(every_tensor_is_checked),
         cmocka_unit_test(every_key_is_checked),
         cmocka_unit_test(unknown_family_lists_the_known),
+        cmocka_unit_test(other_forms_are_refused),
         cmocka_unit_test(flipped_bits_never_crash),
+        cmocka_unit_test(flipped_bits_of_others),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

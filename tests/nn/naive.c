@@ -157,20 +157,21 @@ static void unit(double *x, size_t n, double factor)
         x[i] *= factor / sqrt(square);
 }
 
-/* One token of one head: S [v_dim, k_dim]. */
-static void delta_step(const jt_delta_net *m, double *s, const double *q,
-                       const double *k, const double *v, double beta, double decay,
-                       double *y)
+/* One token of one head: S [v_dim, k_dim], what is left of its columns, `apart` from
+ * one column to the next. */
+static void delta_step(size_t v_dim, size_t k_dim, double *s, const double *q,
+                       const double *k, const double *v, double beta,
+                       const double *decay, size_t apart, double *y)
 {
-    for (size_t r = 0; r < m->v_dim; r++) {
+    for (size_t r = 0; r < v_dim; r++) {
         double known = 0, sum = 0;
-        for (size_t i = 0; i < m->k_dim; i++) {
-            s[r * m->k_dim + i] *= decay;
-            known += s[r * m->k_dim + i] * k[i];
+        for (size_t i = 0; i < k_dim; i++) {
+            s[r * k_dim + i] *= decay[i * apart];
+            known += s[r * k_dim + i] * k[i];
         }
-        for (size_t i = 0; i < m->k_dim; i++) {
-            s[r * m->k_dim + i] += beta * (v[r] - known) * k[i];
-            sum += s[r * m->k_dim + i] * q[i];
+        for (size_t i = 0; i < k_dim; i++) {
+            s[r * k_dim + i] += beta * (v[r] - known) * k[i];
+            sum += s[r * k_dim + i] * q[i];
         }
         y[r] = sum;
     }
@@ -205,9 +206,9 @@ void naive_delta_net(const jt_delta_net *m, const double *x, size_t tokens, doub
             double a = gates[jt_has(&m->ba) ? place + share : (tokens + t) * heads + i];
             size_t key = (m->tiled ? i % m->k_heads : i / share) * m->k_dim;
             double *row = out + t * values + i * m->v_dim;
-            delta_step(m, s + i * m->v_dim * m->k_dim, q + key, k + key,
-                       v + i * m->v_dim, 1 / (1 + exp(-b)),
-                       exp(at(&m->rate, i) * softplus(a + at(&m->dt_bias, i))), row);
+            double decay = exp(at(&m->rate, i) * softplus(a + at(&m->dt_bias, i)));
+            delta_step(m->v_dim, m->k_dim, s + i * m->v_dim * m->k_dim, q + key,
+                       k + key, v + i * m->v_dim, 1 / (1 + exp(-b)), &decay, 0, row);
             rms_norm(row, &m->norm, 0, m->v_dim, m->norm_eps);
             for (size_t c = 0; c < m->v_dim; c++)
                 row[c] *= silu(z[t * values + i * m->v_dim + c]);
@@ -218,6 +219,82 @@ void naive_delta_net(const jt_delta_net *m, const double *x, size_t tokens, doub
     free(qkv);
     free(z);
     free(gates);
+    free(s);
+    free(out);
+}
+
+void naive_kimi_delta(const jt_kimi_delta *m, const double *x, size_t tokens, double *y)
+{
+    size_t dim = m->dim, width = m->heads * dim, d = jt_cols(&m->b);
+    size_t rank = jt_rows(&m->f_a), all = tokens * width;
+    double *before = numbers(all), *qkv = numbers(3 * all),
+           *low = numbers(tokens * rank);
+    double *beta = numbers(tokens * m->heads), *fade = numbers(all), *g = numbers(all);
+    double *s = numbers(width * dim), *out = numbers(all);
+    for (size_t i = 0; i < 3; i++) {
+        linear(&m->in[i], x, d, tokens, before);
+        convolve(&m->conv[i], before, width, tokens, qkv + i * all);
+    }
+    linear(&m->b, x, d, tokens, beta);
+    linear(&m->f_a, x, d, tokens, low);
+    linear(&m->f_b, low, rank, tokens, fade);
+    linear(&m->g_a, x, d, tokens, low);
+    linear(&m->g_b, low, rank, tokens, g);
+    for (size_t i = 0; i < all; i++)
+        fade[i] = exp(at(&m->rate, i % width / dim) *
+                      softplus(fade[i] + at(&m->dt_bias, i % width)));
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t head = 0; head < m->heads; head++) {
+            size_t place = t * width + head * dim;
+            double *q = qkv + place, *k = q + all, *v = k + all;
+            unit(q, dim, 1 / sqrt((double)dim));
+            unit(k, dim, 1);
+            delta_step(dim, dim, s + head * dim * dim, q, k, v,
+                       1 / (1 + exp(-beta[t * m->heads + head])), fade + place, 1,
+                       out + place);
+            rms_norm(out + place, &m->norm, 0, dim, m->norm_eps);
+            for (size_t i = place; i < place + dim; i++)
+                out[i] /= 1 + exp(-g[i]);
+        }
+    linear(&m->out, out, width, tokens, y);
+    free(before);
+    free(qkv);
+    free(low);
+    free(beta);
+    free(fade);
+    free(g);
+    free(s);
+    free(out);
+}
+
+void naive_lightning(const jt_lightning *m, const double *x, size_t tokens, double *y)
+{
+    size_t dim = m->dim, width = m->heads * dim, d = jt_cols(&m->qkv);
+    double *qkv = numbers(tokens * 3 * width), *g = numbers(tokens * width);
+    double *s = numbers(width * dim), *out = numbers(tokens * width);
+    linear(&m->qkv, x, d, tokens, qkv);
+    linear(&m->gate, x, d, tokens, g);
+    for (size_t i = 0; i < tokens * 3 * width; i++)
+        qkv[i] = silu(qkv[i]);
+    for (size_t t = 0; t < tokens; t++) {
+        double *row = out + t * width;
+        for (size_t c = 0; c < width; c++) {
+            size_t head = c / dim;
+            const double *q = qkv + (t * m->heads + head) * 3 * dim, *k = q + dim;
+            double slope = pow(2, -8.0 * (double)(head + 1) / (double)m->heads);
+            double decay = exp(-slope * (double)m->slope_scale);
+            for (size_t i = 0; i < dim; i++) {
+                s[c * dim + i] = decay * s[c * dim + i] + k[dim + c % dim] * k[i];
+                row[c] += s[c * dim + i] * q[i];
+            }
+        }
+        rms_norm(row, &m->norm, 0, width, 1e-6);
+        for (size_t c = 0; c < width; c++)
+            row[c] /= 1 + exp(-g[t * width + c]);
+    }
+    linear(&m->out, out, width, tokens, y);
+    free(qkv);
+    free(g);
     free(s);
     free(out);
 }

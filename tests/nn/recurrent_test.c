@@ -1,5 +1,5 @@
 /* Recurrent layers: against doubles, and the same bits however a text is cut into
- * chunks and however many threads there are. */
+ * chunks, however many threads there are, and whatever stands before a document. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -48,24 +48,25 @@ static jt_causal_conv conv(bench *b, size_t channels, size_t width, bool bias)
 
 /* One layer of any kind: its own struct, and what to call for it. */
 typedef jt_tensor forward_fn(jt_context *ctx, const void *layer, jt_input *x,
-                             float *state, bool fresh);
+                             float *state, const jt_places *places);
 
-/* y [TOKENS, D], the text in chunks of `chunk` tokens. */
+/* y [tokens, D], the text in chunks of `chunk` tokens; first as in jt_places. */
 static float *run(forward_fn *fn, const void *layer, const jt_tensor *x,
-                  size_t state_size, const char *cpu, int threads, size_t chunk)
+                  const int32_t *first, size_t state_size, const char *cpu, int threads,
+                  size_t chunk)
 {
+    size_t tokens = jt_rows(x);
     jt_context ctx = {0};
     jt_err err = {0};
-    float *y = malloc(sizeof(float) * TOKENS * D);
+    float *y = malloc(sizeof(float) * tokens * D);
     float *state = malloc(state_size * sizeof *state);
     memset(state, 0xff, state_size * sizeof *state); /* what was there does not count */
     assert_int_equal(jt_context_init(&ctx, threads, cpu, &err), JT_OK);
-    for (size_t t = 0; t < TOKENS; t += chunk) {
-        jt_tensor part = *x;
-        part.data = jt_row(x, t);
-        part.shape[0] = TOKENS - t < chunk ? TOKENS - t : chunk;
+    for (size_t t = 0; t < tokens; t += chunk) {
+        jt_tensor part = jt_some_rows(x, t, tokens - t < chunk ? tokens - t : chunk);
         jt_input input = jt_input_of(part);
-        jt_tensor out = fn(&ctx, layer, &input, state, t == 0);
+        jt_places places = {.start = t, .first = first ? first + t : NULL};
+        jt_tensor out = fn(&ctx, layer, &input, state, &places);
         assert_int_equal(ctx.err.code, JT_OK);
         assert_int_equal(jt_rows(&out), part.shape[0]);
         memcpy(y + t * D, out.data, part.shape[0] * D * sizeof *y);
@@ -79,7 +80,7 @@ static void check_level(forward_fn *fn, const void *layer, const jt_tensor *x,
                         size_t state_size, const double *truth, const char *cpu)
 {
     double worst = 0, largest = 0;
-    float *whole = run(fn, layer, x, state_size, cpu, 3, TOKENS);
+    float *whole = run(fn, layer, x, NULL, state_size, cpu, 3, TOKENS);
     for (size_t i = 0; i < (size_t)TOKENS * D; i++) {
         worst = fmax(worst, fabs(whole[i] - truth[i]));
         largest = fmax(largest, fabs(truth[i]));
@@ -87,14 +88,39 @@ static void check_level(forward_fn *fn, const void *layer, const jt_tensor *x,
     print_message("  %-7s error %.1e of %.1f\n", cpu, worst / largest, largest);
     assert_true(largest > 0.1 && worst < 1e-5 * largest);
     for (size_t chunk = 1; chunk <= 7; chunk += 2) { /* shorter than the convolution */
-        float *cut = run(fn, layer, x, state_size, cpu, (int)chunk % 3 + 1, chunk);
+        float *cut =
+            run(fn, layer, x, NULL, state_size, cpu, (int)chunk % 3 + 1, chunk);
         assert_memory_equal(cut, whole, sizeof(float) * TOKENS * D);
         free(cut);
     }
     free(whole);
 }
 
+/* Three documents, one after the other and each by itself. */
+static void check_documents(forward_fn *fn, const void *layer, const jt_tensor *x,
+                            size_t state_size)
+{
+    static const size_t start[] = {0, 2, 9, TOKENS};
+    int32_t first[TOKENS];
+    for (size_t i = 0; i < 3; i++)
+        for (size_t t = start[i]; t < start[i + 1]; t++)
+            first[t] = (int32_t)start[i];
+    for (size_t chunk = 1; chunk <= TOKENS; chunk += TOKENS / 2) {
+        float *packed = run(fn, layer, x, first, state_size, NULL, 2, chunk);
+        for (size_t i = 0; i < 3; i++) {
+            size_t n = start[i + 1] - start[i];
+            jt_tensor part = jt_some_rows(x, start[i], n);
+            float *alone = run(fn, layer, &part, NULL, state_size, NULL, 1, n);
+            assert_memory_equal(alone, packed + start[i] * D, n * D * sizeof *alone);
+            free(alone);
+        }
+        free(packed);
+    }
+}
+
+/* Batches of documents come to layers that `trains` alone. */
 static void check_layer(bench *b, forward_fn *fn, const void *layer, size_t state_size,
+                        bool trains,
                         void (*naive)(const void *layer, const double *x, double *y))
 {
     jt_tensor x = tensor(b, TOKENS, D, 1, 0);
@@ -106,27 +132,32 @@ static void check_layer(bench *b, forward_fn *fn, const void *layer, size_t stat
         if (jt_kernels_level((jt_cpu_level)level))
             check_level(fn, layer, &x, state_size, truth,
                         jt_kernels_level((jt_cpu_level)level)->name);
+    if (trains)
+        check_documents(fn, layer, &x, state_size);
     jt_arena_free(&b->arena);
 }
 
-#define LAYER(kind)                                                                    \
-    static jt_tensor forward_##kind(jt_context *ctx, const void *layer, jt_input *x,   \
-                                    float *state, bool fresh)                          \
-    {                                                                                  \
-        return jt_##kind##_forward(ctx, layer, x, state, fresh);                       \
-    }                                                                                  \
-    static void truth_##kind(const void *layer, const double *x, double *y)            \
-    {                                                                                  \
-        naive_##kind(layer, x, TOKENS, y);                                             \
-    }                                                                                  \
-    static void check_##kind(bench *b, const jt_##kind *layer)                         \
-    {                                                                                  \
-        check_layer(b, forward_##kind, layer, jt_##kind##_state(layer), truth_##kind); \
+#define LAYER(kind, trains)                                                          \
+    static jt_tensor forward_##kind(jt_context *ctx, const void *layer, jt_input *x, \
+                                    float *state, const jt_places *places)           \
+    {                                                                                \
+        return jt_##kind##_forward(ctx, layer, x, state, places);                    \
+    }                                                                                \
+    static void truth_##kind(const void *layer, const double *x, double *y)          \
+    {                                                                                \
+        naive_##kind(layer, x, TOKENS, y);                                           \
+    }                                                                                \
+    static void check_##kind(bench *b, const jt_##kind *layer)                       \
+    {                                                                                \
+        check_layer(b, forward_##kind, layer, jt_##kind##_state(layer), trains,      \
+                    truth_##kind);                                                   \
     }
-LAYER(short_conv)
-LAYER(mamba)
-LAYER(mamba2)
-LAYER(delta_net)
+LAYER(short_conv, true)
+LAYER(mamba, true)
+LAYER(mamba2, true)
+LAYER(delta_net, true)
+LAYER(kimi_delta, false)
+LAYER(lightning, false)
 #undef LAYER
 
 static void test_short_conv(void **state)
@@ -221,13 +252,64 @@ static void test_delta_net(void **state)
     }
 }
 
+static void test_kimi_delta(void **state)
+{
+    (void)state;
+    bench b = {.rng = {.seed = 5}};
+    const size_t heads = 3, dim = 21, width = heads * dim, rank = 5;
+    jt_kimi_delta m = {.b = tensor(&b, heads, D, 0.3f, 0),
+                       .f_a = tensor(&b, rank, D, 0.3f, 0),
+                       .f_b = tensor(&b, width, rank, 0.5f, 0),
+                       .dt_bias = vector(&b, width, 0.5f, 0),
+                       .rate = vector(&b, heads, 0.2f, -1),
+                       .g_a = tensor(&b, rank, D, 0.3f, 0),
+                       .g_b = tensor(&b, width, rank, 0.5f, 0),
+                       .norm = vector(&b, dim, 0.2f, 1),
+                       .out = tensor(&b, D, width, 0.2f, 0),
+                       .heads = heads,
+                       .dim = dim,
+                       .norm_eps = 1e-5f};
+    for (int i = 0; i < JT_KIMI_QKV; i++) {
+        m.in[i] = tensor(&b, width, D, 0.3f, 0);
+        m.conv[i] = conv(&b, width, 4, false);
+    }
+    check_kimi_delta(&b, &m);
+}
+
+static void test_lightning(void **state)
+{
+    (void)state;
+    bench b = {.rng = {.seed = 6}};
+    const size_t heads = 4, dim = 13, width = heads * dim;
+    for (int layer = 0; layer < 2; layer++) {
+        jt_lightning m = {.qkv = tensor(&b, 3 * width, D, 0.3f, 0),
+                          .gate = tensor(&b, width, D, 0.3f, 0),
+                          .norm = vector(&b, width, 0.2f, 1),
+                          .out = tensor(&b, D, width, 0.2f, 0),
+                          .heads = heads,
+                          .dim = dim,
+                          .slope_scale = jt_lightning_slope_scale(layer, 3)};
+        check_lightning(&b, &m);
+    }
+}
+
+/* The first layer forgets fastest, the last hardly; a lone one like the first. */
+static void test_slopes(void **state)
+{
+    (void)state;
+    assert_float_equal(jt_lightning_slope_scale(0, 80), 1.00001, 1e-6);
+    assert_float_equal(jt_lightning_slope_scale(40, 80), 1 - 40.0 / 79 + 1e-5, 1e-6);
+    assert_float_equal(jt_lightning_slope_scale(79, 80), 1e-5, 2e-6);
+    assert_float_equal(jt_lightning_slope_scale(0, 1), 1.00001, 1e-6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short_conv),
-        cmocka_unit_test(test_mamba),
-        cmocka_unit_test(test_mamba2),
-        cmocka_unit_test(test_delta_net),
+        cmocka_unit_test(test_short_conv), cmocka_unit_test(test_mamba),
+        cmocka_unit_test(test_mamba2),     cmocka_unit_test(test_delta_net),
+        cmocka_unit_test(test_kimi_delta), cmocka_unit_test(test_lightning),
+        cmocka_unit_test(test_slopes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 #include "junto/junto.h"
 #include "model/cache.h"
 
-enum { CONTEXT = 128, TEXT = 120, VOCAB = 96 };
+enum { CONTEXT = 128, TEXT = 120, VOCAB = 40 };
 
 static jt_model *open_model(const char *name)
 {

@@ -13,7 +13,7 @@
 #include "junto/junto.h"
 #include "model/parameters.h"
 
-enum { PROMPT = 24, VOCAB = 96 };
+enum { PROMPT = 24, VOCAB = 40 };
 
 static const char *const models[] = {"jamba", "lfm2", "granitehybrid", "qwen3next"};
 enum { MODELS = sizeof models / sizeof *models };

@@ -178,6 +178,10 @@ int main(void)
         SAME("lfm2moe"),
         SAME("qwen3next"),
         SAME("llama4"),
+        SAME("falcon-h1"),
+        SAME("kimi-linear"),
+        SAME("minimax-01"),
+        SAME("gemma4-moe"),
         cmocka_unit_test(policies_stay_at_home),
         cmocka_unit_test(failures_change_nothing),
     };

@@ -272,6 +272,26 @@ static void scores_and_types(void **state)
     jt_tokenizer_free(tok);
 }
 
+/* Gemma 4's vocabulary: pieces like any, in the order of the merges. */
+static void merges_of_pieces(void **state)
+{
+    (void)state;
+    vocab_file v = {0};
+    vocab_small_pieces(&v);
+    vocab_str(&v, "tokenizer.ggml.model", "gemma4");
+    vocab_strs(&v, "tokenizer.ggml.tokens", "<unk>\n▁\na\nb\nc\nbc\nab\ncb\n▁a");
+    vocab_f32s(&v, "tokenizer.ggml.scores", (float[]){0, 0, 0, 0, 0, 1, 1, 2, 0}, 9);
+    vocab_i32s(&v, "tokenizer.ggml.token_type", (int32_t[]){2, 1, 1, 1, 1, 1, 1, 1, 1},
+               9);
+    vocab_strs(&v, "tokenizer.ggml.merges", "b c\nc b\na b\n▁ a");
+    vocab_bool(&v, "tokenizer.ggml.add_space_prefix", 0);
+    jt_tokenizer *tok = make(&v);
+    CHECK(tok, "abc", 0, "a", "bc");
+    CHECK(tok, "abcb a", 0, "a", "bc", "b", "▁a");
+    CHECK(tok, "acb", 0, "a", "cb");
+    jt_tokenizer_free(tok);
+}
+
 static void no_space_prefix(void **state)
 {
     (void)state;
@@ -398,6 +418,7 @@ int main(void)
         cmocka_unit_test(decoding),
         cmocka_unit_test(sentence_pieces),
         cmocka_unit_test(scores_and_types),
+        cmocka_unit_test(merges_of_pieces),
         cmocka_unit_test(no_space_prefix),
         cmocka_unit_test(unknown_characters),
         cmocka_unit_test(missing_bytes),

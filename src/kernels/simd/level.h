@@ -11,6 +11,7 @@
 #include "kernels/simd/glu.h"
 #include "kernels/simd/matmul.h"
 #include "kernels/simd/recur.h"
+#include "kernels/simd/recur_back.h"
 #include "kernels/simd/spin.h"
 #include "kernels/simd/vector.h"
 
@@ -26,6 +27,7 @@ static void set_level(jt_kernels *table, const char *name)
     set_glu(table);
     table->attention_back = attention_back;
     set_recur(table);
+    table->recur_back = recur_back;
     set_spin(table);
 }
 

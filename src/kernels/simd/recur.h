@@ -7,8 +7,6 @@
 #include "kernels/c/conv.h"
 #include "kernels/simd/vector.h"
 
-#define RECUR_ROWS 4
-
 /* log(1 + e) for e in 0 .. 1: 2 artanh(s), s = e / (2 + e) <= 1/3, whose series
  * s + s^3/3 + s^5/5 + .. is cut at s^17 (2^-30 of the sum). */
 ALWAYS_INLINE vf vf_log1p(vf e)
@@ -31,35 +29,54 @@ static void softplus(float *y, const float *x, size_t n)
     }
 }
 
+/* The forms of kernels.h. */
+typedef enum recur_form { RECUR_DECAY, RECUR_RATE, RECUR_DELTA, RECUR_FADE } recur_form;
+
+ALWAYS_INLINE float step_of(const jt_recur *r, size_t row, size_t t, const bool rated)
+{
+    if (rated)
+        return r->step[t * r->step_stride + row];
+    return r->step ? r->step[t * r->gate_stride] : 1;
+}
+
 /* What one token does to `rows` rows from `row` on. */
 ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const int rows,
-                               const bool rated, const bool delta)
+                               const recur_form form)
 {
+    const bool rated = form == RECUR_RATE, fades = form == RECUR_FADE;
+    const bool delta = form == RECUR_DELTA || fades;
     const float *k = r->k + t * r->k_stride, *q = r->q + t * r->q_stride;
     const float *v = r->v + t * r->v_stride + row;
+    const float *fade = fades ? r->fade + t * r->fade_stride : NULL;
     float *y = r->y + t * r->y_stride + row, *h = r->h + row * r->n;
-    const vf decay = vf_set1(rated ? 0 : r->decay[t * r->gate_stride]);
-    vf u[RECUR_ROWS], step[RECUR_ROWS], sum[RECUR_ROWS];
+    const float one = rated || fades ? 1 : r->decay[t * r->gate_stride];
+    const vf decay = vf_set1(one);
+    vf u[JT_RECUR_ROWS], step[JT_RECUR_ROWS], sum[JT_RECUR_ROWS];
     for (int i = 0; i < rows; i++) {
-        step[i] = vf_set1(rated ? r->step[t * r->step_stride + row + (size_t)i] : 1);
+        step[i] = vf_set1(step_of(r, row + (size_t)i, t, rated));
         u[i] = vf_mul(vf_set1(v[i]), step[i]);
         sum[i] = vf_set1(0);
     }
-    for (size_t at = 0; delta && at < r->n; at += LANES)
+    for (size_t at = 0; delta && at < r->n; at += LANES) {
+        vf key = vf_load_n(k + at, r->n - at);
+        if (fades)
+            key = vf_mul(key, vf_load_n(fade + at, r->n - at));
         for (int i = 0; i < rows; i++)
-            sum[i] = vf_fma(vf_load_n(h + (size_t)i * r->n + at, r->n - at),
-                            vf_load_n(k + at, r->n - at), sum[i]);
+            sum[i] =
+                vf_fma(vf_load_n(h + (size_t)i * r->n + at, r->n - at), key, sum[i]);
+    }
     for (int i = 0; delta && i < rows; i++) {
-        float known = r->decay[t * r->gate_stride] * vf_sum(sum[i]);
+        float known = one * vf_sum(sum[i]);
         u[i] = vf_set1(r->beta[t * r->gate_stride] * (v[i] - known));
         sum[i] = vf_set1(0);
     }
     for (size_t at = 0; at < r->n; at += LANES) {
         const size_t rest = r->n - at;
         const vf key = vf_load_n(k + at, rest), query = vf_load_n(q + at, rest);
+        const vf left = fades ? vf_load_n(fade + at, rest) : decay;
         for (int i = 0; i < rows; i++) {
             const size_t place = (size_t)i * r->n + at;
-            vf a = decay, value = vf_load_n(h + place, rest);
+            vf a = left, value = vf_load_n(h + place, rest);
             if (rated)
                 a = vf_exp(
                     vf_mul(step[i], vf_load_n(r->rate + row * r->n + place, rest)));
@@ -72,25 +89,27 @@ ALWAYS_INLINE void recur_token(const jt_recur *r, size_t row, size_t t, const in
         y[i] = vf_sum(sum[i]);
 }
 
-ALWAYS_INLINE void recur_rows(const jt_recur *r, const bool rated, const bool delta)
+ALWAYS_INLINE void recur_rows(const jt_recur *r, const recur_form form)
 {
     size_t row = 0;
-    for (; row + RECUR_ROWS <= r->rows; row += RECUR_ROWS)
+    for (; row + JT_RECUR_ROWS <= r->rows; row += JT_RECUR_ROWS)
         for (size_t t = 0; t < r->tokens; t++)
-            recur_token(r, row, t, RECUR_ROWS, rated, delta);
+            recur_token(r, row, t, JT_RECUR_ROWS, form);
     for (; row < r->rows; row++)
         for (size_t t = 0; t < r->tokens; t++)
-            recur_token(r, row, t, 1, rated, delta);
+            recur_token(r, row, t, 1, form);
 }
 
 static void recur(const jt_recur *r)
 {
     if (r->rate)
-        recur_rows(r, true, false);
+        recur_rows(r, RECUR_RATE);
+    else if (r->fade)
+        recur_rows(r, RECUR_FADE);
     else if (r->beta)
-        recur_rows(r, false, true);
+        recur_rows(r, RECUR_DELTA);
     else
-        recur_rows(r, false, false);
+        recur_rows(r, RECUR_DECAY);
 }
 
 static void set_recur(jt_kernels *table)

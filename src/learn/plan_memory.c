@@ -1,0 +1,293 @@
+/* The memory that activations take, counted as the operations take it: nearly every one
+ * has a gradient beside it. All counts are floats for one token of a micro-batch. */
+#include <math.h>
+#include <string.h>
+
+#include "learn/train.h"
+#include "nn/scan.h"
+
+/* Values that the tape keeps of a tensor that an operation makes. */
+static double kept(double values)
+{
+    return 2.0 * values; /* itself and its gradient */
+}
+
+/* A norm keeps its input too. */
+static double kept_norm(double values)
+{
+    return kept(values) + values;
+}
+
+/* ---- layers ---- */
+
+/* Layer `index` of a model that is not there yet, as far as a plan looks at it. */
+static jt_layer fresh_layer(const jt_sizes *s, int index)
+{
+    const jt_family *family = jt_family_find(s->family, strlen(s->family));
+    jt_layer layer = {.mixer = JT_MIX_ATTENTION,
+                      .attention = {.n_heads = s->n_heads,
+                                    .n_kv_heads = s->n_kv_heads,
+                                    .k_dim = s->head_dim,
+                                    .v_dim = s->head_dim,
+                                    .qk_norm = family->qk_norm}};
+    for (int i = 0; i < JT_NORM_PLACES; i++) /* before the parts: the first is RMS */
+        if (i != JT_BEFORE_ATTENTION && i != JT_BEFORE_FFN)
+            layer.norm[i].kind = JT_NORM_NONE;
+    layer.is_mixture = s->n_experts && index >= s->n_dense_layers;
+    if (layer.is_mixture) {
+        layer.mixture.experts.width = (size_t)s->expert_width;
+        layer.mixture.shared.width = (size_t)s->shared_width;
+    } else {
+        layer.dense.width = (size_t)s->dense_width;
+    }
+    return layer;
+}
+
+static jt_layer layer_of(const jt_sizes *s, const jt_model *model, int index)
+{
+    return model ? model->layers[index] : fresh_layer(s, index);
+}
+
+/* ---- token mixers ---- */
+
+static double attention_values(const jt_attention *a)
+{
+    double q = (double)a->n_heads * a->k_dim, out = (double)a->n_heads * a->v_dim;
+    double k = (double)a->n_kv_heads * a->k_dim, v = (double)a->n_kv_heads * a->v_dim;
+    double values = kept(q + k + v);
+    if (a->qk_norm != JT_QK_NORM_NONE)
+        values += kept_norm(q + k);
+    if (a->v_norm)
+        values += kept_norm(v);
+    if (a->gated) /* what holds both */
+        values += kept(2.0 * q);
+    else if (jt_has(&a->gate))
+        values += kept(out);
+    if (a->clamp > 0.0f)
+        values += q + k + v;
+    return values + q + out + a->n_heads /* in the order of the kernel, and sums */
+           + kept(out);
+}
+
+static double latent_values(const jt_latent *l)
+{
+    double heads = l->attention.n_heads, rank = l->rank, rope = l->rope;
+    double values = kept(heads * (l->nope + l->rope)) + kept(rank + rope) + kept(rank) +
+                    kept_norm(rank) + kept(rope) + heads + kept(heads * l->v_dim);
+    if (jt_has(&l->q_a))
+        values += kept((double)jt_rows(&l->q_a)) + kept_norm((double)jt_rows(&l->q_a));
+    return values;
+}
+
+/* A scan keeps its result, and its state once a piece. */
+static double scan_values(double heads, double rows, double n)
+{
+    return kept(heads * rows) + heads * rows * n / JT_SCAN_PIECE;
+}
+
+static double mamba_values(const jt_mamba *m)
+{
+    double inner = (double)jt_rows(&m->a), n = (double)jt_cols(&m->a);
+    double all = (double)jt_rows(&m->x);
+    double values = kept(2.0 * inner) + kept(inner) + 2.0 * kept(all) + kept(inner) +
+                    scan_values(1.0, inner, n) + inner;
+    return jt_has(&m->dt_norm) ? values + kept_norm(all) : values;
+}
+
+static double mamba2_values(const jt_mamba2 *m)
+{
+    double inner = (double)(m->heads * m->head_dim), heads = (double)m->heads;
+    double values = kept((double)jt_rows(&m->in)) +
+                    kept((double)jt_rows(&m->conv.weight)) + kept(heads) + heads +
+                    scan_values(heads, (double)m->head_dim, (double)m->d_state) + inner;
+    return jt_has(&m->norm) ? values + kept_norm(inner) : values;
+}
+
+static double delta_net_values(const jt_delta_net *m)
+{
+    double keys = (double)(m->k_heads * m->k_dim), heads = (double)m->v_heads;
+    double values = heads * (double)m->v_dim;
+    return 2.0 * kept(2.0 * keys + values) + kept(values) + kept(4.0 * heads) + heads +
+           kept(2.0 * keys) + kept_norm(2.0 * keys) +
+           scan_values(heads, (double)m->v_dim, (double)m->k_dim) + kept_norm(values) +
+           values;
+}
+
+static double recurrent_values(const jt_recurrent *r)
+{
+    switch (r->kind) {
+    case JT_RECURRENT_NONE:
+        break;
+    case JT_SHORT_CONV: /* B, C and x; what goes into the convolution, what comes out,
+                           and that times C */
+        return 6.0 * kept((double)jt_rows(&r->short_conv.out));
+    case JT_MAMBA:
+        return mamba_values(&r->mamba);
+    case JT_MAMBA2:
+        return mamba2_values(&r->mamba2);
+    case JT_DELTA_NET:
+        return delta_net_values(&r->delta_net);
+    case JT_KIMI_DELTA: /* these do not train */
+    case JT_LIGHTNING:
+        break;
+    }
+    return 0.0;
+}
+
+/* With what it adds to the residual stream. */
+static double mixer_values(const jt_layer *layer, double d)
+{
+    switch (layer->mixer) {
+    case JT_MIX_ATTENTION:
+        return attention_values(&layer->attention) + kept(d);
+    case JT_MIX_LATENT:
+        return latent_values(&layer->latent) + kept(d);
+    case JT_MIX_RECURRENT:
+        return recurrent_values(&layer->recurrent) + kept(d);
+    case JT_MIX_BOTH:
+        return attention_values(&layer->attention) +
+               recurrent_values(&layer->recurrent) + 2.0 * kept(d);
+    case JT_MIX_NONE:
+        break;
+    }
+    return 0.0;
+}
+
+/* Keys and values, which lie beside the tape. */
+static double cache_values(const jt_layer *layer)
+{
+    return (double)jt_cache_token_bytes(layer, JT_F32, JT_F32) / sizeof(float);
+}
+
+/* What gradients of a mixer take on top for a while. Of latent attention each thread
+ * has the keys and values of a head. */
+static double mixer_back_values(const jt_layer *layer, int threads)
+{
+    const jt_attention *a = &layer->attention;
+    const jt_latent *l = &layer->latent;
+    double latent = l->nope + l->rope + l->v_dim;
+    if (layer->mixer == JT_MIX_LATENT)
+        return (l->attention.n_heads + threads) * latent;
+    if (layer->mixer != JT_MIX_ATTENTION && layer->mixer != JT_MIX_BOTH)
+        return 0.0;
+    return (double)(a->n_heads + a->n_kv_heads) * (a->k_dim + a->v_dim);
+}
+
+/* ---- FFNs ---- */
+
+/* An FFN of that width for `rows` rows a token, without gradients. */
+static double ffn_values(double d, double rows, double width)
+{
+    return rows * (3.0 * width + d);
+}
+
+/* The gradients in it, in memory that all FFNs share. */
+static double ffn_gradients(double d, double rows, double width)
+{
+    return rows * (2.0 * width + d);
+}
+
+/* Rows of experts for each token; picks of null experts have none. */
+static double expert_rows(const jt_sizes *s)
+{
+    int router_rows = s->n_experts + s->router.n_null;
+    return router_rows ? (double)s->n_experts_used * s->n_experts / router_rows : 0.0;
+}
+
+static double mixture_values(const jt_sizes *s, const jt_mixture *m)
+{
+    double d = s->d_model, k = s->n_experts_used;
+    double router_rows = s->n_experts + s->router.n_null;
+    double values = kept(2.0 * router_rows) + 8.0 * k + kept(d);
+    values += ffn_values(d, expert_rows(s), (double)m->experts.width);
+    if (m->shared.width)
+        values += ffn_values(d, 1.0, (double)m->shared.width) + 5.0;
+    return values;
+}
+
+static double part_values(const jt_sizes *s, const jt_layer *layer)
+{
+    double values = layer->is_mixture ? mixture_values(s, &layer->mixture) : 0.0;
+    if (layer->dense.width)
+        values += 5.0 + ffn_values(s->d_model, 1.0, (double)layer->dense.width);
+    return values;
+}
+
+/* What gradients of FFNs take for a while. */
+static double ffn_back_values(const jt_sizes *s, const jt_layer *layer)
+{
+    double d = s->d_model, rows = expert_rows(s);
+    double values =
+        ffn_gradients(d, layer->dense.width ? 1.0 : 0.0, (double)layer->dense.width);
+    if (!layer->is_mixture)
+        return values;
+    values = fmax(values, ffn_gradients(d, rows, (double)layer->mixture.experts.width));
+    return fmax(values, ffn_gradients(d, 1.0, (double)layer->mixture.shared.width));
+}
+
+/* ---- all of it ---- */
+
+static double norm_values(const jt_layer *layer, double d)
+{
+    double values = 0.0;
+    for (int i = 0; i < JT_NORM_PLACES; i++) {
+        if (layer->norm[i].kind != JT_NORM_NONE)
+            values += kept_norm(d);
+        if (layer->norm[i].kind == JT_NORM_LAYER) /* what is centred */
+            values += kept(d);
+    }
+    return values;
+}
+
+/* Most floats at a time for one token: all layers, the head, and what gradients take:
+ * those of FFNs; and those of mixers, or of the tokens of experts, of which each row
+ * has its own. */
+static double activation_values(const jt_sizes *s, const jt_model *model,
+                                bool checkpoint, int threads)
+{
+    double d = s->d_model, rows = expert_rows(s) * d;
+    double layers = 0.0, largest = 0.0, cache = 0.0, mixers = 0.0, ffns = 0.0;
+    for (int i = 0; i < s->n_layers; i++) {
+        jt_layer layer = layer_of(s, model, i);
+        double values =
+            norm_values(&layer, d) + mixer_values(&layer, d) + part_values(s, &layer);
+        layers += checkpoint ? d : values + cache_values(&layer);
+        largest = fmax(largest, values);
+        cache = fmax(cache, cache_values(&layer));
+        mixers = fmax(mixers, mixer_back_values(&layer, threads));
+        ffns = fmax(ffns, ffn_back_values(s, &layer));
+    }
+    double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + kept(s->n_vocab) + 2.0;
+    double back = ffns + fmax(mixers, rows);
+    if (checkpoint) /* the layer that runs again comes after the head is done */
+        return layers + ends + cache + largest + back;
+    return layers + ends + back;
+}
+
+uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_model *model,
+                                  const jt_config *config)
+{
+    const jt_config_train *c = &config->train;
+    double tokens = (double)c->batch * config->data.seq_len;
+    int threads = c->threads ? c->threads : jt_processors();
+    double values = activation_values(sizes, model, c->checkpoint_activations, threads);
+    bool latent = model && model->family->latent;
+    double rooms = latent ? 3.0 : 1.0; /* for the products of each thread, at a time */
+    return (uint64_t)(tokens * values * sizeof(float) +
+                      rooms * threads * (double)jt_gemm_scratch());
+}
+
+double jt_plan_looks(const jt_sizes *s, const jt_model *model)
+{
+    double values = 0.0;
+    for (int i = 0; i < s->n_layers; i++) {
+        jt_layer layer = layer_of(s, model, i);
+        const jt_attention *a = &layer.attention;
+        const jt_latent *l = &layer.latent;
+        if (layer.mixer == JT_MIX_ATTENTION || layer.mixer == JT_MIX_BOTH)
+            values += (double)a->n_heads * (a->k_dim + a->v_dim);
+        else if (layer.mixer == JT_MIX_LATENT)
+            values += (double)l->attention.n_heads * (l->nope + l->rope + l->v_dim);
+    }
+    return values;
+}

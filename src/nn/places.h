@@ -1,0 +1,43 @@
+/* Where the tokens of a pass are, and what their contexts remember. */
+#ifndef JT_PLACES_H
+#define JT_PLACES_H
+
+#include "nn/rope.h"
+
+/* Keys and values of one layer: k [kv_heads, rows, k_dim], v likewise. The token at
+ * place p lies in row p % rows; rows are all places, or a multiple of JT_ATTN_BLOCK
+ * that has room for the window and a chunk. */
+typedef struct jt_kv_layer {
+    void *k, *v;
+    jt_dtype k_type, v_type; /* F32, F16, Q8_0 or Q4_0 */
+    size_t rows;
+} jt_kv_layer;
+
+/* Tokens of a pass that follow each other in one context, and where they are in it. */
+typedef struct jt_places {
+    size_t row, count; /* of the tokens of the pass: row .. row + count */
+    size_t start;      /* place in the context of the first of them */
+    jt_kv_layer kv;
+    const jt_angles *angles;  /* [count] of the rotation; NULL: none */
+    const int32_t *positions; /* [count] counted from the start of the document */
+    const int32_t *first;     /* [count] place where a token's document begins (packed
+                                 documents); NULL: 0 */
+} jt_places;
+
+/* The place where the document of token t begins. */
+static inline size_t jt_places_first(const jt_places *places, size_t t)
+{
+    return places->first ? (size_t)places->first[t] : 0;
+}
+
+/* Whether token t is the first of its document. */
+static inline bool jt_places_fresh(const jt_places *places, size_t t)
+{
+    return jt_places_first(places, t) == places->start + t;
+}
+
+/* A tape that keeps what it is given asks for n = 1 context, and all of it: otherwise
+ * the computation fails. */
+void jt_places_check(jt_context *ctx, const jt_places *places, size_t n);
+
+#endif

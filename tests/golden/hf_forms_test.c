@@ -1,0 +1,114 @@
+/* Folders in forms beside those of save_pretrained: weights in 8 and 4 bits, ropes that
+ * depend on the length of the text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/gguf_file.h"
+#include "hf_folder.h"
+#include "junto/safetensors.h"
+#include "scratch.h"
+
+static void check_predicting(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_WITHOUT);
+}
+
+static void check_fp8(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_OTHER_TYPES);
+}
+
+/* ---- MXFP4 ---- */
+
+static jt_dtype type_of(const char *file, const char *name)
+{
+    jt_gguf *gguf;
+    assert_int_equal(jt_gguf_open(&gguf, file, NULL), JT_OK);
+    const jt_gguf_tensor *t = jt_gguf_find(gguf, name);
+    assert_non_null(t);
+    jt_dtype dtype = t->dtype;
+    jt_gguf_close(gguf);
+    return dtype;
+}
+
+/* Blocks are kept in a file, and their values are those that transformers reads: as
+ * BF16, which holds them, they compute the same but for rounding. Folders that are
+ * written have BF16. */
+static void mxfp4(void **state)
+{
+    (void)state;
+    golden g;
+    char folder[512], blocks[256], wide[256], back[216];
+    golden_open_files(&g, "hf/gpt-oss-mxfp4", "hf/gpt-oss-mxfp4.ref.gguf");
+    golden_path(folder, sizeof folder, "hf/gpt-oss-mxfp4");
+    snprintf(blocks, sizeof blocks, "%s/blocks.gguf", scratch_dir.dir);
+    snprintf(wide, sizeof wide, "%s/wide.gguf", scratch_dir.dir);
+    snprintf(back, sizeof back, "%s/back", scratch_dir.dir);
+    float *logits = hf_logits(&g, 0);
+    assert_true(golden_error(logits, g.logits, g.count * g.vocab) < 0.05);
+    hf_convert(folder, blocks, NULL);
+    assert_int_equal(type_of(blocks, "blk.0.ffn_gate_exps.weight"), JT_MXFP4);
+    assert_int_equal(type_of(blocks, "blk.1.ffn_down_exps.weight"), JT_MXFP4);
+    hf_check_same(&g, blocks, logits);
+    free(logits);
+    hf_convert(folder, wide, "bf16");
+    assert_true(hf_error(&g, wide) < hf_tolerance);
+    hf_convert(blocks, back, NULL);
+    jt_safetensors *s;
+    assert_int_equal(jt_safetensors_open(&s, back, NULL), JT_OK);
+    assert_non_null(jt_safetensors_find(s, "model.layers.1.mlp.experts.gate_up_proj"));
+    jt_safetensors_close(s);
+    assert_true(hf_error(&g, back) < hf_tolerance);
+    hf_remove(back);
+    golden_close(&g);
+}
+
+/* ---- long and short texts ---- */
+
+/* transformers takes the factors by the length of the text, a session by that of its
+ * context, which keeps what it remembers valid: they agree where the context is as
+ * long as the text. */
+static void longrope(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reference;
+        int n_ctx;
+    } texts[] = {{"hf/phimoe.ref.gguf", 32}, {"hf/phimoe-long.ref.gguf", 48}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        golden g;
+        golden_open_files(&g, "hf/phimoe", texts[i].reference);
+        float *logits = hf_logits(&g, texts[i].n_ctx);
+        double error = golden_error(logits, g.logits, g.count * g.vocab);
+        print_message("  %s error %.2e\n", texts[i].reference, error);
+        assert_true(error < hf_tolerance);
+        free(logits);
+        if (i == 0) { /* the factors of long texts do not fit a short one */
+            logits = hf_logits(&g, 48);
+            assert_true(golden_error(logits, g.logits, g.count * g.vocab) > 0.01);
+            free(logits);
+        }
+        golden_close(&g);
+    }
+}
+
+/* The whole folder, with the factors of long texts. */
+static void longrope_back(void **state)
+{
+    (void)state;
+    hf_check_files(scratch_dir.dir, "phimoe", "phimoe-long", HF_ALL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HF_FOLDER("mimo", check_predicting),
+        HF_FOLDER("qwen3moe-fp8", check_fp8),
+        HF_FOLDER("deepseek3-fp8", check_fp8),
+        cmocka_unit_test(mxfp4),
+        cmocka_unit_test(longrope),
+        cmocka_unit_test(longrope_back),
+    };
+    hf_use_memory();
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
