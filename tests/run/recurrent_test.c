@@ -1,5 +1,5 @@
 /* Sessions on models whose layers carry a state: the same bits whatever the chunks, and
- * after going back; what happens without memory; and that they are not trained. */
+ * after going back; and what happens without memory. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -11,7 +11,6 @@
 
 #include "base/memory.h"
 #include "junto/junto.h"
-#include "model/parameters.h"
 
 enum { PROMPT = 24, VOCAB = 40 };
 
@@ -114,15 +113,6 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
-static void training_is_refused(void **state)
-{
-    jt_model *model = must_load(*state);
-    jt_err err = {0};
-    assert_int_equal(jt_model_trains(model, &err), JT_E_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, *state));
-    jt_model_free(model);
-}
-
 static void the_state_counts(void **state)
 {
     jt_model *model = must_load(*state);
@@ -138,9 +128,9 @@ static void the_state_counts(void **state)
 
 int main(void)
 {
-    void (*const each[])(void **state) = {
-        chunks_and_threads_do_not_matter, truncating_goes_back,
-        every_allocation_may_fail, training_is_refused, the_state_counts};
+    void (*const each[])(void **state) = {chunks_and_threads_do_not_matter,
+                                          truncating_goes_back,
+                                          every_allocation_may_fail, the_state_counts};
     enum { EACH = sizeof each / sizeof *each };
     struct CMUnitTest tests[MODELS * EACH];
     for (int i = 0; i < PROMPT; i++)
