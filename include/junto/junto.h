@@ -2,6 +2,7 @@
 #ifndef JUNTO_JUNTO_H
 #define JUNTO_JUNTO_H
 
+#include "junto/adapter.h"
 #include "junto/chat.h"
 #include "junto/compare.h"
 #include "junto/convert.h"

@@ -47,11 +47,12 @@ typedef struct jt_train_event {
     size_t n_domains; /* JT_TRAIN_EVAL */
     const char *const *domain;
     const double *domain_loss;
-    const char *path; /* JT_TRAIN_SAVE: checkpoint.gguf, at the very end model.gguf */
+    const char *path; /* JT_TRAIN_SAVE: checkpoint.gguf, model.gguf, .. */
 } jt_train_event;
 
 typedef struct jt_train_options {
-    const char *config;          /* path of a TOML or JSON file */
+    const char *config;          /* path of a TOML or JSON file, or NULL: */
+    const char *json;            /* the configuration itself */
     const char *const *settings; /* "key=value" on top of it */
     size_t n_settings;
     bool resume; /* go on from the checkpoint in the output folder */
@@ -69,6 +70,10 @@ typedef struct jt_train_options {
  *   checkpoint.gguf  weights in F32 and the state of the optimiser: a model that runs,
  *                    and what --resume goes on from, to the same bits
  *   model.gguf       at the end: weights alone, in the type that was asked for
+ * or, where [adapter] says that the model stays as it is,
+ *   checkpoint.gguf      values of the adapter and the state of the optimiser
+ *   adapter.safetensors  at the end, and with eval.patience whenever the held-out loss
+ *                        is the best so far: the adapter
  * Everything is written beside and renamed. A folder with a checkpoint is refused
  * without `resume`. Errors: those of reading the configuration, data and model;
  * JT_E_FORMAT when a loss or gradient is not finite (which step, micro-batch, layer or

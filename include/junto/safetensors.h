@@ -12,6 +12,7 @@
 #ifndef JUNTO_SAFETENSORS_H
 #define JUNTO_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -89,6 +90,11 @@ JT_API const jt_safetensor *jt_safetensors_at(const jt_safetensors *s, size_t i)
 JT_API const jt_safetensor *jt_safetensors_find(const jt_safetensors *s,
                                                 const char *name);
 
+/* A text of the metadata (of the first file that has it), which is borrowed; false,
+ * *value unchanged, when there is none. */
+JT_API bool jt_safetensors_metadata(const jt_safetensors *s, const char *key,
+                                    jt_str *value);
+
 /* ---- writing -----------------------------------------------------------------------
  * Descriptions first, then the data of each tensor in the order in which they were
  * described, then finish. Files go into a folder that exists: "model.safetensors", or
@@ -99,6 +105,13 @@ typedef struct jt_safetensors_writer jt_safetensors_writer;
 JT_API jt_status jt_safetensors_writer_new(jt_safetensors_writer **out,
                                            const char *folder, uint64_t shard_bytes,
                                            jt_err *err);
+
+/* Before anything is written: the name of the file, when it is one, instead of
+ * "model.safetensors"; and a text for the metadata of all files. Both are copied. */
+JT_API jt_status jt_safetensors_set_name(jt_safetensors_writer *w, const char *name,
+                                         jt_err *err);
+JT_API jt_status jt_safetensors_set_metadata(jt_safetensors_writer *w, const char *key,
+                                             const char *value, jt_err *err);
 
 /* Describe a tensor; name and shape are copied. */
 JT_API jt_status jt_safetensors_add(jt_safetensors_writer *w, const char *name,

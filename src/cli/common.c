@@ -85,6 +85,9 @@ jt_status cli_load_stored(cli_model *out, const char *path, bool text,
 
 void cli_unload(cli_model *model)
 {
+    for (size_t i = 0; i < model->n_adapters; i++)
+        jt_adapter_free(model->adapters[i]);
+    free(model->adapters);
     jt_model_free(model->model);
     *model = (cli_model){0};
 }

@@ -49,6 +49,8 @@ typedef struct cli_model {
     jt_model_info info;
     const jt_tokenizer *tokenizer; /* NULL when the file has none */
     double seconds;                /* it took to load */
+    jt_adapter **adapters;         /* [n_adapters] that sessions use */
+    size_t n_adapters;
 } cli_model;
 
 /* Load; with `text` a file without a tokenizer is JT_E_UNSUPPORTED. */
@@ -62,6 +64,16 @@ void cli_unload(cli_model *model); /* all zero is fine */
 jt_status cli_new_session(jt_session **out, const cli_model *model,
                           const jt_session_options *options, const char *flag,
                           jt_err *err);
+
+/* Flags of verbs that run a model with adapters (adapter_flags.c), and the group of
+ * this field: a cli_list. */
+extern const cli_option cli_adapter_options[];
+/* Open "FILE[:SCALE]"; the model owns it. Errors are blamed on --adapter. */
+jt_status cli_open_adapter(cli_model *model, const char *item, jt_adapter **out,
+                           float *scale, jt_err *err);
+/* Open all of a list and add them to a session. */
+jt_status cli_add_adapters(cli_model *model, jt_session *session, const cli_list *list,
+                           jt_err *err);
 
 /* Let the policies that were asked for act on `session`; *out is NULL when there are
  * none, and is otherwise freed after the session. Errors are blamed on --policy. */

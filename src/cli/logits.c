@@ -10,6 +10,7 @@ struct logits_args {
     cli_ints tokens;
     int special;
     jt_session_options session;
+    cli_list adapters;
     cli_policies policies;
 };
 
@@ -49,8 +50,7 @@ static jt_status write_rows(void *user, size_t first, const float *logits, size_
 }
 
 static jt_status evaluate(cli_context *cli, const struct logits_args *args,
-                          const cli_model *m, const int32_t *ids, size_t count,
-                          jt_err *err)
+                          cli_model *m, const int32_t *ids, size_t count, jt_err *err)
 {
     jt_session_options wanted = args->session;
     wanted.n_ctx = (int)count;
@@ -61,6 +61,8 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
     jt_npy_writer *out = NULL;
     const uint64_t shape[] = {count, (uint64_t)m->info.n_vocab};
     jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    if (status == JT_OK)
+        status = cli_add_adapters(m, session, &args->adapters, err);
     if (status == JT_OK)
         status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
     if (status == JT_OK) {
@@ -76,7 +78,7 @@ static jt_status evaluate(cli_context *cli, const struct logits_args *args,
     return status;
 }
 
-static jt_status gather_tokens(const struct logits_args *args, const cli_model *m,
+static jt_status gather_tokens(const struct logits_args *args, cli_model *m,
                                jt_tokens *tokens, jt_err *err)
 {
     if (args->prompt) {
@@ -124,6 +126,7 @@ static const cli_group groups[] = {
     {NULL, cli_policy_options, offsetof(struct logits_args, policies)},
     {NULL, cli_threads_options, offsetof(struct logits_args, session)},
     {NULL, cli_kernel_options, offsetof(struct logits_args, session)},
+    {NULL, cli_adapter_options, offsetof(struct logits_args, adapters)},
     {NULL, cli_common_options, 0},
     {0}};
 

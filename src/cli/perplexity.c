@@ -12,6 +12,7 @@ struct perplexity_args {
     bool json;
     int n_ctx;
     jt_session_options session;
+    cli_list adapters;
     cli_trace_flags trace;
     cli_policies policies;
 };
@@ -157,7 +158,7 @@ static jt_status read_text(const struct perplexity_args *args, const cli_model *
 }
 
 static jt_status measure(cli_context *cli, const struct perplexity_args *args,
-                         const cli_model *m, jt_trace_writer **trace, measured *result,
+                         cli_model *m, jt_trace_writer **trace, measured *result,
                          jt_err *err)
 {
     jt_session *session = NULL;
@@ -170,6 +171,8 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
         status = read_text(args, m, args->files.items[i], &result->tokens[i], err);
     if (status == JT_OK)
         status = cli_new_session(&session, m, &wanted, "--ctx", err);
+    if (status == JT_OK)
+        status = cli_add_adapters(m, session, &args->adapters, err);
     if (status == JT_OK)
         status = cli_steer(&steering, &args->policies, m, session, err);
     if (status == JT_OK && steering)
@@ -228,6 +231,7 @@ static const cli_group groups[] = {
     {NULL, cli_threads_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_kernel_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},
+    {NULL, cli_adapter_options, offsetof(struct perplexity_args, adapters)},
     {NULL, cli_common_options, 0},
     {0}};
 

@@ -13,7 +13,7 @@ struct run_args {
     int special, display_prompt, experts, show_thinking; /* switches */
     int predict, budget;
     int64_t seed;
-    cli_list stop;
+    cli_list stop, adapters;
     cli_template_args template;
     jt_sampling sampling;
     jt_session_options session;

@@ -223,6 +223,7 @@ const cli_group run_groups[] = {
     {"Guessing ahead", cli_speculate_options, FIELD(speculate)},
     {"Output", experts_options, 0},
     {NULL, json_options, 0},
+    {NULL, cli_adapter_options, FIELD(adapters)},
     {NULL, cli_trace_options, FIELD(trace)},
     {NULL, cli_common_options, 0},
     {0}};
@@ -237,6 +238,7 @@ const cli_group run_chat_groups[] = {
     MACHINE,
     {"Guessing ahead", cli_speculate_options, FIELD(speculate)},
     {"Output", experts_options, 0},
+    {NULL, cli_adapter_options, FIELD(adapters)},
     {NULL, cli_trace_options, FIELD(trace)},
     {NULL, cli_common_options, 0},
     {0}};

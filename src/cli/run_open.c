@@ -43,6 +43,7 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
         cli_new_session(&run->session, &run->m, &run->args.session, "--ctx-size", err);
     free(uses);
     JT_TRY(status);
+    JT_TRY(cli_add_adapters(&run->m, run->session, &args->adapters, err));
     JT_TRY(cli_steer(&run->steering, &args->policies, &run->m, run->session, err));
     JT_TRY(cli_speculate_open(&run->speculator, &args->speculate, &run->m,
                               &args->session, run->session, err));

@@ -69,9 +69,11 @@ static int plan(cli_context *cli, const struct train_args *args,
     return train_print_plan(cli, args, &found);
 }
 
-static int train(cli_context *cli, const struct train_args *args,
-                 jt_train_options *options_)
+int train_go(cli_context *cli, const struct train_args *args,
+             jt_train_options *options_)
 {
+    if (args->dry_run)
+        return plan(cli, args, options_);
     struct train_watch watch;
     train_watch_begin(&watch, cli);
     options_->on_event = train_on_event;
@@ -109,8 +111,7 @@ static int run(cli_context *cli, const void *raw)
         .resume = args->resume,
         .progress = cli_progress(cli),
     };
-    return args->dry_run ? plan(cli, args, &train_options)
-                         : train(cli, args, &train_options);
+    return train_go(cli, args, &train_options);
 }
 
 static const cli_group groups[] = {

@@ -28,6 +28,9 @@ void train_watch_end(struct train_watch *watch);
 int train_on_event(void *user, const jt_train_event *event);
 jt_progress train_progress(struct train_watch *watch);
 
+/* Train, or with args->dry_run say what it would cost; gives the exit code. */
+int train_go(cli_context *cli, const struct train_args *args,
+             jt_train_options *options);
 int train_print_plan(cli_context *cli, const struct train_args *args,
                      const jt_train_plan *plan);
 int train_print_result(cli_context *cli, const struct train_args *args,

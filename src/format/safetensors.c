@@ -140,6 +140,24 @@ static jt_status append(jt_safetensors *s, const jt_safetensor *t, jt_err *err)
 }
 
 /* All descriptions of a header. */
+/* Free text; what is no text is passed over. */
+static jt_status read_notes(jt_safetensors *s, jt_json *j, jt_err *err)
+{
+    if (jt_json_peek(j) != JT_JSON_OBJECT)
+        return JT_OK;
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        jt_str key = j->key;
+        if (jt_json_peek(j) != JT_JSON_STRING)
+            continue;
+        if (!jt_grow((void **)&s->notes, &s->notes_room, s->n_notes + 1,
+                     sizeof *s->notes))
+            return jt_fail_memory(err, "reading metadata");
+        s->notes[s->n_notes++] = (jt_safetensors_note){key, jt_json_str(j)};
+    }
+    return j->status;
+}
+
 static jt_status read_header(jt_safetensors *s, jt_str text, const unsigned char *data,
                              size_t room, jt_err *err)
 {
@@ -148,8 +166,10 @@ static jt_status read_header(jt_safetensors *s, jt_str text, const unsigned char
     jt_json_enter(&j, JT_JSON_OBJECT);
     while (jt_json_next(&j)) {
         jt_safetensor t;
-        if (jt_json_key_is(&j, "__metadata__")) /* free text */
+        if (jt_json_key_is(&j, "__metadata__")) {
+            JT_TRY(read_notes(s, &j, err));
             continue;
+        }
         read_tensor(&j, &t, data, room);
         if (j.status != JT_OK)
             return jt_fail_within(err, j.status, "tensor '%.*s'", JT_GGUF_SHOW(t.name));
@@ -277,6 +297,7 @@ void jt_safetensors_close(jt_safetensors *s)
         jt_map_close(&s->maps[i]);
     free(s->maps);
     free(s->list);
+    free(s->notes);
     jt_names_free(&s->names);
     jt_arena_free(&s->arena);
     free(s);
@@ -298,4 +319,16 @@ const jt_safetensor *jt_safetensors_find(const jt_safetensors *s, const char *na
 {
     size_t i = jt_names_find(&s->names, (jt_str){name, strlen(name)});
     return i == JT_NAMES_NONE ? NULL : &s->list[i];
+}
+
+bool jt_safetensors_metadata(const jt_safetensors *s, const char *key, jt_str *value)
+{
+    for (size_t i = 0; i < s->n_notes; i++) {
+        jt_str k = s->notes[i].key;
+        if (k.len == strlen(key) && memcmp(k.data, key, k.len) == 0) {
+            *value = s->notes[i].value;
+            return true;
+        }
+    }
+    return false;
 }

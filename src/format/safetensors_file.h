@@ -8,12 +8,19 @@
 #include "format/names.h"
 #include "junto/safetensors.h"
 
+/* What a file says of itself. */
+typedef struct jt_safetensors_note {
+    jt_str key, value;
+} jt_safetensors_note;
+
 struct jt_safetensors {
     jt_arena arena; /* strings with escapes */
     jt_map *maps;
     size_t n_maps, maps_room;
     jt_safetensor *list;
     size_t count, room;
+    jt_safetensors_note *notes;
+    size_t n_notes, notes_room;
     jt_names names;
 };
 
@@ -31,7 +38,7 @@ jt_status jt_safetensors_folder(jt_safetensors *s, const char *folder, jt_err *e
 char *jt_safetensors_path(const char *folder, const char *name, size_t len);
 
 /* Names of shards: which of how many. */
-enum { JT_SHARD_NAME = 48 };
+enum { JT_SHARD_NAME = 256 };
 #define JT_SHARD_FORMAT "model-%05zu-of-%05zu.safetensors"
 #define JT_SHARD_WHOLE  "model.safetensors"
 #define JT_SHARD_INDEX  "model.safetensors.index.json"

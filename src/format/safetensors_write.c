@@ -17,8 +17,15 @@ typedef struct written {
     size_t shard;
 } written;
 
+typedef struct text {
+    char *data;
+    size_t len, room;
+    bool failed; /* out of memory */
+} text;
+
 struct jt_safetensors_writer {
-    char *folder;
+    char *folder, *name; /* name NULL: the usual one */
+    text notes;          /* ,"key":"value" */
     uint64_t shard_bytes;
     written *list;
     size_t count, room;
@@ -59,8 +66,20 @@ void jt_safetensors_writer_abort(jt_safetensors_writer *w)
         free(w->list[i].name);
     free(w->list);
     free(w->folder);
+    free(w->name);
+    free(w->notes.data);
     jt_names_free(&w->names);
     free(w);
+}
+
+jt_status jt_safetensors_set_name(jt_safetensors_writer *w, const char *name,
+                                  jt_err *err)
+{
+    if (strlen(name) >= JT_SHARD_NAME)
+        return jt_fail(err, JT_E_ARG, "'%s' is too long a name", name);
+    free(w->name);
+    w->name = jt_strndup(name, strlen(name));
+    return w->name ? JT_OK : jt_fail_memory(err, "opening an output file");
 }
 
 /* ---- descriptions --------------------------------------------------------------- */
@@ -112,14 +131,10 @@ jt_status jt_safetensors_add(jt_safetensors_writer *w, const char *name,
 
 /* ---- text ----------------------------------------------------------------------- */
 
-typedef struct text {
-    char *data;
-    size_t len, room;
-    bool failed; /* out of memory */
-} text;
-
 static void put_bytes(text *t, const char *bytes, size_t len)
 {
+    if (len == 0)
+        return;
     if (t->failed || !jt_grow((void **)&t->data, &t->room, t->len + len, 1)) {
         t->failed = true;
         return;
@@ -164,13 +179,23 @@ static void put_tensor(text *head, const written *t, uint64_t start)
     put(head, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", start, start + t->bytes);
 }
 
+jt_status jt_safetensors_set_metadata(jt_safetensors_writer *w, const char *key,
+                                      const char *value, jt_err *err)
+{
+    put_bytes(&w->notes, ",", 1);
+    put_string(&w->notes, key);
+    put_bytes(&w->notes, ":", 1);
+    put_string(&w->notes, value);
+    return w->notes.failed ? jt_fail_memory(err, "describing a file") : JT_OK;
+}
+
 /* ---- shards --------------------------------------------------------------------- */
 
 static void shard_name(const jt_safetensors_writer *w, size_t shard,
                        char name[JT_SHARD_NAME])
 {
     if (w->n_shards <= 1)
-        snprintf(name, JT_SHARD_NAME, JT_SHARD_WHOLE);
+        snprintf(name, JT_SHARD_NAME, "%s", w->name ? w->name : JT_SHARD_WHOLE);
     else
         snprintf(name, JT_SHARD_NAME, JT_SHARD_FORMAT, shard + 1, w->n_shards);
 }
@@ -192,7 +217,9 @@ static jt_status write_header(jt_safetensors_writer *w, size_t shard, jt_err *er
 {
     text head = {0};
     uint64_t start = 0;
-    put(&head, "{\"__metadata__\":{\"format\":\"pt\"}");
+    put(&head, "{\"__metadata__\":{\"format\":\"pt\"");
+    put_bytes(&head, w->notes.data, w->notes.len);
+    put(&head, "}");
     for (size_t i = w->current; i < w->count && w->list[i].shard == shard; i++) {
         put_bytes(&head, ",", 1);
         put_tensor(&head, &w->list[i], start);

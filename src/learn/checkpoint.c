@@ -250,30 +250,78 @@ static void state_name(char name[NAME_BYTES], const jt_optim_state *state)
     snprintf(name, NAME_BYTES, "%s/%s", train_prefix, state->name);
 }
 
-static jt_status save(jt_gguf_writer *w, const jt_model *model, const jt_variables *v,
-                      jt_optim *optim, const jt_progress_made *made, jt_err *err)
+static jt_status set_made(jt_gguf_writer *w, const jt_progress_made *made, jt_err *err)
+{
+    JT_TRY(jt_gguf_set_u64(w, "junto.train.step", (uint64_t)made->step, err));
+    return jt_gguf_set_u64(w, "junto.train.tokens", made->tokens, err);
+}
+
+static jt_status describe_states(jt_gguf_writer *w, jt_optim *optim, jt_err *err)
 {
     char name[NAME_BYTES];
     jt_optim_state state;
-    JT_TRY(copy_keys(w, jt_model_file(model), "", err));
-    JT_TRY(jt_gguf_set_u64(w, "junto.train.step", (uint64_t)made->step, err));
-    JT_TRY(jt_gguf_set_u64(w, "junto.train.tokens", made->tokens, err));
-    for (size_t i = 0; i < v->count; i++)
-        JT_TRY(describe(w, model, v->list[i].name, JT_F32, err));
-    JT_TRY(describe_extras(w, model, v, err));
     for (size_t i = 0; jt_optim_state_at(optim, i, &state); i++) {
         state_name(name, &state);
         JT_TRY(jt_gguf_add_tensor(w, name, JT_F32, 1, &(uint64_t){state.n}, err));
     }
-    for (size_t i = 0; i < v->count; i++) {
-        const jt_param *p = &v->list[i];
-        size_t n = p->count * p->rows * p->cols;
-        JT_TRY(jt_gguf_write(w, p->value, n * sizeof *p->value, err));
-    }
-    JT_TRY(write_extras(w, model, v, err));
+    return JT_OK;
+}
+
+static jt_status write_states(jt_gguf_writer *w, jt_optim *optim, jt_err *err)
+{
+    jt_optim_state state;
     for (size_t i = 0; jt_optim_state_at(optim, i, &state); i++)
         JT_TRY(jt_gguf_write(w, state.data, state.n * sizeof *state.data, err));
     return JT_OK;
+}
+
+static size_t values_of(const jt_param *p)
+{
+    return p->count * p->rows * p->cols;
+}
+
+static jt_status write_variables(jt_gguf_writer *w, const jt_variables *v, jt_err *err)
+{
+    for (size_t i = 0; i < v->count; i++)
+        JT_TRY(jt_gguf_write(w, v->list[i].value,
+                             values_of(&v->list[i]) * sizeof(float), err));
+    return JT_OK;
+}
+
+static jt_status save(jt_gguf_writer *w, const jt_model *model, const jt_variables *v,
+                      jt_optim *optim, const jt_progress_made *made, jt_err *err)
+{
+    JT_TRY(copy_keys(w, jt_model_file(model), "", err));
+    JT_TRY(set_made(w, made, err));
+    for (size_t i = 0; i < v->count; i++)
+        JT_TRY(describe(w, model, v->list[i].name, JT_F32, err));
+    JT_TRY(describe_extras(w, model, v, err));
+    JT_TRY(describe_states(w, optim, err));
+    JT_TRY(write_variables(w, v, err));
+    JT_TRY(write_extras(w, model, v, err));
+    return write_states(w, optim, err);
+}
+
+static jt_status save_variables(jt_gguf_writer *w, const jt_variables *v,
+                                jt_optim *optim, const jt_progress_made *made,
+                                jt_err *err)
+{
+    JT_TRY(set_made(w, made, err));
+    for (size_t i = 0; i < v->count; i++)
+        JT_TRY(jt_gguf_add_tensor(w, v->list[i].name, JT_F32, 1,
+                                  &(uint64_t){values_of(&v->list[i])}, err));
+    JT_TRY(describe_states(w, optim, err));
+    JT_TRY(write_variables(w, v, err));
+    return write_states(w, optim, err);
+}
+
+jt_status jt_checkpoint_save_variables(const char *path, const jt_variables *variables,
+                                       jt_optim *optim, const jt_progress_made *made,
+                                       jt_err *err)
+{
+    jt_gguf_writer *w;
+    JT_TRY(jt_gguf_writer_new(&w, path, err));
+    return close_writer(w, save_variables(w, variables, optim, made, err), err);
 }
 
 jt_status jt_checkpoint_save(const char *path, const jt_model *model,
@@ -287,31 +335,51 @@ jt_status jt_checkpoint_save(const char *path, const jt_model *model,
 
 /* ---- going on ---- */
 
-jt_progress_made jt_checkpoint_made(const jt_model *model)
+jt_progress_made jt_checkpoint_made(const jt_gguf *file)
 {
-    const jt_gguf *file = jt_model_file(model);
     int64_t step = 0, tokens = 0;
     jt_gguf_get_i64(file, "junto.train.step", &step);
     jt_gguf_get_i64(file, "junto.train.tokens", &tokens);
     return (jt_progress_made){step > 0 ? step : 0, tokens > 0 ? (uint64_t)tokens : 0};
 }
 
-jt_status jt_checkpoint_restore(const jt_model *model, jt_optim *optim, jt_err *err)
+/* An array of floats of the file, at once given back to the system. */
+static bool read_array(const jt_gguf *file, const char *name, float *to, size_t n)
 {
-    const jt_gguf *file = jt_model_file(model);
+    const jt_gguf_tensor *t = jt_gguf_find(file, name);
+    if (!t || t->dtype != JT_F32 || t->bytes != n * sizeof *to)
+        return false;
+    memcpy(to, t->data, t->bytes);
+    jt_map_forget(t->data, t->bytes);
+    return true;
+}
+
+jt_status jt_checkpoint_read_variables(const jt_gguf *file, jt_variables *v,
+                                       jt_err *err)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        const jt_param *p = &v->list[i];
+        if (!read_array(file, p->name, p->value, values_of(p)))
+            return jt_fail(err, JT_E_FORMAT,
+                           "'%s' has no '%s' of this size (was the training begun with "
+                           "other settings?)",
+                           jt_gguf_path(file), p->name);
+    }
+    return JT_OK;
+}
+
+jt_status jt_checkpoint_restore(const jt_gguf *file, jt_optim *optim, jt_err *err)
+{
     jt_optim_state state;
-    int64_t step = jt_checkpoint_made(model).step;
+    int64_t step = jt_checkpoint_made(file).step;
     for (size_t i = 0; step > 0 && jt_optim_state_at(optim, i, &state); i++) {
         char name[NAME_BYTES];
         state_name(name, &state);
-        const jt_gguf_tensor *t = jt_gguf_find(file, name);
-        if (!t || t->dtype != JT_F32 || t->bytes != state.n * sizeof *state.data)
+        if (!read_array(file, name, state.data, state.n))
             return jt_fail(err, JT_E_FORMAT,
                            "'%s' has no state '%s' of %zu values (was it trained with "
                            "another optimiser?)",
                            jt_gguf_path(file), name, state.n);
-        memcpy(state.data, t->data, t->bytes);
-        jt_map_forget(t->data, t->bytes);
     }
     jt_optim_set_steps(optim, step);
     return JT_OK;

@@ -31,11 +31,19 @@ jt_status jt_checkpoint_save(const char *path, const jt_model *model,
                              const jt_variables *variables, jt_optim *optim,
                              const jt_progress_made *made, jt_err *err);
 
+/* The same without a model: variables that are no weights of it (an adapter's). */
+jt_status jt_checkpoint_save_variables(const char *path, const jt_variables *variables,
+                                       jt_optim *optim, const jt_progress_made *made,
+                                       jt_err *err);
+/* Read them back. JT_E_FORMAT when one is missing or of another size. */
+jt_status jt_checkpoint_read_variables(const jt_gguf *file, jt_variables *variables,
+                                       jt_err *err);
+
 /* What a checkpoint says of its training; 0 where it says nothing. */
-jt_progress_made jt_checkpoint_made(const jt_model *model);
+jt_progress_made jt_checkpoint_made(const jt_gguf *file);
 /* Put its optimiser state, if it has one, into `optim`. JT_E_FORMAT when an array is
  * missing or of another size. */
-jt_status jt_checkpoint_restore(const jt_model *model, jt_optim *optim, jt_err *err);
+jt_status jt_checkpoint_restore(const jt_gguf *file, jt_optim *optim, jt_err *err);
 
 /* Write the model alone; matrices whose rows allow it become `dtype`, except routers.
  */

@@ -559,3 +559,10 @@ void jt_config_free(jt_config *config)
     free(config->memory);
     *config = (jt_config){0};
 }
+
+jt_status jt_config_open(jt_config *out, const char *path, const char *json,
+                         const char *const *settings, size_t n_settings, jt_err *err)
+{
+    return path ? jt_config_read(out, path, settings, n_settings, err)
+                : jt_config_parse(out, json, settings, n_settings, err);
+}

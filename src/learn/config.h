@@ -89,6 +89,15 @@ typedef struct jt_config_optim {
     size_t n_groups;
 } jt_config_optim;
 
+/* [adapter]: instead of the model of model.init an adapter for it is trained. */
+typedef struct jt_config_adapter {
+    const char *kind; /* "none": the model itself; "lora", "rslora", "dora", "shira" */
+    const char *target; /* an expression: which weights */
+    const char *mask;   /* shira: "magnitude", "random" */
+    int rank;
+    double alpha;
+} jt_config_adapter;
+
 /* [train] */
 typedef struct jt_config_train {
     int64_t steps, seed;
@@ -103,6 +112,7 @@ typedef struct jt_config_train {
 typedef struct jt_config_eval {
     int64_t every; /* steps; 0: only at the end */
     int batches;   /* micro-batches of each source; 0: all of the held-out data */
+    int patience;  /* stop after so many without a better loss; 0: never */
 } jt_config_eval;
 
 /* [output] */
@@ -117,6 +127,7 @@ typedef struct jt_config {
     jt_config_router router;
     jt_config_balance balance;
     jt_config_data data;
+    jt_config_adapter adapter;
     jt_config_optim optim;
     jt_config_train train;
     jt_config_eval eval;
@@ -135,6 +146,9 @@ jt_status jt_config_read(jt_config *out, const char *path, const char *const *se
 /* The same from JSON text in memory; paths stay as they are. */
 jt_status jt_config_parse(jt_config *out, const char *json, const char *const *settings,
                           size_t n_settings, jt_err *err);
+/* Whichever of both is given, the path first. */
+jt_status jt_config_open(jt_config *out, const char *path, const char *json,
+                         const char *const *settings, size_t n_settings, jt_err *err);
 void jt_config_free(jt_config *config); /* {0} is fine */
 
 /* Every key with its value as JSON: what jt_config_parse reads back. The caller frees;

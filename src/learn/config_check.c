@@ -207,6 +207,20 @@ static jt_status check_optim(jt_config *c, jt_err *err)
     return JT_OK;
 }
 
+/* Routers may be among what an adapter changes, but selection stays that of the model.
+ */
+static jt_status check_adapter(const jt_config *c, jt_err *err)
+{
+    if (!*c->model.init)
+        return FAIL("adapter.kind: needs a model.init");
+    if (c->balance.bias_rate > 0 || c->balance.bip_rounds > 0)
+        return FAIL("balance.%s: not with an adapter, which leaves the model as it is",
+                    c->balance.bias_rate > 0 ? "bias_rate" : "bip_rounds");
+    if (c->router.null_experts)
+        return FAIL("router.null_experts: not with an adapter");
+    return JT_OK;
+}
+
 jt_status jt_config_settle(jt_config *c, jt_err *err)
 {
     JT_TRY(check_data(c, err));
@@ -214,6 +228,8 @@ jt_status jt_config_settle(jt_config *c, jt_err *err)
         JT_TRY(check_model(c, err));
         JT_TRY(check_routing(c, err));
     }
+    if (!is(c->adapter.kind, "none"))
+        JT_TRY(check_adapter(c, err));
     if (c->balance.bias_rate > 0 && c->balance.bip_rounds > 0)
         return FAIL("balance.bip_rounds: not together with balance.bias_rate");
     if (!*c->output.dir)

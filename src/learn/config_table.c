@@ -176,6 +176,21 @@ static const jt_config_key group_keys[] = {
     BOOL(G, frozen, "false", "they are never changed"),
     {0}};
 
+#define A jt_config_adapter
+static const jt_config_key adapter_keys[] = {
+    CHOICE(A, kind, "none", "none|lora|rslora|dora|shira",
+           "none: the model itself is trained"),
+    TEXT(A, target,
+         "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
+         "expression: the weights that are changed, by name"),
+    CHOICE(A, mask, "magnitude", "magnitude|random",
+           "shira: which values of a weight; the largest, or any"),
+    INT(A, rank, "16", 1, 65536,
+        "of the change; shira: rank * (rows + columns) values of a matrix"),
+    REAL(A, alpha, "32", 1e-6, 1e6,
+         "the change is multiplied by alpha / rank (rslora: / root of the rank)"),
+    {0}};
+
 #define T jt_config_train
 static const jt_config_key train_keys[] = {
     LONG(T, steps, "1000", 1, MAX_STEPS, "steps of the whole run"),
@@ -197,6 +212,8 @@ static const jt_config_key eval_keys[] = {
          "steps between evaluations; 0: at the end only"),
     INT(E, batches, "16", 0, INT_MAX,
         "micro-batches of each source; 0: all that is held out"),
+    INT(E, patience, "0", 0, INT_MAX,
+        "stop after so many evaluations without a better loss; 0: never"),
     {0}};
 
 #define P jt_config_output
@@ -226,6 +243,8 @@ const jt_config_section jt_config_sections[] = {
      .count_offset = offsetof(jt_config, data.n_sources),
      .most = 1000,
      .needed = true},
+    SECTION(adapter, adapter_keys,
+            "an adapter for the model of model.init is trained, and nothing else"),
     SECTION(optim, optim_keys, "how weights change"),
     {.name = "optim.group",
      .keys = group_keys,

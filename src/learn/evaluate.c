@@ -62,6 +62,7 @@ jt_status jt_trainer_evaluate(jt_trainer *t, const jt_evaluation_options *o,
 {
     jt_evaluation e = {.n_domains = jt_data_sources(t->data)};
     double shares = 0.0;
+    jt_tuning_refresh(t->tuning, &t->ctx);
     e.domain_loss = jt_calloc(e.n_domains, sizeof *e.domain_loss);
     if (!e.domain_loss)
         return jt_fail_memory(err, "evaluating");

@@ -127,6 +127,60 @@ static jt_status plan_model(const jt_config *config, const jt_sizes *sizes,
     return JT_OK;
 }
 
+/* A forward pass and half of the backward one go through the model; the adapter is
+ * small beside it. */
+static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
+                             const jt_model *model, jt_tuning *tuning,
+                             jt_train_plan *plan, jt_err *err)
+{
+    const double usual_share = 0.5;
+    jt_variables v;
+    jt_model_info info;
+    jt_optim_group *groups;
+    jt_optim_size size = {0};
+    size_t n_groups;
+    jt_model_describe(model, &info);
+    JT_TRY(jt_tuning_variables(tuning, &v, err));
+    jt_status status = jt_config_groups(config, &groups, &n_groups, err);
+    if (status == JT_OK) {
+        status = jt_optim_measure(v.list, v.count, groups, n_groups, &size, err);
+        free(groups);
+    }
+    plan->n_params = info.n_params;
+    plan->n_active_params = info.n_active_params;
+    plan->n_trained_params = size.trained;
+    plan->weight_bytes = info.file_bytes + v.values * sizeof(float);
+    plan->gradient_bytes = v.values * sizeof(float);
+    plan->optimiser_bytes = size.bytes;
+    plan->activation_bytes = jt_plan_activation_bytes(sizes, model, config);
+    plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
+                        plan->optimiser_bytes + plan->activation_bytes +
+                        plan->data_bytes;
+    plan->flops_per_token = 4.0 * (double)info.n_active_params;
+    jt_variables_free(&v);
+    JT_TRY(status);
+    JT_TRY(measure_peak(&config->train, &plan->peak_flops, err));
+    plan->seconds =
+        (double)plan->tokens * plan->flops_per_token / (plan->peak_flops * usual_share);
+    return JT_OK;
+}
+
+static jt_status plan_adapter(const jt_config *config, const jt_sizes *sizes,
+                              const jt_model *model, jt_train_plan *plan, jt_err *err)
+{
+    jt_context ctx;
+    jt_tuning *tuning;
+    JT_TRY(jt_model_trains(model, err));
+    JT_TRY(jt_context_init(&ctx, config->train.threads, NULL, err));
+    jt_status status = jt_tuning_new(&tuning, config, model, &ctx, err);
+    if (status == JT_OK) {
+        status = plan_tuning(config, sizes, model, tuning, plan, err);
+        jt_tuning_free(tuning);
+    }
+    jt_context_free(&ctx);
+    return status;
+}
+
 static jt_status dry_run(const jt_config *config, const jt_train_options *options,
                          jt_train_plan *plan, jt_err *err)
 {
@@ -140,7 +194,9 @@ static jt_status dry_run(const jt_config *config, const jt_train_options *option
                                      &options->progress, err);
     if (status == JT_OK) {
         plan_data(config, data, plan);
-        status = plan_model(config, &sizes, start.model, plan, err);
+        status = jt_is_tuning(config)
+                     ? plan_adapter(config, &sizes, start.model, plan, err)
+                     : plan_model(config, &sizes, start.model, plan, err);
     }
     jt_data_free(data);
     jt_start_close(&start);
@@ -152,7 +208,7 @@ jt_status jt_train_dry_run(const jt_train_options *options, jt_train_plan *plan,
 {
     jt_config config;
     *plan = (jt_train_plan){0};
-    JT_TRY(jt_config_read(&config, options->config, options->settings,
+    JT_TRY(jt_config_open(&config, options->config, options->json, options->settings,
                           options->n_settings, err));
     jt_status status = dry_run(&config, options, plan, err);
     jt_config_free(&config);

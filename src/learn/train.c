@@ -19,6 +19,8 @@ typedef struct run {
     double rate;                /* tokens per second, smoothed */
     double saved_at;            /* seconds */
     bool stop;                  /* asked for by the caller */
+    double best;                /* held-out loss so far */
+    int waited;                 /* evaluations since then */
     char *log, *curves, *model; /* paths */
 } run;
 
@@ -82,6 +84,17 @@ static jt_status step(run *r, jt_err *err)
     return tell(r, &event, NULL, err);
 }
 
+/* With patience what is kept in the end is what had the best loss. */
+static jt_status keep_best(run *r, double loss, jt_err *err)
+{
+    r->waited++;
+    if (r->best > 0.0 && loss >= r->best)
+        return JT_OK;
+    r->best = loss;
+    r->waited = 0;
+    return export_model(r, err);
+}
+
 static jt_status evaluate(run *r, jt_err *err)
 {
     jt_trainer *t = r->t;
@@ -102,6 +115,8 @@ static jt_status evaluate(run *r, jt_err *err)
         status = tell(r, &event, jt_observer_json(&r->observer), err);
     if (status == JT_OK)
         status = jt_curves_write(r->log, r->curves, err);
+    if (status == JT_OK && t->config->eval.patience)
+        status = keep_best(r, e.loss, err);
     free(domain);
     jt_evaluation_free(&e);
     return status;
@@ -112,12 +127,18 @@ static bool due(int64_t every, int64_t step)
     return every > 0 && step % every == 0;
 }
 
+static bool out_of_patience(const run *r)
+{
+    int patience = r->t->config->eval.patience;
+    return patience && r->waited >= patience;
+}
+
 /* Steps until the end, or until somebody asks to stop. */
 static jt_status run_steps(run *r, jt_err *err)
 {
     jt_trainer *t = r->t;
     const jt_config *c = t->config;
-    while (t->made.step < c->train.steps && !r->stop) {
+    while (t->made.step < c->train.steps && !r->stop && !out_of_patience(r)) {
         JT_TRY(step(r, err));
         bool last = t->made.step == c->train.steps;
         if (last || due(c->eval.every, t->made.step))
@@ -126,10 +147,12 @@ static jt_status run_steps(run *r, jt_err *err)
             jt_seconds() - r->saved_at > SAVE_SECONDS)
             JT_TRY(save(r, err));
     }
+    if (out_of_patience(r))
+        return save(r, err);
     if (t->made.step < c->train.steps)
         return jt_fail(err, JT_E_INTERRUPTED, "interrupted after step %lld of %lld",
                        (long long)t->made.step, (long long)c->train.steps);
-    return export_model(r, err);
+    return c->eval.patience ? JT_OK : export_model(r, err);
 }
 
 /* An interrupted run keeps what it has. */
@@ -169,7 +192,7 @@ static jt_status start(run *r, jt_err *err)
     jt_trainer *t = r->t;
     r->log = jt_trainer_path(t, "log.jsonl");
     r->curves = jt_trainer_path(t, "curves.svg");
-    r->model = jt_trainer_path(t, "model.gguf");
+    r->model = jt_trainer_path(t, jt_trainer_product(t));
     if (!r->log || !r->curves || !r->model)
         return jt_fail_memory(err, "starting a training");
     r->saved_at = jt_seconds();
@@ -199,7 +222,7 @@ static jt_status train(const jt_config *config, const jt_train_options *options,
 jt_status jt_train(const jt_train_options *options, jt_err *err)
 {
     jt_config config;
-    JT_TRY(jt_config_read(&config, options->config, options->settings,
+    JT_TRY(jt_config_open(&config, options->config, options->json, options->settings,
                           options->n_settings, err));
     jt_status status = train(&config, options, err);
     jt_config_free(&config);

@@ -8,6 +8,7 @@
 #include "learn/config.h"
 #include "learn/data.h"
 #include "learn/schedule.h"
+#include "learn/tuning.h"
 #include "model/cache.h"
 
 typedef struct jt_trainer {
@@ -16,6 +17,7 @@ typedef struct jt_trainer {
     char *checkpoint; /* path */
     jt_data *data;
     jt_model *model;
+    jt_tuning *tuning; /* NULL: the model itself is trained */
     jt_variables variables;
     jt_optim *optim;
     jt_balance *balance;
@@ -66,7 +68,9 @@ void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 /* DIR/NAME in the output folder. The caller frees; NULL without memory. */
 char *jt_trainer_path(const jt_trainer *trainer, const char *name);
 
-/* Save a checkpoint, or the finished model, in the output folder. */
+/* Save a checkpoint, or what was trained, in the output folder; its name there:
+ * "model.gguf" or "adapter.safetensors". */
+const char *jt_trainer_product(const jt_trainer *trainer);
 jt_status jt_trainer_save(jt_trainer *trainer, jt_err *err);
 jt_status jt_trainer_export(jt_trainer *trainer, jt_err *err);
 

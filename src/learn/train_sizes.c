@@ -144,7 +144,7 @@ jt_status jt_config_groups(const jt_config *config, jt_optim_group **out, size_t
                            jt_err *err)
 {
     static const char *const vectors[] = {"*norm.weight", "*.bias", "*.ssm_a",
-                                          "*.ssm_d"};
+                                          "*.ssm_d", "*.dora_m"};
     enum { VECTORS = sizeof vectors / sizeof *vectors, OURS = VECTORS + 3 };
     const jt_config_optim *c = &config->optim;
     jt_optim_group *groups = jt_alloc(c->n_groups + OURS, sizeof *groups);

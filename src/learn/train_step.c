@@ -107,11 +107,14 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
 }
 
 /* BIP moves selection biases within a step; one that fails must leave them as they
- * were. Copy all of them from (`back`) or to `room`; the number of values. */
-static size_t copy_biases(const jt_model *model, float *room, bool back)
+ * were. Copy all of them from (`back`) or to `room`; the number of values. A model that
+ * is only tuned is never changed. */
+static size_t copy_biases(const jt_trainer *t, float *room, bool back)
 {
+    const jt_model *model = t->model;
     size_t n = 0;
-    for (int i = 0; i < model->params.n_layers; i++) {
+    for (int i = t->tuning ? model->params.n_layers : 0; i < model->params.n_layers;
+         i++) {
         const jt_tensor *bias = &model->layers[i].mixture.router.selection_bias;
         if (!model->layers[i].is_mixture || !jt_has(bias))
             continue;
@@ -144,6 +147,7 @@ static jt_status gather_gradients(jt_trainer *t, double *loss, jt_err *err)
     int accumulate = t->config->train.accumulate;
     *loss = 0.0;
     jt_variables_zero_grad(&t->variables, t->ctx.pool);
+    jt_tuning_refresh(t->tuning, &t->ctx);
     for (int i = 0; i < accumulate; i++) {
         double part;
         JT_TRY(jt_progress_report(&t->options->progress, "step", (unsigned long long)i,
@@ -160,11 +164,10 @@ static jt_status gather_or_undo(jt_trainer *t, jt_step_report *report, jt_err *e
 {
     const char *culprit;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
-    float *biases =
-        jt_scratch(&t->ctx, copy_biases(t->model, NULL, false), sizeof *biases);
+    float *biases = jt_scratch(&t->ctx, copy_biases(t, NULL, false), sizeof *biases);
     if (!biases)
         return jt_fail_memory(err, "training");
-    copy_biases(t->model, biases, false);
+    copy_biases(t, biases, false);
     jt_status status = gather_gradients(t, &report->loss, err);
     if (status == JT_OK) {
         report->grad_norm = jt_optim_grad_norm(t->optim, t->ctx.pool, &culprit);
@@ -172,7 +175,7 @@ static jt_status gather_or_undo(jt_trainer *t, jt_step_report *report, jt_err *e
             status = fail_gradient(t, culprit, err);
     }
     if (status != JT_OK)
-        copy_biases(t->model, biases, true);
+        copy_biases(t, biases, true);
     jt_arena_rewind(&t->ctx.scratch, mark);
     return status;
 }

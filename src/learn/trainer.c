@@ -83,6 +83,8 @@ static jt_status begin_at(jt_trainer *t, const jt_start_point *start, jt_err *er
     if (t->options->resume)
         return JT_OK;
     JT_TRY(make_folder(t, err));
+    if (jt_is_tuning(t->config))
+        return JT_OK;
     return start->model ? import_model(t, start->model, err)
                         : create_fresh(t, start->vocabulary, &sizes, err);
 }
@@ -90,14 +92,46 @@ static jt_status begin_at(jt_trainer *t, const jt_start_point *start, jt_err *er
 static jt_status begin(jt_trainer *t, jt_err *err)
 {
     jt_start_point start;
-    JT_TRY(jt_start_open(&start, t->config, t->options->resume ? t->checkpoint : NULL,
-                         err));
+    bool resumes = t->options->resume && !jt_is_tuning(t->config);
+    JT_TRY(jt_start_open(&start, t->config, resumes ? t->checkpoint : NULL, err));
     jt_status status = begin_at(t, &start, err);
     jt_start_close(&start);
     return status;
 }
 
 /* ---- what trains ---- */
+
+/* The adapter's parameters, or all of the model. */
+static jt_status take_parameters(jt_trainer *t, jt_err *err)
+{
+    const jt_config *c = t->config;
+    bool tuning = jt_is_tuning(c);
+    JT_TRY(jt_model_load(&t->model, tuning ? c->model.init : t->checkpoint, err));
+    JT_TRY(jt_model_trains(t->model, err));
+    if (!tuning)
+        return jt_variables_take(&t->variables, t->model, err);
+    JT_TRY(jt_tuning_new(&t->tuning, c, t->model, &t->ctx, err));
+    return jt_tuning_variables(t->tuning, &t->variables, err);
+}
+
+/* What the checkpoint has beside the model. */
+static jt_status restore(jt_trainer *t, jt_err *err)
+{
+    jt_gguf *file;
+    if (!t->tuning) {
+        t->made = jt_checkpoint_made(jt_model_file(t->model));
+        return jt_checkpoint_restore(jt_model_file(t->model), t->optim, err);
+    }
+    if (!t->options->resume)
+        return JT_OK;
+    JT_TRY(jt_gguf_open(&file, t->checkpoint, err));
+    t->made = jt_checkpoint_made(file);
+    jt_status status = jt_checkpoint_read_variables(file, &t->variables, err);
+    if (status == JT_OK)
+        status = jt_checkpoint_restore(file, t->optim, err);
+    jt_gguf_close(file);
+    return status;
+}
 
 static jt_status make_optim(jt_trainer *t, jt_err *err)
 {
@@ -178,12 +212,9 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     if (strcmp(c->precision, "bf16") == 0)
         t->ctx.precision = JT_PRECISION_BF16;
     JT_TRY(begin(t, err));
-    JT_TRY(jt_model_load(&t->model, t->checkpoint, err));
-    JT_TRY(jt_model_trains(t->model, err));
-    JT_TRY(jt_variables_take(&t->variables, t->model, err));
+    JT_TRY(take_parameters(t, err));
     JT_TRY(make_optim(t, err));
-    JT_TRY(jt_checkpoint_restore(t->model, t->optim, err));
-    t->made = jt_checkpoint_made(t->model);
+    JT_TRY(restore(t, err));
     make_schedule(t);
     JT_TRY(set_routers(t, err));
     JT_TRY(make_balance(t, err));
@@ -219,6 +250,7 @@ void jt_trainer_free(jt_trainer *t)
     jt_balance_free(t->balance);
     jt_optim_free(t->optim);
     jt_variables_free(&t->variables);
+    jt_tuning_free(t->tuning);
     jt_model_free(t->model);
     jt_data_free(t->data);
     jt_context_free(&t->ctx);
@@ -228,8 +260,16 @@ void jt_trainer_free(jt_trainer *t)
 
 jt_status jt_trainer_save(jt_trainer *t, jt_err *err)
 {
+    if (t->tuning)
+        return jt_checkpoint_save_variables(t->checkpoint, &t->variables, t->optim,
+                                            &t->made, err);
     return jt_checkpoint_save(t->checkpoint, t->model, &t->variables, t->optim,
                               &t->made, err);
+}
+
+const char *jt_trainer_product(const jt_trainer *t)
+{
+    return t->tuning ? "adapter.safetensors" : "model.gguf";
 }
 
 jt_status jt_trainer_export(jt_trainer *t, jt_err *err)
@@ -238,10 +278,13 @@ jt_status jt_trainer_export(jt_trainer *t, jt_err *err)
     if (!jt_dtype_from_name(t->config->output.type, &dtype))
         return jt_fail(err, JT_E_ARG, "output.type: unknown type '%s'",
                        t->config->output.type);
-    char *path = jt_trainer_path(t, "model.gguf");
+    char *path = jt_trainer_path(t, jt_trainer_product(t));
     if (!path)
         return jt_fail_memory(err, "writing a model");
-    jt_status status = jt_checkpoint_export(path, t->model, &t->variables, dtype, err);
+    jt_status status =
+        t->tuning
+            ? jt_adapter_save(t->tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, err)
+            : jt_checkpoint_export(path, t->model, &t->variables, dtype, err);
     free(path);
     return status;
 }

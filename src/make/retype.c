@@ -23,6 +23,8 @@ static void change_row(void *arg, size_t i)
     float *x = r->values + i * r->n;
     const float *w = r->how->weights;
     jt_dequantize(r->from.dtype, x, jt_gguf_row(&r->from, row), r->n);
+    if (r->how->change)
+        r->how->change(r->how->user, row, x);
     jt_quantize_weighted(r->how->to, r->out + i * r->row_bytes, x,
                          w ? w + row / r->matrix_rows * r->n : NULL, r->n);
 }
@@ -57,7 +59,7 @@ static jt_status change_tensor(const jt_gguf_tensor *t, const jt_retype *how,
 
 jt_status jt_retype_tensor(const jt_gguf_tensor *t, const jt_retype *how, jt_err *err)
 {
-    if (how->to != t->dtype)
+    if (how->to != t->dtype || how->change)
         return change_tensor(t, how, err);
     jt_gguf_tensor whole = *t;
     whole.bytes = jt_hf_values(t) / jt_dtype_block_values(t->dtype) *

@@ -3,6 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+uint32_t jt_weight_number(const jt_gguf *file, const jt_gguf_tensor *t)
+{
+    size_t count = jt_gguf_tensor_count(file);
+    return (uint32_t)(t ? (size_t)(t - jt_gguf_tensor_at(file, 0)) : count) + 1;
+}
+
 const jt_gguf_tensor *jt_bind_find(jt_binder *b, const char *suffix)
 {
     if (b->layer < 0)
@@ -84,7 +90,8 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
     *out = (jt_tensor){.data = (void *)(uintptr_t)t->data,
                        .dtype = t->dtype,
                        .n_dims = n_dims,
-                       .pieces = t->pieces};
+                       .pieces = t->pieces,
+                       .weight = jt_weight_number(b->file, t)};
     memcpy(out->shape, shape, (size_t)n_dims * sizeof *shape);
     return plain || n_dims < 2 ? JT_OK : bind_factor(b, out);
 }

@@ -13,6 +13,10 @@ typedef struct jt_binder {
     char name[96]; /* that was looked up last, for messages */
 } jt_binder;
 
+/* The number that the weights of a tensor of the file have (jt_tensor.weight); without
+ * one (NULL) that of an output that is the embedding. */
+uint32_t jt_weight_number(const jt_gguf *file, const jt_gguf_tensor *t);
+
 /* "blk.<layer>.<suffix>", or just the suffix; NULL when the file has no such tensor. */
 const jt_gguf_tensor *jt_bind_find(jt_binder *b, const char *suffix);
 

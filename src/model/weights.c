@@ -70,8 +70,10 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
                         jt_family_last_norm(model->family)));
     JT_TRY(jt_bind(&b, &model->output, "output.weight", false, true, 2,
                    (size_t[]){vocab, d}));
-    if (!jt_has(&model->output))
+    if (!jt_has(&model->output)) {
         model->output = model->embedding;
+        model->output.weight = jt_weight_number(model->file, NULL);
+    }
     JT_TRY(jt_bind_vector(&b, &model->output_bias, "output.bias", vocab, true));
     JT_TRY(jt_bind_rope_factors(&b, p));
     model->norm_names = find_norm_names(model);

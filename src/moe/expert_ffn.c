@@ -24,6 +24,7 @@ static size_t list_products(jt_product *list, const jt_bank *bank,
             continue;
         const jt_tensor *w = &lease->part[e * JT_PARTS + part];
         list[n] = jt_product_rows(y, w, x, first, rows);
+        list[n].token = plan->token;
         list[n++].via = via;
     }
     return n;

@@ -1,5 +1,6 @@
 #include "run/session.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,6 +87,7 @@ void jt_session_free(jt_session *s)
     if (!s)
         return;
     jt_cached_free(s->cached);
+    jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
     if (s->twin)
@@ -110,6 +112,43 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
     if (s->hooks.n_watchers == JT_MAX_HOOKS)
         return jt_fail(err, JT_E_LIMIT, "more than %d watchers", JT_MAX_HOOKS);
     s->hooks.watcher[s->hooks.n_watchers++] = *watcher;
+    return JT_OK;
+}
+
+static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
+                               jt_err *err)
+{
+    if (w->weigh && s->model->params.router.weigh_input)
+        return jt_fail(
+            err, JT_E_UNSUPPORTED,
+            "weights of adapters in a model whose experts get weighed inputs");
+    for (size_t i = 0; w->weigh && i < s->adapters.count; i++) {
+        if (s->adapters.list[i].adapter->kind->magnitude)
+            return jt_fail(err, JT_E_UNSUPPORTED, "weights of tokens for DoRA");
+    }
+    return JT_OK;
+}
+
+jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
+                                 jt_err *err)
+{
+    if (s->length)
+        return jt_fail(err, JT_E_ARG, "the context has %d tokens: adapters come first",
+                       s->length);
+    s->ctx->err = (jt_err){0};
+    JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
+    jt_status status = check_weigher(s, &s->weigher, err);
+    if (status != JT_OK)
+        jt_detach_last(&s->adapters);
+    return status;
+}
+
+jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
+                                    jt_err *err)
+{
+    static const jt_adapter_weigher none;
+    JT_TRY(check_weigher(s, weigher ? weigher : &none, err));
+    s->weigher = weigher ? *weigher : none;
     return JT_OK;
 }
 
@@ -147,6 +186,28 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
                            (int)tokens[i], n_vocab - 1);
     }
     return JT_OK;
+}
+
+/* The weights of the tokens of a chunk; a twin gets the same ones. */
+static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
+{
+    size_t n = s->adapters.count, values = chunk->count * n;
+    s->adapters.weight = NULL;
+    s->adapters.n_tokens = s->twin ? 2 * chunk->count : chunk->count;
+    if (!s->weigher.weigh || !n)
+        return;
+    float *weights = jt_scratch(s->ctx, 2 * values, sizeof *weights);
+    if (!weights)
+        return;
+    s->weigher.weigh(s->weigher.self, chunk->ids, chunk->positions, chunk->count, n,
+                     weights);
+    for (size_t i = 0; i < values && !jt_failed(s->ctx); i++) {
+        if (!isfinite(weights[i]))
+            jt_fail(&s->ctx->err, JT_E_ARG, "the weight of adapter %zu is not finite",
+                    i % n + 1);
+    }
+    memcpy(weights + values, weights, values * sizeof *weights);
+    s->adapters.weight = weights;
 }
 
 /* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
@@ -194,6 +255,8 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hook
                       .positions = s->positions,
                       .all_logits = all};
     s->ctx->err = (jt_err){0};
+    s->ctx->change = jt_attached_change(&s->adapters);
+    weigh_adapters(s, &chunk);
     return s->twin ? run_twins(s, &chunk, hooks)
                    : jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
 }

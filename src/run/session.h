@@ -2,6 +2,7 @@
 #ifndef JT_SESSION_INTERNAL_H
 #define JT_SESSION_INTERNAL_H
 
+#include "adapt/attach.h"
 #include "junto/session.h"
 #include "model/transformer.h"
 #include "store/cached.h"
@@ -34,6 +35,8 @@ struct jt_session {
     const jt_store *store;
     jt_cached *cached;      /* the store of a model that was loaded apart; or NULL */
     jt_store_budget budget; /* then */
+    jt_attached adapters;
+    jt_adapter_weigher weigher;
     jt_cache cache;         /* of the first cache.length tokens */
     jt_cache_options kept;  /* how it was made */
     jt_session_twin *twin;  /* or NULL */

@@ -34,7 +34,7 @@ static jt_status check(const jt_part *parts, size_t n, jt_err *err)
 static bool shares(const jt_session *s)
 {
     return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 && !s->twin &&
-           !s->attendant.before;
+           !s->attendant.before && s->adapters.count == 0;
 }
 
 /* Let the next tokens of as many parts as fit make a pass; how many tokens. */
@@ -65,6 +65,7 @@ static jt_status run_pass(together *g, const jt_chunk *chunk, jt_err *err)
     static const jt_hooks none;
     jt_session *lead = g->lead;
     lead->ctx->err = (jt_err){0};
+    lead->ctx->change = (jt_product_change){0};
     jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
     jt_tensor logits =
         jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, &none);

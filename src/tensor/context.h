@@ -25,6 +25,21 @@ typedef struct jt_product_watch {
                         size_t count); /* NULL: nobody watches */
 } jt_product_watch;
 
+/* Changes what weights give: how adapters work (src/adapt). Functions may be NULL. */
+typedef struct jt_product_change {
+    void *self;
+    /* Before a list of products runs: may put a longer one, in scratch, in its place,
+     * which begins with those that it got. Gives what `after` will need; NULL: nothing
+     * to do. With a tape, what it records is undone after the products are. */
+    void *(*before)(void *self, jt_context *ctx, struct jt_product **products,
+                    size_t *count);
+    /* After they ran. With a tape, what it records is undone before they are. */
+    void (*after)(void *self, jt_context *ctx, void *begun);
+    /* Rows `ids` [rows of y] of an embedding table were decoded into y. */
+    void (*on_embed)(void *self, jt_context *ctx, const jt_tensor *table,
+                     const int32_t *ids, jt_tensor *y);
+} jt_product_change;
+
 struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
@@ -35,6 +50,7 @@ struct jt_context {
     double times[JT_STAGE_COUNT];
     double lap;
     jt_product_watch watch;
+    jt_product_change change;
 };
 
 /* `cpu` as in jt_kernels_choose, `threads` as in jt_pool_new. */

@@ -134,5 +134,7 @@ jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,
     if (table->factor)
         jt_scale(ctx, &y, *table->factor);
     jt_embed_record(ctx, &y, table, ids, count);
+    if (ctx->change.on_embed)
+        ctx->change.on_embed(ctx->change.self, ctx, table, ids, &y);
     return y;
 }

@@ -45,6 +45,8 @@ typedef struct jt_product {
     size_t first;
     const jt_gathering *via; /* or NULL; with a tape, it lives as long */
     size_t tokens;
+    const int32_t *token; /* [tokens + first] which token of the pass a row (counted as
+                             in x, or in via) belongs to; NULL: row r is token r */
 } jt_product;
 
 /* The product that fills rows first .. first + tokens of `y` from the same rows of x.

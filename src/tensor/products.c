@@ -165,14 +165,8 @@ jt_input jt_input_of(jt_tensor x)
     return (jt_input){.x = x};
 }
 
-void jt_products(jt_context *ctx, jt_product *products, size_t count)
+void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
 {
-    if (ctx->tape) {
-        jt_products_train(ctx, products, count);
-        return;
-    }
-    if (ctx->watch.on_products && !jt_failed(ctx))
-        ctx->watch.on_products(ctx->watch.self, ctx, products, count);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
@@ -181,4 +175,26 @@ void jt_products(jt_context *ctx, jt_product *products, size_t count)
     work w = {ctx->kernels, products, cuts, count};
     size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);
+}
+
+static void run_products(jt_context *ctx, jt_product *products, size_t count)
+{
+    if (ctx->tape) {
+        jt_products_train(ctx, products, count);
+        return;
+    }
+    if (ctx->watch.on_products && !jt_failed(ctx))
+        ctx->watch.on_products(ctx->watch.self, ctx, products, count);
+    jt_products_run(ctx, products, count);
+}
+
+void jt_products(jt_context *ctx, jt_product *products, size_t count)
+{
+    const jt_product_change *change = &ctx->change;
+    void *begun = NULL;
+    if (change->before && !jt_failed(ctx))
+        begun = change->before(change->self, ctx, &products, &count);
+    run_products(ctx, products, count);
+    if (begun && !jt_failed(ctx))
+        change->after(change->self, ctx, begun);
 }

@@ -72,41 +72,6 @@ static jt_gemm input_gemm(const jt_product *p, float *dx, bool accumulate)
                      .accumulate = accumulate};
 }
 
-/* ---- weights of other types ---- */
-
-typedef struct decoding {
-    const jt_kernels *kernels;
-    const jt_tensor *w;
-    float *to;
-} decoding;
-
-static void decode_row(void *arg, size_t i)
-{
-    const decoding *d = arg;
-    size_t n = jt_cols(d->w);
-    d->kernels->dequant[d->w->dtype](d->to + i * n, jt_weight_row(d->w, i), n);
-}
-
-/* The list with weights in F32: others are decoded into scratch. They have no gradient
- * of their own, but let that of their inputs through. */
-static const jt_product *decoded(jt_context *ctx, const jt_product *list, size_t count)
-{
-    jt_product *all = jt_scratch(ctx, count, sizeof *all);
-    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        const jt_tensor *w = &list[i].w;
-        size_t rows = jt_rows(w), n = jt_cols(w);
-        all[i] = list[i];
-        if (w->dtype == JT_F32 || list[i].tokens == 0)
-            continue;
-        decoding d = {ctx->kernels, w, jt_scratch(ctx, rows * n, sizeof(float))};
-        if (!jt_failed(ctx))
-            jt_for_rows(ctx, rows, 8 * rows * n, decode_row, &d);
-        all[i].w.data = d.to;
-        all[i].w.dtype = JT_F32;
-    }
-    return all;
-}
-
 typedef struct saved_products {
     const jt_product *list;
     const jt_tensor *x; /* [count] inputs, as they were */
@@ -146,22 +111,25 @@ static bool clash(const saved_products *s, size_t i, size_t j)
 static void input_waves(jt_context *ctx, const saved_products *s,
                         float *const *gathered, jt_gemm *list)
 {
-    for (size_t i = 0, start = 0, n = 0; i < s->count; i++) {
+    const jt_product **from = jt_scratch(ctx, s->count, sizeof *from);
+    for (size_t i = 0, start = 0, n = 0; from && i < s->count; i++) {
         bool stop = false;
         for (size_t j = start; j < i && !stop; j++)
             stop = clash(s, i, j);
         if (stop) {
-            jt_gemms(ctx, list, n);
+            jt_gemms_decoded(ctx, list, from, n);
             start = i;
             n = 0;
         }
         bool fresh = s->list[i].via || s->x[i].grad_fresh;
         bool first = i == 0 || !same_rows(s, i - 1, i);
-        if (s->x[i].grad && s->list[i].tokens)
+        if (s->x[i].grad && s->list[i].tokens) {
+            from[n] = &s->list[i];
             list[n++] =
                 input_gemm(&s->list[i], input_grad(s, gathered, i), !(fresh && first));
+        }
         if (i + 1 == s->count)
-            jt_gemms(ctx, list, n);
+            jt_gemms_decoded(ctx, list, from, n);
     }
 }
 
@@ -206,10 +174,8 @@ static void input_gradients(jt_context *ctx, const saved_products *s, jt_gemm *l
 
 static void products_backward(jt_context *ctx, void *saved)
 {
-    saved_products with = *(const saved_products *)saved;
-    const saved_products *s = &with;
+    const saved_products *s = saved;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    with.list = decoded(ctx, s->list, s->count);
     jt_gemm *list = jt_scratch(ctx, s->count, sizeof *list);
     size_t n = 0;
     if (!jt_failed(ctx))
@@ -267,18 +233,33 @@ static saved_products sorted(jt_context *ctx, const jt_product *products, size_t
     return s;
 }
 
+/* The products whose weights are (not) F32, in the order of the list; their number. */
+static size_t pick(const saved_products *s, bool plain, jt_product *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if ((s->list[i].w.dtype == JT_F32) == plain)
+            out[n++] = s->list[i];
+    }
+    return n;
+}
+
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count)
 {
     saved_products s = sorted(ctx, products, count);
-    if (jt_failed(ctx))
-        return;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_product *some = jt_scratch(ctx, count, sizeof *some);
     jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
-    const jt_product *plain = decoded(ctx, s.list, count);
-    for (size_t i = 0; i < count && !jt_failed(ctx); i++)
-        list[i] = output_gemm(&plain[i]);
-    if (!jt_failed(ctx))
-        jt_gemms(ctx, list, count);
-    jt_arena_rewind(&ctx->scratch, mark);
+    if (jt_failed(ctx) || !s.list)
+        return;
+    size_t plain = pick(&s, true, some);
+    for (size_t i = 0; i < plain; i++)
+        list[i] = output_gemm(&some[i]);
+    jt_gemms(ctx, list, plain);
+    if (plain == count) {
+        jt_arena_rewind(&ctx->scratch, mark);
+    } else { /* inputs in the form that weights want stay for other lists */
+        jt_products_run(ctx, some, pick(&s, false, some));
+    }
     jt_tape_push(ctx, products_backward, &s, sizeof s);
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "junto/dtype.h"
 #include "junto/gguf.h"
@@ -22,6 +23,11 @@ typedef struct jt_tensor {
     /* Weights that do not lie in one piece: where each index of the first dimension
      * is; `data` is NULL then. They are read through jt_slice and jt_weight_row. */
     const void *const *pieces;
+    /* Which weight of its model this is or is cut from (from 1 on; 0: none), and which
+     * of that weight's rows the first one here is: the same wherever a store brings it.
+     */
+    uint32_t weight;
+    size_t first_row;
     /* What every value of a weight is times: one factor for a matrix, one for each of a
      * stack (three dimensions); NULL: 1. Products apply it (NVFP4 has it). */
     const float *factor;
@@ -70,6 +76,8 @@ static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
     if (t->grad)
         part.grad = t->grad + i * jt_rows(&part) * jt_cols(&part);
     part.grad_fresh = t->grad_fresh;
+    part.weight = t->weight;
+    part.first_row = t->first_row + i * jt_rows(&part);
     part.factor = t->factor ? t->factor + (t->n_dims == 3 ? i : 0) : NULL;
     return part;
 }
@@ -82,6 +90,7 @@ static inline jt_tensor jt_some_rows(const jt_tensor *t, size_t first, size_t co
     part.shape[0] = count;
     part.data = (char *)t->data + first * jt_dtype_row_bytes(t->dtype, cols);
     part.grad = t->grad ? t->grad + first * cols : NULL;
+    part.first_row += first;
     return part;
 }
 

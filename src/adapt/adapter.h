@@ -1,0 +1,124 @@
+/* The inside of an adapter: what it adds to which weights of a model.
+ *
+ * A kind is a row in the table of adapter.c: names of its parts, how its scale follows
+ * from alpha and rank, and functions that work on one slot or on the products that a
+ * slot changes. Everything else (files, attaching, merging, tuning) goes by the table.
+ * A kind that changes what a weight gives needs a row and a file of its own; one that
+ * works elsewhere (between layers, on the embeddings of a prompt) also a place to be
+ * called from. */
+#ifndef JT_ADAPT_ADAPTER_H
+#define JT_ADAPT_ADAPTER_H
+
+#include "junto/adapter.h"
+#include "tensor/ops.h"
+
+enum { JT_ADAPTER_PARTS = 3, JT_ADAPTER_MOST_RANK = 65536 };
+
+/* Parts of the low-rank kinds, of a weight [count, rows, cols]. */
+enum {
+    JT_LOW_A, /* [count, rank, cols] */
+    JT_LOW_B, /* [count, rows, rank] */
+    JT_LOW_M  /* [count, rows], of DoRA */
+};
+
+/* What an adapter does to one weight of the model: a matrix [rows, cols] or a stack of
+ * `count` of them. The parts are F32 and belong to the slot; their gradients, if any,
+ * to whoever trains them. */
+typedef struct jt_adapter_slot {
+    char *target; /* "blk.3.attn_q.weight" */
+    size_t count, rows, cols;
+    size_t rank; /* sparse kinds: 0 */
+    float alpha;
+    float scale; /* what the change is multiplied by, as the kind makes it of both */
+    jt_tensor part[JT_ADAPTER_PARTS];
+    /* Of sparse kinds: the values of row r of all count * rows are start[r] ..
+     * start[r + 1], each in its column. */
+    size_t *start;
+    uint32_t *column;
+} jt_adapter_slot;
+
+/* One product whose result a slot changes. */
+typedef struct jt_use {
+    const jt_adapter_slot *slot;
+    jt_product p;        /* y and its rows; w is the model's */
+    jt_tensor x;         /* the input, as it was */
+    size_t matrix, row;  /* of the slot's stack, and the first row of that matrix */
+    float scale;         /* of the slot times that of the whole adapter */
+    const float *weight; /* [tokens] what the scale is multiplied by; NULL: 1 */
+    const float *norm;   /* DoRA: [rows of w] norms of the changed rows */
+    jt_input low;        /* low rank: [tokens, rank], A x */
+    float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
+} jt_use;
+
+typedef struct jt_adapter_kind {
+    const char *name, *what;
+    const char *part[JT_ADAPTER_PARTS]; /* names in files; NULL after the last */
+    bool low_rank, sparse, magnitude;
+    float (*scale)(float alpha, size_t rank);
+    /* Are all values such that nothing changes? `norm` as in jt_use, of all rows. */
+    bool (*is_fresh)(const jt_adapter_slot *slot, const float *norm);
+    /* Row `row` (of all count * rows) of the weight, decoded in w, becomes that of the
+     * weight with the adapter in it. */
+    void (*merge_row)(const jt_adapter_slot *slot, float scale, size_t row, float *w);
+    /* After the products of these uses, no two of the same y: change y. With a tape it
+     * records itself. */
+    void (*change)(jt_context *ctx, jt_use *uses, size_t count);
+    /* Gradients of the inputs and what else can wait until those of the products are
+     * there; NULL: `change` recorded all. */
+    void (*back_late)(jt_context *ctx, const jt_use *uses, size_t count);
+} jt_adapter_kind;
+
+extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
+    jt_adapter_shira;
+const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
+
+struct jt_adapter {
+    const jt_adapter_kind *kind;
+    char *path, *family;  /* family of the model; "" where the file does not say */
+    uint64_t fingerprint; /* of the model; 0 where the file does not say */
+    jt_adapter_slot *slot;
+    size_t count, room;
+};
+
+jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
+                         const char *path, jt_err *err);
+
+/* Add a slot for weights of this shape, with room for its parts, not initialised; of
+ * sparse kinds for `rank` values (and then their places). *slot is valid until the next
+ * is added. Errors: JT_E_FORMAT (sizes or rank out of range, a second slot for the
+ * target), JT_E_MEMORY. */
+jt_status jt_adapter_add(jt_adapter *adapter, jt_adapter_slot **slot, jt_str target,
+                         const size_t shape[3], size_t rank, float alpha, jt_err *err);
+jt_adapter_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
+
+/* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
+ * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */
+jt_status jt_adapter_place(jt_adapter_slot *slot, const float *value,
+                           const int32_t *row, const int32_t *column, jt_err *err);
+
+/* JT_E_FORMAT naming the part that has a value that is not finite. */
+jt_status jt_adapter_check(const jt_adapter *adapter, const jt_adapter_slot *slot,
+                           jt_err *err);
+
+/* What tells models apart for adapters: family, names and shapes of the weights, in any
+ * order and of any type. */
+uint64_t jt_adapter_fingerprint(const jt_gguf *file);
+
+/* Name, path and fingerprint of the model that the adapter is for. */
+jt_status jt_adapter_set_model(jt_adapter *adapter, const jt_model *model, jt_err *err);
+
+/* Has the weight a factor beside its values ("NAME.scale", as NVFP4 files have it)?
+ * What needs whole values (norms, merging, extracting) does not know of it. */
+bool jt_adapter_has_factor(const jt_gguf *file, const char *target);
+
+/* The shape [count, rows, cols] of a weight that adapters can change; JT_E_UNSUPPORTED
+ * or JT_E_FORMAT (not there: another model?) otherwise. `output` may stand for the
+ * embedding. */
+jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
+                            jt_err *err);
+
+/* Is the adapter for this model? Errors as jt_session_add_adapter. */
+jt_status jt_adapter_fits(const jt_adapter *adapter, const jt_model *model,
+                          jt_err *err);
+
+#endif

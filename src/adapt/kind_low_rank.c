@@ -1,0 +1,326 @@
+/* LoRA (Hu et al. 2021, "LoRA: low-rank adaptation of large language models"):
+ *   y = W x + s B (A x),  s = alpha / r
+ * rank-stabilised (Kalajdzievski 2023, "A rank stabilization scaling factor for
+ * fine-tuning with LoRA"): s = alpha / sqrt(r)
+ * DoRA (Liu et al. 2024, "DoRA: weight-decomposed low-rank adaptation"), row by row:
+ *   y = m / n * (W x + s B (A x)),  n = norms of the rows of W + s B A
+ * with n constant for gradients (section 4.3). A x has been made beside W x. */
+#include <math.h>
+#include <string.h>
+
+#include "adapt/adapter.h"
+#include "tensor/gemms.h"
+#include "tensor/tape.h"
+
+static float by_rank(float alpha, size_t rank)
+{
+    return alpha / (float)rank;
+}
+
+static float by_root(float alpha, size_t rank)
+{
+    return alpha / sqrtf((float)rank);
+}
+
+/* Matrix `matrix` of B, from its row `row` on. */
+static const float *rows_of_b(const jt_use *u)
+{
+    return jt_row(&u->slot->part[JT_LOW_B], u->matrix * u->slot->rows + u->row);
+}
+
+/* What y is multiplied by in row r of the product. */
+static float magnitude(const jt_use *u, size_t r)
+{
+    const float *m = u->slot->part[JT_LOW_M].data;
+    return m[u->matrix * u->slot->rows + u->row + r] / u->norm[r];
+}
+
+/* ---- without a tape: some rows of some tokens of one use at a time ---- */
+
+enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 512 };
+
+typedef struct tiles {
+    const jt_kernels *kernels;
+    const jt_use *uses;
+    size_t *first; /* [count + 1] items before each use */
+    size_t count;
+} tiles;
+
+static size_t runs(const jt_use *u)
+{
+    return (jt_rows(&u->p.w) + RUN_ROWS - 1) / RUN_ROWS;
+}
+
+static void add_tile(const tiles *w, const jt_use *u, size_t row, size_t rows,
+                     size_t token, size_t tokens)
+{
+    float sum[TILE_TOKENS * TILE_ROWS];
+    size_t rank = u->slot->rank;
+    w->kernels->matmul[JT_F32].fn(sum, TILE_ROWS, rows_of_b(u) + row * rank,
+                                  rank * sizeof(float), rows, jt_row(&u->low.x, token),
+                                  rank * sizeof(float), NULL, tokens, rank);
+    for (size_t t = 0; t < tokens; t++) {
+        float *y = u->p.y + (token + t) * u->p.ldy + row;
+        float weight = u->weight ? u->weight[token + t] : 1.0f;
+        w->kernels->axpy(y, weight * u->scale, sum + t * TILE_ROWS, rows);
+        for (size_t r = 0; u->norm && r < rows; r++)
+            y[r] *= magnitude(u, row + r);
+    }
+}
+
+static void tile_item(void *arg, size_t item)
+{
+    const tiles *w = arg;
+    size_t i = 0;
+    while (w->first[i + 1] <= item)
+        i++;
+    const jt_use *u = &w->uses[i];
+    size_t local = item - w->first[i], run = local % runs(u) * RUN_ROWS;
+    size_t token = local / runs(u) * TILE_TOKENS, tokens = u->p.tokens - token;
+    size_t end = run + RUN_ROWS, all = jt_rows(&u->p.w);
+    tokens = tokens < TILE_TOKENS ? tokens : TILE_TOKENS;
+    end = end < all ? end : all;
+    for (size_t row = run; row < end; row += TILE_ROWS)
+        add_tile(w, u, row, end - row < TILE_ROWS ? end - row : TILE_ROWS, token,
+                 tokens);
+}
+
+static void change_tiles(jt_context *ctx, const jt_use *uses, size_t count)
+{
+    tiles w = {ctx->kernels, uses, jt_scratch(ctx, count + 1, sizeof *w.first), count};
+    if (!w.first)
+        return;
+    w.first[0] = 0;
+    for (size_t i = 0; i < count; i++)
+        w.first[i + 1] =
+            w.first[i] +
+            runs(&uses[i]) * ((uses[i].p.tokens + TILE_TOKENS - 1) / TILE_TOKENS);
+    jt_pool_run(ctx->pool, tile_item, &w, w.first[count]);
+}
+
+/* ---- with a tape ---- */
+
+typedef struct saved_uses {
+    jt_use *uses;
+    size_t count;
+} saved_uses;
+
+/* (A x) B^T, to be added to y */
+static jt_gemm output_gemm(const jt_use *u, float *sum)
+{
+    size_t rank = u->slot->rank;
+    return (jt_gemm){.c = sum,
+                     .ldc = jt_rows(&u->p.w),
+                     .a = u->low.x.data,
+                     .a_row = rank,
+                     .a_col = 1,
+                     .b = rows_of_b(u),
+                     .b_row = 1,
+                     .b_col = rank,
+                     .m = u->p.tokens,
+                     .n = jt_rows(&u->p.w),
+                     .k = rank};
+}
+
+/* d(s A x) = dy B; its gradient is zero before. */
+static jt_gemm low_gemm(const jt_use *u)
+{
+    size_t rank = u->slot->rank;
+    return (jt_gemm){.c = u->low.x.grad,
+                     .ldc = rank,
+                     .a = u->p.y_grad,
+                     .a_row = u->p.ldy,
+                     .a_col = 1,
+                     .b = rows_of_b(u),
+                     .b_row = rank,
+                     .b_col = 1,
+                     .m = u->p.tokens,
+                     .n = rank,
+                     .k = jt_rows(&u->p.w),
+                     .accumulate = true};
+}
+
+/* dB += dy^T (s A x) */
+static jt_gemm b_gemm(const jt_use *u)
+{
+    size_t rank = u->slot->rank;
+    const jt_tensor *b = &u->slot->part[JT_LOW_B];
+    return (jt_gemm){.c = jt_grad_row(b, u->matrix * u->slot->rows + u->row),
+                     .ldc = rank,
+                     .a = u->p.y_grad,
+                     .a_row = 1,
+                     .a_col = u->p.ldy,
+                     .b = u->low.x.data,
+                     .b_row = rank,
+                     .b_col = 1,
+                     .m = jt_rows(&u->p.w),
+                     .n = rank,
+                     .k = u->p.tokens,
+                     .accumulate = true};
+}
+
+/* dm += sum over tokens of dy before / n;  dy *= m / n. By rows of y. */
+static void magnitude_back(const jt_use *u)
+{
+    const jt_tensor *m = &u->slot->part[JT_LOW_M];
+    size_t rows = jt_rows(&u->p.w);
+    float *dm = m->grad ? m->grad + u->matrix * u->slot->rows + u->row : NULL;
+    for (size_t t = 0; t < u->p.tokens; t++) {
+        float *dy = u->p.y_grad + t * u->p.ldy;
+        for (size_t r = 0; r < rows; r++) {
+            if (dm)
+                dm[r] += dy[r] * u->before[t * rows + r] / u->norm[r];
+            dy[r] *= magnitude(u, r);
+        }
+    }
+}
+
+static void uses_backward(jt_context *ctx, void *saved)
+{
+    const saved_uses *s = saved;
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_gemm *list = jt_scratch(ctx, 2 * s->count, sizeof *list);
+    size_t n = 0;
+    for (size_t i = 0; i < s->count && list; i++) {
+        const jt_use *u = &s->uses[i];
+        if (u->norm)
+            magnitude_back(u);
+        list[n++] = low_gemm(u);
+        if (u->slot->part[JT_LOW_B].grad)
+            list[n++] = b_gemm(u);
+    }
+    if (!jt_failed(ctx))
+        jt_gemms(ctx, list, n);
+    jt_arena_rewind(&ctx->scratch, mark);
+    for (size_t i = 0; i < s->count && !jt_failed(ctx); i++) {
+        const jt_tensor *low = &s->uses[i].low.x;
+        size_t values = jt_rows(low) * jt_cols(low);
+        ctx->kernels->scale(low->grad, s->uses[i].scale, low->grad, values);
+    }
+}
+
+/* y += s sum, and the magnitudes; what DoRA had before is kept. */
+typedef struct finish {
+    const jt_kernels *kernels;
+    const jt_use *use;
+    const float *sum;
+} finish;
+
+static void finish_token(void *arg, size_t t)
+{
+    const finish *f = arg;
+    const jt_use *u = f->use;
+    size_t rows = jt_rows(&u->p.w);
+    float *y = u->p.y + t * u->p.ldy;
+    f->kernels->axpy(y, u->scale, f->sum + t * rows, rows);
+    if (!u->norm)
+        return;
+    memcpy(u->before + t * rows, y, rows * sizeof *y);
+    for (size_t r = 0; r < rows; r++)
+        y[r] *= magnitude(u, r);
+}
+
+static void finish_use(jt_context *ctx, jt_use *u, const float *sum)
+{
+    finish f = {ctx->kernels, u, sum};
+    size_t values = u->p.tokens * jt_rows(&u->p.w);
+    jt_for_rows(ctx, u->p.tokens, values, finish_token, &f);
+    ctx->kernels->scale(u->low.x.data, u->scale, u->low.x.data,
+                        jt_rows(&u->low.x) * jt_cols(&u->low.x));
+}
+
+/* The same sums as in tiles, so that a layer that runs again gives the same bits. */
+static void change_train(jt_context *ctx, jt_use *uses, size_t count)
+{
+    saved_uses saved = {uses, count};
+    for (size_t i = 0; i < count; i++) {
+        size_t values = uses[i].p.tokens * jt_rows(&uses[i].p.w);
+        if (uses[i].norm)
+            uses[i].before = jt_scratch(ctx, values, sizeof(float));
+    }
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_gemm *list = jt_scratch(ctx, count, sizeof *list);
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
+        size_t values = uses[i].p.tokens * jt_rows(&uses[i].p.w);
+        list[i] = output_gemm(&uses[i], jt_scratch(ctx, values, sizeof(float)));
+    }
+    if (!jt_failed(ctx)) {
+        jt_gemms(ctx, list, count);
+        for (size_t i = 0; i < count; i++)
+            finish_use(ctx, &uses[i], list[i].c);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+    jt_tape_push(ctx, uses_backward, &saved, sizeof saved);
+}
+
+static void change(jt_context *ctx, jt_use *uses, size_t count)
+{
+    if (ctx->tape)
+        change_train(ctx, uses, count);
+    else
+        change_tiles(ctx, uses, count);
+}
+
+/* ---- whole weights ---- */
+
+static void merge_row(const jt_adapter_slot *s, float scale, size_t row, float *w)
+{
+    size_t matrix = row / s->rows;
+    const float *b = jt_row(&s->part[JT_LOW_B], row);
+    for (size_t k = 0; k < s->rank; k++) {
+        const float *a = jt_row(&s->part[JT_LOW_A], matrix * s->rank + k);
+        float factor = scale * b[k];
+        for (size_t c = 0; c < s->cols; c++)
+            w[c] += factor * a[c];
+    }
+}
+
+static void merge_row_dora(const jt_adapter_slot *s, float scale, size_t row, float *w)
+{
+    double sum = 0.0;
+    merge_row(s, scale, row, w);
+    for (size_t c = 0; c < s->cols; c++)
+        sum += (double)w[c] * (double)w[c];
+    float factor = ((const float *)s->part[JT_LOW_M].data)[row] / (float)sqrt(sum);
+    for (size_t c = 0; c < s->cols && sum > 0.0; c++)
+        w[c] *= factor;
+}
+
+static bool is_fresh(const jt_adapter_slot *s, const float *norm)
+{
+    const float *b = s->part[JT_LOW_B].data, *m = s->part[JT_LOW_M].data;
+    for (size_t i = 0; i < s->count * s->rows * s->rank; i++) {
+        if (b[i] != 0.0f)
+            return false;
+    }
+    for (size_t i = 0; norm && i < s->count * s->rows; i++) {
+        if (m[i] != norm[i])
+            return false;
+    }
+    return true;
+}
+
+/* ---- the kinds ---- */
+
+#define LOW_RANK .low_rank = true, .is_fresh = is_fresh, .change = change
+
+const jt_adapter_kind jt_adapter_lora = {.name = "lora",
+                                         .what = "W + alpha / r B A",
+                                         .part = {"lora_a", "lora_b"},
+                                         .scale = by_rank,
+                                         .merge_row = merge_row,
+                                         LOW_RANK};
+const jt_adapter_kind jt_adapter_rslora = {.name = "rslora",
+                                           .what = "W + alpha / sqrt(r) B A",
+                                           .part = {"lora_a", "lora_b"},
+                                           .scale = by_root,
+                                           .merge_row = merge_row,
+                                           LOW_RANK};
+const jt_adapter_kind jt_adapter_dora = {.name = "dora",
+                                         .what = "rows of W + alpha / r B A, "
+                                                 "with norms m",
+                                         .part = {"lora_a", "lora_b", "dora_m"},
+                                         .magnitude = true,
+                                         .scale = by_rank,
+                                         .merge_row = merge_row_dora,
+                                         LOW_RANK};

@@ -1,0 +1,64 @@
+/* --adapter, for all verbs that run a model. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common.h"
+
+const cli_option cli_adapter_options[] = {
+    {.flags = "--adapter --lora",
+     .kind = CLI_LIST,
+     .value = "FILE[:SCALE]",
+     .offset = 0,
+     .help = "an adapter (of Junto or llama.cpp, or a PEFT folder), its change times a "
+             "scale (default 1); may be given several times: changes add up"},
+    {0}};
+
+/* "FILE:0.5"; a file that has the whole name comes first. The caller frees *path. */
+static jt_status read_item(const char *item, char **path, float *scale, jt_err *err)
+{
+    const char *colon = strrchr(item, ':');
+    char *end = NULL;
+    *scale = 1.0f;
+    size_t len = strlen(item);
+    if (colon && colon[1] && access(item, F_OK) != 0) {
+        *scale = strtof(colon + 1, &end);
+        if (*end)
+            return jt_fail(err, JT_E_ARG, "--adapter: '%s' is no scale", colon + 1);
+        len = (size_t)(colon - item);
+    }
+    *path = strndup(item, len);
+    return *path ? JT_OK : jt_fail(err, JT_E_MEMORY, "out of memory");
+}
+
+jt_status cli_open_adapter(cli_model *m, const char *item, jt_adapter **out,
+                           float *scale, jt_err *err)
+{
+    char *path;
+    jt_adapter **more =
+        realloc(m->adapters, (m->n_adapters + 1) * sizeof(jt_adapter *));
+    if (!more)
+        return jt_fail(err, JT_E_MEMORY, "out of memory");
+    m->adapters = more;
+    JT_TRY(read_item(item, &path, scale, err));
+    jt_status status = jt_adapter_open(out, path, m->model, err);
+    free(path);
+    if (status != JT_OK)
+        return jt_fail_within(err, status, "--adapter");
+    m->adapters[m->n_adapters++] = *out;
+    return JT_OK;
+}
+
+jt_status cli_add_adapters(cli_model *m, jt_session *session, const cli_list *list,
+                           jt_err *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        jt_adapter *adapter;
+        float scale = 1.0f;
+        JT_TRY(cli_open_adapter(m, list->items[i], &adapter, &scale, err));
+        jt_status status = jt_session_add_adapter(session, adapter, scale, err);
+        if (status != JT_OK)
+            return jt_fail_within(err, status, "--adapter");
+    }
+    return JT_OK;
+}

@@ -1,0 +1,263 @@
+#include "learn/tuning.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapt/pattern.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "format/gguf_file.h"
+#include "model/model.h"
+
+bool jt_is_tuning(const jt_config *config)
+{
+    return strcmp(config->adapter.kind, "none") != 0;
+}
+
+/* ---- first values ---- */
+
+typedef struct fresh {
+    const jt_config *config;
+    const jt_gguf_tensor *t; /* the weight of the slot */
+    jt_adapter *a;
+    uint64_t stream; /* of random numbers: one for each slot */
+    jt_err *err;
+} fresh;
+
+static void start_low_rank(const fresh *f, const jt_adapter_slot *s)
+{
+    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
+    float *a = s->part[JT_LOW_A].data, *b = s->part[JT_LOW_B].data;
+    float most = 1.0f / sqrtf((float)s->cols);
+    for (size_t i = 0; i < s->count * s->rank * s->cols; i++)
+        a[i] = (2.0f * jt_rng_float(&rng) - 1.0f) * most;
+    memset(b, 0, s->count * s->rows * s->rank * sizeof *b);
+}
+
+static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
+{
+    float *m = s->part[JT_LOW_M].data, *row = jt_alloc(s->cols, sizeof *row);
+    if (!row)
+        return jt_fail_memory(f->err, "starting an adapter");
+    for (size_t r = 0; r < s->count * s->rows; r++) {
+        double sum = 0.0;
+        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, r), s->cols);
+        for (size_t c = 0; c < s->cols; c++)
+            sum += (double)row[c] * (double)row[c];
+        m[r] = sum > 0.0 ? (float)sqrt(sum) : 1.0f;
+    }
+    free(row);
+    return JT_OK;
+}
+
+/* ---- places of sparse values ---- */
+
+/* One value of a matrix and what it is chosen by. */
+typedef struct candidate {
+    float size;
+    uint32_t at;
+} candidate;
+
+static int largest_first(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    int order = (x->size < y->size) - (x->size > y->size);
+    return order ? order : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Sizes of matrix `e`: of its values, or random ones. */
+static void rate(const fresh *f, const jt_adapter_slot *s, size_t e, jt_rng *rng,
+                 float *row, candidate *list)
+{
+    bool random = strcmp(f->config->adapter.mask, "random") == 0;
+    for (size_t r = 0; r < s->rows; r++) {
+        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, e * s->rows + r), s->cols);
+        for (size_t c = 0; c < s->cols; c++)
+            list[r * s->cols + c] =
+                (candidate){random ? jt_rng_float(rng) : fabsf(row[c]),
+                            (uint32_t)(r * s->cols + c)};
+    }
+}
+
+static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
+                              int32_t *index, candidate *list, float *row)
+{
+    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
+    size_t n = per * s->count;
+    float *zeros = jt_calloc(n, sizeof *zeros);
+    if (!zeros)
+        return jt_fail_memory(f->err, "starting an adapter");
+    for (size_t e = 0; e < s->count; e++) {
+        rate(f, s, e, &rng, row, list);
+        qsort(list, s->rows * s->cols, sizeof *list, largest_first);
+        for (size_t i = 0; i < per; i++) {
+            index[e * per + i] = (int32_t)(e * s->rows + list[i].at / s->cols);
+            index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
+        }
+    }
+    jt_status status = jt_adapter_place(s, zeros, index, index + n, f->err);
+    free(zeros);
+    return status;
+}
+
+static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
+{
+    int32_t *index = jt_alloc(2 * per * s->count, sizeof *index);
+    candidate *list = jt_alloc(s->rows * s->cols, sizeof *list);
+    float *row = jt_alloc(s->cols, sizeof *row);
+    jt_status status = index && list && row
+                           ? place_sparse(f, s, per, index, list, row)
+                           : jt_fail_memory(f->err, "starting an adapter");
+    free(index);
+    free(list);
+    free(row);
+    return status;
+}
+
+/* ---- slots ---- */
+
+static jt_status add_slot(fresh *f, const size_t shape[3])
+{
+    const jt_config_adapter *c = &f->config->adapter;
+    const jt_adapter_kind *kind = f->a->kind;
+    size_t rank = (size_t)c->rank, per = rank * (shape[1] + shape[2]);
+    jt_adapter_slot *s;
+    if (kind->sparse && (per > shape[1] * shape[2] || per * shape[0] > INT32_MAX))
+        return jt_fail(f->err, JT_E_ARG,
+                       "adapter.rank: %d asks for %zu values of '%.*s', which has %zu",
+                       c->rank, per, JT_GGUF_SHOW(f->t->name), shape[1] * shape[2]);
+    JT_TRY(jt_adapter_add(f->a, &s, f->t->name, shape,
+                          kind->sparse ? per * shape[0] : rank,
+                          kind->sparse ? 1.0f : (float)c->alpha, f->err));
+    f->stream++;
+    if (kind->sparse)
+        return start_sparse(f, s, per);
+    start_low_rank(f, s);
+    return kind->magnitude ? start_magnitude(f, s) : JT_OK;
+}
+
+static jt_status add_slots(fresh *f, const jt_model *model)
+{
+    const jt_gguf *file = jt_model_file(model);
+    jt_pattern *pattern;
+    jt_status status = JT_OK;
+    JT_TRY(jt_pattern_new(&pattern, f->config->adapter.target, f->err));
+    for (size_t i = 0; i < jt_gguf_tensor_count(file) && status == JT_OK; i++) {
+        size_t shape[3];
+        char name[128];
+        jt_err ignored;
+        f->t = jt_gguf_tensor_at(file, i);
+        snprintf(name, sizeof name, "%.*s", JT_GGUF_SHOW(f->t->name));
+        if (jt_pattern_matches(pattern, name, false) &&
+            strcmp(name, "token_embd.weight") != 0 &&
+            jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK)
+            status = add_slot(f, shape);
+    }
+    jt_pattern_free(pattern);
+    if (status == JT_OK && !f->a->count)
+        return jt_fail(f->err, JT_E_ARG,
+                       "adapter.target: no weight has a name with '%.100s' in it",
+                       f->config->adapter.target);
+    return status;
+}
+
+/* ---- life ---- */
+
+static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *model,
+                        jt_context *ctx, jt_err *err)
+{
+    const char *kind = config->adapter.kind;
+    JT_TRY(jt_adapter_new(&t->adapter, jt_adapter_kind_find(kind, strlen(kind)),
+                          "(new)", err));
+    JT_TRY(jt_adapter_set_model(t->adapter, model, err));
+    fresh f = {.config = config, .a = t->adapter, .err = err};
+    JT_TRY(add_slots(&f, model));
+    JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
+    ctx->change = jt_attached_change(&t->attached);
+    return JT_OK;
+}
+
+jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model *model,
+                        jt_context *ctx, jt_err *err)
+{
+    jt_tuning *t = jt_calloc(1, sizeof *t);
+    if (!t)
+        return jt_fail_memory(err, "starting an adapter");
+    jt_status status = set_up(t, config, model, ctx, err);
+    if (status != JT_OK) {
+        jt_tuning_free(t);
+        return status;
+    }
+    *out = t;
+    return JT_OK;
+}
+
+void jt_tuning_free(jt_tuning *t)
+{
+    if (!t)
+        return;
+    jt_attached_free(&t->attached);
+    jt_adapter_free(t->adapter);
+    free(t);
+}
+
+void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
+{
+    if (t)
+        jt_attached_refresh(&t->attached, ctx);
+}
+
+/* ---- parameters ---- */
+
+/* A matrix, a stack of them, or a vector. */
+static jt_param describe(const jt_tensor *t)
+{
+    jt_param p = {.count = 1, .rows = 1, .cols = jt_rows(t) * jt_cols(t)};
+    if (t->n_dims == 3)
+        p = (jt_param){.count = t->shape[0], .rows = t->shape[1], .cols = t->shape[2]};
+    p.value = t->data;
+    return p;
+}
+
+static void list_one(jt_variables *v, const char *target, const char *part,
+                     jt_tensor *t)
+{
+    size_t values = jt_rows(t) * jt_cols(t);
+    if (v->list) {
+        jt_param *p = &v->list[v->count];
+        char *name = v->name[v->count];
+        snprintf(name, sizeof v->name[0], "%s.%s", target, part);
+        *p = describe(t);
+        p->name = name;
+        p->grad = t->grad = v->grad + v->values;
+    }
+    v->count++;
+    v->values += values;
+}
+
+static void list_all(jt_variables *v, const jt_adapter *a)
+{
+    v->count = v->values = 0;
+    for (size_t i = 0; i < a->count; i++) {
+        for (int j = 0; j < JT_ADAPTER_PARTS && a->kind->part[j]; j++)
+            list_one(v, a->slot[i].target, a->kind->part[j], &a->slot[i].part[j]);
+    }
+}
+
+jt_status jt_tuning_variables(jt_tuning *t, jt_variables *out, jt_err *err)
+{
+    jt_variables v = {0};
+    list_all(&v, t->adapter);
+    v.grad = jt_calloc(v.values, sizeof *v.grad);
+    v.name = jt_alloc(v.count, sizeof *v.name);
+    v.list = jt_alloc(v.count, sizeof *v.list);
+    if (!v.grad || !v.name || !v.list) {
+        jt_variables_free(&v);
+        return jt_fail_memory(err, "starting an adapter");
+    }
+    list_all(&v, t->adapter);
+    *out = v;
+    return JT_OK;
+}

@@ -1,0 +1,37 @@
+/* Tuning: the parameters of an adapter are trained, the model stays as it is, mapped
+ * and of any type. */
+#ifndef JT_TUNING_H
+#define JT_TUNING_H
+
+#include "adapt/attach.h"
+#include "learn/config.h"
+#include "learn/variables.h"
+
+typedef struct jt_tuning {
+    jt_adapter *adapter;
+    jt_attached attached;
+} jt_tuning;
+
+/* Does a configuration ask for an adapter? */
+bool jt_is_tuning(const jt_config *config);
+
+/* A fresh adapter for the weights that config->adapter.target names (never the
+ * embedding), attached to `ctx`:
+ *   low rank   A uniform in +-1 / sqrt(columns), as PEFT and PyTorch's linear layers
+ *              begin, B 0; magnitudes the norms of the rows
+ *   shira      rank * (rows + columns) values of each matrix, all 0: those where the
+ *              weight is largest, or any
+ * so that it changes nothing. Borrows all but the configuration. JT_E_ARG (no such
+ * weight, more values than there are), JT_E_MEMORY. */
+jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model *model,
+                        jt_context *ctx, jt_err *err);
+void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
+
+/* Its parameters, with gradients. They live in the adapter, which must outlive `out`.
+ */
+jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err);
+
+/* Before a forward pass: the values may have changed. NULL is fine. */
+void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);
+
+#endif

@@ -1,0 +1,205 @@
+/* Tuning: the losses that PyTorch and peft have on the same batch from the same start
+ * (tests/adapters/make_tuning.py); resuming to the same bits; what is refused. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "adapted.h"
+#include "learn/train.h"
+#include "scratch.h"
+
+enum { STEPS = 30, DOCUMENTS = 4, LENGTH = 16 };
+
+typedef struct one_run {
+    const char *folder, *name, *kind, *target;
+    int rank;
+    double alpha;
+} one_run;
+
+static char folder_[512], json_[4096], out_[256];
+
+/* A batch is the whole data, so its order does not matter. */
+static const char *make_config(const one_run *r, const int32_t *tokens, int steps)
+{
+    char data[256];
+    jt_npy_writer *w;
+    jt_err err = {0};
+    snprintf(folder_, sizeof folder_, "hf/%s", r->folder);
+    char path[512];
+    golden_path(path, sizeof path, folder_);
+    snprintf(data, sizeof data, "%s/data.npy", scratch_dir.dir);
+    snprintf(out_, sizeof out_, "%s/out", scratch_dir.dir);
+    adapted_must(jt_npy_writer_new(&w, data, JT_NPY_I32,
+                                   (uint64_t[]){DOCUMENTS, LENGTH}, 2, &err),
+                 &err);
+    adapted_must(jt_npy_writer_append(w, tokens, DOCUMENTS, &err), &err);
+    adapted_must(jt_npy_writer_finish(w, &err), &err);
+    snprintf(json_, sizeof json_,
+             "{\"model\": {\"init\": \"%s\"}, \"output\": {\"dir\": \"%s\"},"
+             "\"data\": {\"seq_len\": %d, \"held_out\": 0,"
+             "  \"source\": [{\"path\": \"%s\"}]},"
+             "\"balance\": {\"loss\": 0, \"z_loss\": 0},"
+             "\"adapter\": {\"kind\": \"%s\", \"rank\": %d, \"alpha\": %g,"
+             "  \"target\": \"%s\"},"
+             "\"optim\": {\"lr\": 0.01, \"schedule\": \"constant\", \"warmup\": 0,"
+             "  \"weight_decay\": 0, \"beta2\": 0.999},"
+             "\"train\": {\"steps\": %d, \"batch\": %d}}",
+             path, out_, LENGTH, data, r->kind, r->rank, r->alpha, r->target, steps,
+             DOCUMENTS);
+    return json_;
+}
+
+static void remove_output(void)
+{
+    scratch s;
+    snprintf(s.dir, sizeof s.dir, "%.190s", out_);
+    scratch_free(&s);
+}
+
+/* The adapter begins as that of peft did. */
+static void copy_start(jt_adapter *to, const jt_adapter *from)
+{
+    assert_int_equal(to->count, from->count);
+    for (size_t i = 0; i < to->count; i++) {
+        const jt_adapter_slot *x = jt_adapter_find(
+            from, (jt_str){to->slot[i].target, strlen(to->slot[i].target)});
+        assert_non_null(x);
+        assert_true(x->scale == to->slot[i].scale);
+        for (int p = 0; p < JT_ADAPTER_PARTS && to->kind->part[p]; p++) {
+            const jt_tensor *t = &to->slot[i].part[p];
+            memcpy(t->data, x->part[p].data, jt_rows(t) * jt_cols(t) * sizeof(float));
+        }
+    }
+}
+
+static void check_losses(void **state)
+{
+    const one_run *r = *state;
+    char path[512], name[128];
+    jt_err err = {0};
+    jt_gguf *reference;
+    jt_adapter *start;
+    jt_config config;
+    jt_trainer *t;
+    snprintf(name, sizeof name, "../adapters/%s.ref.gguf", r->name);
+    adapted_must(jt_gguf_open(&reference, golden_path(path, sizeof path, name), &err),
+                 &err);
+    const float *losses = jt_gguf_find(reference, "losses")->data;
+    jt_train_options options = {
+        .json = make_config(r, jt_gguf_find(reference, "tokens")->data, STEPS)};
+    adapted_must(jt_config_parse(&config, options.json, NULL, 0, &err), &err);
+    adapted_must(jt_trainer_new(&t, &config, &options, &err), &err);
+    snprintf(name, sizeof name, "../adapters/%s", r->name);
+    adapted_must(
+        jt_adapter_open(&start, golden_path(path, sizeof path, name), t->model, &err),
+        &err);
+    copy_start(t->tuning->adapter, start);
+    double worst = 0.0;
+    for (int i = 0; i < STEPS; i++) {
+        jt_step_report report;
+        adapted_must(jt_trainer_step(t, &report, &err), &err);
+        worst = fmax(worst, fabs(report.loss - (double)losses[i]));
+    }
+    print_message("  %s: %.2e\n", r->name, worst);
+    assert_true(worst < 1e-4);
+    jt_adapter_free(start);
+    jt_trainer_free(t);
+    jt_config_free(&config);
+    jt_gguf_close(reference);
+    remove_output();
+}
+
+/* ---- whole runs ---- */
+
+static char *read_product(size_t *size)
+{
+    char path[320];
+    snprintf(path, sizeof path, "%s/adapter.safetensors", out_);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *data = malloc(1 << 20);
+    *size = fread(data, 1, 1 << 20, f);
+    fclose(f);
+    return data;
+}
+
+static int stop_in_the_middle(void *user, const jt_train_event *event)
+{
+    (void)user;
+    return event->kind == JT_TRAIN_STEP && event->step == 4;
+}
+
+static void check_resume(void **state)
+{
+    const one_run r = {"llama", NULL, *state, "attn_|ffn_", 2, 4};
+    int32_t tokens[DOCUMENTS * LENGTH];
+    jt_err err = {0};
+    size_t sizes[2];
+    for (size_t i = 0; i < DOCUMENTS * LENGTH; i++)
+        tokens[i] = (int32_t)(i * 37 % 40);
+    jt_train_options options = {.json = make_config(&r, tokens, 10)};
+    adapted_must(jt_train(&options, &err), &err);
+    char *whole = read_product(&sizes[0]);
+    remove_output();
+    options.on_event = stop_in_the_middle;
+    assert_int_equal(jt_train(&options, &err), JT_E_INTERRUPTED);
+    options.on_event = NULL;
+    options.resume = true;
+    adapted_must(jt_train(&options, &err), &err);
+    char *resumed = read_product(&sizes[1]);
+    assert_int_equal(sizes[0], sizes[1]);
+    assert_memory_equal(whole, resumed, sizes[0]);
+    free(whole);
+    free(resumed);
+    remove_output();
+}
+
+static void check_refusals(void **state)
+{
+    static const struct {
+        one_run run;
+        const char *says;
+    } cases[] = {
+        {{"llama", NULL, "lora", "no_such_name", 2, 4}, "adapter.target"},
+        {{"llama", NULL, "lora", "attn_(", 2, 4}, "pattern 'attn_('"},
+        {{"llama", NULL, "shira", "attn_", 60, 4}, "adapter.rank"},
+    };
+    int32_t tokens[DOCUMENTS * LENGTH] = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        jt_err err = {0};
+        jt_train_options options = {.json = make_config(&cases[i].run, tokens, 5)};
+        assert_int_equal(jt_train(&options, &err), JT_E_ARG);
+        if (!strstr(err.msg, cases[i].says))
+            fail_msg("'%s' does not say '%s'", err.msg, cases[i].says);
+        remove_output();
+    }
+}
+
+#define ALL "(attn_(q|k|v|output)|ffn_(gate|up|down))[.]weight"
+static const one_run runs[] = {
+    {"llama", "tune-llama-lora", "lora", ALL, 4, 8},
+    {"llama", "tune-llama-dora", "dora", ALL, 4, 8},
+    {"mixtral", "tune-mixtral-rslora", "rslora", "attn_[qv][.]|ffn_down_exps", 2, 2},
+};
+
+#define RESUME(kind)                                                      \
+    {                                                                     \
+        "resume " kind, check_resume, NULL, NULL, (void *)(uintptr_t)kind \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"lora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[0]},
+        {"dora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[1]},
+        {"rslora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[2]},
+        RESUME("lora"),
+        RESUME("dora"),
+        RESUME("shira"),
+        cmocka_unit_test(check_refusals),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Make tiny PEFT adapters of the folders in tests/golden/hf, and what peft computes.
+
+    python make_adapters.py [NAME...]        write NAME/ and NAME.ref.gguf
+    python make_adapters.py --check JUNTO    peft must read what Junto writes: for every
+                                             adapter here `junto adapter convert` to PEFT
+                                             and back, and the same logits with peft
+
+Weights of adapters are random and large enough to change every logit. The reference
+holds tokens, the logits with the adapter and those without it. The committed files were
+made with peft 0.21.2, transformers 5.23 and torch 2.15.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import zlib
+
+import gguf
+import numpy as np
+import peft
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+HERE = pathlib.Path(__file__).parent
+GOLDEN = HERE.parent / "golden" / "hf"
+
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+
+# name: (folder, kind, settings)
+ADAPTERS = {
+    "llama-lora": ("llama", "lora", dict(r=4, lora_alpha=8, target_modules=LINEAR)),
+    "llama-rslora": ("llama", "rslora", dict(
+        r=4, lora_alpha=2, target_modules=["q_proj", "down_proj"],
+        rank_pattern={"down_proj": 2}, alpha_pattern={"layers.1.self_attn.q_proj": 3})),
+    "llama-dora": ("llama", "dora", dict(r=3, lora_alpha=6, target_modules=LINEAR)),
+    "llama-shira": ("llama", "shira", dict(r=1, target_modules=["q_proj", "up_proj"])),
+    "llama-ends": ("llama", "lora", dict(
+        r=2, lora_alpha=2, target_modules=["embed_tokens", "lm_head", "v_proj"])),
+    "mixtral-lora": ("mixtral", "lora", dict(
+        r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "gate"],
+        target_parameters=EXPERTS)),
+    "qwen3moe-lora": ("qwen3moe", "lora", dict(
+        r=2, lora_alpha=4, target_modules=["k_proj", "o_proj"],
+        target_parameters=EXPERTS)),
+    "qwen3moe-down": ("qwen3moe", "lora", dict(
+        r=3, lora_alpha=3, target_modules=[], target_parameters=EXPERTS[1:])),
+    "gpt-oss-lora": ("gpt-oss", "lora", dict(
+        r=2, lora_alpha=4, target_modules=["q_proj"], target_parameters=EXPERTS)),
+    "phi3-lora": ("phi3", "lora", dict(
+        r=2, lora_alpha=4, target_modules=["qkv_proj", "gate_up_proj"])),
+    "qwen2moe-dora": ("qwen2moe", "dora", dict(
+        r=2, lora_alpha=4, target_modules=["shared_expert.up_proj", "v_proj"])),
+}
+
+
+def base(folder):
+    config = transformers.AutoConfig.from_pretrained(GOLDEN / folder)
+    config._experts_implementation = "eager"
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        GOLDEN / folder, config=config, dtype=torch.float32,
+        attn_implementation="eager").eval()
+
+
+def logits_of(model, tokens):
+    with torch.no_grad():
+        return model(torch.from_numpy(tokens).long()[None]).logits[0].float().numpy()
+
+
+def build(name):
+    folder, kind, settings = ADAPTERS[name]
+    torch.manual_seed(zlib.crc32(name.encode()))
+    if kind == "shira":
+        config = peft.ShiraConfig(random_seed=5, **settings)
+    else:
+        config = peft.LoraConfig(use_dora=kind == "dora", use_rslora=kind == "rslora",
+                                 **settings)
+    model = peft.get_peft_model(base(folder), config).eval()
+    for key, value in model.named_parameters():
+        if "lora_magnitude" in key:
+            value.data *= 1 + 0.3 * torch.rand_like(value)
+        elif "lora_" in key or "shira_weight" in key:
+            # Close decisions of routers must stay as they are: small for experts.
+            scale = 0.05 if ".experts" in key or ".gate." in key else 0.1
+            value.data = scale * torch.randn_like(value)
+    return model
+
+
+def write(name):
+    folder = ADAPTERS[name][0]
+    model = build(name)
+    model.save_pretrained(HERE / name)
+    strip(HERE / name, folder)
+    vocab = model.config.vocab_size
+    tokens = np.random.default_rng(7).integers(0, vocab, 24).astype(np.int32)
+    logits = logits_of(model, tokens)
+    plain = logits_of(base(folder), tokens)
+    writer = gguf.GGUFWriter(HERE / f"{name}.ref.gguf", "none")
+    writer.add_tensor("tokens", tokens)
+    writer.add_tensor("logits", logits)
+    writer.add_tensor("plain", plain)
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file,
+                 writer.write_tensors_to_file, writer.close):
+        step()
+    print(f"{name}: changes logits by up to {np.abs(logits - plain).max():.3f} of "
+          f"{np.abs(plain).max():.3f}")
+
+
+def strip(folder, base_name):
+    """No path of this machine, no model card, no copies of base weights."""
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = base_name
+    for key in ("target_modules", "target_parameters"):
+        if isinstance(config.get(key), list):
+            config[key].sort()
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file({k: v for k, v in tensors.items() if ".base_layer.weight" not in k},
+              folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def write_old():
+    """mixtral-lora as peft 0.18 wrote it: A and B of stacks have each other's parts
+    (delta = einsum("o r e, e r i -> e i o") with i and o the other way round)."""
+    source, out = HERE / "mixtral-lora", HERE / "mixtral-old"
+    out.mkdir(exist_ok=True)
+    config = json.loads((source / "adapter_config.json").read_text())
+    config["peft_version"] = "0.18.0"
+    (out / "adapter_config.json").write_text(
+        json.dumps(config, indent=2, sort_keys=True) + "\n")
+    tensors = load_file(source / "adapter_model.safetensors")
+    for name in [n for n in tensors if ".experts." in n and "lora_A" in n]:
+        other, r = name.replace("lora_A", "lora_B"), config["r"]
+        a, b = tensors[name], tensors[other]
+        experts = a.shape[0] // r
+        tensors[name] = (b.reshape(-1, r, experts).permute(2, 1, 0)
+                         .reshape(experts * r, -1).contiguous())
+        tensors[other] = (a.reshape(experts, r, -1).permute(2, 1, 0)
+                          .reshape(-1, r * experts).contiguous())
+    save_file(tensors, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    (HERE / "mixtral-old.ref.gguf").write_bytes(
+        (HERE / "mixtral-lora.ref.gguf").read_bytes())
+
+
+def check(junto):
+    for name, (folder, kind, _) in ADAPTERS.items():
+        with tempfile.TemporaryDirectory() as room:
+            own, back = f"{room}/a.safetensors", f"{room}/peft"
+            for source, out in ((HERE / name, own), (own, back)):
+                subprocess.run([junto, "adapter", "convert", source, "-o", out,
+                                "--model", GOLDEN / folder, "--format",
+                                "junto" if out == own else "peft"], check=True)
+            ref = {t.name: t.data for t in
+                   gguf.GGUFReader(HERE / f"{name}.ref.gguf").tensors}
+            model = peft.PeftModel.from_pretrained(base(folder), back).eval()
+            error = np.abs(logits_of(model, ref["tokens"]) - ref["logits"]).max()
+            print(f"{name}: {error:.2e}")
+            if not error <= 1e-4 * np.abs(ref["logits"]).max():
+                raise SystemExit(f"{name}: peft reads something else than Junto wrote")
+
+
+def main():
+    if sys.argv[1:2] == ["--check"]:
+        check(sys.argv[2])
+        return
+    for name in sys.argv[1:] or ADAPTERS:
+        write(name)
+    write_old()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""junto tune, adapter and merge-adapter, and --adapter of the verbs that run a model."""
+
+import json
+import random
+import unittest
+from pathlib import Path
+
+from harness import MIXTURE, TEXT, CommandTest, read_npy
+
+DATA = Path(__file__).parent.parent
+LLAMA = DATA / "golden" / "hf" / "llama"
+PEFT = DATA / "adapters" / "llama-lora"
+DORA = DATA / "adapters" / "llama-dora"
+
+
+class Adapters(CommandTest):
+    def logits(self, model, *args):
+        out = self.folder / "logits.npy"
+        self.good("logits", model, "--tokens", "1,2,3,4,5", "-o", out, *args)
+        return read_npy(out)[1]
+
+    def apart(self, a, b):
+        return max(abs(x - y) for x, y in zip(a, b))
+
+    def data(self):
+        path = self.folder / "sums.jsonl"
+        rng = random.Random(1)
+        with path.open("w") as file:
+            for _ in range(60):
+                a, b = rng.randrange(10), rng.randrange(10)
+                print(json.dumps({"prompt": f"{a}+{b}=", "completion": str(a + b)}),
+                      file=file)
+        return path
+
+    def tune(self, *more):
+        out = self.folder / "run"
+        return out, ("tune", MIXTURE, "--data", self.data(), "-o", out, "-n", "12", "-c",
+                     "32", "-b", "2", "-r", "2", "--lr", "0.01", *more)
+
+
+    def losses(self, out):
+        """Held-out losses, evaluation by evaluation."""
+        lines = (out / "log.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [e["loss"] for e in events if e["kind"] == "eval"]
+
+
+class Tuning(Adapters):
+    def test_tune_and_use(self):
+        out, args = self.tune("--json", "--eval-every", "6")
+        done = self.good(*args).json()
+        self.assertTrue(done["model"].endswith("adapter.safetensors"), done)
+        self.assertEqual(sorted(p.name for p in out.iterdir()),
+                         ["adapter.safetensors", "checkpoint.gguf", "config.json",
+                          "curves.svg", "log.jsonl"])
+        losses = self.losses(out)
+        self.assertEqual(len(losses), 2)
+        self.assertLess(losses[1], losses[0])
+        adapter = out / "adapter.safetensors"
+        plain = self.logits(MIXTURE)
+        tuned = self.logits(MIXTURE, "--adapter", adapter)
+        self.assertGreater(self.apart(plain, tuned), 0.01)
+        self.assertEqual(plain, self.logits(MIXTURE, "--adapter", f"{adapter}:0"))
+        self.good("run", MIXTURE, "-p", "x", "-n", "3", "--adapter", adapter)
+        text = self.good("perplexity", MIXTURE, "-f", TEXT, "-c", "64", "--adapter",
+                         adapter, "--json").json()
+        without = self.good("perplexity", MIXTURE, "-f", TEXT, "-c", "64",
+                            "--json").json()
+        self.assertNotEqual(text["nll"], without["nll"])
+
+    def test_dry_run(self):
+        out, args = self.tune("--dry-run", "--json")
+        plan = self.good(*args).json()
+        self.assertFalse(out.exists())
+        self.assertGreater(plan["trained_params"], 1000)
+        self.assertEqual(plan["gradient_bytes"], 4 * plan["trained_params"])
+
+    def test_patience(self):
+        # Nothing gets better after the first evaluation.
+        out, args = self.tune("--eval-every", "2", "--patience", "2", "--lr", "0")
+        self.good(*args)
+        self.assertEqual(len(self.losses(out)), 3)
+        self.assertTrue((out / "adapter.safetensors").exists())
+
+    def test_wrong(self):
+        out, args = self.tune("--target", "nothing")
+        self.bad(2, "adapter.target", *args)
+        self.bad(2, "--method", *self.tune("--method", "vera")[1])
+        self.bad(2, "--data", "tune", MIXTURE, "-o", out)
+
+
+class Files(Adapters):
+    def test_info_and_formats(self):
+        own, back = self.folder / "own.safetensors", self.folder / "peft"
+        self.bad(2, "the model must be given", "adapter", "info", PEFT)
+        self.good("adapter", "convert", PEFT, "-m", LLAMA, "-o", own)
+        info = self.good("adapter", "info", own, "--json").json()
+        self.assertEqual(info["kind"], "lora")
+        self.assertEqual(len(info["targets"]), 14)
+        self.assertEqual({t["scale"] for t in info["targets"]}, {2.0})
+        self.assertIn("blk.0.attn_q.weight", self.good("adapter", "info", own).text())
+        self.good("adapter", "convert", own, "-m", LLAMA, "-o", back, "--format", "peft")
+        gguf = self.folder / "lora.gguf"
+        self.good("adapter", "convert", own, "-m", LLAMA, "-o", gguf, "--format", "gguf")
+        wanted = self.logits(LLAMA, "--adapter", PEFT)
+        for path in own, back, gguf:
+            self.assertLess(self.apart(self.logits(LLAMA, "--adapter", path), wanted),
+                            1e-3)
+
+    def test_join_and_merge(self):
+        cat, merged = self.folder / "cat.safetensors", self.folder / "merged.gguf"
+        self.good("adapter", "cat", f"{PEFT}:0.5", f"{PEFT}:0.25", "-m", LLAMA, "-o", cat)
+        half = self.logits(LLAMA, "--adapter", f"{PEFT}:0.75")
+        self.assertLess(self.apart(self.logits(LLAMA, "--adapter", cat), half), 1e-3)
+        same = self.good("adapter", "diff", cat, PEFT, "-m", LLAMA, "--json").json()
+        for target in same["targets"]:
+            self.assertGreater(target["cosine"], 0.9999)
+            self.assertAlmostEqual(target["first"] / target["second"], 0.75, 4)
+        self.good("merge-adapter", LLAMA, f"{PEFT}:0.75", "-o", merged)
+        self.assertLess(self.apart(self.logits(merged), half), 0.2)  # BF16 again
+        out = self.folder / "found.safetensors"
+        found = self.good("adapter", "extract", LLAMA, merged, "-r", "4", "-o", out)
+        self.assertRegex(found.err, r"0\.\d+ % of the difference")
+
+    def test_wrong(self):
+        out = self.folder / "out"
+        self.bad(2, "-o", "adapter", "cat", PEFT, "-m", LLAMA)
+        self.bad(2, "no -o", "adapter", "info", PEFT, "-m", LLAMA, "-o", out)
+        self.bad(2, "takes 2 files", "adapter", "diff", PEFT, "-m", LLAMA)
+        self.bad(2, "cannot be joined", "adapter", "cat", DORA, PEFT, "-m", LLAMA, "-o",
+                 out)
+        self.bad(1, "'dora' in GGUF", "adapter", "convert", DORA, "-m", LLAMA, "-o", out,
+                 "--format", "gguf")
+        self.bad(1, "no/such", "run", MIXTURE, "-p", "x", "--adapter", "no/such")
+        self.bad(2, "'x' is no scale", "run", MIXTURE, "-p", "x", "--adapter",
+                 f"{PEFT}:x")
+        self.bad(1, "the model has no weights", "logits", MIXTURE, "--tokens", "1", "-o",
+                 out, "--adapter", DORA)
+        self.assertFalse(out.exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
