@@ -157,7 +157,8 @@ static void watch(void *self, const jt_route_site *site, const jt_route *route)
 static void check(jt_context *ctx, const jt_mixture *m)
 {
     seen s;
-    jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+    jt_hooks hooks = {.watcher = {{.name = "watch", .self = &s, .on_route = watch}},
+                      .n_watchers = 1};
     jt_route_site site = {0};
     jt_tensor tokens = jt_new(ctx, TOKENS, D);
     jt_rng_normals(&rng, tokens.data, TOKENS * D);

@@ -301,7 +301,8 @@ static void layer_equals_its_definition(void **state)
 {
     jt_context *ctx = *state;
     seen s = {0};
-    jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+    jt_hooks hooks = {.watcher = {{.name = "watch", .self = &s, .on_route = watch}},
+                      .n_watchers = 1};
     jt_mixture m = {.router = {.scorer = jt_scorer_find("linear"),
                                .selector = jt_selector_find("topk"),
                                .n_experts = EXPERTS,
@@ -325,7 +326,7 @@ static void policies_change_the_route(void **state)
     jt_hooks hooks = {
         .policy = {{.name = "mask", .self = &s, .on_logits = mask_first},
                    {.name = "drop", .self = &s, .on_route = drop_last_slot}},
-        .watcher = {{"watch", &s, watch}},
+        .watcher = {{.name = "watch", .self = &s, .on_route = watch}},
         .n_policies = 2,
         .n_watchers = 1};
     jt_mixture m = {.router = {.scorer = jt_scorer_find("linear"),
@@ -350,7 +351,8 @@ static void null_experts_reach_nobody(void **state)
     enum { NULLS = 7 };
     jt_context *ctx = *state;
     seen s = {0};
-    jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+    jt_hooks hooks = {.watcher = {{.name = "watch", .self = &s, .on_route = watch}},
+                      .n_watchers = 1};
     jt_mixture m = {.router = {.scorer = jt_scorer_find("linear"),
                                .selector = jt_selector_find("topk"),
                                .n_experts = EXPERTS,
@@ -392,7 +394,8 @@ static void run_out_of_memory(jt_context *ctx, const jt_mixture *m)
         assert_true(filled > BLOCK / 2);
         jt_tape tape = {0};
         seen s = {0};
-        jt_hooks hooks = {.watcher = {{"watch", &s, watch}}, .n_watchers = 1};
+        jt_hooks hooks = {.watcher = {{.name = "watch", .self = &s, .on_route = watch}},
+                          .n_watchers = 1};
         jt_route_site site = {.layer = 5, .draw = 1};
         jt_arena_mark mark = jt_arena_save(&ctx->scratch);
         jt_fault_after(0);
