@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 /* Read bandwidth in bytes per second: `threads` threads (0: all processors) stream over
- * `bytes` of memory, the best of `rounds`. It bounds decoding. JT_E_ARG, JT_E_MEMORY. */
+ * `bytes` of memory, the best of `rounds`. It bounds decoding. JT_E_ARG, JT_E_MEMORY.
+ */
 JT_API jt_status jt_measure_bandwidth(double *bytes_per_second, int threads,
                                       size_t bytes, int rounds, jt_err *err);
 

@@ -28,12 +28,12 @@ struct bench_run {
     int threads;
     char cpu[16];
     struct bench_phase prefill, decode;
-    double bandwidth;       /* bytes per second */
-    double bytes_per_token; /* that decoding must read */
-    double roofline_share;  /* of the median round; NaN for several sequences, whose
-                               experts overlap */
-    bool int8;              /* whether products are those of bytes */
-    double peak;            /* operations per second */
+    double bandwidth;        /* bytes per second */
+    double bytes_per_token;  /* that decoding must read */
+    double roofline_share;   /* of the median round; NaN for several sequences, whose
+                                experts overlap */
+    bool int8;               /* whether products are those of bytes */
+    double peak;             /* operations per second */
     double token_operations; /* of a prompt token: weights, without attention */
     double peak_share;       /* of the median round */
     uint64_t kv_bytes, peak_bytes;
