@@ -448,12 +448,15 @@ static jt_status apply(const reader *r, const char *label, const char *text)
         if (strncmp(label, s->name, len) != 0 || label[len] != '.')
             continue;
         const char *rest = label + len + 1;
-        void *base = (char *)r->config + s->offset;
-        if (s->item_bytes)
-            JT_TRY(find_item(r, s, &rest, &base));
-        const jt_config_key *key = base ? find_key(s, rest) : NULL;
+        void *item = (char *)r->config + s->offset;
+        bool found = true;
+        if (s->item_bytes) {
+            JT_TRY(find_item(r, s, &rest, &item));
+            found = item != NULL;
+        }
+        const jt_config_key *key = found ? find_key(s, rest) : NULL;
         if (key)
-            return store_written(r, key, base, text, label);
+            return store_written(r, key, item, text, label);
     }
     return fail_unknown(r, label);
 }
