@@ -10,7 +10,7 @@
 #include "kernels/quantize.h"
 #include "kernels/quantize_fit.h"
 
-enum { VALUES = 256, OCTET = 8, STEPS = 16, TRIALS = 4 };
+enum { VALUES = 256, OCTET = 8, STEPS = 16, TRIALS = 7 };
 
 typedef struct grid_format {
     const uint16_t *points;
@@ -174,10 +174,11 @@ static float fit_group(const grid_format *f, const grid_runs *r, const octet *o)
         most = fmaxf(most, o[i / OCTET].x[i % OCTET]);
     if (!(most > 0))
         return 0;
-    /* The largest value near the largest size, then at the smallest (for values of one
-     * size), then on from the best. */
+    /* The largest value around the largest size, from well below to far beyond it (most
+     * values are small, and the smallest size is none of them); then at the smallest,
+     * for values of one size; then on from the best. */
     for (int trial = 0; trial < TRIALS + 2; trial++) {
-        float reach = (float)f->top * (0.6f + 0.45f / (TRIALS - 1) * (float)trial);
+        float reach = (float)f->top * (0.6f + 0.15f * (float)trial);
         if (trial == TRIALS)
             reach = f->size[0];
         float scale = trial <= TRIALS ? most / reach : best;

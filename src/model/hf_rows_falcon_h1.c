@@ -224,6 +224,7 @@ static jt_status export(jt_hf_job *job)
     jt_hf_get_float(job, "logit_scale", &logits);
     JT_TRY(jt_hf_put(job, "mamba_d_head", json_integer(heads ? inner / heads : 0)));
     JT_TRY(jt_hf_put(job, "mamba_norm_before_gate", json_false()));
+    JT_TRY(jt_hf_export_kv_heads(job)); /* llama.cpp's files have a list */
     return jt_hf_put(job, "lm_head_multiplier", jt_hf_real((float)logits));
 }
 

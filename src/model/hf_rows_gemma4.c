@@ -41,6 +41,21 @@ static const jt_hf_row layer[] = {
     {LAYER "layer_scalar", "blk.%.layer_output_scale.weight"},
     {0}};
 
+/* Files may hold gates and ups of experts apart; folders do not. */
+static jt_status gates_export(jt_hf_job *job, const jt_gguf_tensor *t,
+                              jt_gguf_tensor *hf)
+{
+    return jt_hf_first_half.export(job, t, hf);
+}
+
+static jt_status ups_export(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf)
+{
+    return jt_hf_second_half.export(job, t, hf);
+}
+
+static const jt_hf_transform gates = {NULL, gates_export};
+static const jt_hf_transform ups = {NULL, ups_export};
+
 static const jt_hf_row experts[] = {
     {LAYER "post_feedforward_layernorm_1.weight", "blk.%.post_ffw_norm_1.weight"},
     {LAYER "post_feedforward_layernorm_2.weight", "blk.%.post_ffw_norm_2.weight"},
@@ -49,6 +64,8 @@ static const jt_hf_row experts[] = {
     {LAYER "router.scale", "blk.%.ffn_gate_inp.scale"},
     {LAYER "router.per_expert_scale", "blk.%.ffn_down_exps.scale"},
     {LAYER "experts.gate_up_proj", "blk.%.ffn_gate_up_exps.weight"},
+    {LAYER "experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", &gates},
+    {LAYER "experts.gate_up_proj", "blk.%.ffn_up_exps.weight", &ups},
     {LAYER "experts.down_proj", "blk.%.ffn_down_exps.weight"},
     {0}};
 

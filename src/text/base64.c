@@ -2,13 +2,16 @@
 
 #include <string.h>
 
+#include "base/memory.h"
+
+static const char alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 /* Six bits of base64; -1 for other characters. */
 static int base64_digit(char c)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *at = c ? strchr(digits, c) : NULL;
-    return at ? (int)(at - digits) : -1;
+    const char *at = c ? strchr(alphabet, c) : NULL;
+    return at ? (int)(at - alphabet) : -1;
 }
 
 size_t jt_base64_decode(char *out, jt_str text)
@@ -26,4 +29,22 @@ size_t jt_base64_decode(char *out, jt_str text)
             out[n++] = (char)(bits >> (6 - 2 * ((digits - 1) % 4)));
     }
     return digits % 4 == 1 ? SIZE_MAX : n;
+}
+
+char *jt_base64_encode(jt_str bytes)
+{
+    const unsigned char *from = (const unsigned char *)bytes.data;
+    char *text = jt_alloc(bytes.len / 3 + 2, 4);
+    size_t n = 0;
+    for (size_t i = 0; text && i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        uint32_t bits = (uint32_t)from[i] << 16 |
+                        (uint32_t)(left > 1 ? from[i + 1] : 0) << 8 |
+                        (left > 2 ? from[i + 2] : 0);
+        for (size_t k = 0; k < 4; k++)
+            text[n++] = k <= left ? alphabet[bits >> (18 - 6 * k) & 63] : '=';
+    }
+    if (text)
+        text[n] = '\0';
+    return text;
 }

@@ -10,4 +10,7 @@
  * SIZE_MAX when it is no base64. */
 size_t jt_base64_decode(char *out, jt_str text);
 
+/* As text that ends with NUL and is the caller's to free; NULL when out of memory. */
+char *jt_base64_encode(jt_str bytes);
+
 #endif

@@ -9,9 +9,9 @@
 
 /* Write tokenizer.json and tokenizer_config.json (with the chat template) into
  * `folder`, from the tokenizer.* keys of `file`. *written says whether that could be
- * done: it can for byte-level BPE ("gpt2") and SentencePiece BPE ("llama"), whose
- * merges follow from the scores; not for other kinds, nor for a file without a
- * vocabulary. Errors: JT_E_IO, JT_E_FORMAT (keys that contradict each other),
+ * done: not for byte-level BPE whose steps are not known, kinds that Junto does not
+ * read, nor a file without a vocabulary. Merges of SentencePiece BPE ("llama") follow
+ * from the scores. Errors: JT_E_IO, JT_E_FORMAT (keys that contradict each other),
  * JT_E_MEMORY. */
 jt_status jt_tokenizer_export(const jt_gguf *file, const char *folder, bool *written,
                               jt_err *err);
