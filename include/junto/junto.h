@@ -7,6 +7,7 @@
 #include "junto/compare.h"
 #include "junto/convert.h"
 #include "junto/dtype.h"
+#include "junto/eval.h"
 #include "junto/generate.h"
 #include "junto/gguf.h"
 #include "junto/learn.h"

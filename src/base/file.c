@@ -200,18 +200,27 @@ void jt_output_abort(jt_output *out)
     output_release(out);
 }
 
-jt_status jt_append_open(jt_append *out, const char *path, jt_err *err)
+jt_status jt_append_continue(jt_append *out, const char *path, size_t keep, jt_err *err)
 {
     *out = (jt_append){.fd = -1, .path = jt_strndup(path, strlen(path))};
     if (!out->path)
         return jt_fail_memory(err, "opening an output file");
-    out->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (out->fd >= 0)
+    int how = O_WRONLY | O_CREAT | O_CLOEXEC | (keep ? 0 : O_TRUNC);
+    out->fd = open(path, how, 0666);
+    if (out->fd >= 0 && (!keep || (ftruncate(out->fd, (off_t)keep) == 0 &&
+                                   lseek(out->fd, 0, SEEK_END) == (off_t)keep)))
         return JT_OK;
     jt_status status = fail_errno(err, "write", path);
+    if (out->fd >= 0)
+        close(out->fd);
     free(out->path);
-    out->path = NULL;
+    *out = (jt_append){.fd = -1};
     return status;
+}
+
+jt_status jt_append_open(jt_append *out, const char *path, jt_err *err)
+{
+    return jt_append_continue(out, path, 0, err);
 }
 
 jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err *err)

@@ -48,6 +48,9 @@ typedef struct jt_append {
 
 /* Begin it anew; what was there is gone. */
 jt_status jt_append_open(jt_append *out, const char *path, jt_err *err);
+/* Go on after its first `keep` bytes. */
+jt_status jt_append_continue(jt_append *out, const char *path, size_t keep,
+                             jt_err *err);
 jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err *err);
 /* Sync and close. */
 jt_status jt_append_close(jt_append *out, jt_err *err);

@@ -23,6 +23,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_compare,
     &cli_verb_bench,
     &cli_verb_perplexity,
+    &cli_verb_eval,
     &cli_verb_modes,
     &cli_verb_simulate,
     &cli_verb_plan,

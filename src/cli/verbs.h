@@ -13,6 +13,7 @@ extern const cli_verb cli_verb_tokenize;
 extern const cli_verb cli_verb_template;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_perplexity;
+extern const cli_verb cli_verb_eval;
 extern const cli_verb cli_verb_modes;
 extern const cli_verb cli_verb_policies;
 extern const cli_verb cli_verb_trace;

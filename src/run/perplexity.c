@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "junto/generate.h"
+#include "run/likelihood.h"
 #include "run/session.h"
 
 typedef struct tally {
@@ -24,17 +25,6 @@ static int report(void *user, const char *what, unsigned long long done,
                               NULL) != JT_OK;
 }
 
-static double log_sum_exp(const float *logits, size_t n)
-{
-    float best = logits[0];
-    for (size_t i = 1; i < n; i++)
-        best = logits[i] > best ? logits[i] : best;
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++)
-        sum += expf(logits[i] - best);
-    return best + log(sum);
-}
-
 /* Row r of the logits predicts token first + r + 1 of the window. */
 static jt_status score_rows(void *user, size_t first, const float *logits, size_t rows,
                             jt_err *err)
@@ -42,7 +32,7 @@ static jt_status score_rows(void *user, size_t first, const float *logits, size_
     tally *t = user;
     for (size_t r = 0; r < rows && first + r + 1 < t->n_ctx; r++) {
         const float *row = logits + r * t->n_vocab;
-        double nll = log_sum_exp(row, t->n_vocab) - row[t->window[first + r + 1]];
+        double nll = jt_log_sum_exp(row, t->n_vocab) - row[t->window[first + r + 1]];
         if (!isfinite(nll))
             return jt_fail(
                 err, JT_E_FORMAT,

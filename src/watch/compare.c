@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "run/likelihood.h"
 #include "run/session.h"
 #include "watch/compare_routes.h"
 
@@ -36,17 +37,6 @@ typedef struct comparison {
 } comparison;
 
 /* ---- logits ---- */
-
-static double log_sum_exp(const float *x, size_t n)
-{
-    float best = x[0];
-    for (size_t i = 1; i < n; i++)
-        best = x[i] > best ? x[i] : best;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)expf(x[i] - best);
-    return (double)best + log(sum);
-}
 
 static size_t likeliest(const float *x, size_t n)
 {
@@ -126,7 +116,7 @@ static jt_status compare_logits(void *user, size_t first, const float *logits,
     for (size_t r = 0; r < rows && c->at + first + r + 1 < c->n_ctx; r++) {
         const float *p = c->kept + (first + r) * n, *q = logits + r * n;
         int32_t next = c->window[c->at + first + r + 1];
-        double p_sum = log_sum_exp(p, n), q_sum = log_sum_exp(q, n);
+        double p_sum = jt_log_sum_exp(p, n), q_sum = jt_log_sum_exp(q, n);
         double kl = divergence(p, p_sum, q, q_sum, n);
         if (!isfinite(kl))
             return jt_fail(err, JT_E_FORMAT,
