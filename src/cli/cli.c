@@ -21,6 +21,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_trace,
     &cli_verb_report,
     &cli_verb_compare,
+    &cli_verb_audit,
     &cli_verb_bench,
     &cli_verb_perplexity,
     &cli_verb_eval,

@@ -1,6 +1,9 @@
 /* Policies on logits: which experts can be chosen at all, and how willingly. */
 #include <math.h>
+#include <stdlib.h>
 
+#include "base/memory.h"
+#include "steer/mask.h"
 #include "steer/policy.h"
 
 /* Every layer in scope has these experts. */
@@ -22,54 +25,84 @@ static jt_status check_experts(const jt_ids *ids, const jt_scope *scope, jt_err 
 
 /* ---- mask and keep ---- */
 
-typedef struct out {
-    jt_ids experts;
-    int zero; /* 0: the next ones do the work, 1: nobody does */
-    bool keep;
-    const jt_model *model;
-} out;
-
-/* Null experts are no experts: they can always be had. */
-static bool is_out(const out *o, const jt_route_site *site, int32_t expert)
+void jt_mask_logits(const bool *is_out, int n_experts, float *logits, int n_tokens,
+                    int n_rows)
 {
-    return expert < jt_scope_router(o->model, site->layer)->n_experts &&
-           jt_ids_hold(&o->experts, expert) != o->keep;
-}
-
-static void mask_logits(void *self, const jt_route_site *site, float *logits,
-                        int n_tokens, int n_experts)
-{
-    const out *o = self;
-    for (int32_t e = 0; !o->zero && e < n_experts; e++) {
-        if (!is_out(o, site, e))
-            continue;
-        for (int t = 0; t < n_tokens; t++)
-            logits[(size_t)t * (size_t)n_experts + (size_t)e] = -INFINITY;
+    for (int t = 0; t < n_tokens; t++) {
+        for (int e = 0; e < n_experts; e++) {
+            if (is_out[e])
+                logits[(size_t)t * (size_t)n_rows + (size_t)e] = -INFINITY;
+        }
     }
 }
 
-static void mask_route(void *self, const jt_route_site *site, jt_route *route)
+void jt_mask_route(const bool *is_out, int n_experts, jt_route *route)
 {
-    const out *o = self;
     size_t slots = (size_t)route->n_tokens * (size_t)route->k;
-    for (size_t s = 0; o->zero && s < slots; s++) {
-        if (route->expert[s] >= 0 && is_out(o, site, route->expert[s])) {
+    for (size_t s = 0; s < slots; s++) {
+        int32_t e = route->expert[s];
+        if (e >= 0 && e < n_experts && is_out[e]) {
             route->expert[s] = -1;
             route->weight[s] = 0.0f;
         }
     }
 }
 
+typedef struct out {
+    jt_ids experts;
+    int zero; /* 0: the next ones do the work, 1: nobody does */
+    const jt_model *model;
+    bool *is_out; /* [most experts of a layer] */
+} out;
+
+static void mask_logits(void *self, const jt_route_site *site, float *logits,
+                        int n_tokens, int n_rows)
+{
+    const out *o = self;
+    int n_experts = jt_scope_router(o->model, site->layer)->n_experts;
+    if (!o->zero)
+        jt_mask_logits(o->is_out, n_experts, logits, n_tokens, n_rows);
+}
+
+static void mask_route(void *self, const jt_route_site *site, jt_route *route)
+{
+    const out *o = self;
+    if (o->zero)
+        jt_mask_route(o->is_out, jt_scope_router(o->model, site->layer)->n_experts,
+                      route);
+}
+
+static jt_status open_out(out *o, const jt_scope *scope, bool keep, jt_err *err)
+{
+    int most = 0;
+    JT_TRY(check_experts(&o->experts, scope, err));
+    for (int layer = 0; layer < scope->model->params.n_layers; layer++) {
+        int n =
+            scope->layer[layer] ? jt_scope_router(scope->model, layer)->n_experts : 0;
+        most = n > most ? n : most;
+    }
+    o->model = scope->model;
+    o->is_out = jt_calloc((size_t)most, sizeof *o->is_out);
+    if (!o->is_out)
+        return jt_fail_memory(err, "reading a policy");
+    for (int32_t e = 0; e < most; e++)
+        o->is_out[e] = jt_ids_hold(&o->experts, e) != keep;
+    return JT_OK;
+}
+
 static jt_status open_mask(void *self, const jt_scope *scope, jt_err *err)
 {
-    ((out *)self)->model = scope->model;
-    return check_experts(&((out *)self)->experts, scope, err);
+    return open_out(self, scope, false, err);
 }
 
 static jt_status open_keep(void *self, const jt_scope *scope, jt_err *err)
 {
-    ((out *)self)->keep = true;
-    return open_mask(self, scope, err);
+    return open_out(self, scope, true, err);
+}
+
+static void close_out(void *self)
+{
+    free(((out *)self)->is_out);
 }
 
 #define MASK_KEYS(text)                                                               \
@@ -101,6 +134,7 @@ const jt_policy_kind jt_policy_mask = {
     .by_layer = true,
     .hooks = {.on_logits = mask_logits, .on_route = mask_route},
     .open = open_mask,
+    .close = close_out,
 };
 
 const jt_policy_kind jt_policy_keep = {
@@ -111,6 +145,7 @@ const jt_policy_kind jt_policy_keep = {
     .by_layer = true,
     .hooks = {.on_logits = mask_logits, .on_route = mask_route},
     .open = open_keep,
+    .close = close_out,
 };
 
 /* ---- bias ---- */
