@@ -279,8 +279,7 @@ static const cli_group groups[] = {
 static const char *const examples[] = {
     "junto audit model.gguf --harmful refused.txt --benign answered.txt",
     "how much refusing hangs on few experts, in texts with the model's own answers",
-    "junto audit model.gguf --harmful french.txt --benign novels.txt --mode zero "
-    "--json",
+    "junto audit model.gguf --harmful french.txt --benign novels.txt --mode zero",
     "the same of writing French, with experts that are lost", NULL};
 
 const cli_verb cli_verb_audit = {

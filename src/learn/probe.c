@@ -168,6 +168,7 @@ static const struct {
     {"no_shared", false, probe_no_shared},
     {"groups", true, jt_probe_groups},
     {"experts_per_token", false, jt_probe_experts_per_token},
+    {"locality", true, jt_probe_locality},
     {"modes", true, jt_probe_modes},
     {"scmoe", false, jt_probe_scmoe},
     {"rewire", true, jt_probe_rewire},

@@ -12,16 +12,18 @@
  *                     those of the idlest, per token; peak@groups=4, the busiest over
  *                     the mean
  *   experts_per_token experts_sd: deviation over tokens of the number of true experts
- *   modes:0.5         loss@modes=0.5, loss@gate=0.5, loss@best=0.5, loss@even=0.5: that
- *                     share of the chosen experts is skipped (steer/modes.h)
- *   scmoe             accuracy@scmoe, accuracy@greedy: next tokens that come out right
- *   rewire:0.01       loss@hard=0.01, ..: routers fitted to texts of the rarest source
- *   random_load:8     no model: random logits for 64 experts in so many groups, as many
- *                     picks. topk_peak@groups=8, grouped_peak@groups=8: load of the
- *                     busiest group over the mean; topk_even@groups=8: share of batches
- *                     in which all groups have the same load
- *   recover_gamma:14  no model: recovered@gamma=14, the coefficient that is fitted to a
- *                     million picks from the congestion game with this one
+ *   locality:16       of held-out sequences, all layers together (watch/locality.h):
+ * SRP of 16 tokens srp@locality=16, of tokens in random order shuffled@locality=16; hit
+ * rates of caches of 2 k experts per layer, SCH of 16 tokens sch@locality=16 (of k:
+ * sch_k@..), and lru@.., lfu@.., belady@.. modes:0.5         loss@modes=0.5,
+ * loss@gate=0.5, loss@best=0.5, loss@even=0.5: that share of the chosen experts is
+ * skipped (steer/modes.h) scmoe             accuracy@scmoe, accuracy@greedy: next
+ * tokens that come out right rewire:0.01       loss@hard=0.01, ..: routers fitted to
+ * texts of the rarest source random_load:8     no model: random logits for 64 experts
+ * in so many groups, as many picks. topk_peak@groups=8, grouped_peak@groups=8: load of
+ * the busiest group over the mean; topk_even@groups=8: share of batches in which all
+ * groups have the same load recover_gamma:14  no model: recovered@gamma=14, the
+ * coefficient that is fitted to a million picks from the congestion game with this one
  *
  * docs/recipes.md says more. */
 #ifndef JT_PROBE_H

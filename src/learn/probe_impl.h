@@ -19,8 +19,13 @@ typedef jt_status jt_probe_fn(const jt_probe_call *call);
 jt_status jt_probe_loss(const jt_probe_call *call, const jt_hooks *hooks,
                         const char *name);
 
+/* Evaluate, and let `watcher` look. */
+jt_status jt_probe_watch(const jt_probe_call *call, jt_watcher watcher);
+
 /* probe_load.c: where tokens go. */
 jt_probe_fn jt_probe_groups, jt_probe_experts_per_token;
+/* probe_locality.c: what neighbours share. */
+jt_probe_fn jt_probe_locality;
 /* probe_steer.c: policies (junto/steer.h). */
 jt_probe_fn jt_probe_modes, jt_probe_scmoe, jt_probe_rewire;
 /* probe_chance.c: parts without a model. */

@@ -4,8 +4,7 @@
 
 #include "learn/probe_impl.h"
 
-/* Evaluate and let `watcher` look. */
-static jt_status watch(const jt_probe_call *call, jt_watcher watcher)
+jt_status jt_probe_watch(const jt_probe_call *call, jt_watcher watcher)
 {
     jt_hooks hooks = {.n_watchers = 1};
     hooks.watcher[0] = watcher;
@@ -55,7 +54,7 @@ jt_status jt_probe_groups(const jt_probe_call *call)
     groups g = {.n = n, .picks = jt_alloc((size_t)n, sizeof(double))};
     if (!g.picks)
         return jt_fail_memory(call->err, "probing a model");
-    jt_status status = watch(
+    jt_status status = jt_probe_watch(
         call, (jt_watcher){.name = "groups", .self = &g, .on_route = look_at_groups});
     free(g.picks);
     JT_TRY(status);
@@ -88,7 +87,7 @@ static void look_at_tokens(void *self, const jt_route_site *site, const jt_route
 jt_status jt_probe_experts_per_token(const jt_probe_call *call)
 {
     numbers n = {0};
-    JT_TRY(watch(
+    JT_TRY(jt_probe_watch(
         call, (jt_watcher){.name = "numbers", .self = &n, .on_route = look_at_tokens}));
     double mean = n.sum / n.tokens;
     double variance = fmax(0.0, n.squares / n.tokens - mean * mean);

@@ -187,7 +187,8 @@ static double area(const jt_auditing *a, double *room)
     double *weight = room, *other = room + n, *scores[2] = {room + 2 * n, NULL};
     mean_rows(weight, a->side[0].rate, &a->side[0], n, 0, 2);
     mean_rows(other, a->side[1].rate, &a->side[1], n, 0, 2);
-    double seen = (double)a->how.window * (double)(a->side[0].count / 2);
+    size_t windows = (a->side[0].count + 1) / 2;
+    double seen = (double)a->how.window * (double)windows;
     for (size_t e = 0; e < n; e++)
         weight[e] = log((weight[e] + 0.5 / seen) / (other[e] + 0.5 / seen));
     for (int s = 0; s < 2; s++) {

@@ -226,7 +226,7 @@ static const char small[] =
     HEAD "seeds = 2\ntable = ['loss']\ncheckpoints = [50]\n" BASE
          "[[variant]]\nname = 'still'\nset = {'optim.lr' = 1e-9}\n"
          "[[variant]]\nname = 'moving'\nprobe = ['k:1,2', 'mask_top:0.25', 'mask_pick',"
-         " 'no_shared', 'groups:2', 'experts_per_token']\n"
+         " 'no_shared', 'groups:2', 'experts_per_token', 'locality:4']\n"
          "[[variant]]\nname = 'further'\nfrom = 'moving'\nset = {'train.steps' = 10}\n"
          "[[variant]]\nname = 'blend'\nmixed = true\n"
          "[[claim]]\ntext = 'training helps'\nholds = 'moving.loss < still.loss'\n"
@@ -337,6 +337,14 @@ static void a_whole_recipe(void **state)
         assert_true(value_of(r, "moving", worse[i], 0) !=
                     value_of(r, "moving", "loss", 0));
     assert_true(value_of(r, "moving", "peak@groups=2", 0) >= 1.0);
+    double srp = value_of(r, "moving", "srp@locality=4", 0);
+    double lru = value_of(r, "moving", "lru@locality=4", 0);
+    double belady = value_of(r, "moving", "belady@locality=4", 0);
+    double sch = value_of(r, "moving", "sch@locality=4", 0);
+    assert_true(srp > 0.5 && srp <= 1.0 && lru > 0.0);
+    assert_true(lru <= belady && sch <= belady && belady <= 1.0);
+    assert_true(value_of(r, "moving", "sch_k@locality=4", 0) <= sch);
+    assert_true(value_of(r, "moving", "shuffled@locality=4", 0) != srp);
     assert_true(value_of(r, "moving", "loss@50%", 0) >
                 value_of(r, "moving", "loss", 0));
     assert_true(isfinite(value_of(r, "blend", "loss", 1)));
