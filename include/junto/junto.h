@@ -3,6 +3,7 @@
 #define JUNTO_JUNTO_H
 
 #include "junto/adapter.h"
+#include "junto/audit.h"
 #include "junto/chat.h"
 #include "junto/compare.h"
 #include "junto/convert.h"

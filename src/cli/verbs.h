@@ -21,6 +21,7 @@ extern const cli_verb cli_verb_report;
 extern const cli_verb cli_verb_compare;
 extern const cli_verb cli_verb_simulate;
 extern const cli_verb cli_verb_plan;
+extern const cli_verb cli_verb_audit;
 extern const cli_verb cli_verb_train;
 extern const cli_verb cli_verb_train_tokenizer;
 extern const cli_verb cli_verb_tune;
