@@ -49,6 +49,8 @@ static inline void mix_init(test_mixtures *m, jt_rng *rng, int experts, int k,
     mixture.experts.part[JT_PART_DOWN] = mix_tensor(m->part[2], n, MIX_D, MIX_WIDTH);
     for (int i = 1; i < MIX_LAYERS; i++)
         m->layer[i] = (jt_layer){.is_mixture = true, .mixture = mixture};
+    static const jt_family family = {.arch = "mixtures", .untrained = true};
+    m->model.family = &family;
     m->model.params.n_layers = MIX_LAYERS;
     m->model.params.router = mixture.router;
     m->model.layers = m->layer;
