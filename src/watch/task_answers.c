@@ -73,7 +73,9 @@ jt_status jt_answers_read(jt_answers *a, const char *text, size_t bytes, size_t 
         *whole = bytes - rest.len;
     }
     /* Only a head that was cut may be taken for the beginning of an empty file. */
-    if (*whole == 0 && bytes && strncmp(text, "{\"junto_answers\"", 16) != 0)
+    static const char head[] = "{\"junto_answers\"";
+    size_t known = bytes < sizeof head - 1 ? bytes : sizeof head - 1;
+    if (*whole == 0 && known && memcmp(text, head, known) != 0)
         return jt_fail(err, JT_E_FORMAT, "this is no file of answers");
     return JT_OK;
 }
