@@ -251,6 +251,9 @@ jt_status jt_hf_put_layers(jt_hf_job *job, const char *path, const char *name,
  * the order that the family has without that key, or `always`; and the list again. */
 jt_status jt_hf_import_pattern(jt_hf_job *job, bool always);
 jt_status jt_hf_export_pattern(jt_hf_job *job);
+/* Export, after the usual rope: layers with a window have one of their own, which moves
+ * out of the other's table to stand beside it (Gemma 3 and 4). */
+jt_status jt_hf_export_two_ropes(jt_hf_job *job);
 
 /* Room for a tensor whose type and shape are set; t->data is that room then. NULL when
  * only describing (return JT_OK), or with *status a failure. */

@@ -433,3 +433,14 @@ jt_status jt_hf_export_rope_dims(jt_hf_job *job)
         share = nextafter(share, 2.0);
     return jt_hf_put(job, ROPE "partial_rotary_factor", json_real(share));
 }
+
+jt_status jt_hf_export_two_ropes(jt_hf_job *job)
+{
+    json_t *full = json_object_get(job->config, "rope_parameters");
+    json_t *local = json_incref(json_object_get(full, "sliding_attention"));
+    json_object_del(full, "sliding_attention");
+    json_object_set_new(local, "rope_type", json_string("default"));
+    return jt_hf_put(
+        job, "rope_parameters",
+        json_pack("{s:O,s:o}", "full_attention", full, "sliding_attention", local));
+}

@@ -129,16 +129,9 @@ static jt_status import_gemma3(jt_hf_job *job)
     return import_gemma2(job);
 }
 
-/* Layers with a window have a rope of their own. */
 static jt_status export_gemma3(jt_hf_job *job)
 {
-    json_t *full = json_object_get(job->config, "rope_parameters");
-    json_t *local = json_incref(json_object_get(full, "sliding_attention"));
-    json_object_del(full, "sliding_attention");
-    json_object_set_new(local, "rope_type", json_string("default"));
-    JT_TRY(jt_hf_put(
-        job, "rope_parameters",
-        json_pack("{s:O,s:o}", "full_attention", full, "sliding_attention", local)));
+    JT_TRY(jt_hf_export_two_ropes(job));
     JT_TRY(export_scalar(job));
     return jt_hf_export_pattern(job);
 }
