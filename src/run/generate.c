@@ -29,7 +29,7 @@ typedef struct generation {
 } generation;
 
 /* Put tokens into the context that the model did not choose. */
-static jt_status force(jt_ahead *text, const jt_step *step, jt_err *err)
+static jt_status force(jt_ahead *text, const jt_reply_step *step, jt_err *err)
 {
     jt_ahead_settle(text);
     return jt_session_eval(text->session, step->tokens, step->count, NULL, err);
@@ -40,7 +40,7 @@ static jt_status generate_loop(generation *g, jt_err *err)
 {
     jt_ahead *text = &g->text;
     for (;;) {
-        jt_step step;
+        jt_reply_step step;
         int room = jt_session_capacity(text->session) - jt_ahead_length(text);
         JT_TRY(
             jt_reply_next(&g->reply, jt_ahead_logits(text), (size_t)room, &step, err));

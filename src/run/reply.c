@@ -60,7 +60,7 @@ static bool budget_is_spent(const jt_reply *r)
 }
 
 /* The budget is spent: close the thought and let the answer begin. */
-static jt_status end_thought(jt_reply *r, size_t room, jt_step *step, jt_err *err)
+static jt_status end_thought(jt_reply *r, size_t room, jt_reply_step *step, jt_err *err)
 {
     const jt_thinking *marks = r->options->thinking;
     bool begun = r->result->thought_tokens > r->earlier;
@@ -74,7 +74,7 @@ static jt_status end_thought(jt_reply *r, size_t room, jt_step *step, jt_err *er
         JT_TRY(add_token(r, r->closing.ids[i], err));
     r->closed = true;
     r->result->forced_tokens += r->closing.count;
-    *step = (jt_step){r->closing.ids, r->closing.count, true};
+    *step = (jt_reply_step){r->closing.ids, r->closing.count, true};
     return JT_OK;
 }
 
@@ -111,11 +111,11 @@ static bool is_long_enough(const jt_reply *r)
     return most >= 0 && r->result->tokens >= (size_t)most;
 }
 
-jt_status jt_reply_next(jt_reply *r, const float *logits, size_t room, jt_step *step,
-                        jt_err *err)
+jt_status jt_reply_next(jt_reply *r, const float *logits, size_t room,
+                        jt_reply_step *step, jt_err *err)
 {
     bool over;
-    *step = (jt_step){0};
+    *step = (jt_reply_step){0};
     if (is_long_enough(r))
         return end_with(r, JT_FINISH_LENGTH);
     if (budget_is_spent(r))
@@ -127,7 +127,7 @@ jt_status jt_reply_next(jt_reply *r, const float *logits, size_t room, jt_step *
         return end_with(r, JT_FINISH_CONTEXT);
     if (is_long_enough(r)) /* nobody needs the logits after the last token */
         return end_with(r, JT_FINISH_LENGTH);
-    *step = (jt_step){&r->token, 1, false};
+    *step = (jt_reply_step){&r->token, 1, false};
     return JT_OK;
 }
 

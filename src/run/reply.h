@@ -34,11 +34,11 @@ typedef struct jt_reply {
 } jt_reply;
 
 /* Tokens that follow in the context; none: the reply is over. */
-typedef struct jt_step {
+typedef struct jt_reply_step {
     const int32_t *tokens; /* of the reply, until its next step */
     size_t count;
     bool forced; /* they end a thought; the model did not choose them */
-} jt_step;
+} jt_reply_step;
 
 /* Everything is borrowed, also what the options point to; *result is set to zero. Of
  * the options, those of the prompt and `speculation` are not looked at. */
@@ -52,7 +52,7 @@ jt_status jt_reply_hear(jt_reply *reply, const int32_t *prompt, size_t count,
 /* Go on, given the logits [vocab] after the text and how many tokens have `room` behind
  * it. JT_E_MEMORY, those of jt_encode. */
 jt_status jt_reply_next(jt_reply *reply, const float *logits, size_t room,
-                        jt_step *step, jt_err *err);
+                        jt_reply_step *step, jt_err *err);
 
 /* How many tokens may be sampled after the last one, at most. */
 size_t jt_reply_left(const jt_reply *reply);
