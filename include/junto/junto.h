@@ -20,6 +20,7 @@
 #include "junto/recipe.h"
 #include "junto/report.h"
 #include "junto/safetensors.h"
+#include "junto/serve.h"
 #include "junto/session.h"
 #include "junto/shrink.h"
 #include "junto/simulate.h"

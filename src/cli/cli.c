@@ -12,6 +12,7 @@
 const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_chat,
+    &cli_verb_serve,
     &cli_verb_info,
     &cli_verb_families,
     &cli_verb_policies,

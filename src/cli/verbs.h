@@ -6,6 +6,7 @@
 
 extern const cli_verb cli_verb_run;
 extern const cli_verb cli_verb_chat;
+extern const cli_verb cli_verb_serve;
 extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_info;
 extern const cli_verb cli_verb_families;

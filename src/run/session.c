@@ -386,11 +386,17 @@ void jt_session_truncate(jt_session *s, int length)
         jt_session_go_back(s, length);
 }
 
+size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count)
+{
+    size_t common = 0, length = (size_t)s->length;
+    while (common < length && common + 1 < count && s->ids[common] == tokens[common])
+        common++;
+    return common;
+}
+
 size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
 {
-    size_t kept = 0, length = (size_t)s->length;
-    while (kept < length && kept + 1 < count && s->ids[kept] == tokens[kept])
-        kept++;
+    size_t kept = jt_session_common(s, tokens, count);
     jt_session_truncate(s, (int)kept);
     return kept;
 }

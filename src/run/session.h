@@ -52,6 +52,9 @@ struct jt_session {
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
                            jt_err *err);
 
+/* How many of `tokens` jt_session_reuse would keep. */
+size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count);
+
 /* After a truncation that the cache could not follow: run the tokens that are left
  * again. */
 jt_status jt_session_remember(jt_session *s, jt_err *err);

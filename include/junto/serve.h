@@ -1,0 +1,79 @@
+/* A server: one model for many users, over HTTP as OpenAI's clients speak it
+ * (docs/serve.md).
+ *
+ *     jt_server *server;
+ *     jt_server_new(&server, &options, &err);         // answers that it is loading
+ *     jt_model_load(&model, path, &err);
+ *     jt_chat_new(&chat, jt_model_file(model), jt_model_tokenizer(model), NULL, 0,
+ * &err); jt_server_open(server, model, chat, &err);      // now it replies
+ *     ...
+ *     jt_server_drain(server);                        // takes nothing new
+ *     while (jt_server_busy(server) && ...) ...       // what runs may end
+ *     jt_server_free(server);                         // what still runs is cancelled
+ *     jt_chat_free(chat);
+ *     jt_model_free(model);
+ */
+#ifndef JUNTO_SERVE_H
+#define JUNTO_SERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "junto/chat.h"
+#include "junto/model.h"
+#include "junto/session.h"
+#include "junto/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct jt_server jt_server;
+
+/* Zero or NULL means the default of each field. Texts must live as long as the server.
+ */
+typedef struct jt_server_options {
+    const char *host;    /* a numeric address; default 127.0.0.1: this machine only */
+    int port;            /* default: one that is free, see jt_server_port */
+    const char *api_key; /* what a request must show; default: nothing */
+    const char *name;    /* of the model, in answers; default: its general.name */
+    int slots;           /* replies that run at once, each with a context; default 4 */
+    int queue;           /* replies that may wait; default 64 */
+    int connections;     /* at once; default 128 */
+    int idle_seconds;    /* a connection may be silent, or its body take; default 60 */
+    int reply_seconds;   /* a reply may take from its first pass on; default 3600 */
+    int max_tokens;      /* of a reply; default: as far as its context goes */
+    size_t body_bytes;   /* of a request; default 8 MiB */
+    const char *prefill; /* how prompts are run: "chunked" (default) or "whole" */
+    jt_session_options session; /* of every slot; `beside` is not looked at. `chunk`
+                                   bounds the tokens of a pass */
+    jt_log log;                 /* from several threads at once */
+} jt_server_options;
+
+/* Listen. Every request but those that ask about the server is answered with 503 until
+ * jt_server_open. Errors: JT_E_ARG (an option out of its range), JT_E_IO (the address
+ * is taken, or not this machine's), JT_E_MEMORY. */
+JT_API jt_status jt_server_new(jt_server **out, const jt_server_options *options,
+                               jt_err *err);
+
+/* Reply with `model` from now on; what a request does not say about sampling is as the
+ * file says (jt_sampling_from_file), or jt_sampling_default. It and `chat` must
+ * outlive the server. Once. Errors:
+ * JT_E_UNSUPPORTED (no vocabulary), those of jt_session_new. */
+JT_API jt_status jt_server_open(jt_server *server, const jt_model *model,
+                                const jt_chat *chat, jt_err *err);
+
+JT_API int jt_server_port(const jt_server *server);
+
+/* Take no new connections, and refuse new requests on old ones. */
+JT_API void jt_server_drain(jt_server *server);
+/* Is a request in work? */
+JT_API bool jt_server_busy(jt_server *server);
+
+/* Cancel what runs, close all connections. NULL is fine. */
+JT_API void jt_server_free(jt_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,296 @@
+/* junto serve: a model for many users, over HTTP. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "templates.h"
+#include "verbs.h"
+
+struct args {
+    cli_common common;
+    const char *model, *host, *key_file, *name, *prefill;
+    int port, slots, queue, connections, predict, idle, reply, grace;
+    uint64_t body;
+    cli_template_args template;
+    jt_session_options session;
+};
+
+#define FIELD(name) offsetof(struct args, name)
+
+static const cli_option operands[] = {CLI_MODEL_OPERAND(struct args), {0}};
+
+static const cli_option listen_options[] = {
+    {.flags = "--host",
+     .kind = CLI_STRING,
+     .value = "ADDRESS",
+     .initial = "127.0.0.1",
+     .offset = FIELD(host),
+     .help = "numeric address to listen on; 0.0.0.0 or ::, and the whole network can "
+             "ask"},
+    {.flags = "--port",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "8080",
+     .offset = FIELD(port),
+     .max = 65535,
+     .help = "port to listen on; 0: one that is free"},
+    {.flags = "--api-key-file",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = FIELD(key_file),
+     .help = "file whose first line every request must show as its key (default: "
+             "$JUNTO_API_KEY, otherwise none is needed)"},
+    {.flags = "-a --alias",
+     .kind = CLI_STRING,
+     .value = "NAME",
+     .offset = FIELD(name),
+     .help = "name of the model in answers (default: general.name of its file)"},
+    {0}};
+
+static const cli_option reply_options[] = {
+    {.flags = "-np --parallel",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "4",
+     .offset = FIELD(slots),
+     .min = 1,
+     .max = 1024,
+     .help = "replies that run at once, each with a context of its own"},
+    {.flags = "--prefill",
+     .kind = CLI_CHOICE,
+     .value = "chunked|whole",
+     .initial = "chunked",
+     .offset = FIELD(prefill),
+     .help = "run prompts in chunks between which other replies go on, or each as a "
+             "whole"},
+    {.flags = "-n --predict --n-predict",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = FIELD(predict),
+     .max = 1 << 24,
+     .help =
+         "tokens of a reply at most, whatever it asks for; 0: as far as its context "
+         "goes"},
+    {.flags = "--chat-template --chat-format --chat-template-file",
+     .kind = CLI_PATH,
+     .value = "NAME|FILE",
+     .offset = FIELD(template.given),
+     .help = "chatml, llama3, zephyr, plain, a file with a Jinja template, or its text "
+             "(default: what the model's file carries, otherwise plain)"},
+    {0}};
+
+static const cli_option limit_options[] = {
+    {.flags = "--queue",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "64",
+     .offset = FIELD(queue),
+     .min = 1,
+     .max = 1 << 20,
+     .help = "replies that may wait for a place; further requests are refused (429)"},
+    {.flags = "--connections",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "128",
+     .offset = FIELD(connections),
+     .min = 1,
+     .max = 1 << 16,
+     .help = "connections at once, each with a thread"},
+    {.flags = "--timeout",
+     .kind = CLI_INT,
+     .value = "SECONDS",
+     .initial = "60",
+     .offset = FIELD(idle),
+     .min = 1,
+     .max = 1 << 20,
+     .help = "close a connection on which the client is silent, or does not read, for "
+             "that long"},
+    {.flags = "--reply-timeout",
+     .kind = CLI_INT,
+     .value = "SECONDS",
+     .initial = "3600",
+     .offset = FIELD(reply),
+     .min = 1,
+     .max = 1 << 30,
+     .help = "end a reply that takes longer"},
+    {.flags = "--max-body",
+     .kind = CLI_SIZE,
+     .value = "SIZE",
+     .initial = "8M",
+     .offset = FIELD(body),
+     .help = "refuse larger requests (413)"},
+    {.flags = "--grace",
+     .kind = CLI_INT,
+     .value = "SECONDS",
+     .initial = "10",
+     .offset = FIELD(grace),
+     .max = 1 << 20,
+     .help = "on Ctrl-C or SIGTERM, let what runs go on for that long before it is "
+             "cancelled; a second signal cancels at once"},
+    {0}};
+
+static const cli_group groups[] = {{"Address", listen_options, 0},
+                                   {"Replies", reply_options, 0},
+                                   {"Limits", limit_options, 0},
+                                   {"Machine", cli_context_options, FIELD(session)},
+                                   {NULL, cli_threads_options, FIELD(session)},
+                                   {NULL, cli_kernel_options, FIELD(session)},
+                                   {NULL, cli_common_options, 0},
+                                   {0}};
+
+/* ---- the log ---- */
+
+static void print_line(void *user, jt_log_level level, const char *line)
+{
+    static const char *const names[] = {"debug", "info", "warn"};
+    const cli_context *cli = user;
+    char stamp[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    if (cli->quiet && level != JT_LOG_WARN)
+        return;
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    fprintf(stderr, "%s %s %s\n", stamp, names[level], line);
+}
+
+/* ---- the key ---- */
+
+/* The first line of the file, or of the environment; *key NULL: none. */
+static jt_status read_key(char **key, const char *path, jt_err *err)
+{
+    const char *given = getenv("JUNTO_API_KEY");
+    size_t len;
+    *key = NULL;
+    if (path)
+        JT_TRY(cli_read_text(key, &len, path, err));
+    else if (given && *given)
+        *key = strdup(given);
+    else
+        return JT_OK;
+    if (!*key)
+        return jt_fail(err, JT_E_MEMORY, "out of memory for the key");
+    (*key)[strcspn(*key, "\r\n")] = '\0';
+    return **key ? JT_OK
+                 : jt_fail(err, JT_E_ARG, "--api-key-file: '%s' is empty", path);
+}
+
+/* ---- serving ---- */
+
+typedef struct serving {
+    cli_context *cli;
+    jt_log log;
+    jt_server *server;
+    cli_model model;
+    cli_template template;
+    char *key;
+    sigset_t signals;
+} serving;
+
+static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
+{
+    jt_server_options options = {.host = args->host,
+                                 .port = args->port,
+                                 .api_key = s->key,
+                                 .name = args->name,
+                                 .slots = args->slots,
+                                 .queue = args->queue,
+                                 .connections = args->connections,
+                                 .idle_seconds = args->idle,
+                                 .reply_seconds = args->reply,
+                                 .max_tokens = args->predict,
+                                 .body_bytes = (size_t)args->body,
+                                 .prefill = args->prefill,
+                                 .session = args->session,
+                                 .log = s->log};
+    JT_TRY(jt_server_new(&s->server, &options, err));
+    bool v6 = strchr(args->host, ':') != NULL;
+    if (!s->key && strncmp(args->host, "127.", 4) != 0 &&
+        strcmp(args->host, "::1") != 0)
+        jt_log_line(&s->log, JT_LOG_WARN, "open host=%s: whoever reaches it can ask",
+                    args->host);
+    jt_log_line(&s->log, JT_LOG_INFO, "listening url=http://%s%s%s:%d", v6 ? "[" : "",
+                args->host, v6 ? "]" : "", jt_server_port(s->server));
+    return JT_OK;
+}
+
+/* Signals are for the main thread alone, which waits for them; while the model loads,
+ * they end the process. */
+static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
+{
+    sigemptyset(&s->signals);
+    sigaddset(&s->signals, SIGINT);
+    sigaddset(&s->signals, SIGTERM);
+    signal(SIGPIPE, SIG_IGN);
+    JT_TRY(read_key(&s->key, args->key_file, err));
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    JT_TRY(listen_first(s, args, err));
+    pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
+    JT_TRY(cli_load(&s->model, args->model, true, err));
+    JT_TRY(cli_template_open(&s->template, &args->template,
+                             jt_model_file(s->model.model), s->model.tokenizer, err));
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    JT_TRY(jt_server_open(s->server, s->model.model, s->template.chat, err));
+    jt_log_line(&s->log, JT_LOG_INFO, "ready model=%s slots=%d load_seconds=%.2f",
+                args->model, args->slots, s->model.seconds);
+    return JT_OK;
+}
+
+static void wait_for_the_end(const serving *s, int grace)
+{
+    enum { PER_SECOND = 20 };
+    const struct timespec tick = {.tv_nsec = 1000000000 / PER_SECOND};
+    int signal;
+    sigwait(&s->signals, &signal);
+    jt_log_line(&s->log, JT_LOG_INFO, "stopping grace_seconds=%d", grace);
+    jt_server_drain(s->server);
+    for (long i = 0; i < (long)grace * PER_SECOND && jt_server_busy(s->server); i++) {
+        if (sigtimedwait(&s->signals, NULL, &tick) > 0)
+            break;
+    }
+}
+
+static int run(cli_context *cli, const void *raw)
+{
+    const struct args *args = raw;
+    serving s = {.cli = cli, .log = {print_line, cli}};
+    jt_err err = {0};
+    int code = CLI_DONE;
+    if (open_serving(&s, args, &err) == JT_OK)
+        wait_for_the_end(&s, args->grace);
+    else
+        code = cli_fail(cli, &err);
+    jt_server_free(s.server);
+    if (code == CLI_DONE)
+        jt_log_line(&s.log, JT_LOG_INFO, "stopped");
+    cli_template_close(&s.template);
+    cli_unload(&s.model);
+    free(s.key);
+    return code;
+}
+
+static const char *const examples[] = {
+    "junto serve model.gguf",
+    "answer OpenAI's clients at http://127.0.0.1:8080/v1",
+    "junto serve model.gguf --host 0.0.0.0 --api-key-file key.txt",
+    "let the network ask, with a key",
+    "junto serve model.gguf -np 8 -c 2048 --prefill whole",
+    "eight replies at once, prompts as fast as can be",
+    NULL};
+
+const cli_verb cli_verb_serve = {
+    .name = "serve",
+    .section = "Run",
+    .summary = "answer many users over HTTP",
+    .details =
+        "Speaks the protocol of OpenAI: /v1/chat/completions, /v1/completions, "
+        "/v1/models; and /tokenize, /detokenize, /health, /metrics. Only this machine "
+        "can ask, unless --host says otherwise. No request opens a file. The log goes "
+        "to standard error.",
+    .operands = operands,
+    .groups = groups,
+    .examples = examples,
+    .args_size = sizeof(struct args),
+    .run = run,
+};

@@ -1,0 +1,151 @@
+#include "run/reply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static jt_status let_out(void *user, bool thought, const char *text, size_t len,
+                         jt_err *err)
+{
+    jt_reply *r = user;
+    return jt_outlet_add(thought ? &r->thought : &r->answer, text, len, err);
+}
+
+void jt_reply_start(jt_reply *r, const jt_tokenizer *tokenizer, jt_sampler *sampler,
+                    const jt_generate_options *o, jt_generate_result *result)
+{
+    *result = (jt_generate_result){0};
+    *r = (jt_reply){.sampler = sampler,
+                    .tokenizer = tokenizer,
+                    .options = o,
+                    .result = result,
+                    .thoughts = {.marks = o->thinking,
+                                 .inside = o->thinking && o->in_thought,
+                                 .trim = o->in_thought,
+                                 .out = let_out,
+                                 .user = r},
+                    .answer = {.stop = o->stop,
+                               .n_stop = o->n_stop,
+                               .on_text = o->on_text,
+                               .user = o->user},
+                    .thought = {.on_text = o->on_thought, .user = o->user}};
+}
+
+jt_status jt_reply_hear(jt_reply *r, const int32_t *prompt, size_t count, jt_err *err)
+{
+    for (size_t i = 0; i < count; i++)
+        JT_TRY(jt_sampler_accept(r->sampler, prompt[i], err));
+    return JT_OK;
+}
+
+static jt_status end_with(jt_reply *r, jt_finish finish)
+{
+    r->result->finish = finish;
+    return JT_OK;
+}
+
+/* A token of the text, sampled or forced: the sampler and the reader learn of it. */
+static jt_status add_token(jt_reply *r, int32_t token, jt_err *err)
+{
+    JT_TRY(jt_sampler_accept(r->sampler, token, err));
+    jt_str piece = jt_token_piece(r->tokenizer, token);
+    return jt_thoughts_add(&r->thoughts, piece.data, piece.len,
+                           jt_token_is_special(r->tokenizer, token), err);
+}
+
+static bool budget_is_spent(const jt_reply *r)
+{
+    int budget = r->options->thinking_budget;
+    return r->thoughts.inside && !r->closed && budget >= 0 &&
+           r->result->thought_tokens >= (size_t)budget;
+}
+
+/* The budget is spent: close the thought and let the answer begin. */
+static jt_status end_thought(jt_reply *r, size_t room, jt_reply_step *step, jt_err *err)
+{
+    const jt_thinking *marks = r->options->thinking;
+    bool begun = r->result->thought_tokens > r->earlier;
+    const char *text = begun ? marks->cut : marks->skip;
+    r->closing.count = 0;
+    JT_TRY(jt_encode(r->tokenizer, text, strlen(text), JT_ENCODE_PARSE_SPECIAL,
+                     &r->closing, err));
+    if (room < r->closing.count)
+        return end_with(r, JT_FINISH_CONTEXT);
+    for (size_t i = 0; i < r->closing.count; i++)
+        JT_TRY(add_token(r, r->closing.ids[i], err));
+    r->closed = true;
+    r->result->forced_tokens += r->closing.count;
+    *step = (jt_reply_step){r->closing.ids, r->closing.count, true};
+    return JT_OK;
+}
+
+/* Sample a token and let its text out; *over when it was the last. */
+static jt_status next_token(jt_reply *r, const float *logits, bool *over, jt_err *err)
+{
+    const jt_generate_options *o = r->options;
+    r->token = jt_sampler_next(r->sampler, logits);
+    r->result->tokens++;
+    r->closed = false;
+    *over = true;
+    if (jt_token_is_end(r->tokenizer, r->token) && !o->ignore_end) {
+        r->result->finish = JT_FINISH_END;
+        return jt_sampler_accept(r->sampler, r->token, err);
+    }
+    bool inside = r->thoughts.inside;
+    if (!inside)
+        r->earlier = r->result->thought_tokens;
+    JT_TRY(add_token(r, r->token, err));
+    r->result->thought_tokens += inside && r->thoughts.inside;
+    if (o->on_text && o->on_text(o->user, "", 0)) /* also when no text comes out */
+        r->answer.interrupted = true;
+    if (r->answer.interrupted || r->thought.interrupted)
+        return end_with(r, JT_FINISH_INTERRUPTED);
+    if (r->answer.stopped)
+        return end_with(r, JT_FINISH_STOP);
+    *over = false;
+    return JT_OK;
+}
+
+static bool is_long_enough(const jt_reply *r)
+{
+    int most = r->options->max_tokens;
+    return most >= 0 && r->result->tokens >= (size_t)most;
+}
+
+jt_status jt_reply_next(jt_reply *r, const float *logits, size_t room,
+                        jt_reply_step *step, jt_err *err)
+{
+    bool over;
+    *step = (jt_reply_step){0};
+    if (is_long_enough(r))
+        return end_with(r, JT_FINISH_LENGTH);
+    if (budget_is_spent(r))
+        return end_thought(r, room, step, err);
+    JT_TRY(next_token(r, logits, &over, err));
+    if (over)
+        return JT_OK;
+    if (room == 0)
+        return end_with(r, JT_FINISH_CONTEXT);
+    if (is_long_enough(r)) /* nobody needs the logits after the last token */
+        return end_with(r, JT_FINISH_LENGTH);
+    *step = (jt_reply_step){&r->token, 1, false};
+    return JT_OK;
+}
+
+size_t jt_reply_left(const jt_reply *r)
+{
+    int most = r->options->max_tokens;
+    return most >= 0 ? (size_t)most - r->result->tokens : SIZE_MAX;
+}
+
+jt_status jt_reply_end(jt_reply *r, jt_status status, jt_err *err)
+{
+    if (status == JT_OK)
+        status = jt_thoughts_finish(&r->thoughts, err);
+    jt_outlet_finish(&r->thought);
+    jt_outlet_finish(&r->answer);
+    jt_thoughts_free(&r->thoughts);
+    jt_outlet_free(&r->thought);
+    jt_outlet_free(&r->answer);
+    free(r->closing.ids);
+    return status;
+}

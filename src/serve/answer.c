@@ -1,0 +1,204 @@
+#include "serve/answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int index_of(const jt_task *c)
+{
+    return (int)(c - c->work->choice);
+}
+
+/* ---- plain answers ---- */
+
+static int append(const char *text, size_t len, void *to)
+{
+    return jt_buffer_add(to, text, len) ? 0 : -1;
+}
+
+/* Free `json`, which may be NULL; false: no memory. */
+static bool add_json(jt_buffer *out, json_t *json)
+{
+    bool fits = json && json_dump_callback(json, append, out, JSON_COMPACT) == 0;
+    json_decref(json);
+    return fits;
+}
+
+void jt_answer_json(jt_http_answer *answer, unsigned status, json_t *json)
+{
+    static const char none[] =
+        "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\","
+        "\"param\":null,\"code\":null}}";
+    jt_buffer text = {0};
+    answer->status = status;
+    answer->type = "application/json";
+    if (!add_json(&text, json)) {
+        text.len = 0;
+        answer->status = 500;
+        (void)jt_buffer_add(&text, none, sizeof none - 1); /* or an empty body */
+    }
+    answer->body = text.data;
+    answer->len = text.len;
+}
+
+void jt_answer_problem(jt_http_answer *answer, const jt_problem *p)
+{
+    answer->retry_after = p->retry;
+    jt_answer_json(answer, p->status, jt_problem_json(p));
+}
+
+/* ---- parts ---- */
+
+static json_t *usage(const jt_work *w)
+{
+    json_int_t prompt = (json_int_t)w->prompt.count, kept = 0, tokens = 0, thoughts = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        const jt_generate_result *r = &w->choice[i].result;
+        json_int_t held = (json_int_t)r->kept_tokens;
+        tokens += (json_int_t)r->tokens;
+        thoughts += (json_int_t)r->thought_tokens;
+        kept = held > kept ? held : kept;
+    }
+    return json_pack("{sI sI sI s{sI} s{sI}}", "prompt_tokens", prompt,
+                     "completion_tokens", tokens, "total_tokens", prompt + tokens,
+                     "prompt_tokens_details", "cached_tokens", kept,
+                     "completion_tokens_details", "reasoning_tokens", thoughts);
+}
+
+/* The object around choices; takes them over. */
+static json_t *envelope(const jt_answer_head *head, const char *object, json_t *choices)
+{
+    return json_pack("{ss ss sI ss so}", "id", head->id, "object", object, "created",
+                     (json_int_t)head->created, "model", head->model, "choices",
+                     choices);
+}
+
+static json_t *choice_of(const jt_task *c, const char *key, json_t *what,
+                         const char *finish)
+{
+    return json_pack("{si so sn ss?}", "index", index_of(c), key, what, "logprobs",
+                     "finish_reason", finish);
+}
+
+/* ---- the whole ---- */
+
+static json_t *message(const jt_said *words)
+{
+    json_t *m = json_pack("{ss so}", "role", "assistant", "content",
+                          jt_buffer_json(&words->answer));
+    if (m && words->thought.len &&
+        json_object_set_new(m, "reasoning_content", jt_buffer_json(&words->thought))) {
+        json_decref(m);
+        return NULL;
+    }
+    return m;
+}
+
+static json_t *whole_choice(jt_task *c)
+{
+    jt_said words = jt_task_fetch(c);
+    bool chat = c->work->ask.chat;
+    json_t *what = chat ? message(&words) : jt_buffer_json(&words.answer);
+    free(words.answer.data);
+    free(words.thought.data);
+    return choice_of(c, chat ? "message" : "text", what, jt_task_finish(c));
+}
+
+json_t *jt_answer_whole(const jt_answer_head *head, jt_work *w)
+{
+    json_t *choices = json_array();
+    for (size_t i = 0; i < w->n; i++) {
+        if (json_array_append_new(choices, whole_choice(&w->choice[i]))) {
+            json_decref(choices);
+            return NULL;
+        }
+    }
+    json_t *json =
+        envelope(head, w->ask.chat ? "chat.completion" : "text_completion", choices);
+    if (json && json_object_set_new(json, "usage", usage(w))) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+/* ---- events ---- */
+
+static bool add_event(jt_buffer *out, json_t *json)
+{
+    return jt_buffer_add(out, "data: ", 6) && add_json(out, json) &&
+           jt_buffer_add(out, "\n\n", 2);
+}
+
+/* An event with `choices`, which is taken over. Who asked for figures finds null in all
+ * events but the last. */
+static bool add_chunk(jt_buffer *out, const jt_answer_head *head, const jt_work *w,
+                      json_t *choices, json_t *figures)
+{
+    json_t *json = envelope(
+        head, w->ask.chat ? "chat.completion.chunk" : "text_completion", choices);
+    bool fits = json && figures &&
+                (!w->ask.include_usage || !json_object_set(json, "usage", figures));
+    json_decref(figures);
+    if (fits)
+        return add_event(out, json);
+    json_decref(json);
+    return false;
+}
+
+/* `what` is a delta of a chat, or a text; taken over. */
+static bool add_choice(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
+                       json_t *what, const char *finish)
+{
+    const char *key = c->work->ask.chat ? "delta" : "text";
+    json_t *choices = json_pack("[o]", choice_of(c, key, what, finish));
+    return add_chunk(out, head, c->work, choices, json_null());
+}
+
+bool jt_answer_begin(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
+{
+    json_t *role = json_pack("{ss ss}", "role", "assistant", "content", "");
+    if (c->work->ask.chat)
+        return add_choice(out, head, c, role, NULL);
+    json_decref(role);
+    return true;
+}
+
+bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
+                     const jt_said *words)
+{
+    bool chat = c->work->ask.chat, fits = true;
+    if (words->thought.len)
+        fits = add_choice(
+            out, head, c,
+            json_pack("{so}", "reasoning_content", jt_buffer_json(&words->thought)),
+            NULL);
+    if (!words->answer.len || !fits)
+        return fits;
+    json_t *text = jt_buffer_json(&words->answer);
+    return add_choice(out, head, c, chat ? json_pack("{so}", "content", text) : text,
+                      NULL);
+}
+
+static bool add_error(jt_buffer *out, const jt_task *c)
+{
+    jt_problem problem;
+    jt_refuse_err(&problem, NULL, &c->err);
+    return add_event(out, jt_problem_json(&problem));
+}
+
+bool jt_answer_finish(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
+{
+    json_t *nothing = c->work->ask.chat ? json_object() : json_string("");
+    if (c->err.code == JT_OK)
+        return add_choice(out, head, c, nothing, jt_task_finish(c));
+    json_decref(nothing);
+    return add_error(out, c);
+}
+
+bool jt_answer_end(jt_buffer *out, const jt_answer_head *head, const jt_work *w)
+{
+    static const char done[] = "data: [DONE]\n\n";
+    if (w->ask.include_usage && !add_chunk(out, head, w, json_array(), usage(w)))
+        return false;
+    return jt_buffer_add(out, done, sizeof done - 1);
+}

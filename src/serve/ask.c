@@ -1,0 +1,242 @@
+#include "serve/ask.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- numbers and switches, by a table ---- */
+
+typedef enum field_kind { BOOLEAN, INTEGER, REAL, SEED } field_kind;
+
+typedef struct field {
+    const char *name;
+    field_kind kind;
+    size_t offset;
+    double least, most;
+} field;
+
+#define AT(member)       offsetof(jt_ask, member)
+#define SAMPLING(member) offsetof(jt_ask, sampling.member)
+#define ANY_COUNT        (1 << 30)
+
+/* A later name for the same field wins. */
+static const field fields[] = {
+    {"stream", BOOLEAN, AT(stream), 0, 0},
+    {"ignore_eos", BOOLEAN, AT(ignore_end), 0, 0},
+    {"n", INTEGER, AT(n), 1, JT_ASK_CHOICES},
+    {"max_tokens", INTEGER, AT(max_tokens), -1, ANY_COUNT},
+    {"max_completion_tokens", INTEGER, AT(max_tokens), -1, ANY_COUNT},
+    {"thinking_budget_tokens", INTEGER, AT(thinking_budget), -1, ANY_COUNT},
+    {"seed", SEED, AT(seed), 0, 0},
+    {"temperature", REAL, SAMPLING(temperature), 0, 100},
+    {"top_k", INTEGER, SAMPLING(top_k), 0, ANY_COUNT},
+    {"top_p", REAL, SAMPLING(top_p), 0, 1},
+    {"min_p", REAL, SAMPLING(min_p), 0, 1},
+    {"typical_p", REAL, SAMPLING(typical_p), 0, 1},
+    {"repeat_penalty", REAL, SAMPLING(repeat_penalty), 0.01, 100},
+    {"repeat_last_n", INTEGER, SAMPLING(repeat_last_n), -1, ANY_COUNT},
+    {"presence_penalty", REAL, SAMPLING(presence_penalty), -100, 100},
+    {"frequency_penalty", REAL, SAMPLING(frequency_penalty), -100, 100},
+};
+
+/* null says the same as silence. */
+static const json_t *given(const json_t *object, const char *name)
+{
+    const json_t *value = json_object_get(object, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+static bool read_field(jt_ask *ask, const field *f, const json_t *value, jt_problem *p)
+{
+    static const char *const kinds[] = {"true or false", "a whole number", "a number",
+                                        "a whole number"};
+    void *to = (char *)ask + f->offset;
+    bool fits = f->kind == BOOLEAN ? json_is_boolean(value)
+                : f->kind == REAL  ? json_is_number(value)
+                                   : json_is_integer(value);
+    if (!fits)
+        return jt_refuse(p, 400, f->name, "invalid_type", "'%s' must be %s", f->name,
+                         kinds[f->kind]);
+    double number = json_number_value(value);
+    if ((f->kind == INTEGER || f->kind == REAL) &&
+        !(number >= f->least && number <= f->most))
+        return jt_refuse(p, 400, f->name, "invalid_value",
+                         "'%s' must be between %g and %g", f->name, f->least, f->most);
+    if (f->kind == BOOLEAN)
+        *(bool *)to = json_is_true(value);
+    else if (f->kind == REAL)
+        *(float *)to = (float)number;
+    else if (f->kind == INTEGER)
+        *(int *)to = (int)number;
+    else
+        *(long long *)to = json_integer_value(value);
+    return true;
+}
+
+static bool read_fields(jt_ask *ask, jt_problem *p)
+{
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const json_t *value = given(ask->root, fields[i].name);
+        if (value && !read_field(ask, &fields[i], value, p))
+            return false;
+    }
+    return true;
+}
+
+/* ---- what would change the answer, and is not done ---- */
+
+static bool is_set(const json_t *value)
+{
+    if (json_is_array(value))
+        return json_array_size(value) > 0;
+    if (json_is_object(value))
+        return json_object_size(value) > 0;
+    if (json_is_string(value))
+        return json_string_length(value) > 0;
+    return json_is_true(value) || (json_is_number(value) && json_number_value(value));
+}
+
+static bool refuse_unknown_wishes(const jt_ask *ask, jt_problem *p)
+{
+    static const char *const names[] = {"logprobs",    "top_logprobs", "logit_bias",
+                                        "echo",        "suffix",       "best_of",
+                                        "functions",   "audio",        "grammar",
+                                        "json_schema", "prediction"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (is_set(given(ask->root, names[i])))
+            return jt_refuse(p, 400, names[i], "unsupported_parameter",
+                             "'%s' is not supported", names[i]);
+    }
+    const json_t *format = given(ask->root, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (format && (!type || strcmp(type, "text") != 0))
+        return jt_refuse(p, 400, "response_format", "unsupported_parameter",
+                         "'response_format' can only be {\"type\": \"text\"}");
+    return true;
+}
+
+/* ---- lists of texts ---- */
+
+static bool read_texts(const json_t *value, const char *name, const char **out,
+                       size_t *count, size_t most, jt_problem *p)
+{
+    size_t n = json_is_array(value) ? json_array_size(value) : 1;
+    if (!value)
+        return true;
+    if (n > most)
+        return jt_refuse(p, 400, name, "array_above_max_length",
+                         "'%s' has %zu entries, %zu can be", name, n, most);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_string(item))
+            return jt_refuse(p, 400, name, "invalid_type",
+                             "'%s' must be a string or a list of strings", name);
+        if (json_string_length(item) > 0)
+            out[(*count)++] = json_string_value(item);
+    }
+    return true;
+}
+
+/* ---- prompts ---- */
+
+static bool read_object(const jt_ask *ask, const char *name, const json_t **out,
+                        jt_problem *p)
+{
+    *out = given(ask->root, name);
+    return !*out || json_is_object(*out) ||
+           jt_refuse(p, 400, name, "invalid_type", "'%s' must be an object", name);
+}
+
+static bool read_tools(jt_ask *ask, jt_problem *p)
+{
+    const json_t *tools = given(ask->root, "tools");
+    const json_t *choice = given(ask->root, "tool_choice");
+    const char *word = json_is_string(choice) ? json_string_value(choice) : NULL;
+    bool none = word && strcmp(word, "none") == 0;
+    if (tools && !json_is_array(tools))
+        return jt_refuse(p, 400, "tools", "invalid_type", "'tools' must be a list");
+    if (choice && !none && !(word && strcmp(word, "auto") == 0))
+        return jt_refuse(p, 400, "tool_choice", "unsupported_parameter",
+                         "'tool_choice' can only be \"auto\" or \"none\"");
+    ask->tools = none || json_array_size(tools) == 0 ? NULL : tools;
+    return true;
+}
+
+static bool read_messages(jt_ask *ask, jt_problem *p)
+{
+    ask->messages = given(ask->root, "messages");
+    size_t count = json_array_size(ask->messages);
+    if (count == 0)
+        return jt_refuse(p, 400, "messages", "invalid_type",
+                         "'messages' must be a list that is not empty");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *message = json_array_get(ask->messages, i);
+        if (!json_is_string(json_object_get(message, "role")))
+            return jt_refuse(p, 400, "messages", "invalid_type",
+                             "message %zu has no \"role\" that is a string", i);
+    }
+    return read_tools(ask, p) &&
+           read_object(ask, "chat_template_kwargs", &ask->variables, p);
+}
+
+static bool read_prompt(jt_ask *ask, jt_problem *p)
+{
+    const json_t *prompt = given(ask->root, "prompt");
+    if (json_array_size(prompt) == 1 && json_is_string(json_array_get(prompt, 0)))
+        prompt = json_array_get(prompt, 0);
+    bool tokens = json_array_size(prompt) > 0;
+    for (size_t i = 0; i < json_array_size(prompt); i++)
+        tokens &= json_is_integer(json_array_get(prompt, i));
+    if (!tokens && !json_is_string(prompt))
+        return jt_refuse(p, 400, "prompt", "invalid_type",
+                         "'prompt' must be one text, or a list of tokens");
+    ask->prompt = prompt;
+    return true;
+}
+
+/* ---- the whole ---- */
+
+bool jt_ask_json(json_t **root, const char *text, size_t len, jt_problem *p)
+{
+    json_error_t why;
+    *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (json_is_object(*root))
+        return true;
+    if (!*root && json_error_code(&why) == json_error_out_of_memory)
+        return jt_refuse(p, 500, NULL, NULL, "out of memory");
+    return jt_refuse(p, 400, NULL, "invalid_json",
+                     *root ? "the body is JSON, but no object" : "bad JSON: %s",
+                     why.text);
+}
+
+static bool read_own_wishes(jt_ask *ask, jt_problem *p)
+{
+    const json_t *own, *options;
+    if (!read_object(ask, "junto", &own, p) ||
+        !read_object(ask, "stream_options", &options, p))
+        return false;
+    ask->include_usage = json_is_true(json_object_get(options, "include_usage"));
+    return read_texts(given(own, "policy"), "junto.policy", ask->policy,
+                      &ask->n_policies, JT_ASK_POLICIES, p);
+}
+
+bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
+                 const jt_sampling *usual, jt_problem *p)
+{
+    *ask = (jt_ask){.chat = chat,
+                    .n = 1,
+                    .max_tokens = -1,
+                    .thinking_budget = -1,
+                    .sampling = *usual,
+                    .seed = -1};
+    return jt_ask_json(&ask->root, text, len, p) && read_fields(ask, p) &&
+           refuse_unknown_wishes(ask, p) && read_own_wishes(ask, p) &&
+           read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
+                      JT_ASK_STOPS, p) &&
+           (chat ? read_messages(ask, p) : read_prompt(ask, p));
+}
+
+void jt_ask_free(jt_ask *ask)
+{
+    json_decref(ask->root);
+    *ask = (jt_ask){0};
+}

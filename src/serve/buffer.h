@@ -1,0 +1,21 @@
+/* Bytes that grow, and what JSON needs of them. */
+#ifndef JT_BUFFER_H
+#define JT_BUFFER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* All zero is empty; freed with free(data). */
+typedef struct jt_buffer {
+    char *data;
+    size_t len, capacity;
+} jt_buffer;
+
+/* Append; false (unchanged) when there is no memory. */
+bool jt_buffer_add(jt_buffer *buffer, const char *text, size_t len);
+
+/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. NULL: no memory. */
+json_t *jt_buffer_json(const jt_buffer *buffer);
+
+#endif

@@ -1,0 +1,221 @@
+#include "serve/completions.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "serve/answer.h"
+
+/* A request and its answer. */
+typedef struct completion {
+    jt_server *server;
+    jt_work *work;
+    jt_answer_head head;
+    int socket;
+
+    /* Of a stream. */
+    jt_buffer out; /* events, of which `sent` bytes are gone */
+    size_t sent;
+    bool begun, ended;
+    bool *finished; /* [work->n] */
+} completion;
+
+/* ---- the beginning and the end ---- */
+
+static void make_head(completion *c, bool chat)
+{
+    unsigned char random[12] = {0};
+    (void)!getrandom(random, sizeof random, 0);
+    int at = snprintf(c->head.id, sizeof c->head.id, chat ? "chatcmpl-" : "cmpl-");
+    for (size_t i = 0; i < sizeof random; i++)
+        at += snprintf(c->head.id + at, sizeof c->head.id - (size_t)at, "%02x",
+                       random[i]);
+    c->head.created = (long long)time(NULL);
+    c->head.model = c->server->name;
+}
+
+static void report(const completion *c)
+{
+    const jt_work *w = c->work;
+    double now = jt_seconds(), first = w->first ? w->first - w->asked : 0;
+    size_t tokens = 0;
+    const char *end = jt_finish_name(w->choice[0].result.finish);
+    for (size_t i = 0; i < w->n; i++) {
+        tokens += w->choice[i].result.tokens;
+        if (w->choice[i].err.code != JT_OK)
+            end = "failed";
+    }
+    if (w->first) {
+        jt_counters_add(&c->server->metrics, JT_COUNTER_first_token_seconds_sum, first);
+        jt_counters_add(&c->server->metrics, JT_COUNTER_first_token_seconds_count, 1);
+    }
+    jt_log_line(&c->server->options.log, JT_LOG_INFO,
+                "reply id=%s n=%zu prompt=%zu kept=%zu tokens=%zu end=%s first=%.3f "
+                "seconds=%.3f",
+                c->head.id, w->n, w->prompt.count, w->choice[0].result.kept_tokens,
+                tokens, end, first, now - w->asked);
+}
+
+static void close_completion(void *self)
+{
+    completion *c = self;
+    jt_engine_withdraw(c->server->engine, c->work);
+    report(c);
+    jt_work_free(c->work);
+    free(c->out.data);
+    free(c->finished);
+    free(c);
+}
+
+/* ---- at once ---- */
+
+/* The first choice that failed, or NULL. */
+static const jt_task *failed(const jt_work *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->choice[i].err.code != JT_OK)
+            return &w->choice[i];
+    }
+    return NULL;
+}
+
+static void answer_whole(completion *c, jt_http_answer *answer)
+{
+    jt_problem problem;
+    while (!jt_work_over(c->work) && !jt_http_gone(c->socket))
+        jt_work_wait(c->work, true);
+    bool over = jt_work_over(c->work) && !atomic_load(&c->work->cancelled);
+    if (!over)
+        jt_engine_withdraw(c->server->engine, c->work);
+    if (!over)
+        jt_refuse(&problem, 503, NULL, "cancelled", "the reply was cancelled");
+    else if (failed(c->work))
+        jt_refuse_err(&problem, NULL, &failed(c->work)->err);
+    if (!over || failed(c->work))
+        jt_answer_problem(answer, &problem);
+    else
+        jt_answer_json(answer, 200, jt_answer_whole(&c->head, c->work));
+    close_completion(c);
+}
+
+/* ---- as a stream ---- */
+
+static bool add_news(completion *c)
+{
+    jt_work *w = c->work;
+    bool fits = true, over = true;
+    for (size_t i = 0; i < w->n && !c->begun && fits; i++)
+        fits = jt_answer_begin(&c->out, &c->head, &w->choice[i]);
+    c->begun = true;
+    for (size_t i = 0; i < w->n && fits; i++) {
+        jt_task *choice = &w->choice[i];
+        jt_said words = jt_task_fetch(choice);
+        fits = jt_answer_words(&c->out, &c->head, choice, &words);
+        free(words.answer.data);
+        free(words.thought.data);
+        if (words.over && !c->finished[i] && fits) {
+            fits = jt_answer_finish(&c->out, &c->head, choice);
+            c->finished[i] = true;
+        }
+        over &= c->finished[i];
+    }
+    c->ended = over;
+    return fits && (!over || jt_answer_end(&c->out, &c->head, w));
+}
+
+/* Let there be something to send; false: the client has left, the server stops, or
+ * there is no memory. */
+static bool refill(completion *c)
+{
+    c->out.len = c->sent = 0;
+    while (c->out.len == 0) {
+        if (c->begun)
+            jt_work_wait(c->work, false);
+        if (jt_http_gone(c->socket) || atomic_load(&c->work->cancelled) || !add_news(c))
+            return false;
+    }
+    return true;
+}
+
+static ssize_t read_stream(void *self, char *to, size_t most)
+{
+    completion *c = self;
+    if (c->sent == c->out.len) {
+        if (c->ended)
+            return 0;
+        if (!refill(c))
+            return -1;
+    }
+    size_t left = c->out.len - c->sent, n = left < most ? left : most;
+    memcpy(to, c->out.data + c->sent, n);
+    c->sent += n;
+    return (ssize_t)n;
+}
+
+static void answer_stream(completion *c, jt_http_answer *answer)
+{
+    *answer = (jt_http_answer){.status = 200,
+                               .type = "text/event-stream",
+                               .read = read_stream,
+                               .close = close_completion,
+                               .self = c};
+}
+
+/* ---- both ---- */
+
+/* The work of a request, handed to the engine; NULL: the problem is told. */
+static jt_work *begin_work(jt_server *s, bool chat, const jt_http_call *call,
+                           jt_problem *p)
+{
+    jt_ask ask;
+    if (!jt_ask_read(&ask, chat, call->body, call->len, &s->sampling, p)) {
+        jt_ask_free(&ask);
+        return NULL;
+    }
+    jt_work *work = jt_work_new(&ask, &s->replier, p);
+    if (!work || jt_engine_submit(s->engine, work))
+        return work;
+    jt_refuse(p, 429, NULL, "queue_full", "too many requests wait already");
+    jt_work_free(work);
+    return NULL;
+}
+
+static void complete(jt_server *s, bool chat, const jt_http_call *call,
+                     jt_http_answer *answer)
+{
+    jt_problem problem;
+    completion *c = jt_calloc(1, sizeof *c);
+    bool *finished = jt_calloc(JT_ASK_CHOICES, sizeof *finished);
+    jt_work *work = NULL;
+    if (!c || !finished)
+        jt_refuse(&problem, 500, NULL, NULL, "out of memory");
+    else
+        work = begin_work(s, chat, call, &problem);
+    if (!work) {
+        free(c);
+        free(finished);
+        jt_answer_problem(answer, &problem);
+        return;
+    }
+    *c = (completion){
+        .server = s, .work = work, .socket = call->socket, .finished = finished};
+    make_head(c, chat);
+    if (work->ask.stream)
+        answer_stream(c, answer);
+    else
+        answer_whole(c, answer);
+}
+
+void jt_complete_chat(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    complete(s, true, call, answer);
+}
+
+void jt_complete_text(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    complete(s, false, call, answer);
+}

@@ -1,0 +1,54 @@
+#include "serve/counters.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void jt_counters_open(jt_counters *m)
+{
+    *m = (jt_counters){0};
+    pthread_mutex_init(&m->lock, NULL);
+}
+
+void jt_counters_close(jt_counters *m)
+{
+    pthread_mutex_destroy(&m->lock);
+}
+
+void jt_counters_add(jt_counters *m, jt_counter metric, double value)
+{
+    pthread_mutex_lock(&m->lock);
+    m->value[metric] += value;
+    pthread_mutex_unlock(&m->lock);
+}
+
+void jt_counters_set(jt_counters *m, jt_counter metric, double value)
+{
+    pthread_mutex_lock(&m->lock);
+    m->value[metric] = value;
+    pthread_mutex_unlock(&m->lock);
+}
+
+bool jt_counters_write(jt_counters *m, jt_buffer *out)
+{
+    static const struct {
+        const char *name, *kind, *help;
+    } about[] = {
+#define X(name, kind, help) {#name, kind, help},
+        JT_COUNTERS(X)
+#undef X
+    };
+    double value[JT_COUNTER_COUNT];
+    char text[512];
+    bool fits = true;
+    pthread_mutex_lock(&m->lock);
+    memcpy(value, m->value, sizeof value);
+    pthread_mutex_unlock(&m->lock);
+    for (size_t i = 0; i < JT_COUNTER_COUNT; i++) {
+        int len = snprintf(text, sizeof text,
+                           "# HELP junto_%s %s.\n# TYPE junto_%s %s\njunto_%s %.15g\n",
+                           about[i].name, about[i].help, about[i].name, about[i].kind,
+                           about[i].name, value[i]);
+        fits &= jt_buffer_add(out, text, (size_t)len);
+    }
+    return fits;
+}

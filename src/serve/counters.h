@@ -1,0 +1,48 @@
+/* Figures of a server, for Prometheus. */
+#ifndef JT_COUNTERS_H
+#define JT_COUNTERS_H
+
+#include <pthread.h>
+
+#include "serve/buffer.h"
+
+/* X(name, kind, help): junto_<name>. The kinds: counters only grow. */
+#define JT_COUNTERS(X)                                                                 \
+    X(requests_total, "counter", "Requests that were answered, of any kind")           \
+    X(failed_requests_total, "counter", "Those of them with a status of 400 or more")  \
+    X(rejected_total, "counter", "Requests for replies that found the queue full")     \
+    X(cancelled_total, "counter", "Replies whose client left")                         \
+    X(replies_total, "counter", "Replies that ended")                                  \
+    X(prompt_tokens_total, "counter", "Tokens of prompts")                             \
+    X(kept_tokens_total, "counter", "Those of them that a context still held")         \
+    X(tokens_total, "counter", "Tokens that were sampled")                             \
+    X(passes_total, "counter", "Passes that replies shared")                           \
+    X(pass_tokens_total, "counter", "Tokens in them")                                  \
+    X(pass_seconds_total, "counter", "Seconds in them")                                \
+    X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
+    X(first_token_seconds_count, "counter", "How many those are of")                   \
+    X(slots, "gauge", "Replies that can run at once")                                  \
+    X(slots_busy, "gauge", "Replies that run")                                         \
+    X(queue_length, "gauge", "Replies that wait for a slot")
+
+typedef enum jt_counter {
+#define X(name, kind, help) JT_COUNTER_##name,
+    JT_COUNTERS(X)
+#undef X
+        JT_COUNTER_COUNT
+} jt_counter;
+
+typedef struct jt_counters {
+    pthread_mutex_t lock;
+    double value[JT_COUNTER_COUNT];
+} jt_counters;
+
+void jt_counters_open(jt_counters *metrics);
+void jt_counters_close(jt_counters *metrics);
+void jt_counters_add(jt_counters *metrics, jt_counter metric, double value);
+void jt_counters_set(jt_counters *metrics, jt_counter metric, double value);
+
+/* The text format of Prometheus, version 0.0.4. False: no memory. */
+bool jt_counters_write(jt_counters *metrics, jt_buffer *out);
+
+#endif

@@ -1,0 +1,110 @@
+#include "serve/seats.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "run/session.h"
+
+static jt_status fill(jt_seats *s, jt_seat *seat, jt_err *err)
+{
+    return seat->session ? JT_OK
+                         : jt_session_new(&seat->session, s->model, &s->options, err);
+}
+
+static void empty(jt_seat *seat)
+{
+    jt_session_free(seat->session);
+    jt_steering_free(seat->steering);
+    seat->session = NULL;
+    seat->steering = NULL;
+}
+
+jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
+                        const jt_session_options *options, jt_err *err)
+{
+    *s = (jt_seats){.model = model, .options = *options};
+    jt_session_options host = *options;
+    host.n_ctx = 1;
+    host.beside = NULL;
+    JT_TRY(jt_session_new(&s->host, model, &host, err));
+    s->options.beside = s->host;
+    s->seat = jt_calloc(n, sizeof *s->seat);
+    if (!s->seat)
+        return jt_fail_memory(err, "making seats");
+    s->n = s->n_free = n;
+    for (size_t i = 0; i < n; i++)
+        JT_TRY(fill(s, &s->seat[i], err));
+    return JT_OK;
+}
+
+void jt_seats_close(jt_seats *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        empty(&s->seat[i]);
+    free(s->seat);
+    jt_session_free(s->host);
+    *s = (jt_seats){0};
+}
+
+static jt_seat *find(jt_seats *s, const jt_tokens *prompt)
+{
+    jt_seat *best = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        jt_seat *seat = &s->seat[i];
+        if (seat->task)
+            continue;
+        size_t common =
+            seat->session ? jt_session_common(seat->session, prompt->ids, prompt->count)
+                          : 0;
+        if (!best || common > most || (common == most && seat->used < best->used)) {
+            best = seat;
+            most = common;
+        }
+    }
+    return best;
+}
+
+/* Policies act on a session for its whole life: one with policies has no earlier text,
+ * and is not used again. */
+static jt_status prepare(jt_seats *s, jt_seat *seat, jt_task *task, jt_err *err)
+{
+    if (task->steering)
+        empty(seat);
+    JT_TRY(fill(s, seat, err));
+    if (!task->steering)
+        return JT_OK;
+    seat->steering = task->steering;
+    task->steering = NULL;
+    return jt_steering_attach(seat->steering, seat->session, err);
+}
+
+jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
+{
+    jt_seat *seat = find(s, &task->work->prompt);
+    jt_status status = prepare(s, seat, task, err);
+    if (status != JT_OK) {
+        if (seat->steering)
+            empty(seat);
+        return status;
+    }
+    seat->task = task;
+    task->session = seat->session;
+    s->n_free--;
+    return JT_OK;
+}
+
+void jt_seats_leave(jt_seats *s, jt_task *task)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        jt_seat *seat = &s->seat[i];
+        if (seat->task != task)
+            continue;
+        seat->task = NULL;
+        seat->used = ++s->clock;
+        s->n_free++;
+        if (seat->steering)
+            empty(seat);
+    }
+    task->session = NULL;
+}

@@ -1,0 +1,37 @@
+/* The places where replies run, "slots" to users: each has a context that outlives
+ * them, so that a request which begins like an earlier one need not run the same tokens
+ * again. */
+#ifndef JT_SEATS_H
+#define JT_SEATS_H
+
+#include "serve/work.h"
+
+typedef struct jt_seat {
+    jt_session *session;     /* NULL: made when it is needed */
+    jt_steering *steering;   /* policies of its session; NULL: none */
+    jt_task *task;           /* that runs here; NULL: free */
+    unsigned long long used; /* the larger, the later */
+} jt_seat;
+
+typedef struct jt_seats {
+    const jt_model *model;
+    jt_session_options options;
+    jt_session *host; /* its threads and scratch are those of all */
+    jt_seat *seat;    /* [n] */
+    size_t n, n_free;
+    unsigned long long clock;
+} jt_seats;
+
+/* n contexts by `options`. Errors: those of jt_session_new. Close also after one. */
+jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
+                        const jt_session_options *options, jt_err *err);
+void jt_seats_close(jt_seats *seats);
+
+/* Give `task` the free seat that holds most of its prompt, of equals the one that has
+ * been free for longest; there must be one. task->session is then set, and holds
+ * nothing else. Errors: those of jt_session_new and jt_steering_attach; the seat stays
+ * free then. */
+jt_status jt_seats_take(jt_seats *seats, jt_task *task, jt_err *err);
+void jt_seats_leave(jt_seats *seats, jt_task *task);
+
+#endif

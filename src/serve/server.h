@@ -1,0 +1,30 @@
+/* The inside of a server. */
+#ifndef JT_SERVER_H
+#define JT_SERVER_H
+
+#include <stdatomic.h>
+
+#include "junto/serve.h"
+#include "serve/engine.h"
+#include "serve/http.h"
+
+typedef enum jt_server_state {
+    JT_SERVER_LOADING,
+    JT_SERVER_READY,
+    JT_SERVER_DRAINING
+} jt_server_state;
+
+struct jt_server {
+    jt_server_options options; /* with their defaults */
+    jt_http *http;
+    jt_counters metrics;
+    atomic_int state; /* what follows may be read once it is READY */
+    atomic_int busy;  /* requests in work */
+    jt_engine *engine;
+    jt_replier replier;
+    jt_sampling sampling; /* what a request does not say */
+    long long created;    /* seconds since 1970 */
+    char name[256];       /* of the model, in answers */
+};
+
+#endif

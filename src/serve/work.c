@@ -1,0 +1,252 @@
+#include "serve/work.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "serve/prompt.h"
+
+/* ---- what the engine writes ---- */
+
+static int gather(jt_task *c, jt_buffer *to, const char *text, size_t len)
+{
+    jt_work *w = c->work;
+    bool fits = true;
+    if (len) {
+        pthread_mutex_lock(&w->lock);
+        fits = jt_buffer_add(to, text, len);
+        if (w->first == 0)
+            w->first = jt_seconds();
+        pthread_cond_signal(&w->news);
+        pthread_mutex_unlock(&w->lock);
+    }
+    return !fits || atomic_load(&w->cancelled);
+}
+
+static int on_text(void *user, const char *text, size_t len)
+{
+    jt_task *c = user;
+    return gather(c, &c->answer, text, len);
+}
+
+static int on_thought(void *user, const char *text, size_t len)
+{
+    jt_task *c = user;
+    return gather(c, &c->thought, text, len);
+}
+
+void jt_task_end(jt_task *c, const jt_err *err)
+{
+    jt_work *w = c->work;
+    pthread_mutex_lock(&w->lock);
+    c->err = *err;
+    c->over = true;
+    pthread_cond_signal(&w->news);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* ---- what the connection reads ---- */
+
+jt_said jt_task_fetch(jt_task *c)
+{
+    pthread_mutex_lock(&c->work->lock);
+    jt_said words = {c->answer, c->thought, c->over};
+    c->answer = c->thought = (jt_buffer){0};
+    pthread_mutex_unlock(&c->work->lock);
+    return words;
+}
+
+/* Both with the lock held. */
+static bool is_over(const jt_work *w)
+{
+    bool over = true;
+    for (size_t i = 0; i < w->n; i++)
+        over &= w->choice[i].over;
+    return over;
+}
+
+static bool has_words(const jt_work *w)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < w->n; i++)
+        bytes += w->choice[i].answer.len + w->choice[i].thought.len;
+    return bytes > 0;
+}
+
+void jt_work_wait(jt_work *w, bool whole)
+{
+    enum { MOMENT = 200 * 1000 * 1000 }; /* nanoseconds */
+    struct timespec until;
+    int late = 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += MOMENT;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&w->lock);
+    while (!late && !is_over(w) && (whole || !has_words(w)))
+        late = pthread_cond_timedwait(&w->news, &w->lock, &until);
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool jt_work_over(jt_work *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool over = is_over(w);
+    pthread_mutex_unlock(&w->lock);
+    return over;
+}
+
+const char *jt_task_finish(const jt_task *c)
+{
+    bool stopped =
+        c->result.finish == JT_FINISH_END || c->result.finish == JT_FINISH_STOP;
+    return stopped ? "stop" : "length";
+}
+
+/* ---- making ---- */
+
+/* A policy that reads a file is the operator's business: no request opens one. */
+static bool reads_files(const char *policy)
+{
+    size_t len = strcspn(policy, ":");
+    jt_policy_info info;
+    jt_policy_key key;
+    for (size_t i = 0; jt_policy_describe(i, &info); i++) {
+        if (strlen(info.name) != len || memcmp(info.name, policy, len) != 0)
+            continue;
+        for (size_t k = 0; jt_policy_describe_key(i, k, &key); k++) {
+            if (strcmp(key.value, "FILE") == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool add_policies(jt_task *c, const jt_ask *ask, const jt_model *model,
+                         jt_problem *p)
+{
+    jt_err err = {0};
+    if (ask->n_policies == 0)
+        return true;
+    jt_status status = jt_steering_new(&c->steering, model, &err);
+    for (size_t i = 0; i < ask->n_policies && status == JT_OK; i++) {
+        if (reads_files(ask->policy[i]))
+            return jt_refuse(p, 400, "junto.policy", "invalid_value",
+                             "a request cannot use a policy that reads a file");
+        status = jt_steering_add(c->steering, ask->policy[i], &err);
+    }
+    return status == JT_OK || jt_refuse_err(p, "junto.policy", &err);
+}
+
+static uint64_t choose_seed(const jt_ask *ask)
+{
+    uint64_t seed;
+    if (ask->seed != -1)
+        return (uint64_t)ask->seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed = (uint64_t)time(NULL); /* no source of chance: the time must do */
+    return seed;
+}
+
+static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
+                        bool in_thought, jt_problem *p)
+{
+    const jt_ask *ask = &c->work->ask;
+    jt_err err = {0};
+    jt_sampling sampling = ask->sampling;
+    int most = ask->max_tokens, bound = who->max_tokens;
+    sampling.seed = seed;
+    c->options = (jt_generate_options){
+        .max_tokens = bound && (most < 0 || most > bound) ? bound : most,
+        .ignore_end = ask->ignore_end,
+        .stop = ask->stop,
+        .n_stop = ask->n_stop,
+        .on_text = on_text,
+        .on_thought = on_thought,
+        .user = c,
+        .thinking = ask->chat ? jt_chat_thinking(who->chat) : NULL,
+        .in_thought = in_thought,
+        .thinking_budget = ask->thinking_budget};
+    size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
+    if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)
+        return jt_refuse_err(p, NULL, &err);
+    return add_policies(c, ask, who->model, p);
+}
+
+static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    const char *param = w->ask.chat ? "messages" : "prompt";
+    if (w->prompt.count == 0)
+        return jt_refuse(p, 400, param, "invalid_value", "the prompt has no tokens");
+    if (w->prompt.count < (size_t)who->n_ctx)
+        return true;
+    return jt_refuse(p, 400, param, "context_length_exceeded",
+                     "This server's maximum context length is %d tokens. However, your "
+                     "prompt has %zu tokens.",
+                     who->n_ctx, w->prompt.count);
+}
+
+static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    bool in_thought;
+    if (!jt_prompt_make(&w->ask, who->chat, jt_model_tokenizer(who->model), &w->prompt,
+                        &in_thought, p) ||
+        !fits_context(w, who, p))
+        return false;
+    size_t n = (size_t)w->ask.n;
+    uint64_t seed = choose_seed(&w->ask);
+    w->choice = jt_calloc(n, sizeof *w->choice);
+    if (!w->choice)
+        return jt_refuse(p, 500, NULL, NULL, "out of memory");
+    for (; w->n < n; w->n++) {
+        w->choice[w->n].work = w;
+        if (!make_choice(&w->choice[w->n], seed + w->n, who, in_thought, p)) {
+            w->n++; /* half of it is there */
+            return false;
+        }
+    }
+    return true;
+}
+
+jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
+{
+    jt_work *w = jt_calloc(1, sizeof *w);
+    if (!w) {
+        jt_ask_free(ask);
+        jt_refuse(p, 500, NULL, NULL, "out of memory");
+        return NULL;
+    }
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->news, &clock);
+    pthread_condattr_destroy(&clock);
+    pthread_mutex_init(&w->lock, NULL);
+    w->ask = *ask;
+    *ask = (jt_ask){0};
+    w->asked = jt_seconds();
+    if (make(w, who, p))
+        return w;
+    jt_work_free(w);
+    return NULL;
+}
+
+void jt_work_free(jt_work *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        jt_task *c = &w->choice[i];
+        jt_sampler_free(c->sampler);
+        jt_steering_free(c->steering);
+        free(c->answer.data);
+        free(c->thought.data);
+    }
+    free(w->choice);
+    free(w->prompt.ids);
+    jt_ask_free(&w->ask);
+    pthread_cond_destroy(&w->news);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}

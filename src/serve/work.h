@@ -1,0 +1,82 @@
+/* A request in work: one or more replies (choices) to one prompt.
+ *
+ * It belongs to the thread of its connection, which makes it, hands it to the engine,
+ * reads what comes and frees it when every choice is over. The engine's thread writes.
+ * What both touch is guarded by `lock`. */
+#ifndef JT_WORK_H
+#define JT_WORK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "junto/chat.h"
+#include "junto/steer.h"
+#include "run/reply.h"
+#include "serve/ask.h"
+#include "serve/buffer.h"
+
+typedef struct jt_work jt_work;
+
+/* One reply to the prompt. */
+typedef struct jt_task {
+    jt_work *work;
+    jt_sampler *sampler;
+    jt_steering *steering; /* NULL without policies; its seat takes it */
+    jt_generate_options options;
+
+    /* Of the engine's thread, while the task has a seat. */
+    jt_reply reply;
+    jt_session *session;
+    const int32_t *pending; /* what the model has to run before the next step */
+    size_t n_pending;
+
+    /* Guarded. */
+    jt_generate_result result; /* of the engine's thread until `over` */
+    jt_buffer answer, thought; /* that nobody has fetched */
+    bool over;
+    jt_err err; /* code JT_OK: the reply is whole */
+} jt_task;
+
+struct jt_work {
+    jt_ask ask;
+    jt_tokens prompt;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    atomic_bool cancelled;
+    double asked, begun, first; /* clock; 0: not yet */
+    size_t n;
+    jt_task *choice; /* [n] */
+};
+
+/* Who replies, as far as a request must know. */
+typedef struct jt_replier {
+    const jt_model *model;
+    const jt_chat *chat;
+    int n_ctx, max_tokens; /* max_tokens 0: no bound */
+} jt_replier;
+
+/* Take `ask` over (also on failure) and make all that its replies need. NULL: the
+ * problem is told. */
+jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *problem);
+void jt_work_free(jt_work *work); /* every choice is over, or was never handed on */
+
+/* What a choice has said since it was asked last, which the caller frees, and whether
+ * it is over. */
+typedef struct jt_said {
+    jt_buffer answer, thought;
+    bool over;
+} jt_said;
+jt_said jt_task_fetch(jt_task *choice);
+
+/* The reply has ended; failures in `err`. From the engine. */
+void jt_task_end(jt_task *choice, const jt_err *err);
+
+/* Wait until something can be fetched, with `whole` until all is over; in any case not
+ * longer than a moment. */
+void jt_work_wait(jt_work *work, bool whole);
+bool jt_work_over(jt_work *work);
+
+/* "stop" or "length" */
+const char *jt_task_finish(const jt_task *choice);
+
+#endif

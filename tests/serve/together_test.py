@@ -1,0 +1,94 @@
+"""Many users at once: what each gets does not depend on the others."""
+
+import json
+import unittest
+
+from server import ServerTest, at_once
+
+PROMPTS = ["The king said", "Once upon a time there was", "In the beginning",
+           "My dear friend, " * 40, "She went to the window and looked out", "It was " * 90]
+
+
+def asks(server):
+    """Replies of several kinds, all at temperature 1."""
+    return [lambda p=p, i=i: server.text(p, temperature=1, seed=i, max_tokens=20 + 7 * i)
+            for i, p in enumerate(PROMPTS)]
+
+
+class Together(ServerTest):
+    flags = ("-c", 512, "-b", 32, "--prefill", "chunked")
+
+    def test_a_text_does_not_depend_on_the_others(self):
+        alone = [ask() for ask in asks(self.server)]
+        self.assertEqual(at_once(asks(self.server)), alone)
+        self.assertEqual(at_once(asks(self.server)[::-1])[::-1], alone)
+
+    def test_nor_on_how_prompts_are_run(self):
+        whole = self.server_with("-c", 512, "-b", 64, "--prefill", "whole", "-np", 2)
+        self.assertEqual(at_once(asks(whole)), at_once(asks(self.server)))
+
+    def test_nor_on_policies_of_others(self):
+        plain = self.server.text("The king said")
+        steered = self.server.text("The king said", junto={"policy": ["topk:k=1"]})
+        calls = [lambda: self.server.text("The king said"),
+                 lambda: self.server.text("The king said", junto={"policy": ["topk:k=1"]})]
+        self.assertEqual(at_once(calls * 3), [plain, steered] * 3)
+
+    def test_passes_are_shared(self):
+        def passes(calls):
+            before = self.server.figure("passes_total")
+            at_once(calls)
+            return self.server.figure("passes_total") - before
+        calls = [lambda s=s: self.server.text("The king said", seed=s, max_tokens=200,
+                                              ignore_eos=True) for s in range(4)]
+        alone = passes(calls[:1])
+        self.assertLess(passes(calls), 3 * alone)
+
+
+class Leaving(ServerTest):
+    flags = ("-np", 1, "--queue", 8)
+
+    def long(self, **fields):
+        return {"prompt": "The king said", "max_tokens": 900, "ignore_eos": True,
+                "stream": True, **fields}
+
+    def hold(self):
+        """A client in the only slot."""
+        client = self.server.open("/v1/completions", self.long(n=1))
+        self.addCleanup(client.close)
+        self.server.wait_figure("slots_busy", 1)
+        return client
+
+    def test_who_leaves_frees_the_slot(self):
+        for stream in (True, False):
+            before = self.server.figure("cancelled_total")
+            client = self.server.open("/v1/completions", self.long(stream=stream, n=8))
+            self.server.wait_figure("slots_busy", 1)
+            client.close()
+            self.server.wait_figure("slots_busy", 0)
+            self.server.wait_figure("queue_length", 0)
+            self.assertGreater(self.server.figure("cancelled_total"), before)
+        self.assertTrue(self.server.text("The king said"))
+
+    def test_a_full_queue_refuses(self):
+        self.refused(429, None, "/v1/completions", self.long(n=9))
+        reply = self.server.post("/v1/completions", self.long(n=9))
+        self.assertEqual(reply.headers["Retry-After"], "1")
+        self.assertEqual(reply.error()["code"], "queue_full")
+
+    def test_a_slow_reader_holds_nobody_up(self):
+        text = self.server.text("Once upon a time")
+        slow = self.hold()
+        self.server.wait_figure("slots_busy", 0)  # its reply is whole, and unread
+        self.assertEqual(self.server.text("Once upon a time"), text)
+        data = b""
+        while b"data: [DONE]" not in data:
+            more = slow.recv(65536)
+            self.assertTrue(more, data[-200:])
+            data += more
+        events = [line for line in data.decode().splitlines() if line.startswith("data: {")]
+        self.assertEqual(json.loads(events[-1][6:])["choices"][0]["finish_reason"], "length")
+
+
+if __name__ == "__main__":
+    unittest.main()
