@@ -36,6 +36,10 @@ typedef struct jt_session_options {
                             and 9/32 of f16 (heads must be multiples of 32 long) */
     const char *k_type, *v_type; /* of keys and of values, where they differ */
     jt_store_options store;      /* of a model that was loaded apart */
+    bool no_repack;              /* read the weights as they lie in the file. By default
+                                    a weight is arranged for the processor when it is
+                                    first used, which takes as much memory as it, where
+                                    there is that much; results are the same */
     struct jt_session *beside; /* use the threads and the scratch of this session, which
                                   must live longer; not at the same time as it does.
                                   `threads` and `cpu` are then its own */

@@ -60,3 +60,18 @@ uint64_t jt_machine_memory(void)
         fclose(f);
     return most;
 }
+
+uint64_t jt_machine_available(void)
+{
+    unsigned long long kib = 0;
+    char line[256];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    uint64_t bytes = (uint64_t)kib << 10, most = jt_machine_memory();
+    uint64_t taken = jt_process_memory(), left = most > taken ? most - taken : 0;
+    return bytes < left ? bytes : left;
+}

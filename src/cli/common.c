@@ -59,6 +59,10 @@ const cli_option cli_kernel_options[] = {
      .value = "scalar|avx2|avx512|neon|dotprod",
      .offset = offsetof(jt_session_options, cpu),
      .help = "kernels to use (default: $JUNTO_CPU, or the best of this processor)"},
+    {.flags = "--no-repack",
+     .kind = CLI_FLAG,
+     .offset = offsetof(jt_session_options, no_repack),
+     .help = "read the weights as they lie in the file: slower, with less memory"},
     {0}};
 
 jt_status cli_load(cli_model *out, const char *path, bool text, jt_err *err)

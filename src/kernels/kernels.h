@@ -69,6 +69,8 @@ typedef void jt_matmul_fn(float *y, size_t ldy, const void *w, size_t row_bytes,
 typedef struct jt_matmul {
     jt_act act; /* what x must be */
     jt_matmul_fn *fn;
+    jt_matmul_fn *tiled; /* the same, bit for bit, where w points to tiles (tile.h) of
+                            rows without gaps; NULL: this level has no use for them */
 } jt_matmul;
 
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a

@@ -110,6 +110,8 @@ jt_status jt_variables_take(jt_variables *out, jt_model *model, jt_err *err)
     memset(v.grad, 0, bytes);
     v.count = v.values = 0;
     jt_model_each_parameter(model, take_one, &v);
+    jt_tiles_free(model->tiles); /* they will change */
+    model->tiles = NULL;
     *out = v;
     return JT_OK;
 }

@@ -3,6 +3,8 @@
 
 #include "base/join.h"
 #include "base/memory.h"
+#include "base/process.h"
+#include "format/gguf_file.h"
 #include "model/apart.h"
 #include "model/hf.h"
 #include "model/model.h"
@@ -83,11 +85,36 @@ jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err)
     return status;
 }
 
+/* Weights that are in tiles are there for others to map, but not in this process. */
+static void forget_rows(const void *file, const void *data, size_t bytes)
+{
+    uint64_t offset;
+    if (jt_gguf_locate(file, data, bytes, &offset))
+        jt_map_forget(data, bytes);
+}
+
+/* Tiles are memory, a mapped file is not: a model that memory hardly holds stays as it
+ * is. */
+static jt_status prepare_tiles(jt_model *model, jt_err *err)
+{
+    uint64_t bytes = jt_gguf_file_bytes(model->file);
+    if (bytes + bytes / 8 > jt_machine_available())
+        return JT_OK;
+    return jt_tiles_new(&model->tiles, (jt_tiles_owner){model->file, forget_rows}, err);
+}
+
 jt_status jt_model_load(jt_model **out, const char *path, jt_err *err)
 {
     jt_gguf *file;
+    jt_model *model;
     JT_TRY(jt_model_open_file(&file, path, err));
-    return load(out, file, err);
+    JT_TRY(load(&model, file, err));
+    jt_status status = prepare_tiles(model, err);
+    if (status == JT_OK)
+        *out = model;
+    else
+        jt_model_free(model);
+    return status;
 }
 
 jt_status jt_model_load_apart(jt_model **out, const char *path, jt_err *err)
@@ -126,6 +153,7 @@ void jt_model_free(jt_model *model)
     for (int i = 0; i < JT_ROPE_USES; i++)
         free(model->rope[i].frequency);
     jt_apart_free(model->apart);
+    jt_tiles_free(model->tiles);
     free(model->layers);
     jt_gguf_close(model->file);
     free(model);

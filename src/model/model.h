@@ -8,6 +8,7 @@
 #include "moe/mixture.h"
 #include "nn/attention.h"
 #include "nn/latent.h"
+#include "tensor/tiles.h"
 
 typedef struct jt_params {
     int n_layers, d_model, n_heads, n_kv_heads, k_dim, v_dim;
@@ -63,6 +64,7 @@ struct jt_model {
     jt_rope rope[JT_ROPE_USES];
     jt_tokenizer *tokenizer; /* NULL when the file has none */
     jt_apart *apart;         /* of jt_model_load_apart; otherwise NULL */
+    jt_tiles *tiles;         /* of the weights, which do not change; or NULL */
 };
 
 /* Read "<arch>.*" and "junto.*" keys; every number is checked against sane bounds. */

@@ -14,6 +14,7 @@
 #include "tensor/tensor.h"
 
 typedef struct jt_tape jt_tape;
+typedef struct jt_tiles jt_tiles; /* tensor/tiles.h */
 typedef struct jt_context jt_context;
 struct jt_product;
 
@@ -44,6 +45,7 @@ struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
     jt_arena scratch;
+    jt_tiles *tiles;        /* of the model's weights, or NULL */
     jt_tape *tape;          /* NULL: nothing is kept for gradients */
     jt_precision precision; /* of products with a tape, forward and back */
     jt_err err;             /* code JT_OK while all is well */

@@ -1,6 +1,7 @@
 #include "tensor/ops.h"
 
 #include "tensor/back.h"
+#include "tensor/tiles.h"
 
 /* How a list of products is cut into items for the pool.
  *
@@ -17,6 +18,7 @@ typedef struct cut {
     size_t first_item; /* of this product */
     size_t tile_rows, row_tiles;
     size_t row_bytes;
+    const char *tiles; /* of the weight, or NULL */
 } cut;
 
 typedef struct work {
@@ -36,7 +38,7 @@ static size_t product_cost(const jt_product *p)
     return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens;
 }
 
-/* Fill in `cuts`; the number of items. */
+/* Fill in `cuts`, which have their tiles; the number of items. */
 static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
                            int threads)
 {
@@ -51,7 +53,7 @@ static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
         size_t tokens = p->tokens < MAX_TOKENS ? p->tokens : MAX_TOKENS;
         size_t tile = tokens && bytes ? share / (bytes * tokens) : rows;
         tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
-        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes};
+        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes, cuts[i].tiles};
         items += cuts[i].row_tiles * ceil_div(p->tokens, MAX_TOKENS);
     }
     return items;
@@ -100,8 +102,10 @@ static void run_item(void *arg, size_t item)
     const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
     x += index ? 0 : (p->first + token) * x_bytes;
     float *y = p->y + token * p->ldy + row;
-    kernel->fn(y, p->ldy, (const char *)p->w.data + row * c->row_bytes, c->row_bytes,
-               rows, x, x_bytes, index, tokens, jt_cols(&p->w));
+    const char *rows_at = c->tiles ? c->tiles : p->w.data;
+    jt_matmul_fn *fn = c->tiles ? kernel->tiled : kernel->fn;
+    fn(y, p->ldy, rows_at + row * c->row_bytes, c->row_bytes, rows, x, x_bytes, index,
+       tokens, jt_cols(&p->w));
     if (p->w.factor)
         scale_tile(y, p->ldy, rows, tokens, *p->w.factor);
 }
@@ -170,8 +174,12 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
+    const char **tiles = jt_scratch(ctx, count, sizeof *tiles);
     if (jt_failed(ctx) || count == 0)
         return;
+    jt_tiles_find(ctx, products, count, tiles);
+    for (size_t i = 0; i < count; i++)
+        cuts[i].tiles = tiles[i];
     work w = {ctx->kernels, products, cuts, count};
     size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);

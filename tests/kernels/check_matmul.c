@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "check.h"
 #include "kernels/c/codes_table.h"
+#include "kernels/tile.h"
 
 typedef struct problem {
     jt_dtype dtype;
@@ -121,6 +122,37 @@ static void check_parts(checker *c, const problem *p, const float *y, size_t ldy
     }
 }
 
+/* The product over tiles, in parts that begin where threads begin, has the bits of that
+ * over rows. */
+static void check_tiles(checker *c, const problem *p, const float *y, size_t ldy)
+{
+    size_t row_bytes = jt_dtype_row_bytes(p->dtype, p->n);
+    if (!p->mm->tiled || !jt_tile_can(p->dtype, p->n))
+        return;
+    buffer tiles = buffer_in(jt_tile_bytes(p->rows, row_bytes), 0);
+    char *rows = malloc(p->rows * row_bytes);
+    for (size_t r = 0; r < p->rows; r++)
+        memcpy(rows + r * row_bytes, (char *)p->w.data + r * p->row_bytes, row_bytes);
+    for (size_t r = 0; r < p->rows; r += JT_TILE_ROWS)
+        jt_tile_fill((char *)tiles.data + r * row_bytes, rows + r * row_bytes,
+                     row_bytes, p->rows - r < JT_TILE_ROWS ? p->rows - r : JT_TILE_ROWS,
+                     p->dtype);
+    float *z = malloc(p->tokens * p->rows * sizeof *z);
+    for (size_t r = 0; r < p->rows; r += JT_MATMUL_ROWS) {
+        size_t some = p->rows - r < JT_MATMUL_ROWS ? p->rows - r : JT_MATMUL_ROWS;
+        p->mm->tiled(z + r, p->rows, (char *)tiles.data + r * row_bytes, row_bytes,
+                     some, p->x.data, p->x_bytes, p->index, p->tokens, p->n);
+    }
+    bool same = true;
+    for (size_t t = 0; t < p->tokens; t++)
+        same = same && memcmp(z + t * p->rows, y + t * ldy, p->rows * sizeof *z) == 0;
+    check(c, same, "%s: not the bits of rows in tiles, rows %zu, tokens %zu, n %zu",
+          jt_dtype_name(p->dtype), p->rows, p->tokens, p->n);
+    free(z);
+    free(rows);
+    buffer_free(&tiles);
+}
+
 static void check_problem(checker *c, const problem *p)
 {
     size_t ldy = p->rows + pick(c, 0, 5);
@@ -136,6 +168,7 @@ static void check_problem(checker *c, const problem *p)
     check(c, gaps, "%s: wrote between its rows", jt_dtype_name(p->dtype));
     check_sums(c, p, out, ldy);
     check_parts(c, p, out, ldy);
+    check_tiles(c, p, out, ldy);
 
     if (p->mm->act == JT_ACT_Q8) {
         problem truth = *p;

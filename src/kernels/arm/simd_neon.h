@@ -203,6 +203,24 @@ ALWAYS_INLINE void vf_store_half(uint16_t *p, vf x)
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));
 }
 
+ALWAYS_INLINE vi vi_load(const uint8_t *p)
+{
+    return vreinterpretq_s32_u8(vld1q_u8(p));
+}
+
+ALWAYS_INLINE vi vi_load_words(const uint8_t *p)
+{
+    return vreinterpretq_s32_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8(p))));
+}
+
+ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    uint16x8_t words = vmovl_u8(vcreate_u8(four));
+    return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words)));
+}
+
 ALWAYS_INLINE void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 {
     vi row[4];

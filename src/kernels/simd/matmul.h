@@ -25,8 +25,16 @@
 typedef void dot_fn(float *sums, size_t ld, const panel *p, const uint8_t *const *x,
                     size_t n, size_t at, size_t count);
 
+/* Panel v of rows that lie `stride` bytes apart; of those of a tile from row `lane`
+ * on. */
+typedef void unpack_rows_fn(panel *p, int v, const uint8_t *w, size_t stride,
+                            size_t count);
+typedef void unpack_tile_fn(panel *p, int v, const uint8_t *tile, size_t lane,
+                            size_t count);
+
 typedef struct format {
-    unpack_fn *unpack;
+    unpack_rows_fn *rows;
+    unpack_tile_fn *tile;
     dot_fn *dot[TILE_SIZES]; /* for 1, 2, 4 .. TILE rows of activations */
     size_t block_values, block_bytes, chunk;
 } format;
@@ -187,19 +195,35 @@ EACH_TILE(DOT_REAL, real)
 JT_QUANT_LIST(X)
 #undef X
 
+#define UNPACK(lower)                                                           \
+    static void rows_##lower(panel *p, int v, const uint8_t *w, size_t stride,  \
+                             size_t count)                                      \
+    {                                                                           \
+        panel_##lower(p, v, (source){w, stride, 0, false}, count);              \
+    }                                                                           \
+    static void tile_##lower(panel *p, int v, const uint8_t *tile, size_t lane, \
+                             size_t count)                                      \
+    {                                                                           \
+        panel_##lower(p, v, (source){tile, 0, lane, true}, count);              \
+    }
+#define X(suffix, lower, values, group, bias, offset, top) UNPACK(lower)
+UNPACK(f32)
+UNPACK(f16)
+UNPACK(bf16)
+JT_QUANT_LIST(X)
+#undef X
+
 #define DOT_NAME(tile, lower) dot_##lower##_##tile,
-static const format format_f32 = {
-    panel_f32, {EACH_TILE(DOT_NAME, real)}, 1, 4, CHUNK_REAL};
-static const format format_f16 = {
-    panel_f16, {EACH_TILE(DOT_NAME, real)}, 1, 2, CHUNK_REAL};
-static const format format_bf16 = {
-    panel_bf16, {EACH_TILE(DOT_NAME, real)}, 1, 2, CHUNK_REAL};
+static const format format_f32 = {rows_f32, tile_f32, {EACH_TILE(DOT_NAME, real)},
+                                  1,        4,        CHUNK_REAL};
+static const format format_f16 = {rows_f16, tile_f16, {EACH_TILE(DOT_NAME, real)},
+                                  1,        2,        CHUNK_REAL};
+static const format format_bf16 = {rows_bf16, tile_bf16, {EACH_TILE(DOT_NAME, real)},
+                                   1,         2,         CHUNK_REAL};
 #define X(suffix, lower, values, group, bias, offset, top)              \
-    static const format format_##lower = {panel_##lower,                \
-                                          {EACH_TILE(DOT_NAME, lower)}, \
-                                          values,                       \
-                                          sizeof(jt_##lower),           \
-                                          CHUNK};
+    static const format format_##lower = {                              \
+        rows_##lower, tile_##lower,       {EACH_TILE(DOT_NAME, lower)}, \
+        values,       sizeof(jt_##lower), CHUNK};
 JT_QUANT_LIST(X)
 #undef X
 
@@ -230,12 +254,24 @@ static void unpack_rows(const format *f, panel *p, int v, const uint8_t *w,
     size_t to = last < skip ? 0 : last - skip < LANES ? last - skip : LANES;
     bool whole = from == 0 && to == LANES;
     if (whole && (f->block_values > 1 || bytes % 16 == 0)) {
-        f->unpack(p, v, w + skip * stride, stride, count);
+        f->rows(p, v, w + skip * stride, stride, count);
         return;
     }
     edge e;
     fill_edge(&e, w + skip * stride, stride, from, to, bytes);
-    f->unpack(p, v, e.rows[0], sizeof e.rows[0], count);
+    f->rows(p, v, e.rows[0], sizeof e.rows[0], count);
+}
+
+/* Decode panel v of the rows from `row` on, `last` in all, from tiles at `w`, where the
+ * block is `at` bytes into the rows. */
+static void unpack_tile(const format *f, panel *p, int v, const uint8_t *w,
+                        size_t row_bytes, size_t row, size_t last, size_t at,
+                        size_t count)
+{
+    if (row + (size_t)v * LANES < last) /* otherwise any rows will do */
+        row += (size_t)v * LANES;
+    size_t lane = row % JT_TILE_ROWS;
+    f->tile(p, v, w + (row - lane) * row_bytes + at * JT_TILE_ROWS, lane, count);
 }
 
 /* All activation rows x[0 .. tokens): the largest tiles first. */
@@ -252,23 +288,23 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
 /* The weights that come after the present panels are asked for in the order of memory,
  * some with each panel that is decoded and some with the products: the processor by
  * itself does not follow that many rows at once, and what waits for more lines than it
- * can have under way stands still. */
+ * can have under way stands still. Behind the last rows lies what the thread will
+ * mostly do next; addresses where nothing is do no harm. */
 typedef struct weights_ahead {
-    const uint8_t *next, *end;
+    uintptr_t next, end;
 } weights_ahead;
 
 /* Measured (Zen 5, one token from memory, GB/s of Q4_K, Q6_K, Q8_0): 7, 6, 10 without;
  * 20, 11, 18 into the second cache and before each panel only; 22, 23, 28 like this. */
 static void prefetch_weights(weights_ahead *a, size_t bytes)
 {
-    size_t left = (size_t)(a->end - a->next);
-    const uint8_t *to = a->next + (bytes < left ? bytes : left);
+    uintptr_t left = a->end - a->next, to = a->next + (bytes < left ? bytes : left);
     for (; a->next < to; a->next += 64)
-        __builtin_prefetch(a->next, 0, 3);
+        __builtin_prefetch((const void *)a->next, 0, 3);
     a->next = to;
 }
 
-static void matmul(const format *f, float *y, size_t ldy, const uint8_t *w,
+static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint8_t *w,
                    size_t row_bytes, size_t rows, const uint8_t *const *x,
                    size_t tokens, size_t n)
 {
@@ -278,15 +314,19 @@ static void matmul(const format *f, float *y, size_t ldy, const uint8_t *w,
     panel p;
     for (size_t r = 0; r < rows; r += ROWS) {
         size_t last = rows - r < ROWS ? rows - r : ROWS;
-        const uint8_t *group = w + r * row_bytes, *end = w + rows * row_bytes;
-        weights_ahead a = {group + last * row_bytes, end};
+        const uintptr_t after = (uintptr_t)(w + (r + last) * row_bytes);
+        weights_ahead a = {after, after + ROWS * row_bytes};
         memset(sums, 0, tokens * sizeof sums[0]);
         for (size_t at = 0; at < n; at += f->chunk) {
             size_t count = n - at < f->chunk ? n - at : f->chunk;
-            const uint8_t *piece = group + at / f->chunk * chunk_bytes;
+            size_t piece = at / f->chunk * chunk_bytes;
             for (int v = 0; v < WIDTH; v++) {
                 prefetch_weights(&a, share);
-                unpack_rows(f, &p, v, piece, row_bytes, 0, last, count);
+                if (tiled)
+                    unpack_tile(f, &p, v, w, row_bytes, r, rows, piece, count);
+                else
+                    unpack_rows(f, &p, v, w + r * row_bytes + piece, row_bytes, 0, last,
+                                count);
             }
             prefetch_weights(&a, share);
             dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count);
@@ -297,9 +337,9 @@ static void matmul(const format *f, float *y, size_t ldy, const uint8_t *w,
 }
 
 /* The functions of the table: TOKENS rows of activations at a time. */
-static void matmul_tokens(const format *f, float *y, size_t ldy, const void *w,
-                          size_t row_bytes, size_t rows, const void *x, size_t x_bytes,
-                          const int32_t *index, size_t tokens, size_t n)
+static void matmul_tokens(const format *f, bool tiled, float *y, size_t ldy,
+                          const void *w, size_t row_bytes, size_t rows, const void *x,
+                          size_t x_bytes, const int32_t *index, size_t tokens, size_t n)
 {
     const uint8_t *act[TOKENS];
     for (size_t first = 0; first < tokens; first += TOKENS) {
@@ -308,18 +348,21 @@ static void matmul_tokens(const format *f, float *y, size_t ldy, const void *w,
             size_t j = index ? (size_t)index[first + t] : first + t;
             act[t] = (const uint8_t *)x + j * x_bytes;
         }
-        matmul(f, y + first * ldy, ldy, w, row_bytes, rows, act, some, n);
+        matmul(f, tiled, y + first * ldy, ldy, w, row_bytes, rows, act, some, n);
     }
 }
 
-#define MATMUL(lower)                                                                 \
-    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes, \
+#define MATMUL_FN(name, lower, tiled)                                                 \
+    static void name##_##lower(float *y, size_t ldy, const void *w, size_t row_bytes, \
                                size_t rows, const void *x, size_t x_bytes,            \
                                const int32_t *index, size_t tokens, size_t n)         \
     {                                                                                 \
-        matmul_tokens(&format_##lower, y, ldy, w, row_bytes, rows, x, x_bytes, index, \
-                      tokens, n);                                                     \
+        matmul_tokens(&format_##lower, tiled, y, ldy, w, row_bytes, rows, x, x_bytes, \
+                      index, tokens, n);                                              \
     }
+#define MATMUL(lower)               \
+    MATMUL_FN(matmul, lower, false) \
+    MATMUL_FN(tiled, lower, true)
 #define X(suffix, lower, values, group, bias, offset, top) MATMUL(lower)
 MATMUL(f32)
 MATMUL(f16)
@@ -329,11 +372,11 @@ JT_QUANT_LIST(X)
 
 static void set_matmuls(jt_kernels *table)
 {
-    table->matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32};
-    table->matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16};
-    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16};
+    table->matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32, tiled_f32};
+    table->matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16, tiled_f16};
+    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16, tiled_bf16};
 #define X(suffix, lower, values, group, bias, offset, top) \
-    table->matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower};
+    table->matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower, tiled_##lower};
     JT_QUANT_LIST(X)
 #undef X
 }

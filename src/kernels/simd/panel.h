@@ -6,15 +6,15 @@
  * rows at once, scales too. A panel is decoded once and used for every token.
  *
  * WIDTH panels of LANES rows lie side by side; each unpack function fills number v
- * with `count` values (whole blocks, at most a chunk) of rows that lie `stride` bytes
- * apart. Written over the words of simd_avx512.h and its like; the formats are defined
- * in c/codes.h. */
+ * with `count` values (whole blocks, at most a chunk) of its rows. Written over the
+ * words of simd_avx512.h and its like; the formats are defined in c/codes.h. */
 #ifndef JT_PANEL_H
 #define JT_PANEL_H
 
 #include <stddef.h>
 
 #include "kernels/blocks.h"
+#include "kernels/tile.h"
 
 #define CHUNK      256 /* values of a row at a time: codes, */
 #define CHUNK_REAL 128 /* and floats, whose panels are larger */
@@ -41,7 +41,63 @@ typedef union panel {
     pair_panel pairs[WIDTH];
 } panel;
 
-typedef void unpack_fn(panel *p, int v, const uint8_t *w, size_t stride, size_t count);
+/* Where the rows of a panel are: as they lie in the file, or in a tile
+ * (kernels/tile.h). Each unpack function is compiled for both. */
+typedef struct source {
+    const uint8_t *at; /* block of the first row; of all rows of the tile */
+    size_t stride;     /* bytes between rows */
+    size_t lane;       /* tiles: which of its rows is the first */
+    bool tiled;
+} source;
+
+ALWAYS_INLINE void next_block(source *r, size_t bytes)
+{
+    r->at += r->tiled ? JT_TILE_ROWS * bytes : bytes;
+}
+
+/* Dwords from byte `at` of a block of `size` bytes on. Rows are read 16 bytes at a
+ * time, where the block ends before that with those before. */
+ALWAYS_INLINE void load_dwords(vi *out, size_t n, source r, size_t at, size_t size)
+{
+    const uint8_t *tile = r.at + JT_TILE_ROWS * at + 4 * r.lane;
+    for (size_t i = 0; r.tiled && i < n; i++)
+        out[i] = vi_load(tile + 4 * JT_TILE_ROWS * i);
+    for (size_t i = 0; !r.tiled && i < n; i += 4, at += 16) {
+        size_t some = n - i < 4 ? n - i : 4;
+        size_t from = at + 16 <= size ? at : at + 4 * some - 16;
+        vi four[4];
+        vi_load_rows(four, r.at + from, r.stride);
+        for (size_t j = 0; j < some; j++)
+            out[i + j] = four[(at - from) / 4 + j];
+    }
+}
+
+/* The word at byte `at`, before or after all dwords of the block, in the low bits. */
+ALWAYS_INLINE vi load_word(source r, size_t at, size_t size)
+{
+    if (r.tiled)
+        return vi_load_words(r.at + JT_TILE_ROWS * at + 2 * r.lane);
+    vi four[4];
+    size_t from = at + 16 <= size ? at : size - 16;
+    vi_load_rows(four, r.at + from, r.stride);
+    return vi_right(four[(at - from) / 4], 8 * (int)((at - from) % 4));
+}
+
+/* The byte there. */
+ALWAYS_INLINE vi load_byte(source r, size_t at)
+{
+    if (r.tiled)
+        return vi_load_bytes(r.at + JT_TILE_ROWS * at + r.lane);
+    vi four[4];
+    vi_load_rows(four, r.at + at, r.stride);
+    return vi_and(four[0], 255);
+}
+
+/* n dwords, or the half, that a field of a block is. */
+#define LOAD(out, n, r, block, field) \
+    load_dwords(out, n, r, offsetof(block, field), sizeof(block))
+#define LOAD_HALF(r, block, field) \
+    vf_from_half(load_word(r, offsetof(block, field), sizeof(block)))
 
 /* Low nibbles of `n` dwords, then the high ones `apart` vectors later. */
 ALWAYS_INLINE void split_nibbles(vi *q, const vi *packed, int n, int apart)
@@ -62,61 +118,57 @@ ALWAYS_INLINE void add_fifth_bits(vi q[8], vi bits)
     }
 }
 
-static void panel_q8_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q8_0(panel *p, int v, source r, size_t count)
 {
-    vi head[4], *q = p->code[v].q;
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_q8_0), q += 8) {
-        vi_load_rows(head, w, stride);
-        p->code[v].scale[g] = vf_from_half(head[0]);
-        vi_load_rows(q, w + offsetof(jt_q8_0, qs), stride);
-        vi_load_rows(q + 4, w + offsetof(jt_q8_0, qs) + 16, stride);
+    vi *q = p->code[v].q;
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q8_0)), q += 8) {
+        p->code[v].scale[g] = LOAD_HALF(r, jt_q8_0, d);
+        LOAD(q, 8, r, jt_q8_0, qs);
         for (int i = 0; i < 8; i++)
             q[i] = vi_int8_codes(q[i]);
     }
 }
 
-static void panel_q4_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q4_0(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_q4_0)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_q4_0, qs), stride);
-        p->code[v].scale[g] = vf_from_half(head[0]);
+    vi packed[4];
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_0))) {
+        p->code[v].scale[g] = LOAD_HALF(r, jt_q4_0, d);
+        LOAD(packed, 4, r, jt_q4_0, qs);
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
     }
 }
 
-static void panel_q4_1(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q4_1(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_q4_1)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_q4_1, qs), stride);
-        p->code[v].scale[g] = vf_from_half(head[0]);
-        p->code[v].bias[g] = vf_from_half(vi_right(head[0], 16));
+    vi head, packed[4];
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_1))) {
+        LOAD(&head, 1, r, jt_q4_1, d);
+        LOAD(packed, 4, r, jt_q4_1, qs);
+        p->code[v].scale[g] = vf_from_half(head);
+        p->code[v].bias[g] = vf_from_half(vi_right(head, 16));
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
     }
 }
 
-static void panel_q5_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q5_0(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_q5_0)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_q5_0, qs), stride);
-        p->code[v].scale[g] = vf_from_half(head[0]);
+    vi bits, packed[4];
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q5_0))) {
+        p->code[v].scale[g] = LOAD_HALF(r, jt_q5_0, d);
+        LOAD(&bits, 1, r, jt_q5_0, qh);
+        LOAD(packed, 4, r, jt_q5_0, qs);
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
-        vi bits = vi_or(vi_right(head[0], 16), vi_left(head[1], 16));
         add_fifth_bits(p->code[v].q + 8 * g, bits);
     }
 }
 
-static void panel_q5_1(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q5_1(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_q5_1)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_q5_1, qs), stride);
+    vi head[2], packed[4];
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q5_1))) {
+        LOAD(head, 2, r, jt_q5_1, d);
+        LOAD(packed, 4, r, jt_q5_1, qs);
         p->code[v].scale[g] = vf_from_half(head[0]);
         p->code[v].bias[g] = vf_from_half(vi_right(head[0], 16));
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
@@ -124,12 +176,9 @@ static void panel_q5_1(panel *p, int v, const uint8_t *w, size_t stride, size_t 
     }
 }
 
-/* The four two-bit planes of 32 bytes: 32 dwords of codes. */
-ALWAYS_INLINE void split_planes(vi q[32], const uint8_t *qs, size_t stride)
+/* The four two-bit planes of 8 dwords: 32 dwords of codes. */
+ALWAYS_INLINE void split_planes(vi q[32], const vi packed[8])
 {
-    vi packed[8];
-    vi_load_rows(packed, qs, stride);
-    vi_load_rows(packed + 4, qs + 16, stride);
     for (int plane = 0; plane < 4; plane++)
         for (int i = 0; i < 8; i++)
             q[8 * plane + i] = vi_and(vi_right(packed[i], 2 * plane), 0x03030303);
@@ -141,32 +190,29 @@ ALWAYS_INLINE vi byte_of(vi x, int b)
     return vi_and(vi_right(x, 8 * b), 255);
 }
 
-static void panel_q2_k(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q2_k(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi scales[4], tail[4];
-    vi_load_rows(scales, w, stride);
-    vi_load_rows(tail, w + sizeof(jt_q2_k) - 16, stride); /* ends with d, dmin */
-    vf d = vf_from_half(tail[3]), dmin = vf_from_half(vi_right(tail[3], 16));
+    vi scales[4], packed[16], both_d;
+    LOAD(scales, 4, r, jt_q2_k, scales);
+    LOAD(&both_d, 1, r, jt_q2_k, d);
+    vf d = vf_from_half(both_d), dmin = vf_from_half(vi_right(both_d, 16));
     vf minus_dmin = vf_sub(vf_set1(0), dmin);
     for (int g = 0; g < 16; g++) {
         vi both = byte_of(scales[g / 4], g % 4);
         p->code[v].scale[g] = vf_mul(d, vf_from_vi(vi_and(both, 15)));
         p->code[v].bias[g] = vf_mul(minus_dmin, vf_from_vi(vi_right(both, 4)));
     }
-    const uint8_t *qs = w + offsetof(jt_q2_k, qs);
-    split_planes(p->code[v].q, qs, stride);
-    split_planes(p->code[v].q + 32, qs + 32, stride);
+    LOAD(packed, 16, r, jt_q2_k, qs);
+    split_planes(p->code[v].q, packed);
+    split_planes(p->code[v].q + 32, packed + 8);
 }
 
-/* The 12 bytes of scales and d are the last 14 of the block. */
-ALWAYS_INLINE void scales_q3_k(code_panel *p, const uint8_t *w, size_t stride)
+ALWAYS_INLINE void scales_q3_k(code_panel *p, source r)
 {
-    vi tail[4], a[3];
-    vi_load_rows(tail, w + sizeof(jt_q3_k) - 16, stride);
-    for (int i = 0; i < 3; i++)
-        a[i] = vi_or(vi_right(tail[i], 16), vi_left(tail[i + 1], 16));
-    vf d = vf_from_half(vi_right(tail[3], 16));
+    vi a[3];
+    LOAD(a, 3, r, jt_q3_k, scales);
+    vf d = LOAD_HALF(r, jt_q3_k, d);
     for (int four = 0; four < 4; four++) {
         vi low = vi_and(vi_right(a[four % 2], 4 * (four / 2)), 0x0f0f0f0f);
         vi high = vi_left(vi_and(vi_right(a[2], 2 * four), 0x03030303), 4);
@@ -178,16 +224,15 @@ ALWAYS_INLINE void scales_q3_k(code_panel *p, const uint8_t *w, size_t stride)
     }
 }
 
-static void panel_q3_k(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q3_k(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi mask[8], *q = p->code[v].q;
-    scales_q3_k(&p->code[v], w, stride);
-    const uint8_t *qs = w + offsetof(jt_q3_k, qs);
-    split_planes(q, qs, stride);
-    split_planes(q + 32, qs + 32, stride);
-    vi_load_rows(mask, w, stride);
-    vi_load_rows(mask + 4, w + 16, stride);
+    vi mask[8], packed[16], *q = p->code[v].q;
+    scales_q3_k(&p->code[v], r);
+    LOAD(packed, 16, r, jt_q3_k, qs);
+    split_planes(q, packed);
+    split_planes(q + 32, packed + 8);
+    LOAD(mask, 8, r, jt_q3_k, hmask);
     for (int plane = 0; plane < 8; plane++)
         for (int i = 0; i < 8; i++) {
             vi high = vi_and(vi_right(mask[i], plane), 0x01010101);
@@ -196,10 +241,10 @@ static void panel_q3_k(panel *p, int v, const uint8_t *w, size_t stride, size_t 
 }
 
 /* Scales and minima of Q4_K and Q5_K, whose first 16 bytes are the same. */
-ALWAYS_INLINE void scales_affine(code_panel *p, const uint8_t *w, size_t stride)
+ALWAYS_INLINE void scales_affine(code_panel *p, source r)
 {
     vi head[4], scale[2], min[2];
-    vi_load_rows(head, w, stride);
+    LOAD(head, 4, r, jt_q4_k, d);
     vf d = vf_from_half(head[0]), dmin = vf_from_half(vi_right(head[0], 16));
     vf minus_dmin = vf_sub(vf_set1(0), dmin);
     scale[0] = vi_and(head[1], 0x3f3f3f3f);
@@ -214,30 +259,27 @@ ALWAYS_INLINE void scales_affine(code_panel *p, const uint8_t *w, size_t stride)
     }
 }
 
-static void panel_q4_k(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q4_k(panel *p, int v, source r, size_t count)
 {
     (void)count;
     vi packed[4];
-    scales_affine(&p->code[v], w, stride);
-    const uint8_t *qs = w + offsetof(jt_q4_k, qs);
-    for (int i = 0; i < 8; i++) {
-        vi_load_rows(packed, qs + 16 * i, stride);
+    scales_affine(&p->code[v], r);
+    for (size_t i = 0; i < 8; i++) {
+        LOAD(packed, 4, r, jt_q4_k, qs[16 * i]);
         split_nibbles(p->code[v].q + 16 * (i / 2) + 4 * (i % 2), packed, 4, 8);
     }
 }
 
-static void panel_q5_k(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q5_k(panel *p, int v, source r, size_t count)
 {
     (void)count;
     vi packed[4], high[8], *q = p->code[v].q;
-    scales_affine(&p->code[v], w, stride);
-    const uint8_t *qs = w + offsetof(jt_q5_k, qs), *qh = w + offsetof(jt_q5_k, qh);
-    for (int i = 0; i < 8; i++) {
-        vi_load_rows(packed, qs + 16 * i, stride);
+    scales_affine(&p->code[v], r);
+    for (size_t i = 0; i < 8; i++) {
+        LOAD(packed, 4, r, jt_q5_k, qs[16 * i]);
         split_nibbles(q + 16 * (i / 2) + 4 * (i % 2), packed, 4, 8);
     }
-    vi_load_rows(high, qh, stride);
-    vi_load_rows(high + 4, qh + 16, stride);
+    LOAD(high, 8, r, jt_q5_k, qh);
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 8; i++) {
             vi bit = vi_and(vi_right(high[i], j), 0x01010101);
@@ -245,38 +287,37 @@ static void panel_q5_k(panel *p, int v, const uint8_t *w, size_t stride, size_t 
         }
 }
 
-/* 128 values: low nibbles of 64 bytes are the first 64 values, high ones the rest. */
-ALWAYS_INLINE void half_q6_k(vi q[32], const uint8_t *ql, const uint8_t *qh,
-                             size_t stride)
+/* Values 128 `half` and on: low nibbles of 64 bytes are the first 64, high ones the
+ * rest. */
+ALWAYS_INLINE void half_q6_k(vi q[32], source r, size_t half)
 {
     vi low[4], high[4];
-    for (int i = 0; i < 4; i++) {
-        vi_load_rows(low, ql + 16 * i, stride);
+    for (size_t i = 0; i < 4; i++) {
+        LOAD(low, 4, r, jt_q6_k, ql[64 * half + 16 * i]);
         split_nibbles(q + 4 * i, low, 4, 16);
     }
-    for (int i = 0; i < 2; i++) {
-        vi_load_rows(high, qh + 16 * i, stride);
-        for (int j = 0; j < 16; j++) {
+    for (size_t i = 0; i < 2; i++) {
+        LOAD(high, 4, r, jt_q6_k, qh[32 * half + 16 * i]);
+        for (size_t j = 0; j < 16; j++) {
             vi *code = &q[8 * (j / 4) + 4 * i + j % 4];
-            vi two = vi_and(vi_right(high[j % 4], j / 4 * 2), 0x03030303);
+            vi two = vi_and(vi_right(high[j % 4], (int)j / 4 * 2), 0x03030303);
             *code = vi_or(*code, vi_left(two, 4));
         }
     }
 }
 
-static void panel_q6_k(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q6_k(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi scales[4], tail[4];
-    vi_load_rows(scales, w + offsetof(jt_q6_k, scales), stride);
-    vi_load_rows(tail, w + sizeof(jt_q6_k) - 16, stride); /* ends with d */
-    vf d = vf_from_half(vi_right(tail[3], 16));
+    vi scales[4];
+    LOAD(scales, 4, r, jt_q6_k, scales);
+    vf d = LOAD_HALF(r, jt_q6_k, d);
     for (int g = 0; g < 16; g++) {
         vi top = vi_left(scales[g / 4], 24 - 8 * (g % 4));
         p->code[v].scale[g] = vf_mul(d, vf_from_vi(vi_shift_down(top, 24)));
     }
-    half_q6_k(p->code[v].q, w, w + offsetof(jt_q6_k, qh), stride);
-    half_q6_k(p->code[v].q + 32, w + 64, w + offsetof(jt_q6_k, qh) + 32, stride);
+    half_q6_k(p->code[v].q, r, 0);
+    half_q6_k(p->code[v].q + 32, r, 1);
 }
 
 /* One scale for `groups` groups of 32. */
@@ -286,14 +327,14 @@ ALWAYS_INLINE void repeat_scale_lanes(vf *scale, vf d, int groups)
         scale[g] = d;
 }
 
-static void panel_tq2_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_tq2_0(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi tail[4];
-    vi_load_rows(tail, w + sizeof(jt_tq2_0) - 16, stride); /* ends with d */
-    repeat_scale_lanes(p->code[v].scale, vf_from_half(vi_right(tail[3], 16)), 8);
-    split_planes(p->code[v].q, w, stride);
-    split_planes(p->code[v].q + 32, w + 32, stride);
+    vi packed[16];
+    repeat_scale_lanes(p->code[v].scale, LOAD_HALF(r, jt_tq2_0, d), 8);
+    LOAD(packed, 16, r, jt_tq2_0, qs);
+    split_planes(p->code[v].q, packed);
+    split_planes(p->code[v].q + 32, packed + 8);
 }
 
 /* Four base-3 fractions in each lane: `digits` vectors of codes, `apart` vectors
@@ -311,29 +352,27 @@ ALWAYS_INLINE void split_trits(vi *q, vi packed, int digits, int apart)
     }
 }
 
-static void panel_tq1_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_tq1_0(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi packed[12], tail[4], *q = p->code[v].q;
-    vi_load_rows(tail, w + sizeof(jt_tq1_0) - 16, stride); /* ends with qh and d */
-    repeat_scale_lanes(p->code[v].scale, vf_from_half(vi_right(tail[3], 16)), 8);
-    for (int i = 0; i < 3; i++)
-        vi_load_rows(packed + 4 * i, w + 16 * i, stride);
+    vi packed[12], last, *q = p->code[v].q;
+    repeat_scale_lanes(p->code[v].scale, LOAD_HALF(r, jt_tq1_0, d), 8);
+    LOAD(packed, 12, r, jt_tq1_0, qs);
+    LOAD(&last, 1, r, jt_tq1_0, qh);
     for (int i = 0; i < 8; i++)
         split_trits(q + i, packed[i], 5, 8);
     for (int i = 0; i < 4; i++)
         split_trits(q + 40 + i, packed[8 + i], 5, 4);
-    split_trits(q + 60, vi_or(vi_right(tail[2], 16), vi_left(tail[3], 16)), 4, 1);
+    split_trits(q + 60, last, 4, 1);
 }
 
-static void panel_q1_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q1_0(panel *p, int v, source r, size_t count)
 {
-    vi head[4], bits[4], *q = p->code[v].q;
+    vi bits[4], *q = p->code[v].q;
     vf *scale = p->code[v].scale;
-    for (size_t i = 0; i < count / 128; i++, w += sizeof(jt_q1_0), q += 32) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(bits, w + offsetof(jt_q1_0, qs), stride);
-        repeat_scale_lanes(scale + 4 * i, vf_from_half(head[0]), 4);
+    for (size_t i = 0; i < count / 128; i++, next_block(&r, sizeof(jt_q1_0)), q += 32) {
+        LOAD(bits, 4, r, jt_q1_0, qs);
+        repeat_scale_lanes(scale + 4 * i, LOAD_HALF(r, jt_q1_0, d), 4);
         for (int j = 0; j < 32; j++)
             q[j] = vi_turn(vi_set1(0), bits[j / 8], j % 8, 2);
     }
@@ -347,34 +386,33 @@ ALWAYS_INLINE vi split_byte(vi x, int b)
     return vi_and(vi_or(halves, vi_left(halves, 6)), 0x03030303);
 }
 
-static void panel_q2_0(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_q2_0(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4], *q = p->code[v].q;
+    vi packed[4], *q = p->code[v].q;
     vf *scale = p->code[v].scale;
-    for (size_t i = 0; i < count / 64; i++, w += sizeof(jt_q2_0), q += 16) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_q2_0, qs), stride);
-        repeat_scale_lanes(scale + 2 * i, vf_from_half(head[0]), 2);
+    for (size_t i = 0; i < count / 64; i++, next_block(&r, sizeof(jt_q2_0)), q += 16) {
+        LOAD(packed, 4, r, jt_q2_0, qs);
+        repeat_scale_lanes(scale + 2 * i, LOAD_HALF(r, jt_q2_0, d), 2);
         for (int j = 0; j < 16; j++)
             q[j] = split_byte(packed[j / 4], j % 4);
     }
 }
 
-static void panel_f32(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_f32(panel *p, int v, source r, size_t count)
 {
     vi four[4];
     for (size_t i = 0; i < count; i += 4) {
-        vi_load_rows(four, w + 4 * i, stride);
+        load_dwords(four, 4, r, 4 * i, SIZE_MAX);
         for (int j = 0; j < 4; j++)
             p->real[v].w[i + (size_t)j] = vf_cast(four[j]);
     }
 }
 
-static void panel_f16(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_f16(panel *p, int v, source r, size_t count)
 {
     vi pairs[4];
     for (size_t i = 0; i < count; i += 8) {
-        vi_load_rows(pairs, w + 2 * i, stride);
+        load_dwords(pairs, 4, r, 2 * i, SIZE_MAX);
         vf *out = p->real[v].w + i;
         for (int j = 0; j < 4; j++) {
             out[2 * j] = vf_from_half(pairs[j]);
@@ -383,11 +421,11 @@ static void panel_f16(panel *p, int v, const uint8_t *w, size_t stride, size_t c
     }
 }
 
-static void panel_bf16(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_bf16(panel *p, int v, source r, size_t count)
 {
     vi pairs[4];
     for (size_t i = 0; i < count; i += 8) {
-        vi_load_rows(pairs, w + 2 * i, stride);
+        load_dwords(pairs, 4, r, 2 * i, SIZE_MAX);
         vf *out = p->real[v].w + i;
         for (int j = 0; j < 4; j++) {
             out[2 * j] = vf_cast(vi_left(pairs[j], 16));

@@ -25,31 +25,30 @@ ALWAYS_INLINE void look_up_nibbles(vi *q, vi table, const vi *packed, int n)
         q[i] = vi_look_up(table, q[i]);
 }
 
-static void panel_iq4_nl(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq4_nl(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
+    vi packed[4];
     const vi table = vi_int8_codes(vi_table(table_iq4));
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_iq4_nl)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_iq4_nl, qs), stride);
-        p->code[v].scale[g] = vf_from_half(head[0]);
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_iq4_nl))) {
+        p->code[v].scale[g] = LOAD_HALF(r, jt_iq4_nl, d);
+        LOAD(packed, 4, r, jt_iq4_nl, qs);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }
 }
 
-static void panel_iq4_xs(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq4_xs(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], packed[4];
+    vi head[2], packed[4];
     const vi table = vi_int8_codes(vi_table(table_iq4));
-    vi_load_rows(head, w, stride);
+    LOAD(head, 2, r, jt_iq4_xs, d);
     vf d = vf_from_half(head[0]);
     for (int g = 0; g < 8; g++) {
         vi low = vi_and(vi_right(head[1], 4 * g), 15);
         vi high = vi_and(vi_right(head[0], 16 + 2 * g), 3);
         vi scale = vi_sub(vi_or(low, vi_left(high, 4)), vi_set1(32));
         p->code[v].scale[g] = vf_mul(d, vf_from_vi(scale));
-        vi_load_rows(packed, w + offsetof(jt_iq4_xs, qs) + 16 * g, stride);
+        LOAD(packed, 4, r, jt_iq4_xs, qs[16 * (size_t)g]);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }
 }
@@ -62,14 +61,13 @@ ALWAYS_INLINE vf half_of_e8m0(vi e)
     return vf_max(normal, vf_cast(vi_left(vi_add(e, vi_set1(1)), 21)));
 }
 
-static void panel_mxfp4(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_mxfp4(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[4];
+    vi packed[4];
     const vi table = table_above(table_fp4, 16, 12);
-    for (size_t g = 0; g < count / 32; g++, w += sizeof(jt_mxfp4)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_mxfp4, qs), stride);
-        p->code[v].scale[g] = half_of_e8m0(byte_of(head[0], 0));
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_mxfp4))) {
+        p->code[v].scale[g] = half_of_e8m0(load_byte(r, offsetof(jt_mxfp4, e)));
+        LOAD(packed, 4, r, jt_mxfp4, qs);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }
 }
@@ -83,17 +81,16 @@ ALWAYS_INLINE vf half_of_e4m3(vi x)
     return vf_mul(vf_from_half(bits), vf_set1(128));
 }
 
-static void panel_nvfp4(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_nvfp4(panel *p, int v, source r, size_t count)
 {
-    vi head[4], packed[8], *q = p->code[v].q;
+    vi head, packed[8], *q = p->code[v].q;
     vf *scale = p->code[v].scale;
     const vi table = table_above(table_fp4, 16, 12);
-    for (size_t i = 0; i < count / 64; i++, w += sizeof(jt_nvfp4)) {
-        vi_load_rows(head, w, stride);
-        vi_load_rows(packed, w + offsetof(jt_nvfp4, qs), stride);
-        vi_load_rows(packed + 4, w + offsetof(jt_nvfp4, qs) + 16, stride);
+    for (size_t i = 0; i < count / 64; i++, next_block(&r, sizeof(jt_nvfp4))) {
+        LOAD(&head, 1, r, jt_nvfp4, d);
+        LOAD(packed, 8, r, jt_nvfp4, qs);
         for (int g = 0; g < 4; g++, q += 4) {
-            *scale++ = half_of_e4m3(byte_of(head[0], g));
+            *scale++ = half_of_e4m3(byte_of(head, g));
             look_up_nibbles(q, table, packed + 2 * g, 2);
         }
     }
@@ -166,15 +163,12 @@ ALWAYS_INLINE void put_lanes_iq2(vi q[8], const uint16_t *grid, int size,
     }
 }
 
-static void panel_iq2_xxs(panel *p, int v, const uint8_t *w, size_t stride,
-                          size_t count)
+ALWAYS_INLINE void panel_iq2_xxs(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], packed[16], index[2], *q = p->code[v].q;
-    vi_load_rows(head, w, stride);
-    vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
-    for (int i = 0; i < 4; i++)
-        vi_load_rows(packed + 4 * i, w + offsetof(jt_iq2_xxs, qs) + 16 * i, stride);
+    vi packed[16], index[2], *q = p->code[v].q;
+    vf d = vf_mul(LOAD_HALF(r, jt_iq2_xxs, d), vf_set1(0.125f));
+    LOAD(packed, 16, r, jt_iq2_xxs, qs);
     for (int g = 0; g < 8; g++) {
         vi word = packed[2 * g + 1];
         p->code[v].scale[g] = odd_scale_lanes(d, vi_right(word, 28));
@@ -184,16 +178,14 @@ static void panel_iq2_xxs(panel *p, int v, const uint8_t *w, size_t stride,
 }
 
 /* Dwords of two words with 9 bits of an index and 7 of signs. */
-static void panel_iq2_xs(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq2_xs(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], tail[4], packed[16], index[2], *q = p->code[v].q;
-    vi_load_rows(head, w, stride);
-    vi_load_rows(tail, w + sizeof(jt_iq2_xs) - 16, stride); /* ends with the scales */
-    vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
-    odd_scales_16(p->code[v].scale, d, tail + 2);
-    for (int i = 0; i < 4; i++)
-        vi_load_rows(packed + 4 * i, w + offsetof(jt_iq2_xs, qs) + 16 * i, stride);
+    vi scales[2], packed[16], index[2], *q = p->code[v].q;
+    LOAD(scales, 2, r, jt_iq2_xs, scales);
+    vf d = vf_mul(LOAD_HALF(r, jt_iq2_xs, d), vf_set1(0.125f));
+    odd_scales_16(p->code[v].scale, d, scales);
+    LOAD(packed, 16, r, jt_iq2_xs, qs);
     for (int g = 0; g < 8; g++) {
         vi a = packed[2 * g], b = packed[2 * g + 1];
         index[0] = vi_or(vi_and(a, 511), vi_and(vi_left(b, 16), 511 << 16));
@@ -206,18 +198,15 @@ static void panel_iq2_xs(panel *p, int v, const uint8_t *w, size_t stride, size_
     }
 }
 
-static void panel_iq2_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq2_s(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], tail[4], low[8], signs[8], index[2], *q = p->code[v].q;
-    vi_load_rows(head, w, stride);
-    vi_load_rows(tail, w + offsetof(jt_iq2_s, qh), stride); /* qh, then the scales */
-    vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
+    vi tail[4], low[8], signs[8], index[2], *q = p->code[v].q;
+    LOAD(tail, 4, r, jt_iq2_s, qh); /* and the scales */
+    vf d = vf_mul(LOAD_HALF(r, jt_iq2_s, d), vf_set1(0.125f));
     odd_scales_16(p->code[v].scale, d, tail + 2);
-    for (int i = 0; i < 2; i++) {
-        vi_load_rows(low + 4 * i, w + offsetof(jt_iq2_s, qs) + 16 * i, stride);
-        vi_load_rows(signs + 4 * i, w + offsetof(jt_iq2_s, signs) + 16 * i, stride);
-    }
+    LOAD(low, 8, r, jt_iq2_s, qs);
+    LOAD(signs, 8, r, jt_iq2_s, signs);
     for (int g = 0; g < 8; g++) {
         vi twos = byte_of(tail[g / 4], g % 4); /* bits 8 and 9 of four indices */
         vi even =
@@ -242,18 +231,14 @@ ALWAYS_INLINE void put_lanes_iq3(vi q[4], const uint16_t *grid, int size, vi tab
     }
 }
 
-static void panel_iq3_xxs(panel *p, int v, const uint8_t *w, size_t stride,
-                          size_t count)
+ALWAYS_INLINE void panel_iq3_xxs(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], low[16], words[8], index[2], *q = p->code[v].q;
+    vi low[16], words[8], index[2], *q = p->code[v].q;
     const vi table = table_above(sizes_iq3_xxs, 8, 62);
-    vi_load_rows(head, w, stride);
-    vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.25f));
-    for (int i = 0; i < 4; i++)
-        vi_load_rows(low + 4 * i, w + offsetof(jt_iq3_xxs, qs) + 16 * i, stride);
-    for (int i = 0; i < 2; i++)
-        vi_load_rows(words + 4 * i, w + offsetof(jt_iq3_xxs, signs) + 16 * i, stride);
+    vf d = vf_mul(LOAD_HALF(r, jt_iq3_xxs, d), vf_set1(0.25f));
+    LOAD(low, 16, r, jt_iq3_xxs, qs);
+    LOAD(words, 8, r, jt_iq3_xxs, signs);
     for (int g = 0; g < 8; g++) {
         vi signs = signs_of_28(words[g]);
         p->code[v].scale[g] = odd_scale_lanes(d, vi_right(words[g], 28));
@@ -264,21 +249,18 @@ static void panel_iq3_xxs(panel *p, int v, const uint8_t *w, size_t stride,
     }
 }
 
-static void panel_iq3_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq3_s(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], high[4], tail[4], low[16], signs[8], index[2], *q = p->code[v].q;
+    vi high[2], scales, low[16], signs[8], index[2], *q = p->code[v].q;
     const vi table = table_above(sizes_iq3_s, 8, 15);
-    vi_load_rows(head, w, stride);
-    vi_load_rows(high, w + offsetof(jt_iq3_s, qh), stride);
-    vi_load_rows(tail, w + sizeof(jt_iq3_s) - 16, stride); /* ends with the scales */
-    vf d = vf_from_half(head[0]);
-    for (int i = 0; i < 4; i++)
-        vi_load_rows(low + 4 * i, w + offsetof(jt_iq3_s, qs) + 16 * i, stride);
-    for (int i = 0; i < 2; i++)
-        vi_load_rows(signs + 4 * i, w + offsetof(jt_iq3_s, signs) + 16 * i, stride);
+    vf d = LOAD_HALF(r, jt_iq3_s, d);
+    LOAD(high, 2, r, jt_iq3_s, qh);
+    LOAD(&scales, 1, r, jt_iq3_s, scales);
+    LOAD(low, 16, r, jt_iq3_s, qs);
+    LOAD(signs, 8, r, jt_iq3_s, signs);
     for (int g = 0; g < 8; g++)
-        p->code[v].scale[g] = odd_scale_lanes(d, vi_and(vi_right(tail[3], 4 * g), 15));
+        p->code[v].scale[g] = odd_scale_lanes(d, vi_and(vi_right(scales, 4 * g), 15));
     for (int i = 0; i < 16; i++) {
         vi ones = vi_right(high[i / 8], i % 8 * 4); /* bit 8 of four indices */
         vi even =
@@ -313,15 +295,13 @@ ALWAYS_INLINE void put_lanes_iq1(vi q[8], vi low, vi nibbles)
     }
 }
 
-static void panel_iq1_s(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq1_s(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi head[4], low[8], high[4], *q = p->code[v].q;
-    vi_load_rows(head, w, stride);
-    vi_load_rows(high, w + offsetof(jt_iq1_s, qh), stride);
-    vf d = vf_mul(vf_from_half(head[0]), vf_set1(0.125f));
-    for (int i = 0; i < 2; i++)
-        vi_load_rows(low + 4 * i, w + offsetof(jt_iq1_s, qs) + 16 * i, stride);
+    vi low[8], high[4], *q = p->code[v].q;
+    vf d = vf_mul(LOAD_HALF(r, jt_iq1_s, d), vf_set1(0.125f));
+    LOAD(low, 8, r, jt_iq1_s, qs);
+    LOAD(high, 4, r, jt_iq1_s, qh);
     for (int g = 0; g < 8; g++) {
         vi word = vi_and(vi_right(high[g / 2], g % 2 * 16), 0xffff);
         p->code[v].scale[g] = odd_scale_lanes(d, vi_and(vi_right(word, 12), 7));
@@ -333,23 +313,22 @@ static void panel_iq1_s(panel *p, int v, const uint8_t *w, size_t stride, size_t
     }
 }
 
-static void panel_iq1_m(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_iq1_m(panel *p, int v, source r, size_t count)
 {
     (void)count;
-    vi tail[4], low[8], high[4], *q = p->code[v].q;
-    vi_load_rows(tail, w + sizeof(jt_iq1_m) - 16, stride); /* ends with the scales */
-    vi_load_rows(high, w + offsetof(jt_iq1_m, qh), stride);
-    vi d_low = vi_or(vi_and(vi_right(tail[2], 12), 15),
-                     vi_and(vi_right(tail[2], 24), 15 << 4));
-    vi d_high = vi_or(vi_and(vi_right(tail[3], 4), 15 << 8),
-                      vi_and(vi_right(tail[3], 16), 15 << 12));
+    vi scales[2], low[8], high[4], *q = p->code[v].q;
+    LOAD(scales, 2, r, jt_iq1_m, scales);
+    LOAD(high, 4, r, jt_iq1_m, qh);
+    vi d_low = vi_or(vi_and(vi_right(scales[0], 12), 15),
+                     vi_and(vi_right(scales[0], 24), 15 << 4));
+    vi d_high = vi_or(vi_and(vi_right(scales[1], 4), 15 << 8),
+                      vi_and(vi_right(scales[1], 16), 15 << 12));
     vf d = vf_mul(vf_from_half(vi_or(d_low, d_high)), vf_set1(0.125f));
     for (int g = 0; g < 16; g++) {
-        vi s = vi_and(vi_right(tail[2 + g / 8], g / 4 % 2 * 16 + g % 4 * 3), 7);
+        vi s = vi_and(vi_right(scales[g / 8], g / 4 % 2 * 16 + g % 4 * 3), 7);
         p->code[v].scale[g] = odd_scale_lanes(d, s);
     }
-    for (int i = 0; i < 2; i++)
-        vi_load_rows(low + 4 * i, w + 16 * i, stride);
+    LOAD(low, 8, r, jt_iq1_m, qs);
     for (int g = 0; g < 8; g++)
         put_lanes_iq1(q + 8 * g, low[g], vi_right(high[g / 2], g % 2 * 16));
 }

@@ -15,11 +15,12 @@
 
 #define WITH_BF16 __attribute__((target("avx512bf16")))
 
-static void panel_pairs(panel *p, int v, const uint8_t *w, size_t stride, size_t count)
+ALWAYS_INLINE void panel_pairs(panel *p, int v, source r, size_t count)
 {
     for (size_t i = 0; i < count; i += 8)
-        vi_load_rows(p->pairs[v].w + i / 2, w + 2 * i, stride);
+        load_dwords(p->pairs[v].w + i / 2, 4, r, 2 * i, SIZE_MAX);
 }
+UNPACK(pairs)
 
 /* The values i and i + 1 of one part of a row, in every lane. */
 ALWAYS_INLINE __m512bh act_pair(const uint8_t *part, size_t i)
@@ -63,12 +64,12 @@ WITH_BF16 ALWAYS_INLINE void dot_pairs(float *sums, size_t ld, const panel *p,
     }
 EACH_TILE(DOT_PAIRS, pairs)
 static const format format_pairs = {
-    panel_pairs, {EACH_TILE(DOT_NAME, pairs)}, 1, 2, CHUNK_REAL};
+    rows_pairs, tile_pairs, {EACH_TILE(DOT_NAME, pairs)}, 1, 2, CHUNK_REAL};
 MATMUL(pairs)
 
 static void set_bf16(jt_kernels *table)
 {
-    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_BF16X2, matmul_pairs};
+    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_BF16X2, matmul_pairs, tiled_pairs};
 }
 
 #endif

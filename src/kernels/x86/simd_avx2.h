@@ -208,6 +208,21 @@ ALWAYS_INLINE void vf_store_half(uint16_t *p, vf x)
     _mm_storeu_si128((void *)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
+ALWAYS_INLINE vi vi_load(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
+}
+
+ALWAYS_INLINE vi vi_load_words(const uint8_t *p)
+{
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+}
+
+ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+}
+
 ALWAYS_INLINE __m256i two_rows(const uint8_t *p, size_t stride)
 {
     __m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const void *)p));

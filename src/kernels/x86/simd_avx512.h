@@ -221,6 +221,22 @@ ALWAYS_INLINE void vf_store_half(uint16_t *p, vf x)
     _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
+ALWAYS_INLINE vi vi_load(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+/* LANES words, or bytes. */
+ALWAYS_INLINE vi vi_load_words(const uint8_t *p)
+{
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+}
+
+ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+}
+
 ALWAYS_INLINE __m512i four_rows(const uint8_t *p, size_t stride)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
