@@ -22,7 +22,7 @@ struct jt_pool {
     jt_pool_fn *fn;         /* the loop, written while closed */
     void *arg;
     size_t count;
-    _Alignas(64) atomic_size_t next; /* item to take */
+    struct range *ranges; /* [threads] items, each thread's own first */
     _Alignas(64) atomic_uint_fast64_t ticket;
     _Alignas(64) atomic_int inside;
     pthread_mutex_t lock; /* of sleeping */
@@ -31,10 +31,22 @@ struct jt_pool {
     atomic_bool stop;
 };
 
+typedef struct range {
+    _Alignas(64) atomic_size_t next; /* item to take */
+    size_t end;
+} range;
+
 enum {
     SPINS_AWAKE = 4000, /* some 50 us: longer than the pause between two loops */
     SPINS_POLITE = 200  /* then the caller lets others run while it waits */
 };
+
+static _Thread_local int self;
+
+int jt_pool_self(void)
+{
+    return self;
+}
 
 static void pause_briefly(void)
 {
@@ -53,14 +65,18 @@ int jt_processors(void)
     return 1;
 }
 
+/* A thread's own items follow each other, so that what it asks for ahead is what it
+ * needs; then it takes those that others have not come to. */
 static void take_items(jt_pool *pool)
 {
-    size_t count = pool->count;
-    for (;;) {
-        size_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (i >= count)
-            return;
-        pool->fn(pool->arg, i);
+    for (int t = 0; t < pool->threads; t++) {
+        range *r = &pool->ranges[(self + t) % pool->threads];
+        for (;;) {
+            size_t i = atomic_fetch_add_explicit(&r->next, 1, memory_order_relaxed);
+            if (i >= r->end)
+                break;
+            pool->fn(pool->arg, i);
+        }
     }
 }
 
@@ -90,13 +106,6 @@ typedef struct worker {
     jt_pool *pool;
     int number;
 } worker;
-
-static _Thread_local int self;
-
-int jt_pool_self(void)
-{
-    return self;
-}
 
 static void *work(void *arg)
 {
@@ -148,7 +157,9 @@ jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err)
     pool->threads = threads ? threads : jt_processors();
     pool->workers = jt_alloc((size_t)pool->threads, sizeof *pool->workers);
     pool->numbers = jt_alloc((size_t)pool->threads, sizeof *pool->numbers);
-    if (!pool->workers || !pool->numbers) {
+    pool->ranges = aligned_alloc(64, (size_t)pool->threads * sizeof *pool->ranges);
+    if (!pool->workers || !pool->numbers || !pool->ranges) {
+        free(pool->ranges);
         free(pool->workers);
         free(pool->numbers);
         free(pool);
@@ -175,6 +186,7 @@ void jt_pool_free(jt_pool *pool)
         pthread_join(pool->workers[i], NULL);
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
+    free(pool->ranges);
     free(pool->workers);
     free(pool->numbers);
     free(pool);
@@ -195,7 +207,12 @@ void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
     pool->fn = fn;
     pool->arg = arg;
     pool->count = count;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (int t = 0; t < pool->threads; t++) {
+        size_t threads = (size_t)pool->threads, i = (size_t)t;
+        pool->ranges[t].end = count * (i + 1) / threads;
+        atomic_store_explicit(&pool->ranges[t].next, count * i / threads,
+                              memory_order_relaxed);
+    }
     atomic_fetch_add(&pool->ticket, 1); /* open */
     wake_sleepers(pool);
     take_items(pool);
