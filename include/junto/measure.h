@@ -11,19 +11,25 @@
 extern "C" {
 #endif
 
-/* Read bandwidth in bytes per second: `threads` threads (0: all processors) stream over
- * `bytes` of memory, the best of `rounds`. It bounds decoding. JT_E_ARG, JT_E_MEMORY.
- */
-JT_API jt_status jt_measure_bandwidth(double *bytes_per_second, int threads,
-                                      size_t bytes, int rounds, jt_err *err);
+/* Threads and memory to measure with, kept so that a measurement takes no longer than
+ * it must: what a machine does may change from one second to the next. */
+typedef struct jt_roofline jt_roofline;
 
-/* Operations per second (a multiply-add is two) of `threads` threads whose multipliers
- * wait for nothing, the best of `rounds` of some milliseconds. It bounds prefill:
- * `int8`, products of bytes, that of quantised weights; otherwise of floats. `cpu` is
- * the kernel level as for sessions; NULL: the best. JT_E_ARG, JT_E_UNSUPPORTED (cpu),
- * JT_E_MEMORY. */
-JT_API jt_status jt_measure_peak(double *per_second, bool int8, int threads,
-                                 const char *cpu, int rounds, jt_err *err);
+/* `threads` 0: all processors; `bytes` of memory to stream over; `cpu`: the kernel
+ * level as for sessions, NULL: the best. JT_E_ARG, JT_E_UNSUPPORTED (cpu), JT_E_MEMORY.
+ */
+JT_API jt_status jt_roofline_new(jt_roofline **out, int threads, size_t bytes,
+                                 const char *cpu, jt_err *err);
+JT_API void jt_roofline_free(jt_roofline *roofline); /* NULL is fine */
+
+/* Read bandwidth in bytes per second of all threads together, the best of `rounds` over
+ * the memory. It bounds decoding. */
+JT_API double jt_roofline_bandwidth(jt_roofline *roofline, int rounds);
+
+/* Operations per second (a multiply-add is two) of threads whose multipliers wait for
+ * nothing, the best of `rounds` of some milliseconds. It bounds prefill: `int8`,
+ * products of bytes, that of quantised weights; otherwise of floats. */
+JT_API double jt_roofline_peak(jt_roofline *roofline, bool int8, int rounds);
 
 #ifdef __cplusplus
 }

@@ -130,12 +130,13 @@ const cli_verb cli_verb_bench = {
     .summary = "measure tokens per second against the bandwidth of the memory",
     .details =
         "Each round evaluates random tokens as a prompt and then decodes more of "
-        "them one by one. The roofline is the read bandwidth of the same number "
-        "of threads, measured before and after the rounds (the better counts); "
-        "the share says how much of it decoding reaches with the bytes that a "
-        "token must touch: active weights and the keys and values of the "
-        "context. Prefill is measured by the multiplications of weights, against "
-        "the most that these threads can multiply in registers.",
+        "them one by one. What the machine can do is measured before and after "
+        "each of both (the better counts), with the same number of threads, and "
+        "the median of the shares that the rounds reached is reported: of decoding "
+        "that of the read bandwidth (the roofline), with the bytes that a token "
+        "must touch, which are active weights and the keys and values of the "
+        "context; of the prompt that of the multiplications which these threads can "
+        "do in registers, counting weights.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

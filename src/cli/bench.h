@@ -16,9 +16,11 @@ struct bench_args {
     cli_policies policies;
 };
 
-/* Tokens per second of the rounds, sorted, and where the time went. */
+/* Tokens per second of the rounds, and where the time went. */
 struct bench_phase {
-    double *rates; /* [repeat] */
+    double *rates;  /* [repeat], sorted */
+    double *limits; /* [repeat], sorted: what the machine did around each round */
+    double *shares; /* [repeat], sorted: of its limit that each round reached */
     double seconds;
     double stages[JT_STAGE_COUNT]; /* seconds, all rounds together */
 };
@@ -28,14 +30,9 @@ struct bench_run {
     int threads;
     char cpu[16];
     struct bench_phase prefill, decode;
-    double bandwidth;        /* bytes per second */
     double bytes_per_token;  /* that decoding must read */
-    double roofline_share;   /* of the median round; NaN for several sequences, whose
-                                experts overlap */
     bool int8;               /* whether products are those of bytes */
-    double peak;             /* operations per second */
     double token_operations; /* of a prompt token: weights, without attention */
-    double peak_share;       /* of the median round */
     uint64_t kv_bytes, peak_bytes;
 };
 
@@ -45,8 +42,8 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
                         struct bench_run *run, jt_err *err);
 void bench_run_free(struct bench_run *run);
 
-/* Median of the sorted rates. */
-double bench_median(const struct bench_phase *phase, int repeat);
+/* Median of sorted values. */
+double bench_median(const double *values, int count);
 
 void bench_print_table(const struct bench_args *args, const cli_model *m,
                        const struct bench_run *runs, size_t count);

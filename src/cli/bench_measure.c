@@ -1,12 +1,12 @@
 #include <fcntl.h>
-#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench.h"
 
-enum { STREAM_ROUNDS = 5 };
+enum { LIMIT_ROUNDS = 2 }; /* of a measurement of the machine */
 
 /* SplitMix64 of a counter: token i is the same whatever was drawn before. */
 static int32_t random_token(uint64_t seed, uint64_t i, int n_vocab)
@@ -18,8 +18,8 @@ static int32_t random_token(uint64_t seed, uint64_t i, int n_vocab)
     return (int32_t)(z % (uint64_t)n_vocab);
 }
 
-/* Measuring the bandwidth takes memory of its own, which must not count as the model's:
- * start the record of the peak again. Linux only; elsewhere the peak includes it. */
+/* What came before the rounds must not count as the model's: start the record of the
+ * peak again. Linux only; elsewhere the peak includes it. */
 static void forget_peak(void)
 {
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
@@ -43,10 +43,10 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double bench_median(const struct bench_phase *phase, int repeat)
+double bench_median(const double *values, int count)
 {
-    const double *middle = phase->rates + repeat / 2;
-    return repeat % 2 ? *middle : (middle[-1] + *middle) / 2;
+    const double *middle = values + count / 2;
+    return count % 2 ? *middle : (middle[-1] + *middle) / 2;
 }
 
 /* The sequences of a run. The first has the threads. */
@@ -107,63 +107,74 @@ static jt_status rewind_to(const struct sequences *q, int depth, jt_err *err)
     return JT_OK;
 }
 
-static jt_status measure_round(const struct bench_args *args, const struct sequences *q,
-                               int round, struct bench_run *run, jt_err *err)
+/* Time one phase of a round, and measure the machine before and after: the better
+ * counts, as other work only takes away. */
+static jt_status measure_phase(const struct bench_args *args, const struct sequences *q,
+                               bool decodes, int round, struct bench_run *run,
+                               jt_roofline *machine, jt_err *err)
 {
-    double seconds = 0;
-    int n = (int)q->count;
-    JT_TRY(rewind_to(q, args->depth, err));
-    if (args->prompt) {
-        JT_TRY(time_tokens(q, args->depth, args->prompt, false, &seconds, err));
-        run->prefill.rates[round] = n * args->prompt / seconds;
-        run->prefill.seconds += seconds;
-        add_stages(&run->prefill, q);
+    struct bench_phase *phase = decodes ? &run->decode : &run->prefill;
+    int count = decodes ? args->gen : args->prompt;
+    double limit[2], seconds = 0;
+    for (int i = 0; i < 2; i++) {
+        limit[i] = decodes ? jt_roofline_bandwidth(machine, LIMIT_ROUNDS)
+                           : jt_roofline_peak(machine, run->int8, LIMIT_ROUNDS);
+        if (i == 0)
+            JT_TRY(time_tokens(q, args->depth + (decodes ? args->prompt : 0), count,
+                               decodes, &seconds, err));
     }
-    if (args->gen) {
-        JT_TRY(
-            time_tokens(q, args->depth + args->prompt, args->gen, true, &seconds, err));
-        run->decode.rates[round] = n * args->gen / seconds;
-        run->decode.seconds += seconds;
-        add_stages(&run->decode, q);
-    }
+    phase->rates[round] = (double)q->count * count / seconds;
+    phase->limits[round] = limit[0] > limit[1] ? limit[0] : limit[1];
+    phase->shares[round] = phase->rates[round] / phase->limits[round] *
+                           (decodes ? run->bytes_per_token : run->token_operations);
+    phase->seconds += seconds;
+    add_stages(phase, q);
     return JT_OK;
 }
 
-/* Keep the better of two measurements: other work on the machine only takes away. */
-static jt_status measure_rooflines(const struct bench_args *args, struct bench_run *run,
-                                   jt_err *err)
+static jt_status measure_round(const struct bench_args *args, const struct sequences *q,
+                               int round, struct bench_run *run, jt_roofline *machine,
+                               jt_err *err)
 {
-    double bandwidth, peak;
-    JT_TRY(jt_measure_bandwidth(&bandwidth, run->threads, (size_t)args->stream,
-                                STREAM_ROUNDS, err));
-    JT_TRY(
-        jt_measure_peak(&peak, run->int8, run->threads, run->cpu, STREAM_ROUNDS, err));
-    if (bandwidth > run->bandwidth)
-        run->bandwidth = bandwidth;
-    if (peak > run->peak)
-        run->peak = peak;
+    JT_TRY(rewind_to(q, args->depth, err));
+    if (args->prompt)
+        JT_TRY(measure_phase(args, q, false, round, run, machine, err));
+    if (args->gen)
+        JT_TRY(measure_phase(args, q, true, round, run, machine, err));
     return JT_OK;
+}
+
+static bool make_phase(struct bench_phase *phase, int repeat)
+{
+    phase->rates = calloc((size_t)repeat, 3 * sizeof(double));
+    if (!phase->rates)
+        return false;
+    phase->limits = phase->rates + repeat;
+    phase->shares = phase->limits + repeat;
+    return true;
+}
+
+/* The first round brought the weights into memory: its figures do not count. */
+static void forget_round(struct bench_phase *phase)
+{
+    phase->seconds = 0;
+    memset(phase->stages, 0, sizeof phase->stages);
 }
 
 static jt_status measure_rounds(cli_context *cli, const struct bench_args *args,
                                 const struct sequences *q, struct bench_run *run,
-                                jt_err *err)
+                                jt_roofline *machine, jt_err *err)
 {
-    run->prefill.rates = calloc((size_t)args->repeat, sizeof(double));
-    run->decode.rates = calloc((size_t)args->repeat, sizeof(double));
-    if (!run->prefill.rates || !run->decode.rates)
-        return jt_fail(err, JT_E_MEMORY, "out of memory for the rounds");
     jt_progress progress = cli_progress(cli);
     unsigned long long rounds = (unsigned long long)args->repeat + 1;
-    jt_status status = measure_round(args, q, 0, run, err);
-    /* The first round brought the weights into memory; forget its figures. */
-    run->prefill = (struct bench_phase){.rates = run->prefill.rates};
-    run->decode = (struct bench_phase){.rates = run->decode.rates};
+    jt_status status = measure_round(args, q, 0, run, machine, err);
+    forget_round(&run->prefill);
+    forget_round(&run->decode);
     for (int r = 0; r < args->repeat && status == JT_OK; r++) {
         status = jt_progress_report(&progress, "bench", (unsigned long long)r + 1,
                                     rounds, err);
         if (status == JT_OK)
-            status = measure_round(args, q, r, run, err);
+            status = measure_round(args, q, r, run, machine, err);
     }
     cli_progress_clear(cli);
     return status;
@@ -207,22 +218,11 @@ static jt_status open_sequences(struct sequences *q, const struct bench_args *ar
     return JT_OK;
 }
 
-/* What the rounds gave, beside the rooflines. */
-static void compare(const struct bench_args *args, const cli_model *m,
-                    struct bench_run *run)
+static void sort_phase(struct bench_phase *phase, int repeat)
 {
-    int length = args->depth + args->prompt + args->gen;
-    double context = args->depth + args->prompt + args->gen / 2.0; /* on average */
-    qsort(run->prefill.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
-    qsort(run->decode.rates, (size_t)args->repeat, sizeof(double), compare_doubles);
-    run->bytes_per_token = (double)m->info.active_bytes +
-                           (double)run->kv_bytes / args->parallel * context / length;
-    run->roofline_share = args->parallel > 1
-                              ? (double)NAN
-                              : bench_median(&run->decode, args->repeat) *
-                                    run->bytes_per_token / run->bandwidth;
-    run->peak_share =
-        bench_median(&run->prefill, args->repeat) * run->token_operations / run->peak;
+    for (int i = 0; i < 3; i++)
+        qsort(phase->rates + i * repeat, (size_t)repeat, sizeof(double),
+              compare_doubles);
 }
 
 /* Quantised weights are multiplied as bytes, others as floats. */
@@ -234,10 +234,10 @@ static bool mostly_quantised(const jt_model_info *info)
     return bytes[1] > bytes[0];
 }
 
-static jt_status measure(cli_context *cli, const struct bench_args *args,
-                         const cli_model *m, const struct sequences *q,
-                         struct bench_run *run, jt_err *err)
+static void describe(const struct bench_args *args, const cli_model *m,
+                     const struct sequences *q, struct bench_run *run)
 {
+    double context = args->depth + args->prompt + args->gen / 2.0; /* on average */
     run->threads = jt_session_threads(q->session[0]);
     snprintf(run->cpu, sizeof run->cpu, "%s", jt_session_cpu(q->session[0]));
     run->kv_bytes = q->count * jt_session_kv_bytes(q->session[0]);
@@ -245,12 +245,27 @@ static jt_status measure(cli_context *cli, const struct bench_args *args,
     run->token_operations = 2.0 * ((double)m->info.n_active_params -
                                    (double)m->info.n_vocab * m->info.d_model);
     run->int8 = mostly_quantised(&m->info);
-    JT_TRY(measure_rooflines(args, run, err));
+    run->bytes_per_token = (double)m->info.active_bytes + (double)run->kv_bytes /
+                                                              args->parallel * context /
+                                                              (double)q->length;
+}
+
+static jt_status measure(cli_context *cli, const struct bench_args *args,
+                         const struct sequences *q, struct bench_run *run, jt_err *err)
+{
+    jt_roofline *machine;
+    if (!make_phase(&run->prefill, args->repeat) ||
+        !make_phase(&run->decode, args->repeat))
+        return jt_fail(err, JT_E_MEMORY, "out of memory for the rounds");
+    JT_TRY(
+        jt_roofline_new(&machine, run->threads, (size_t)args->stream, run->cpu, err));
     forget_peak();
-    jt_status status = measure_rounds(cli, args, q, run, err);
-    run->peak_bytes = peak_bytes();
-    if (status == JT_OK)
-        status = measure_rooflines(args, run, err);
+    jt_status status = measure_rounds(cli, args, q, run, machine, err);
+    uint64_t peak = peak_bytes(); /* with the memory that is streamed over */
+    run->peak_bytes = peak > args->stream ? peak - args->stream : 0;
+    jt_roofline_free(machine);
+    sort_phase(&run->prefill, args->repeat);
+    sort_phase(&run->decode, args->repeat);
     return status;
 }
 
@@ -260,11 +275,11 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
 {
     struct sequences q;
     jt_status status = open_sequences(&q, args, m, threads, seed, err);
-    if (status == JT_OK)
-        status = measure(cli, args, m, &q, run, err);
+    if (status == JT_OK) {
+        describe(args, m, &q, run);
+        status = measure(cli, args, &q, run, err);
+    }
     free_sequences(&q);
-    if (status == JT_OK)
-        compare(args, m, run);
     return status;
 }
 

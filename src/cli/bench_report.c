@@ -8,8 +8,8 @@ static void print_phase(const char *name, const struct bench_phase *phase, int t
     if (!tokens)
         return;
     printf("  %-8s %10.2f %10.2f %10.2f tokens/s  (min, median, max of %d x %d)\n",
-           name, phase->rates[0], bench_median(phase, repeat), phase->rates[repeat - 1],
-           repeat, tokens);
+           name, phase->rates[0], bench_median(phase->rates, repeat),
+           phase->rates[repeat - 1], repeat, tokens);
     printf("           ");
     double other = phase->seconds;
     for (int s = 0; s < JT_STAGE_COUNT; s++) {
@@ -38,12 +38,15 @@ void bench_print_table(const struct bench_args *args, const cli_model *m,
         if (args->prompt)
             printf(
                 "  peak     %.1f%% (%s operations per prompt token at %.0f G %s/s)\n",
-                100 * run->peak_share, cli_show_count(run->token_operations).text,
-                run->peak / 1e9, run->int8 ? "int8" : "f32");
+                100 * bench_median(run->prefill.shares, args->repeat),
+                cli_show_count(run->token_operations).text,
+                bench_median(run->prefill.limits, args->repeat) / 1e9,
+                run->int8 ? "int8" : "f32");
         if (args->gen && args->parallel == 1)
             printf("  roofline %.1f%% (%s per token at %s/s)\n",
-                   100 * run->roofline_share, cli_show_bytes(run->bytes_per_token).text,
-                   cli_show_bytes(run->bandwidth).text);
+                   100 * bench_median(run->decode.shares, args->repeat),
+                   cli_show_bytes(run->bytes_per_token).text,
+                   cli_show_bytes(bench_median(run->decode.limits, args->repeat)).text);
         printf("  memory   peak %s, of it keys and values %s\n",
                cli_show_bytes((double)run->peak_bytes).text,
                cli_show_bytes((double)run->kv_bytes).text);
@@ -60,24 +63,33 @@ static json_t *phase_json(const struct bench_phase *phase, int tokens, int repea
                             cli_json_number(phase->stages[s]));
     return json_pack("{s:{s:o, s:o, s:o}, s:f, s:o}", "tokens_per_second", "min",
                      cli_json_number(phase->rates[0]), "median",
-                     cli_json_number(bench_median(phase, repeat)), "max",
+                     cli_json_number(bench_median(phase->rates, repeat)), "max",
                      cli_json_number(phase->rates[repeat - 1]), "seconds",
                      phase->seconds, "stage_seconds", stages);
 }
 
+/* The median of what is [repeat]; null for a phase that was left out. */
+static json_t *median_json(const double *values, bool measured, int repeat)
+{
+    return measured ? cli_json_number(bench_median(values, repeat)) : json_null();
+}
+
 static json_t *run_json(const struct bench_args *args, const struct bench_run *run)
 {
+    const struct bench_phase *prefill = &run->prefill, *decode = &run->decode;
+    int repeat = args->repeat;
+    bool alone = args->parallel == 1; /* experts of several sequences overlap */
     return json_pack(
         "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:I, s:I}", "threads",
         run->threads, "cpu", run->cpu, "prefill",
         phase_json(&run->prefill, args->prompt, args->repeat), "decode",
         phase_json(&run->decode, args->gen, args->repeat), "bytes_per_token",
         cli_json_number(run->bytes_per_token), "bandwidth_bytes_per_second",
-        cli_json_number(run->bandwidth), "decode_roofline_share",
-        args->gen ? cli_json_number(run->roofline_share) : json_null(), "peak_kind",
+        median_json(decode->limits, args->gen, repeat), "decode_roofline_share",
+        median_json(decode->shares, args->gen && alone, repeat), "peak_kind",
         run->int8 ? "int8" : "f32", "peak_operations_per_second",
-        cli_json_number(run->peak), "prefill_peak_share",
-        args->prompt ? cli_json_number(run->peak_share) : json_null(), "kv_bytes",
+        median_json(prefill->limits, args->prompt, repeat), "prefill_peak_share",
+        median_json(prefill->shares, args->prompt, repeat), "kv_bytes",
         (json_int_t)run->kv_bytes, "peak_bytes", (json_int_t)run->peak_bytes);
 }
 

@@ -11,15 +11,62 @@
  * keeps most reads in flight; the sum keeps the compiler from leaving them out. */
 enum { STRETCH = 4 << 20, STREAMS = 4, WORDS = STRETCH / STREAMS / sizeof(uint64_t) };
 
-typedef struct stream {
-    const uint64_t *data;
+struct jt_roofline {
+    jt_pool *pool;
+    const jt_kernels *kernels;
+    uint64_t *data; /* [stretches, STREAMS, WORDS] */
     uint64_t *sums; /* [stretches] */
-} stream;
+    size_t stretches;
+    double (*spin)(long steps);
+    double *operations; /* [threads] */
+};
+
+static jt_status take_memory(jt_roofline *r, size_t bytes, jt_err *err)
+{
+    r->stretches = bytes / STRETCH ? bytes / STRETCH : 1;
+    r->data = jt_alloc_large(r->stretches * STRETCH);
+    r->sums = jt_alloc(r->stretches, sizeof *r->sums);
+    r->operations = jt_alloc((size_t)jt_pool_threads(r->pool), sizeof *r->operations);
+    if (!r->data || !r->sums || !r->operations)
+        return jt_fail_memory(err, "measuring the machine");
+    memset(r->data, 1,
+           r->stretches * STRETCH); /* pages of its own, not that of zeros */
+    return JT_OK;
+}
+
+jt_status jt_roofline_new(jt_roofline **out, int threads, size_t bytes, const char *cpu,
+                          jt_err *err)
+{
+    jt_roofline *r = jt_calloc(1, sizeof *r);
+    if (!r)
+        return jt_fail_memory(err, "measuring the machine");
+    jt_status status = jt_kernels_choose(&r->kernels, cpu, err);
+    if (status == JT_OK)
+        status = jt_pool_new(&r->pool, threads, err);
+    if (status == JT_OK)
+        status = take_memory(r, bytes, err);
+    if (status == JT_OK)
+        *out = r;
+    else
+        jt_roofline_free(r);
+    return status;
+}
+
+void jt_roofline_free(jt_roofline *r)
+{
+    if (!r)
+        return;
+    jt_pool_free(r->pool);
+    free(r->data);
+    free(r->sums);
+    free(r->operations);
+    free(r);
+}
 
 static void read_stretch(void *arg, size_t i)
 {
-    const stream *s = arg;
-    const uint64_t *p = s->data + i * STREAMS * WORDS;
+    const jt_roofline *r = arg;
+    const uint64_t *p = r->data + i * STREAMS * WORDS;
     uint64_t sum[STREAMS][8] = {{0}};
     for (size_t at = 0; at < WORDS; at += 8) {
         for (int j = 0; j < STREAMS; j++) {
@@ -27,87 +74,42 @@ static void read_stretch(void *arg, size_t i)
                 sum[j][w] += p[(size_t)j * WORDS + at + (size_t)w];
         }
     }
-    s->sums[i] = 0;
+    r->sums[i] = 0;
     for (int j = 0; j < STREAMS * 8; j++)
-        s->sums[i] += sum[j / 8][j % 8];
+        r->sums[i] += sum[j / 8][j % 8];
 }
 
-/* The best of `rounds` passes over the buffer, in bytes per second. */
-static double best_rate(jt_pool *pool, const stream *s, size_t stretches, int rounds)
+double jt_roofline_bandwidth(jt_roofline *r, int rounds)
 {
     double best = 0.0;
     for (int round = 0; round < rounds; round++) {
         double start = jt_seconds();
-        jt_pool_run(pool, read_stretch, (void *)s, stretches);
-        double rate = (double)(stretches * STRETCH) / (jt_seconds() - start);
+        jt_pool_run(r->pool, read_stretch, r, r->stretches);
+        double rate = (double)(r->stretches * STRETCH) / (jt_seconds() - start);
         best = rate > best ? rate : best;
     }
     return best;
 }
 
-jt_status jt_measure_bandwidth(double *bytes_per_second, int threads, size_t bytes,
-                               int rounds, jt_err *err)
-{
-    size_t stretches = bytes / STRETCH ? bytes / STRETCH : 1;
-    void *data = jt_alloc_large(stretches * STRETCH);
-    uint64_t *sums = jt_alloc(stretches, sizeof *sums);
-    jt_pool *pool = NULL;
-    jt_status status = JT_E_MEMORY;
-    if (!data || !sums)
-        jt_fail_memory(err, "measuring the bandwidth");
-    else
-        status = jt_pool_new(&pool, threads, err);
-    if (status == JT_OK) {
-        memset(data, 1, stretches * STRETCH); /* real pages, not the shared zero page */
-        *bytes_per_second = best_rate(pool, &(stream){data, sums}, stretches, rounds);
-    }
-    jt_pool_free(pool);
-    free(data);
-    free(sums);
-    return status;
-}
-
-typedef struct spinning {
-    double (*spin)(long steps);
-    double *operations; /* [threads] */
-} spinning;
-
 static void spin_one(void *arg, size_t i)
 {
     enum { STEPS = 1000000 };
-    const spinning *s = arg;
-    s->operations[i] = s->spin(STEPS);
+    const jt_roofline *r = arg;
+    r->operations[i] = r->spin(STEPS);
 }
 
-/* The best of `rounds`, in operations per second. */
-static double best_spin(jt_pool *pool, const spinning *s, int rounds)
+double jt_roofline_peak(jt_roofline *r, bool int8, int rounds)
 {
-    size_t threads = (size_t)jt_pool_threads(pool);
+    size_t threads = (size_t)jt_pool_threads(r->pool);
     double best = 0.0;
+    r->spin = r->kernels->spin[int8 ? JT_SPIN_INT8 : JT_SPIN_F32];
     for (int round = 0; round < rounds; round++) {
         double start = jt_seconds(), sum = 0.0;
-        jt_pool_run(pool, spin_one, (void *)s, threads);
+        jt_pool_run(r->pool, spin_one, r, threads);
         double seconds = jt_seconds() - start;
         for (size_t i = 0; i < threads; i++)
-            sum += s->operations[i];
+            sum += r->operations[i];
         best = sum / seconds > best ? sum / seconds : best;
     }
     return best;
-}
-
-jt_status jt_measure_peak(double *per_second, bool int8, int threads, const char *cpu,
-                          int rounds, jt_err *err)
-{
-    const jt_kernels *kernels;
-    jt_pool *pool;
-    JT_TRY(jt_kernels_choose(&kernels, cpu, err));
-    JT_TRY(jt_pool_new(&pool, threads, err));
-    spinning s = {kernels->spin[int8 ? JT_SPIN_INT8 : JT_SPIN_F32],
-                  jt_alloc((size_t)jt_pool_threads(pool), sizeof(double))};
-    jt_status status = s.operations ? JT_OK : jt_fail_memory(err, "measuring the peak");
-    if (status == JT_OK)
-        *per_second = best_spin(pool, &s, rounds);
-    free(s.operations);
-    jt_pool_free(pool);
-    return status;
 }
