@@ -122,8 +122,11 @@ class Bench(CommandTest):
                                   "combine", "dense", "head"})
                 self.assertLessEqual(sum(phase["stage_seconds"].values()),
                                      1.05 * phase["seconds"])
-        share = (rates["median"] * run["bytes_per_token"] /
-                 run["bandwidth_bytes_per_second"])
+
+    def test_share_of_a_round(self):
+        run = self.good(*self.args, "-r", "1", "--json").json()["runs"][0]
+        share = (run["decode"]["tokens_per_second"]["median"] *
+                 run["bytes_per_token"] / run["bandwidth_bytes_per_second"])
         self.assertAlmostEqual(run["decode_roofline_share"] / share, 1, places=5)
 
     def test_sequences_and_depth(self):
