@@ -18,7 +18,8 @@ class Audit(CommandTest):
     def test_what_one_text_uses_more(self):
         a, b = self.texts()
         args = ("audit", MINI, "--harmful", a, "--benign", b, "-c", "64", "--percent",
-                "5,20", "--draws", "2", "--windows", "16", "--neurons", "0")
+                "5,20", "--draws", "2", "--windows", "16", "--neurons", "0",
+                "-t", "1")
         got = self.good(*args, "--json").json()
         self.assertEqual([p["masked"] for p in got["points"]], [7, 29])
         self.assertEqual(len(got["experts"]), 144)
@@ -43,7 +44,7 @@ class Audit(CommandTest):
         self.good("quantize", MINI, small, "--type", "q4_0")
         got = self.good("audit", small, "--before", MINI, "--harmful", a, "--benign", b,
                         "-c", "64", "--percent", "5,20", "--draws", "2", "--windows", "16",
-                        "--neurons", "3", "--json").json()
+                        "--neurons", "3", "-t", "1", "--json").json()
         inside, change = got["inside"], got["change"]
         self.assertEqual(inside["experts"], 4)
         self.assertEqual(len(inside["neurons"]), 4 * 64)
@@ -56,7 +57,7 @@ class Audit(CommandTest):
         self.assertEqual(len(change["kept"]), 2)
         text = self.good("audit", MINI, "--before", MINI, "--harmful", a, "--benign", b,
                          "-c", "64", "--percent", "5", "--draws", "2", "--windows", "16",
-                         "--neurons", "0").text()
+                         "--neurons", "0", "-t", "1").text()
         self.assertIn("correlation of the disparities 1.000, overlap of the first tenth "
                       "1.000", text)
         self.assertRegex(text, r"(?m)^harder +no$")
