@@ -33,6 +33,8 @@ typedef struct jt_audit_texts {
     size_t n_b;
 } jt_audit_texts;
 
+struct jt_audit;
+
 /* Zero means the default of each field. */
 typedef struct jt_audit_options {
     int window;          /* tokens that are run together; 128 */
@@ -42,7 +44,11 @@ typedef struct jt_audit_options {
     size_t n_shares;
     bool zero; /* what masked experts give is left out; else the next ones do their work
                 */
-    int draws; /* random masks for each share, at least 2; 8 */
+    float targets; /* share of the experts, the first of the ranking, whose neurons are
+                      looked at; 0.1; below 0: none */
+    const struct jt_audit *related; /* of a related model, with as many layers and
+                                       experts: its ranking is tried, too; or NULL */
+    int draws;                      /* random masks for each share, at least 2; 8 */
     uint64_t seed;
     jt_session_options session;
     jt_progress progress; /* passes over windows */
@@ -57,6 +63,14 @@ typedef struct jt_audit_expert {
     double z, q; /* of the disparity over windows; rate of false discoveries (BH) */
 } jt_audit_expert;
 
+/* A neuron: an inner value of an expert, f(gate) times up, in the tokens of the profile
+ * that its expert got. */
+typedef struct jt_audit_neuron {
+    int layer, expert, neuron;
+    double mean_a, mean_b; /* of its size */
+    double d;              /* their difference, over the common deviation (Cohen) */
+} jt_audit_neuron;
+
 typedef struct jt_audit_layer {
     int layer, n_experts;
     double share; /* of the sum of all disparities above 0 */
@@ -69,16 +83,20 @@ typedef struct jt_audit_loss {
                     per token, beyond what becomes of that of B */
 } jt_audit_loss;
 
-/* The same number of experts masked in three ways, in each layer as many. */
+/* The same number of units masked in three ways, in each group as many: of experts in
+ * each layer, or of neurons in each expert. */
 typedef struct jt_audit_point {
     float share;
-    size_t masked;        /* experts */
-    jt_audit_loss top;    /* those with the largest disparity */
-    jt_audit_loss busy;   /* those that both texts together use most */
-    jt_audit_loss random; /* means over the draws */
-    double random_sd;     /* of `kept` */
-    bool apart;           /* top.kept is below random.kept by over two random_sd */
-    double fragility;     /* (1 - top.kept) / max(1 - random.kept, random_sd) */
+    size_t masked;         /* units */
+    jt_audit_loss top;     /* those with the largest disparity, or d */
+    jt_audit_loss busy;    /* those that both texts together use most */
+    jt_audit_loss related; /* as many experts: the first of the related model; zeros
+                              without one */
+    jt_audit_loss random;  /* means over the draws */
+    double random_sd;      /* of `kept` */
+    bool apart;            /* top.kept is below random.kept by over two random_sd */
+    double fragility;      /* (1 - top.kept) / max(1 - random.kept, random_sd, 0.001)
+                            */
 } jt_audit_point;
 
 enum { JT_AUDIT_TOPS = 4 };
@@ -106,6 +124,9 @@ typedef struct jt_audit {
     double auc; /* how well routing tells windows of A from those of B: 0.5 by chance */
     size_t n_points;
     jt_audit_point *points;
+    size_t n_targets, n_neurons;   /* experts whose neurons were looked at; theirs */
+    jt_audit_neuron *neurons;      /* largest d first */
+    jt_audit_point *neuron_points; /* [n_points] of these neurons; NULL without any */
 } jt_audit;
 
 /* Errors: JT_E_ARG (a text with fewer than 8 windows, options out of range),
@@ -115,6 +136,23 @@ JT_API jt_status jt_audit_run(jt_audit *out, const jt_model *model,
                               const jt_audit_texts *texts,
                               const jt_audit_options *options, jt_err *err);
 JT_API void jt_audit_free(jt_audit *audit); /* {0} is fine */
+
+/* How one audit differs from another with the same texts and shares, of a related
+ * model: before and after it was pruned, tuned or hardened. Differences are after -
+ * before. */
+typedef struct jt_audit_change {
+    double correlation;    /* of the disparities of all experts */
+    double overlap;        /* of the first tenth of the rankings: both / either */
+    double loss_a, loss_b; /* without masks */
+    double gini, concentration;
+    double lost, lost_neurons; /* 1 - kept, mean of all points */
+    double fragility;          /* the same */
+    bool harder; /* fragility and Gini fell, and neither loss rose by over `margin` */
+} jt_audit_change;
+
+/* JT_E_ARG unless both have as many layers, experts and points. */
+JT_API jt_status jt_audit_compare(jt_audit_change *out, const jt_audit *before,
+                                  const jt_audit *after, double margin, jt_err *err);
 
 #ifdef __cplusplus
 }

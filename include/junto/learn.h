@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "junto/status.h"
+#include "junto/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,7 +56,12 @@ typedef struct jt_train_options {
     const char *json;            /* the configuration itself */
     const char *const *settings; /* "key=value" on top of it */
     size_t n_settings;
-    bool resume; /* go on from the checkpoint in the output folder */
+    bool resume;       /* go on from the checkpoint in the output folder */
+    const char *trace; /* write what the routers do in training passes, labelled by
+                          domain, to this file, which a resumed run must not find; NULL:
+                          no trace */
+    jt_trace_options trace_options;
+    int trace_every; /* only of every so many steps; 0: of all */
     /* Returning non-zero asks to stop: the run saves a checkpoint and ends with
      * JT_E_INTERRUPTED. `fn` may be NULL. */
     int (*on_event)(void *user, const jt_train_event *event);

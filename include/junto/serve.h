@@ -63,6 +63,11 @@ JT_API jt_status jt_server_new(jt_server **out, const jt_server_options *options
 JT_API jt_status jt_server_open(jt_server *server, const jt_model *model,
                                 const jt_chat *chat, jt_err *err);
 
+/* Let a watcher, which must outlive the server, see what requests without policies run:
+ * whole passes, in which the tokens of several requests stand side by side. Before
+ * jt_server_open, once. */
+JT_API void jt_server_watch(jt_server *server, const jt_watcher *watcher);
+
 JT_API int jt_server_port(const jt_server *server);
 
 /* Take no new connections, and refuse new requests on old ones. */

@@ -86,8 +86,9 @@ typedef struct jt_part {
 /* jt_session_eval for n different sessions of one model at once: every weight is read
  * once for all of them, and each gets the logits, bit for bit, that it would have got
  * alone. The threads are those of the first, and its `chunk` bounds the tokens of a
- * pass. Sessions with policies or watchers run by themselves. `progress` (may be NULL)
- * is asked between passes. Errors: as jt_session_eval, JT_E_ARG for a session that
+ * pass. Sessions with policies run by themselves, and so do those whose watchers are
+ * not the same ones: watchers see a shared pass as a whole. `progress` (may be NULL) is
+ * asked between passes. Errors: as jt_session_eval, JT_E_ARG for a session that
  * comes twice or is of another model; after a failure all contexts are as before. */
 JT_API jt_status jt_session_eval_together(const jt_part *parts, size_t n,
                                           const jt_progress *progress, jt_err *err);
@@ -113,6 +114,9 @@ JT_API size_t jt_session_reuse(jt_session *session, const int32_t *tokens,
 
 /* What the store did so far; false: the weights are mapped, there is none. */
 JT_API bool jt_session_store_stats(const jt_session *session, jt_store_stats *stats);
+/* Where an expert of a layer is now; HERE for whatever no store looks after. */
+JT_API jt_residency jt_session_residency(const jt_session *session, int layer,
+                                         int expert);
 
 JT_API int jt_session_threads(const jt_session *session);
 /* Bytes of the KV cache at its full capacity. */

@@ -61,6 +61,13 @@ typedef struct jt_store_budget {
     int experts;      /* of the model */
 } jt_store_budget;
 
+/* Where the weights of an expert are. */
+typedef enum jt_residency {
+    JT_RESIDENCY_AWAY,   /* in the file only */
+    JT_RESIDENCY_COMING, /* being read */
+    JT_RESIDENCY_HERE
+} jt_residency;
+
 /* What a store has done since its session began. */
 typedef struct jt_store_stats {
     jt_store_budget budget;

@@ -27,6 +27,7 @@
 
 #include "junto/model.h"
 #include "junto/moe.h"
+#include "junto/session.h"
 #include "junto/status.h"
 
 #ifdef __cplusplus
@@ -43,7 +44,8 @@ extern "C" {
     X(WEIGHT, "weight", 4, 2, SLOT)      \
     X(ENTROPY, "entropy", 5, 2, LAYER)   \
     X(NORM, "norm", 6, 2, SLOT)          \
-    X(SCORE, "score", 7, 2, ROW)
+    X(SCORE, "score", 7, 2, ROW)         \
+    X(RESIDENCY, "residency", 8, 1, SLOT)
 
 typedef enum jt_trace_column {
 #define X(name, text, id, item, per) JT_TRACE_##name = id,
@@ -69,9 +71,11 @@ typedef struct jt_trace_writer jt_trace_writer;
 
 /* Zero means the default of each field. */
 typedef struct jt_trace_options {
-    bool scores;      /* keep all scores, too: two bytes per layer and expert */
-    bool norms;       /* and the L2 norm of what each chosen expert gave */
-    int block_tokens; /* tokens per block, 1 .. 65536; default 256 */
+    bool scores; /* keep all scores, too: two bytes per layer and expert */
+    bool norms;  /* and the L2 norm of what each chosen expert gave */
+    const jt_session *residency_of; /* and where each chosen expert was when it was
+                                       chosen: in the store of this session */
+    int block_tokens;               /* tokens per block, 1 .. 65536; default 256 */
 } jt_trace_options;
 
 /* Begin a trace of `model` at `path`. A trace that is there is replaced; another file
@@ -89,6 +93,12 @@ JT_API jt_watcher jt_trace_watcher(jt_trace_writer *writer);
 /* The passes from now on belong to `name` (a document, a domain). At most 65535
  * different ones of 1 to 65535 bytes. JT_E_ARG, JT_E_LIMIT, JT_E_MEMORY. */
 JT_API jt_status jt_trace_label(jt_trace_writer *writer, const char *name, jt_err *err);
+
+/* The tokens of the next pass, `n` of them, have labels of their own: label [n] is
+ * looked at when that pass begins, and holds numbers of names in the order in which
+ * jt_trace_label first heard of them. A pass of another size ends the trace. */
+JT_API void jt_trace_label_tokens(jt_trace_writer *writer, const int32_t *label,
+                                  size_t n);
 
 /* Write what is left, flush to disk, close; frees `writer` in every case. NULL is fine.
  * Gives the first failure since the beginning. */
@@ -134,13 +144,15 @@ typedef struct jt_trace_block {
     uint64_t first; /* row of the trace that is the block's first */
     int n_tokens;
     const int32_t *token, *position;
-    const int32_t *label;  /* -1: none */
-    const int32_t *expert; /* [tokens, n_slots], -1 for an unused slot */
-    const float *weight;   /* [tokens, n_slots] */
-    const float *entropy;  /* [tokens, n_layers] of the scores, divided by their sum,
-                              over that of an even router: 0 .. 1 */
-    const float *norm;     /* [tokens, n_slots]; 0 for an unused slot */
-    const float *score;    /* [tokens, n_rows] */
+    const int32_t *label;     /* -1: none */
+    const int32_t *expert;    /* [tokens, n_slots], -1 for an unused slot */
+    const float *weight;      /* [tokens, n_slots] */
+    const float *entropy;     /* [tokens, n_layers] of the scores, divided by their sum,
+                                 over that of an even router: 0 .. 1 */
+    const float *norm;        /* [tokens, n_slots]; 0 for an unused slot */
+    const float *score;       /* [tokens, n_rows] */
+    const int32_t *residency; /* [tokens, n_slots] jt_residency; -1 for an unused slot
+                               */
 } jt_trace_block;
 
 /* Read the columns with a bit in `columns` of block `i`; they live until the next call.

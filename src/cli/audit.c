@@ -4,10 +4,12 @@
 #include "common.h"
 #include "verbs.h"
 
+static const double MARGIN = 0.05; /* nats that a harder model may lose */
+
 struct audit_args {
     cli_common common;
-    const char *model, *harmful, *benign, *mode;
-    int window, windows, draws, top;
+    const char *model, *harmful, *benign, *mode, *before;
+    int window, windows, draws, top, targets;
     int64_t seed;
     cli_ints percent;
     bool json;
@@ -55,6 +57,21 @@ static const cli_option options[] = {
      .min = 1,
      .max = 99,
      .help = "percent of all experts that are masked, rising (default: 1,2,5,10,20)"},
+    {.flags = "--before",
+     .kind = CLI_PATH,
+     .value = "MODEL",
+     .offset = offsetof(struct audit_args, before),
+     .help = "audit this related model, too, such as MODEL before it was pruned, tuned "
+             "or hardened: does what is found there hold here, and is MODEL harder?"},
+    {.flags = "--neurons",
+     .kind = CLI_INT,
+     .value = "PERCENT",
+     .initial = "10",
+     .offset = offsetof(struct audit_args, targets),
+     .max = 100,
+     .help =
+         "of the experts, the first of the ranking, whose neurons are looked at; 0: "
+         "none"},
     {.flags = "--mode",
      .kind = CLI_CHOICE,
      .value = "reroute|zero",
@@ -107,20 +124,48 @@ static void print_profile(const jt_audit *a, int top)
     printf("\n");
 }
 
-static void print_curve(const jt_audit *a)
+static void print_curve(const char *units, const jt_audit_point *points, size_t n)
 {
-    printf("\n%6s %7s %21s %10s %17s %9s\n", "masked", "experts",
-           "kept: most disparate", "busiest", "random", "fragility");
-    for (size_t i = 0; i < a->n_points; i++) {
-        const jt_audit_point *p = &a->points[i];
+    printf("\n%6s %7s %21s %10s %17s %9s\n", "masked", units, "kept: most disparate",
+           "busiest", "random", "fragility");
+    for (size_t i = 0; i < n; i++) {
+        const jt_audit_point *p = &points[i];
         printf("%5.3g%% %7zu %20.4f%s %10.4f %8.4f +- %.4f %9.2f\n",
                100 * (double)p->share, p->masked, p->top.kept, p->apart ? "*" : " ",
                p->busy.kept, p->random.kept, p->random_sd, p->fragility);
     }
-    printf("* below random masks by over two standard deviations\n");
 }
 
-static void print(const jt_audit *a, int top)
+static void print_neurons(const jt_audit *a, int top)
+{
+    printf("\nneurons of the first %zu experts: %zu\n", a->n_targets, a->n_neurons);
+    printf("%5s %6s %6s %8s %8s %8s\n", "layer", "expert", "neuron", "size A", "size B",
+           "d");
+    for (size_t i = 0; i < a->n_neurons && i < (size_t)top; i++) {
+        const jt_audit_neuron *n = &a->neurons[i];
+        printf("%5d %6d %6d %8.4f %8.4f %+8.3f\n", n->layer, n->expert, n->neuron,
+               n->mean_a, n->mean_b, n->d);
+    }
+    print_curve("neurons", a->neuron_points, a->n_points);
+}
+
+static void print_change(const jt_audit *a, const jt_audit_change *c)
+{
+    printf("\nsince --before\n");
+    printf("transfer       correlation of the disparities %.3f, overlap of the first "
+           "tenth %.3f\n",
+           c->correlation, c->overlap);
+    printf("               kept with the experts that were first there:");
+    for (size_t i = 0; i < a->n_points; i++)
+        printf(" %.4f", a->points[i].related.kept);
+    printf("\nloss           A %+.4f  B %+.4f\n", c->loss_a, c->loss_b);
+    printf("concentration  %+.3f, Gini %+.3f\n", c->concentration, c->gini);
+    printf("lost by masks  %+.4f experts, %+.4f neurons; fragility %+.2f\n", c->lost,
+           c->lost_neurons, c->fragility);
+    printf("harder         %s\n", c->harder ? "yes" : "no");
+}
+
+static void print(const jt_audit *a, const jt_audit_change *change, int top)
 {
     printf("windows        %zu of A, %zu of B, of %d tokens\n", a->windows_a,
            a->windows_b, a->window);
@@ -140,7 +185,12 @@ static void print(const jt_audit *a, int top)
     printf("readable       AUC %.3f: A or B, from the routing of a window\n", a->auc);
     if (top)
         print_profile(a, top);
-    print_curve(a);
+    print_curve("experts", a->points, a->n_points);
+    if (a->n_neurons)
+        print_neurons(a, top);
+    printf("* below random masks by over two standard deviations\n");
+    if (change)
+        print_change(a, change);
 }
 
 /* ---- JSON ---- */
@@ -151,11 +201,11 @@ static json_t *loss_json(const jt_audit_loss *l)
                      cli_json_number(l->b), "kept", cli_json_number(l->kept));
 }
 
-static json_t *points_json(const jt_audit *a)
+static json_t *points_json(const jt_audit_point *points, size_t n)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < a->n_points; i++) {
-        const jt_audit_point *p = &a->points[i];
+    for (size_t i = 0; i < n; i++) {
+        const jt_audit_point *p = &points[i];
         json_array_append_new(
             list,
             json_pack("{s:f, s:I, s:o, s:o, s:o, s:o, s:b, s:o}", "share",
@@ -165,6 +215,35 @@ static json_t *points_json(const jt_audit *a)
                       "apart", p->apart, "fragility", cli_json_number(p->fragility)));
     }
     return list;
+}
+
+static json_t *neurons_json(const jt_audit *a)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < a->n_neurons; i++) {
+        const jt_audit_neuron *n = &a->neurons[i];
+        json_array_append_new(list, json_pack("{s:i, s:i, s:i, s:f, s:f, s:f}", "layer",
+                                              n->layer, "expert", n->expert, "neuron",
+                                              n->neuron, "mean_a", n->mean_a, "mean_b",
+                                              n->mean_b, "d", n->d));
+    }
+    return json_pack("{s:I, s:o, s:o}", "experts", (json_int_t)a->n_targets, "points",
+                     points_json(a->neuron_points, a->n_neurons ? a->n_points : 0),
+                     "neurons", list);
+}
+
+static json_t *change_json(const jt_audit *a, const jt_audit_change *c)
+{
+    if (!c)
+        return json_null();
+    json_t *kept = json_array();
+    for (size_t i = 0; i < a->n_points; i++)
+        json_array_append_new(kept, cli_json_number(a->points[i].related.kept));
+    return json_pack("{s:f, s:f, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b}",
+                     "correlation", c->correlation, "overlap", c->overlap, "kept", kept,
+                     "loss_a", c->loss_a, "loss_b", c->loss_b, "gini", c->gini,
+                     "concentration", c->concentration, "lost", c->lost, "lost_neurons",
+                     c->lost_neurons, "fragility", c->fragility, "harder", c->harder);
 }
 
 static json_t *experts_json(const jt_audit *a)
@@ -182,7 +261,8 @@ static json_t *experts_json(const jt_audit *a)
     return list;
 }
 
-static json_t *audit_json(const struct audit_args *args, const jt_audit *a)
+static json_t *audit_json(const struct audit_args *args, const jt_audit *a,
+                          const jt_audit_change *change)
 {
     json_t *layers = json_array(), *top = json_array();
     for (size_t i = 0; i < a->n_layers; i++)
@@ -194,14 +274,16 @@ static json_t *audit_json(const struct audit_args *args, const jt_audit *a)
             top, json_pack("{s:f, s:f}", "first", jt_audit_top[i], "share", a->top[i]));
     return json_pack(
         "{s:o, s:I, s:I, s:i, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:I, s:f, s:f, "
-        "s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o}",
         "model", cli_json_text(args->model, strlen(args->model)), "windows_a",
         (json_int_t)a->windows_a, "windows_b", (json_int_t)a->windows_b, "window",
         a->window, "whole", loss_json(&a->whole), "shift", a->shift, "shift_chance",
         a->shift_chance, "concentration", a->concentration, "concentration_chance",
         a->concentration_chance, "gini", a->gini, "effective", a->effective, "top", top,
         "significant", (json_int_t)a->significant, "stability", a->stability, "auc",
-        a->auc, "layers", layers, "points", points_json(a), "experts", experts_json(a));
+        a->auc, "layers", layers, "points", points_json(a->points, a->n_points),
+        "experts", experts_json(a), "inside", neurons_json(a), "change",
+        change_json(a, change));
 }
 
 /* ---- auditing ---- */
@@ -218,8 +300,15 @@ static jt_status read_tokens(const cli_model *m, const char *path, jt_tokens *to
     return status;
 }
 
+/* What was found in a model, and its texts as tokens. */
+typedef struct finding {
+    cli_model m;
+    jt_tokens tokens[2];
+    jt_audit audit;
+} finding;
+
 static jt_status audit(cli_context *cli, const struct audit_args *args,
-                       const cli_model *m, jt_tokens tokens[2], jt_audit *out,
+                       const char *path, const jt_audit *related, finding *f,
                        jt_err *err)
 {
     float shares[99];
@@ -228,6 +317,9 @@ static jt_status audit(cli_context *cli, const struct audit_args *args,
                             .shares = shares,
                             .n_shares = args->percent.count,
                             .zero = !strcmp(args->mode, "zero"),
+                            .targets =
+                                args->targets ? (float)args->targets / 100.0f : -1.0f,
+                            .related = related,
                             .draws = args->draws,
                             .seed = cli_seed(args->seed),
                             .session = args->session,
@@ -236,36 +328,54 @@ static jt_status audit(cli_context *cli, const struct audit_args *args,
         return jt_fail(err, JT_E_ARG, "--percent: more than 99 numbers");
     for (size_t i = 0; i < args->percent.count; i++)
         shares[i] = (float)args->percent.items[i] / 100.0f;
-    JT_TRY(read_tokens(m, args->harmful, &tokens[0], err));
-    JT_TRY(read_tokens(m, args->benign, &tokens[1], err));
-    jt_audit_texts texts = {tokens[0].ids, tokens[0].count, tokens[1].ids,
-                            tokens[1].count};
-    return jt_audit_run(out, m->model, &texts, &how, err);
+    JT_TRY(cli_load(&f->m, path, true, err));
+    JT_TRY(read_tokens(&f->m, args->harmful, &f->tokens[0], err));
+    JT_TRY(read_tokens(&f->m, args->benign, &f->tokens[1], err));
+    jt_audit_texts texts = {f->tokens[0].ids, f->tokens[0].count, f->tokens[1].ids,
+                            f->tokens[1].count};
+    return jt_audit_run(&f->audit, f->m.model, &texts, &how, err);
+}
+
+static void forget(finding *f)
+{
+    jt_audit_free(&f->audit);
+    free(f->tokens[0].ids);
+    free(f->tokens[1].ids);
+    cli_unload(&f->m);
+}
+
+static jt_status audit_both(cli_context *cli, const struct audit_args *args,
+                            finding *before, finding *now, jt_audit_change *change,
+                            jt_err *err)
+{
+    if (!args->before)
+        return audit(cli, args, args->model, NULL, now, err);
+    jt_status status = audit(cli, args, args->before, NULL, before, err);
+    if (status != JT_OK)
+        return jt_fail_within(err, status, "--before");
+    JT_TRY(audit(cli, args, args->model, &before->audit, now, err));
+    return jt_audit_compare(change, &before->audit, &now->audit, MARGIN, err);
 }
 
 static int run(cli_context *cli, const void *raw)
 {
     const struct audit_args *args = raw;
     jt_err err = {0};
-    cli_model m;
-    jt_tokens tokens[2] = {{0}};
-    jt_audit result = {0};
+    finding before = {0}, now = {0};
+    jt_audit_change change;
     cli_interrupt_catch();
-    if (cli_load(&m, args->model, true, &err) != JT_OK)
-        return cli_fail(cli, &err);
-    jt_status status = audit(cli, args, &m, tokens, &result, &err);
+    jt_status status = audit_both(cli, args, &before, &now, &change, &err);
+    const jt_audit_change *known = args->before ? &change : NULL;
     cli_progress_clear(cli);
     int code = CLI_DONE;
     if (status != JT_OK)
         code = cli_fail(cli, &err);
     else if (args->json)
-        code = cli_print_json(cli, audit_json(args, &result));
+        code = cli_print_json(cli, audit_json(args, &now.audit, known));
     else
-        print(&result, args->top);
-    jt_audit_free(&result);
-    free(tokens[0].ids);
-    free(tokens[1].ids);
-    cli_unload(&m);
+        print(&now.audit, known, args->top);
+    forget(&before);
+    forget(&now);
     return code;
 }
 
@@ -280,7 +390,11 @@ static const char *const examples[] = {
     "junto audit model.gguf --harmful refused.txt --benign answered.txt",
     "how much refusing hangs on few experts, in texts with the model's own answers",
     "junto audit model.gguf --harmful french.txt --benign novels.txt --mode zero",
-    "the same of writing French, with experts that are lost", NULL};
+    "the same of writing French, with experts that are lost",
+    "junto audit hard.gguf --before model.gguf --harmful refused.txt --benign "
+    "answered.txt",
+    "is it harder to break than it was, and do masks of the old model work on it?",
+    NULL};
 
 const cli_verb cli_verb_audit = {
     .name = "audit",

@@ -34,9 +34,10 @@ json_t *cli_store_json(const jt_session *session);
 /* Flags of verbs that can leave a trace (trace.c), and the group of these fields. */
 typedef struct cli_trace_flags {
     const char *path; /* NULL: none is wanted */
-    bool scores, norms;
+    bool scores, norms, residency;
 } cli_trace_flags;
 extern const cli_option cli_trace_options[];
+extern const cli_option cli_residency_options[]; /* of verbs with a store, too */
 
 /* The flag of verbs whose routing can be steered (policy_flags.c). */
 typedef struct cli_policies {
@@ -80,6 +81,13 @@ jt_status cli_add_adapters(cli_model *model, jt_session *session, const cli_list
 jt_status cli_steer(jt_steering **out, const cli_policies *policies,
                     const cli_model *model, jt_session *session, jt_err *err);
 
+/* --trace-.. without --trace: JT_E_ARG. */
+jt_status cli_trace_check(const cli_trace_flags *flags, jt_err *err);
+/* Begin the trace that `flags` ask for; *out is NULL when they ask for none. `session`:
+ * of --trace-residency; or NULL. */
+jt_status cli_trace_open(jt_trace_writer **out, const cli_trace_flags *flags,
+                         const cli_model *model, const jt_session *session,
+                         jt_err *err);
 /* Begin the trace that `flags` ask for and let it watch `session`; *out is NULL when
  * they ask for none. Errors are blamed on --trace. */
 jt_status cli_trace_begin(jt_trace_writer **out, const cli_trace_flags *flags,

@@ -225,6 +225,7 @@ const cli_group run_groups[] = {
     {NULL, json_options, 0},
     {NULL, cli_adapter_options, FIELD(adapters)},
     {NULL, cli_trace_options, FIELD(trace)},
+    {NULL, cli_residency_options, FIELD(trace)},
     {NULL, cli_common_options, 0},
     {0}};
 
@@ -240,5 +241,6 @@ const cli_group run_chat_groups[] = {
     {"Output", experts_options, 0},
     {NULL, cli_adapter_options, FIELD(adapters)},
     {NULL, cli_trace_options, FIELD(trace)},
+    {NULL, cli_residency_options, FIELD(trace)},
     {NULL, cli_common_options, 0},
     {0}};

@@ -14,6 +14,7 @@ struct args {
     uint64_t body;
     cli_template_args template;
     jt_session_options session;
+    cli_trace_flags trace;
 };
 
 #define FIELD(name) offsetof(struct args, name)
@@ -137,6 +138,7 @@ static const cli_group groups[] = {{"Address", listen_options, 0},
                                    {"Machine", cli_context_options, FIELD(session)},
                                    {NULL, cli_threads_options, FIELD(session)},
                                    {NULL, cli_kernel_options, FIELD(session)},
+                                   {NULL, cli_trace_options, FIELD(trace)},
                                    {NULL, cli_common_options, 0},
                                    {0}};
 
@@ -184,6 +186,7 @@ typedef struct serving {
     jt_server *server;
     cli_model model;
     cli_template template;
+    jt_trace_writer *trace; /* or NULL */
     char *key;
     sigset_t signals;
 } serving;
@@ -215,6 +218,16 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
     return JT_OK;
 }
 
+static jt_status watch(serving *s, const struct args *args, jt_err *err)
+{
+    JT_TRY(cli_trace_open(&s->trace, &args->trace, &s->model, NULL, err));
+    if (!s->trace)
+        return JT_OK;
+    jt_watcher watcher = jt_trace_watcher(s->trace);
+    jt_server_watch(s->server, &watcher);
+    return JT_OK;
+}
+
 /* Signals are for the main thread alone, which waits for them; while the model loads,
  * they end the process. */
 static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
@@ -223,6 +236,7 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     sigaddset(&s->signals, SIGINT);
     sigaddset(&s->signals, SIGTERM);
     signal(SIGPIPE, SIG_IGN);
+    JT_TRY(cli_trace_check(&args->trace, err));
     JT_TRY(read_key(&s->key, args->key_file, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
     JT_TRY(listen_first(s, args, err));
@@ -231,6 +245,7 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     JT_TRY(cli_template_open(&s->template, &args->template,
                              jt_model_file(s->model.model), s->model.tokenizer, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    JT_TRY(watch(s, args, err));
     JT_TRY(jt_server_open(s->server, s->model.model, s->template.chat, err));
     jt_log_line(&s->log, JT_LOG_INFO, "ready model=%s slots=%d load_seconds=%.2f",
                 args->model, args->slots, s->model.seconds);
@@ -262,6 +277,7 @@ static int run(cli_context *cli, const void *raw)
     else
         code = cli_fail(cli, &err);
     jt_server_free(s.server);
+    code = cli_trace_end(cli, s.trace, code);
     if (code == CLI_DONE)
         jt_log_line(&s.log, JT_LOG_INFO, "stopped");
     cli_template_close(&s.template);

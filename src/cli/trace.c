@@ -20,7 +20,7 @@ static const cli_option operands[] = {
      .kind = CLI_PATH,
      .required = true,
      .offset = offsetof(struct trace_args, trace),
-     .help = "what --trace of run or perplexity wrote"},
+     .help = "what --trace of run, perplexity, train or serve wrote"},
     {0}};
 
 static const cli_option options[] = {

@@ -17,28 +17,57 @@ const cli_option cli_trace_options[] = {
      .help = "with --trace: and the norms of what the experts gave"},
     {0}};
 
+const cli_option cli_residency_options[] = {
+    {.flags = "--trace-residency",
+     .kind = CLI_FLAG,
+     .offset = offsetof(cli_trace_flags, residency),
+     .help = "with --trace and --ram: and whether each chosen expert was in memory"},
+    {0}};
+
+jt_status cli_trace_check(const cli_trace_flags *flags, jt_err *err)
+{
+    const char *more = flags->scores      ? "scores"
+                       : flags->norms     ? "norms"
+                       : flags->residency ? "residency"
+                                          : NULL;
+    return flags->path || !more
+               ? JT_OK
+               : jt_fail(err, JT_E_ARG, "--trace-%s does nothing without --trace",
+                         more);
+}
+
+jt_status cli_trace_open(jt_trace_writer **out, const cli_trace_flags *flags,
+                         const cli_model *model, const jt_session *session, jt_err *err)
+{
+    jt_store_stats store;
+    *out = NULL;
+    JT_TRY(cli_trace_check(flags, err));
+    if (!flags->path)
+        return JT_OK;
+    if (flags->residency && !(session && jt_session_store_stats(session, &store)))
+        return jt_fail(err, JT_E_ARG,
+                       "--trace-residency tells nothing without --ram: all experts are "
+                       "mapped");
+    jt_trace_options options = {.scores = flags->scores,
+                                .norms = flags->norms,
+                                .residency_of = flags->residency ? session : NULL};
+    jt_status status =
+        jt_trace_writer_new(out, flags->path, model->model, &options, err);
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "--trace");
+}
+
 jt_status cli_trace_begin(jt_trace_writer **out, const cli_trace_flags *flags,
                           const cli_model *model, jt_session *session, jt_err *err)
 {
-    *out = NULL;
-    if (!flags->path) {
-        if (flags->scores || flags->norms)
-            return jt_fail(err, JT_E_ARG, "--trace-%s does nothing without --trace",
-                           flags->scores ? "scores" : "norms");
+    JT_TRY(cli_trace_open(out, flags, model, session, err));
+    if (!*out)
         return JT_OK;
+    jt_watcher watcher = jt_trace_watcher(*out);
+    jt_status status = jt_session_add_watcher(session, &watcher, err);
+    if (status != JT_OK) {
+        jt_trace_finish(*out, NULL);
+        *out = NULL;
     }
-    jt_trace_options options = {.scores = flags->scores, .norms = flags->norms};
-    jt_trace_writer *writer;
-    jt_status status =
-        jt_trace_writer_new(&writer, flags->path, model->model, &options, err);
-    if (status != JT_OK)
-        return jt_fail_within(err, status, "--trace");
-    jt_watcher watcher = jt_trace_watcher(writer);
-    status = jt_session_add_watcher(session, &watcher, err);
-    if (status == JT_OK)
-        *out = writer;
-    else
-        jt_trace_finish(writer, NULL);
     return status;
 }
 

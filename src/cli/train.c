@@ -48,6 +48,17 @@ static const cli_option options[] = {
      .help = "with --help-keys: as the tables of docs/training.md"},
     {0}};
 
+static const cli_option trace_options[] = {
+    {.flags = "--trace-every",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "1",
+     .offset = offsetof(struct train_args, trace_every),
+     .min = 1,
+     .max = 1 << 30,
+     .help = "with --trace: only of every N-th step, the first included"},
+    {0}};
+
 static int print_keys(cli_context *cli, const struct train_args *args)
 {
     jt_err err = {0};
@@ -103,19 +114,29 @@ static int run(cli_context *cli, const void *raw)
         return cli_usage(cli, "--markdown goes with --help-keys");
     if (!args->config)
         return cli_usage(cli, "CONFIG is missing");
+    jt_err err = {0};
+    if (cli_trace_check(&args->trace, &err) != JT_OK)
+        return cli_fail(cli, &err);
     cli_interrupt_catch();
     jt_train_options train_options = {
         .config = args->config,
         .settings = args->settings.items,
         .n_settings = args->settings.count,
         .resume = args->resume,
+        .trace = args->trace.path,
+        .trace_options = {.scores = args->trace.scores, .norms = args->trace.norms},
+        .trace_every = args->trace_every,
         .progress = cli_progress(cli),
     };
     return train_go(cli, args, &train_options);
 }
 
 static const cli_group groups[] = {
-    {"Flags", options, 0}, {NULL, cli_common_options, 0}, {0}};
+    {"Flags", options, 0},
+    {NULL, cli_trace_options, offsetof(struct train_args, trace)},
+    {NULL, trace_options, 0},
+    {NULL, cli_common_options, 0},
+    {0}};
 
 static const char *const examples[] = {
     "junto train --help-keys > run.toml",

@@ -10,6 +10,8 @@ struct train_args {
     const char *config;
     cli_list settings;
     bool resume, dry_run, json, help_keys, markdown;
+    cli_trace_flags trace;
+    int trace_every;
 };
 
 /* A run as its events tell it. */

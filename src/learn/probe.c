@@ -172,6 +172,7 @@ static const struct {
     {"modes", true, jt_probe_modes},
     {"scmoe", false, jt_probe_scmoe},
     {"rewire", true, jt_probe_rewire},
+    {"audit", true, jt_probe_audit},
     {"random_load", true, jt_probe_random_load},
     {"recover_gamma", true, jt_probe_recover_gamma},
 };

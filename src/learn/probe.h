@@ -25,6 +25,9 @@
  * groups have the same load recover_gamma:14  no model: recovered@gamma=14, the
  * coefficient that is fitted to a million picks from the congestion game with this one
  *
+ *   audit:0.1         kept@audit=0.1, ..: what is left of the text of the first source
+ *                     without that share of the experts
+ *
  * docs/recipes.md says more. */
 #ifndef JT_PROBE_H
 #define JT_PROBE_H

@@ -254,18 +254,21 @@ jt_status jt_probe_rewire(const jt_probe_call *call)
     char policy[128];
     double loss;
     size_t prompt = call->trainer->batch.seq_len / 4;
-    static const char *const ways[] = {"hard", "soft"};
+    static const struct {
+        const char *name, *keys;
+        double rate; /* of the argument */
+    } ways[] = {{"hard", "steps=5,window=0", 1},
+                {"soft", "steps=5,window=0,choose=soft", 1},
+                {"all", "steps=5,window=0,share=1", 1},
+                {"quick", "steps=1", 5}};
     JT_TRY(rewired_loss(call, "", prompt, &loss));
     JT_TRY(jt_metrics_set(call->metrics, call->err, loss, "loss@rarest"));
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(policy, sizeof policy, "rewire:prompt=%zu,every=%zu,lr=%s,choose=%s",
-                 prompt, prompt, call->text, ways[i]);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        snprintf(policy, sizeof policy, "rewire:prompt=%zu,every=%zu,lr=%g,%s", prompt,
+                 prompt, ways[i].rate * call->value, ways[i].keys);
         JT_TRY(rewired_loss(call, policy, prompt, &loss));
-        JT_TRY(jt_metrics_set(call->metrics, call->err, loss, "loss@%s=%s", ways[i],
-                              call->text));
+        JT_TRY(jt_metrics_set(call->metrics, call->err, loss, "loss@%s=%s",
+                              ways[i].name, call->text));
     }
-    snprintf(policy, sizeof policy, "rewire:prompt=%zu,every=%zu,lr=%s,share=1", prompt,
-             prompt, call->text);
-    JT_TRY(rewired_loss(call, policy, prompt, &loss));
-    return jt_metrics_set(call->metrics, call->err, loss, "loss@all=%s", call->text);
+    return JT_OK;
 }

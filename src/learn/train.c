@@ -11,10 +11,12 @@
 #include "learn/journal.h"
 #include "learn/observe.h"
 #include "learn/train.h"
+#include "learn/train_trace.h"
 
 typedef struct run {
     jt_trainer *t;
     jt_observer observer;
+    jt_train_trace trace;
     jt_journal *journal;
     double rate;                /* tokens per second, smoothed */
     double saved_at;            /* seconds */
@@ -198,6 +200,7 @@ static jt_status start(run *r, jt_err *err)
     r->saved_at = jt_seconds();
     JT_TRY(write_config(t, err));
     JT_TRY(jt_observer_init(&r->observer, t, err));
+    JT_TRY(jt_train_trace_begin(&r->trace, t, err));
     return jt_journal_open(&r->journal, r->log, t->options->resume ? t->made.step : -1,
                            err);
 }
@@ -210,6 +213,7 @@ static jt_status train(const jt_config *config, const jt_train_options *options,
     jt_status status = start(&r, err);
     if (status == JT_OK)
         status = run_and_keep(&r, err);
+    status = jt_train_trace_end(&r.trace, status, err);
     jt_journal_close(r.journal);
     jt_observer_free(&r.observer);
     jt_trainer_free(r.t);

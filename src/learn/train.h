@@ -23,7 +23,9 @@ typedef struct jt_trainer {
     jt_balance *balance;
     jt_schedule schedule;
     jt_context ctx;
-    jt_hooks hooks; /* of training passes */
+    jt_hooks hooks;                                      /* of training passes */
+    void (*on_batch)(void *user, const jt_batch *batch); /* before each; or NULL */
+    void *user;                                          /* of on_batch */
     jt_batch batch;
     jt_cache cache; /* of a micro-batch */
     jt_progress_made made;

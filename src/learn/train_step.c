@@ -85,6 +85,8 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     float scale = 1.0f / (float)t->config->train.accumulate;
     JT_TRY(jt_data_train_batch(t->data, (uint64_t)index, &t->batch, err));
     jt_balance_micro(t->balance, scale);
+    if (t->on_batch)
+        t->on_batch(t->user, &t->batch);
     jt_span span = span_of(t);
     jt_chunk chunk = chunk_of(t, &span, index);
     jt_tape tape = {0};

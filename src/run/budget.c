@@ -109,3 +109,9 @@ bool jt_session_store_stats(const jt_session *s, jt_store_stats *stats)
     stats->budget = s->budget;
     return true;
 }
+
+jt_residency jt_session_residency(const jt_session *s, int layer, int expert)
+{
+    return s->cached ? jt_cached_residency(s->cached, layer, expert)
+                     : JT_RESIDENCY_HERE;
+}

@@ -7,6 +7,7 @@ typedef struct together {
     const jt_part *parts;
     size_t n;
     jt_session *lead;         /* whose threads and scratch work */
+    const jt_session *like;   /* the first that may share; or NULL */
     size_t *done;             /* [n] tokens that are evaluated */
     jt_span *span;            /* [n] of the pass */
     size_t *who;              /* [n] the part of a span */
@@ -30,11 +31,38 @@ static jt_status check(const jt_part *parts, size_t n, jt_err *err)
     return JT_OK;
 }
 
-/* Whether a session shares its passes. */
-static bool shares(const jt_session *s)
+/* Whether a session may share its passes. */
+static bool is_plain(const jt_session *s)
 {
-    return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 && !s->twin &&
-           !s->attendant.before && s->adapters.count == 0;
+    return s->hooks.n_policies == 0 && !s->twin && !s->attendant.before &&
+           s->adapters.count == 0 && !s->cached;
+}
+
+static bool is_watched_alike(const jt_session *a, const jt_session *b)
+{
+    if (a->hooks.n_watchers != b->hooks.n_watchers)
+        return false;
+    for (int i = 0; i < a->hooks.n_watchers; i++) {
+        const jt_watcher *x = &a->hooks.watcher[i], *y = &b->hooks.watcher[i];
+        if (x->self != y->self || x->on_route != y->on_route ||
+            x->on_outputs != y->on_outputs)
+            return false;
+    }
+    return true;
+}
+
+static bool shares(const together *g, const jt_session *s)
+{
+    return is_plain(s) && is_watched_alike(s, g->like);
+}
+
+static const jt_session *first_plain(const jt_part *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (is_plain(parts[i].session))
+            return parts[i].session;
+    }
+    return NULL;
 }
 
 /* Let the next tokens of as many parts as fit make a pass; how many tokens. */
@@ -47,7 +75,7 @@ static jt_chunk gather(together *g)
         size_t room = (size_t)g->lead->chunk - chunk.count;
         size_t most = (size_t)s->chunk < room ? (size_t)s->chunk : room;
         size_t count = left < most ? left : most;
-        if (!shares(s) || count == 0)
+        if (!shares(g, s) || count == 0)
             continue;
         memcpy(g->ids + chunk.count, g->parts[i].tokens + g->done[i],
                count * sizeof *g->ids);
@@ -62,13 +90,13 @@ static jt_chunk gather(together *g)
 
 static jt_status run_pass(together *g, const jt_chunk *chunk, jt_err *err)
 {
-    static const jt_hooks none;
     jt_session *lead = g->lead;
+    const jt_hooks *hooks = &g->like->hooks; /* watchers alone */
     lead->ctx->err = (jt_err){0};
     lead->ctx->change = (jt_product_change){0};
     jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
     jt_tensor logits =
-        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, &none);
+        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, hooks);
     jt_status status = jt_session_status(lead, err);
     for (size_t i = 0; i < chunk->n_spans && status == JT_OK; i++) {
         size_t who = g->who[i], count = g->span[i].count;
@@ -91,7 +119,7 @@ static jt_status run(together *g, const jt_progress *progress, jt_err *err)
     }
     for (size_t i = 0; i < g->n; i++) {
         const jt_part *p = &g->parts[i];
-        if (shares(p->session))
+        if (shares(g, p->session))
             continue;
         JT_TRY(jt_session_eval(p->session, p->tokens, p->count, NULL, err));
         done += p->count;
@@ -109,7 +137,10 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
                                    const jt_progress *progress, jt_err *err)
 {
     JT_TRY(check(parts, n, err));
-    together g = {.parts = parts, .n = n, .lead = parts[0].session};
+    together g = {.parts = parts,
+                  .n = n,
+                  .lead = parts[0].session,
+                  .like = first_plain(parts, n)};
     jt_context *ctx = g.lead->ctx;
     ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);

@@ -322,8 +322,8 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     e->options = *options;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
-    jt_status status =
-        jt_seats_open(&e->seats, options->model, options->slots, options->session, err);
+    jt_status status = jt_seats_open(&e->seats, options->model, options->slots,
+                                     options->session, options->watcher, err);
     if (status == JT_OK) {
         e->budget = (size_t)e->seats.seat[0].session->chunk;
         e->context = jt_session_capacity(e->seats.seat[0].session);

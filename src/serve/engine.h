@@ -13,6 +13,7 @@ typedef struct jt_engine jt_engine;
 typedef struct jt_engine_options {
     const jt_model *model;
     const jt_session_options *session; /* of a slot */
+    const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
     double reply_seconds;

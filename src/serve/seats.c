@@ -5,10 +5,16 @@
 #include "base/memory.h"
 #include "run/session.h"
 
-static jt_status fill(jt_seats *s, jt_seat *seat, jt_err *err)
+/* A session that policies steer is not watched: it may use more experts than there is
+ * room for. */
+static jt_status fill(jt_seats *s, jt_seat *seat, bool steered, jt_err *err)
 {
-    return seat->session ? JT_OK
-                         : jt_session_new(&seat->session, s->model, &s->options, err);
+    if (seat->session)
+        return JT_OK;
+    JT_TRY(jt_session_new(&seat->session, s->model, &s->options, err));
+    return s->watcher && !steered
+               ? jt_session_add_watcher(seat->session, s->watcher, err)
+               : JT_OK;
 }
 
 static void empty(jt_seat *seat)
@@ -20,9 +26,10 @@ static void empty(jt_seat *seat)
 }
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
-                        const jt_session_options *options, jt_err *err)
+                        const jt_session_options *options, const jt_watcher *watcher,
+                        jt_err *err)
 {
-    *s = (jt_seats){.model = model, .options = *options};
+    *s = (jt_seats){.model = model, .options = *options, .watcher = watcher};
     jt_session_options host = *options;
     host.n_ctx = 1;
     host.beside = NULL;
@@ -33,7 +40,7 @@ jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
         return jt_fail_memory(err, "making seats");
     s->n = s->n_free = n;
     for (size_t i = 0; i < n; i++)
-        JT_TRY(fill(s, &s->seat[i], err));
+        JT_TRY(fill(s, &s->seat[i], false, err));
     return JT_OK;
 }
 
@@ -71,7 +78,7 @@ static jt_status prepare(jt_seats *s, jt_seat *seat, jt_task *task, jt_err *err)
 {
     if (task->steering)
         empty(seat);
-    JT_TRY(fill(s, seat, err));
+    JT_TRY(fill(s, seat, task->steering != NULL, err));
     if (!task->steering)
         return JT_OK;
     seat->steering = task->steering;

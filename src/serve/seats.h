@@ -16,15 +16,18 @@ typedef struct jt_seat {
 typedef struct jt_seats {
     const jt_model *model;
     jt_session_options options;
-    jt_session *host; /* its threads and scratch are those of all */
-    jt_seat *seat;    /* [n] */
+    const jt_watcher *watcher; /* of sessions without policies; or NULL */
+    jt_session *host;          /* its threads and scratch are those of all */
+    jt_seat *seat;             /* [n] */
     size_t n, n_free;
     unsigned long long clock;
 } jt_seats;
 
-/* n contexts by `options`. Errors: those of jt_session_new. Close also after one. */
+/* n contexts by `options`; `watcher` may be NULL. Errors: those of jt_session_new.
+ * Close also after one. */
 jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
-                        const jt_session_options *options, jt_err *err);
+                        const jt_session_options *options, const jt_watcher *watcher,
+                        jt_err *err);
 void jt_seats_close(jt_seats *seats);
 
 /* Give `task` the free seat that holds most of its prompt, of equals the one that has

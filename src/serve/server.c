@@ -107,6 +107,7 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
         return jt_fail(err, JT_E_UNSUPPORTED, "the model has no vocabulary");
     jt_engine_options engine = {.model = model,
                                 .session = &s->options.session,
+                                .watcher = s->watcher.name ? &s->watcher : NULL,
                                 .prefill = jt_prefill_find(s->options.prefill),
                                 .slots = (size_t)s->options.slots,
                                 .queue = (size_t)s->options.queue,
@@ -122,6 +123,11 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
     choose_name(s, model);
     atomic_store(&s->state, JT_SERVER_READY);
     return JT_OK;
+}
+
+void jt_server_watch(jt_server *s, const jt_watcher *watcher)
+{
+    s->watcher = *watcher;
 }
 
 int jt_server_port(const jt_server *s)

@@ -21,6 +21,7 @@ struct jt_server {
     atomic_int state; /* what follows may be read once it is READY */
     atomic_int busy;  /* requests in work */
     jt_engine *engine;
+    jt_watcher watcher; /* without a name: none */
     jt_replier replier;
     jt_sampling sampling; /* what a request does not say */
     long long created;    /* seconds since 1970 */

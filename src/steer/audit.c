@@ -78,6 +78,7 @@ static jt_status settle(jt_auditing *a, const jt_audit_options *options, jt_err 
     how->window = how->window ? how->window : 128;
     how->windows = how->windows ? how->windows : 64;
     how->draws = how->draws ? how->draws : 8;
+    how->targets = how->targets != 0.0f ? how->targets : 0.1f;
     if (!how->n_shares) {
         how->shares = usual;
         how->n_shares = sizeof usual / sizeof *usual;
@@ -93,6 +94,8 @@ static jt_status settle(jt_auditing *a, const jt_audit_options *options, jt_err 
             return jt_fail(err, JT_E_ARG,
                            "shares of experts rise, and are above 0 and below 1");
     }
+    if (!(how->targets <= 1.0f))
+        return jt_fail(err, JT_E_ARG, "a share of experts above 1");
     how->session.n_ctx = how->window;
     return JT_OK;
 }
@@ -142,6 +145,19 @@ static jt_status lay_out(jt_auditing *a, jt_audit *out, jt_err *err)
                : jt_fail_memory(err, "auditing a model");
 }
 
+/* The related model has the same experts: its ranking names those that are here. */
+static jt_status check_related(const jt_auditing *a, const jt_audit *out, jt_err *err)
+{
+    const jt_audit *r = a->how.related;
+    bool same = !r || (r->n_layers == out->n_layers && r->n_experts == out->n_experts);
+    for (size_t l = 0; r && same && l < r->n_layers; l++)
+        same = r->layers[l].layer == out->layers[l].layer &&
+               r->layers[l].n_experts == out->layers[l].n_experts;
+    return same ? JT_OK
+                : jt_fail(err, JT_E_ARG,
+                          "the related model has other layers or experts");
+}
+
 static jt_status open_session(jt_auditing *a, jt_err *err)
 {
     jt_policy policy = {
@@ -157,6 +173,7 @@ static jt_status run(jt_auditing *a, jt_audit *out, const jt_audit_texts *texts,
 {
     JT_TRY(settle(a, options, err));
     JT_TRY(lay_out(a, out, err));
+    JT_TRY(check_related(a, out, err));
     JT_TRY(open_side(a, 0, texts->a, texts->n_a, err));
     JT_TRY(open_side(a, 1, texts->b, texts->n_b, err));
     JT_TRY(open_session(a, err));
@@ -164,10 +181,16 @@ static jt_status run(jt_auditing *a, jt_audit *out, const jt_audit_texts *texts,
     out->windows_b = a->side[1].count;
     out->window = a->how.window;
     size_t held_out = out->windows_a / 2 + out->windows_b / 2;
-    a->total = out->windows_a + out->windows_b +
-               out->n_points * (size_t)(2 + a->how.draws) * held_out;
+    size_t windows = out->windows_a + out->windows_b;
+    size_t masks = out->n_points * (size_t)(2 + a->how.draws);
+    a->total = windows + masks * held_out;
+    if (a->how.related)
+        a->total += out->n_points * held_out;
+    if (jt_audit_count_targets(a))
+        a->total += windows - held_out + masks * held_out;
     JT_TRY(jt_audit_profile(a, out, err));
-    JT_TRY(jt_audit_curve(a, out, err));
+    JT_TRY(jt_audit_experts(a, out, err));
+    JT_TRY(jt_audit_look_inside(a, out, err));
     return jt_progress_report(&a->how.progress, "windows", a->total, a->total, err);
 }
 
@@ -183,6 +206,7 @@ jt_status jt_audit_run(jt_audit *out, const jt_model *model,
         free(a.side[i].mass);
     }
     jt_session_free(a.session);
+    jt_audit_neurons_free(&a.neurons);
     free(a.offset);
     free(a.is_out);
     if (status != JT_OK)
@@ -195,5 +219,7 @@ void jt_audit_free(jt_audit *audit)
     free(audit->experts);
     free(audit->layers);
     free(audit->points);
+    free(audit->neurons);
+    free(audit->neuron_points);
     *audit = (jt_audit){0};
 }

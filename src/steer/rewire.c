@@ -199,13 +199,15 @@ static void close_rewire(void *self)
 }
 
 static const jt_key keys[] = {
-    {"steps", JT_KEY_INT, "N", "5", 1, 1000, offsetof(jt_rewire, steps),
+    {"steps", JT_KEY_INT, "N", "1", 1, 1000, offsetof(jt_rewire, steps),
      "gradient steps of a fit"},
     {"every", JT_KEY_INT, "N", "128", 1, 1 << 24, offsetof(jt_rewire, every),
      "tokens from one fit to the next"},
     {"prompt", JT_KEY_INT, "N", "0", 0, 1 << 24, offsetof(jt_rewire, prompt),
      "tokens before the first fit; 0: as many as come first"},
-    {"lr", JT_KEY_NUMBER, "X", "0.01", 0, 10, offsetof(jt_rewire, lr),
+    {"window", JT_KEY_INT, "N", "128", 0, 1 << 24, offsetof(jt_rewire, window),
+     "a fit looks at so many of the last tokens; 0: at all"},
+    {"lr", JT_KEY_NUMBER, "X", "0.05", 0, 10, offsetof(jt_rewire, lr),
      "length of a step (Adam)"},
     {"choose", JT_KEY_WORD, "hard|soft", "hard", 0, 0, offsetof(jt_rewire, soft),
      "hard: a share of the layers; soft: all, by their confidence"},

@@ -20,7 +20,7 @@
 #include "steer/policy.h"
 
 typedef struct jt_rewire {
-    int steps, every, prompt;
+    int steps, every, prompt, window;
     float lr, share;
     int soft;       /* 0: hard */
     int low;        /* layers with the smallest C instead */
@@ -46,9 +46,9 @@ typedef struct jt_rewire {
 jt_status jt_rewire_fit(jt_rewire *rewire, jt_session *session, size_t count,
                         jt_err *err);
 
-/* Mean cross-entropy over the first `count` tokens with the delta that is there; its
- * gradient goes into rewire->grad. */
-jt_status jt_rewire_gradient(jt_rewire *rewire, jt_session *session, size_t count,
-                             double *loss, jt_err *err);
+/* Mean cross-entropy over the context's tokens `first` to before `end` with the delta
+ * that is there; its gradient goes into rewire->grad. */
+jt_status jt_rewire_gradient(jt_rewire *rewire, jt_session *session, size_t first,
+                             size_t end, double *loss, jt_err *err);
 
 #endif

@@ -9,8 +9,10 @@
 
 /* ---- gradients ---- */
 
-/* A pass with a tape over the context, keys and values of its own. */
-static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
+/* A pass with a tape over `count` tokens of the context, which is all that it knows of
+ * it: keys and values are its own. */
+static double pass(jt_rewire *w, jt_session *s, size_t first, size_t count,
+                   jt_cache *cache)
 {
     jt_context *ctx = s->ctx;
     jt_hooks hooks = s->hooks;
@@ -21,14 +23,14 @@ static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
     jt_chunk chunk = {.spans = &span,
                       .n_spans = 1,
                       .count = count,
-                      .ids = s->ids,
+                      .ids = s->ids + first,
                       .positions = positions,
                       .all_logits = true};
     hooks.n_watchers = 0;
     hooks.twin = NULL;
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        positions[i] = (int32_t)i;
-        targets[i] = i + 1 < count ? s->ids[i + 1] : -1;
+        positions[i] = (int32_t)(first + i);
+        targets[i] = i + 1 < count ? s->ids[first + i + 1] : -1;
     }
     if (jt_failed(ctx))
         return 0.0;
@@ -41,18 +43,18 @@ static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
     return loss;
 }
 
-jt_status jt_rewire_gradient(jt_rewire *w, jt_session *s, size_t count, double *loss,
-                             jt_err *err)
+jt_status jt_rewire_gradient(jt_rewire *w, jt_session *s, size_t first, size_t end,
+                             double *loss, jt_err *err)
 {
     jt_context *ctx = s->ctx;
     jt_cache cache;
-    JT_TRY(jt_cache_init_train(&cache, &w->view, count, false, err));
+    JT_TRY(jt_cache_init_train(&cache, &w->view, end - first, false, err));
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_precision usual = ctx->precision;
     ctx->precision = w->exact ? JT_PRECISION_F32 : JT_PRECISION_BF16;
     ctx->err = (jt_err){0};
     memset(w->grad, 0, w->n_layers * w->n_rows * sizeof *w->grad);
-    *loss = pass(w, s, count, &cache);
+    *loss = pass(w, s, first, end - first, &cache);
     ctx->precision = usual;
     jt_arena_rewind(&ctx->scratch, mark);
     jt_cache_free(&cache);
@@ -114,11 +116,13 @@ static void step(jt_rewire *w)
 
 jt_status jt_rewire_fit(jt_rewire *w, jt_session *s, size_t count, jt_err *err)
 {
+    size_t window = (size_t)w->window;
+    size_t first = window && count > window ? count - window : 0;
     for (int i = 0; i < w->steps; i++) {
         double loss;
         memset(w->confidence, 0, w->n_layers * sizeof *w->confidence);
         w->listens = i == 0;
-        jt_status status = jt_rewire_gradient(w, s, count, &loss, err);
+        jt_status status = jt_rewire_gradient(w, s, first, count, &loss, err);
         if (w->listens && status == JT_OK)
             choose_rates(w);
         w->listens = false;

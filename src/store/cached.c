@@ -205,6 +205,16 @@ static int stored_layer(const jt_cached *c, int layer)
     return -1;
 }
 
+jt_residency jt_cached_residency(const jt_cached *c, int layer, int expert)
+{
+    int l = stored_layer(c, layer);
+    int slot = l < 0 ? -1 : c->slots.where[c->first[l] + expert];
+    if (l >= 0 && slot < 0)
+        return JT_RESIDENCY_AWAY;
+    return l >= 0 && c->slots.slot[slot].state == JT_SLOT_COMING ? JT_RESIDENCY_COMING
+                                                                 : JT_RESIDENCY_HERE;
+}
+
 /* The mean over tokens of what the router gave each expert, in parts of one. */
 static void mean_scores(jt_cached *c, int l, const jt_route *route)
 {

@@ -59,6 +59,9 @@ void jt_cached_free(jt_cached *c); /* NULL is fine */
 const jt_store *jt_cached_store(const jt_cached *c);
 jt_watcher jt_cached_watcher(jt_cached *c);
 
+/* Where an expert of a layer of the model is now. */
+jt_residency jt_cached_residency(const jt_cached *c, int layer, int expert);
+
 /* All but the budget. */
 void jt_cached_stats(const jt_cached *c, jt_store_stats *out);
 

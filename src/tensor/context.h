@@ -19,7 +19,8 @@ typedef struct jt_context jt_context;
 struct jt_product;
 
 /* Sees the lists of matrix products, weights and inputs, before they run; not with a
- * tape. How calibration learns what reaches each matrix. */
+ * tape. How calibration learns what reaches each matrix. It may change an input of
+ * which it knows that nothing else reads it: how an audit silences neurons. */
 typedef struct jt_product_watch {
     void *self;
     void (*on_products)(void *self, jt_context *ctx, const struct jt_product *products,

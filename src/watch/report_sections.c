@@ -172,7 +172,7 @@ static void group_map(page *p, size_t trace, const jt_report_layer *layer, bool 
                       "Share of each group in the work of each expert, relative to "
                       "its share of all tokens",
                   .x_title = "expert",
-                  .y_title = "",
+                  .y_title = classes ? "class" : "label",
                   .long_names = true,
                   .columns = (n + per - 1) / per,
                   .level = p->levels,

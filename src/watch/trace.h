@@ -72,8 +72,9 @@ void jt_trace_put(unsigned char **p, uint64_t value, size_t bytes);
 uint64_t jt_trace_get(const unsigned char **p, size_t bytes);
 
 /* A writer for a head that no model stands behind; takes what `head` owns over in every
- * case. */
+ * case. `residency_of`: as in jt_trace_options, for a head with that column. */
 jt_status jt_trace_writer_new_head(jt_trace_writer **out, const char *path,
-                                   jt_trace_head *head, jt_err *err);
+                                   jt_trace_head *head, const jt_session *residency_of,
+                                   jt_err *err);
 
 #endif

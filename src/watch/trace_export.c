@@ -30,10 +30,11 @@ static jt_status path_in(char **path, const char *dir, const char *name,
 static const void *column_of(const jt_trace_block *b, jt_trace_column c)
 {
     const void *const column[JT_TRACE_COLUMNS] = {
-        [JT_TRACE_TOKEN] = b->token,   [JT_TRACE_POSITION] = b->position,
-        [JT_TRACE_LABEL] = b->label,   [JT_TRACE_EXPERT] = b->expert,
-        [JT_TRACE_WEIGHT] = b->weight, [JT_TRACE_ENTROPY] = b->entropy,
-        [JT_TRACE_NORM] = b->norm,     [JT_TRACE_SCORE] = b->score,
+        [JT_TRACE_TOKEN] = b->token,         [JT_TRACE_POSITION] = b->position,
+        [JT_TRACE_LABEL] = b->label,         [JT_TRACE_EXPERT] = b->expert,
+        [JT_TRACE_WEIGHT] = b->weight,       [JT_TRACE_ENTROPY] = b->entropy,
+        [JT_TRACE_NORM] = b->norm,           [JT_TRACE_SCORE] = b->score,
+        [JT_TRACE_RESIDENCY] = b->residency,
     };
     return column[c];
 }
@@ -58,7 +59,8 @@ static void choose_shape(array *a, const jt_trace_info *info, uint64_t shape[3],
         int here = per == TRACE_PER_SLOT ? info->layers[i].k : info->layers[i].n_rows;
         a->most = here > a->most ? here : a->most;
     }
-    a->whole = per == TRACE_PER_TOKEN || a->column == JT_TRACE_EXPERT;
+    a->whole = per == TRACE_PER_TOKEN || a->column == JT_TRACE_EXPERT ||
+               a->column == JT_TRACE_RESIDENCY;
     shape[0] = info->tokens;
     shape[1] = (uint64_t)info->n_layers;
     shape[2] = (uint64_t)a->most;
@@ -261,7 +263,8 @@ static table table_of(const jt_trace *trace)
 static void add_head(line *l, const table *all)
 {
     static const jt_trace_column lists[] = {JT_TRACE_EXPERT, JT_TRACE_WEIGHT,
-                                            JT_TRACE_NORM, JT_TRACE_SCORE};
+                                            JT_TRACE_NORM, JT_TRACE_RESIDENCY,
+                                            JT_TRACE_SCORE};
     add(l, "row,label,token,position,layer,entropy");
     for (size_t c = 0; c < sizeof lists / sizeof *lists; c++) {
         int n = lists[c] == JT_TRACE_SCORE ? all->rows : all->k;
@@ -283,6 +286,17 @@ static void add_floats(line *l, const float *value, const int32_t *expert, int n
     }
 }
 
+/* The same of numbers that are -1 for an unused slot. */
+static void add_ints(line *l, const int32_t *value, int n, int most)
+{
+    for (int j = 0; j < most; j++) {
+        if (j < n && value[j] >= 0)
+            add(l, ",%d", value[j]);
+        else
+            add(l, ",");
+    }
+}
+
 /* What token t of the block did in one layer. */
 static void add_layer(line *l, const table *all, const jt_trace_block *b, int t,
                       int place)
@@ -294,15 +308,12 @@ static void add_layer(line *l, const table *all, const jt_trace_block *b, int t,
     const int32_t *expert = b->expert + slot;
     add(l, ",%d,%d,%d,%.5g", b->token[t], b->position[t], layer->layer,
         (double)b->entropy[t * info->n_layers + place]);
-    for (int j = 0; j < all->k; j++) {
-        if (j < layer->k && expert[j] >= 0)
-            add(l, ",%d", expert[j]);
-        else
-            add(l, ",");
-    }
+    add_ints(l, expert, layer->k, all->k);
     add_floats(l, b->weight + slot, expert, layer->k, all->k);
     if (b->norm)
         add_floats(l, b->norm + slot, expert, layer->k, all->k);
+    if (b->residency)
+        add_ints(l, b->residency + slot, layer->k, all->k);
     if (b->score)
         add_floats(l, b->score + row, NULL, layer->n_rows, all->rows);
     add(l, "\n");

@@ -67,14 +67,15 @@ jt_status jt_trace_writer_new(jt_trace_writer **out, const char *path,
         .fingerprint = jt_model_fingerprint(model),
         .block_tokens = o->block_tokens ? o->block_tokens : USUAL_BLOCK,
         .columns = TRACE_BASE | (unsigned)o->norms << JT_TRACE_NORM |
-                   (unsigned)o->scores << JT_TRACE_SCORE,
+                   (unsigned)o->scores << JT_TRACE_SCORE |
+                   (unsigned)(o->residency_of != NULL) << JT_TRACE_RESIDENCY,
     };
     copy_text(head.family, info.family, strlen(info.family));
     if (info.name.len)
         copy_text(head.name, info.name.data, strnlen(info.name.data, info.name.len));
     jt_status status = list_layers(&head, model, err);
     if (status == JT_OK)
-        return jt_trace_writer_new_head(out, path, &head, err);
+        return jt_trace_writer_new_head(out, path, &head, o->residency_of, err);
     jt_trace_head_free(&head);
     return status;
 }

@@ -271,7 +271,7 @@ size_t jt_trace_blocks(const jt_trace *trace)
 
 /* ---- columns ---- */
 
-/* Labels and experts: the greatest number stands for none. */
+/* Labels, experts and residency: the greatest number stands for none. */
 static void widen(int32_t *to, const unsigned char *items, size_t n, size_t item)
 {
     uint32_t none = item == 1 ? 0xff : 0xffff;
@@ -289,7 +289,8 @@ static void add_steps(int32_t *position, size_t n)
         position[i] = (int32_t)((uint32_t)position[i] + (uint32_t)position[i - 1]);
 }
 
-/* No label that was not named, no expert that the layer does not have. */
+/* No label that was not named, no expert that the layer does not have, no place where
+ * no expert can be. */
 static bool in_range(const jt_trace *trace, jt_trace_column c, const int32_t *value,
                      size_t tokens)
 {
@@ -297,6 +298,10 @@ static bool in_range(const jt_trace *trace, jt_trace_column c, const int32_t *va
     for (size_t t = 0; t < tokens; t++) {
         if (c == JT_TRACE_LABEL && value[t] >= (int32_t)trace->n_labels)
             return false;
+        for (int i = 0; c == JT_TRACE_RESIDENCY && i < head->n_slots; i++) {
+            if (value[t * (size_t)head->n_slots + (size_t)i] > JT_RESIDENCY_HERE)
+                return false;
+        }
         for (int i = 0; c == JT_TRACE_EXPERT && i < head->n_layers; i++) {
             const jt_trace_layer *layer = &head->layers[i];
             const int32_t *slot = value + t * (size_t)head->n_slots + layer->slot;
@@ -325,6 +330,7 @@ static jt_status decode(jt_trace *trace, const block *b, jt_trace_column c,
         return JT_OK;
     case JT_TRACE_LABEL:
     case JT_TRACE_EXPERT:
+    case JT_TRACE_RESIDENCY:
         widen(whole, items, n, jt_trace_item(&trace->head, c));
         if (!in_range(trace, c, whole, (size_t)b->n_tokens))
             return damaged(trace, b, jt_trace_column_name(c), err);
@@ -378,6 +384,7 @@ jt_status jt_trace_read(jt_trace *trace, size_t i, unsigned columns,
                             .weight = value[JT_TRACE_WEIGHT],
                             .entropy = value[JT_TRACE_ENTROPY],
                             .norm = value[JT_TRACE_NORM],
-                            .score = value[JT_TRACE_SCORE]};
+                            .score = value[JT_TRACE_SCORE],
+                            .residency = value[JT_TRACE_RESIDENCY]};
     return JT_OK;
 }

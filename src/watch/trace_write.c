@@ -28,7 +28,10 @@ struct jt_trace_writer {
 
     char **labels; /* [n_labels] */
     size_t n_labels, labels_room, labels_written;
-    int label; /* of the next pass */
+    int label;                 /* of the next pass */
+    const int32_t *own_labels; /* [n_own_labels] of its tokens instead; or NULL */
+    size_t n_own_labels;
+    const jt_session *residency_of; /* or NULL */
 
     ZSTD_CCtx *zstd;
     unsigned char *planes, *block;
@@ -182,6 +185,20 @@ static unsigned char *row_of(const jt_trace_writer *w, jt_trace_column c, size_t
     return w->column[c] + (w->used + t) * w->row_bytes[c];
 }
 
+static void note_labels(jt_trace_writer *w, size_t tokens)
+{
+    if (w->own_labels && w->n_own_labels != tokens) {
+        jt_fail(&w->err, JT_E_ARG, "%zu labels for a pass of %zu tokens",
+                w->n_own_labels, tokens);
+        return;
+    }
+    for (size_t t = 0; t < tokens; t++) {
+        uint16_t label = (uint16_t)(w->own_labels ? w->own_labels[t] : w->label);
+        memcpy(row_of(w, JT_TRACE_LABEL, t), &label, sizeof label);
+    }
+    w->own_labels = NULL;
+}
+
 static void begin_pass(jt_trace_writer *w, const jt_route_site *site, size_t tokens)
 {
     end_pass(w);
@@ -192,11 +209,9 @@ static void begin_pass(jt_trace_writer *w, const jt_route_site *site, size_t tok
         return;
     }
     w->pass = tokens;
-    uint16_t label = (uint16_t)w->label;
     memcpy(row_of(w, JT_TRACE_TOKEN, 0), site->token_ids, tokens * sizeof(int32_t));
     memcpy(row_of(w, JT_TRACE_POSITION, 0), site->positions, tokens * sizeof(int32_t));
-    for (size_t t = 0; t < tokens; t++)
-        memcpy(row_of(w, JT_TRACE_LABEL, t), &label, sizeof label);
+    note_labels(w, tokens);
 }
 
 /* The nearest half that is finite. */
@@ -252,6 +267,19 @@ static void note_scores(jt_trace_writer *w, int place, size_t t, const float *sc
     }
 }
 
+/* Where the experts of a token's slots are while it is routed. */
+static void note_residency(jt_trace_writer *w, const jt_trace_layer *layer, size_t t,
+                           const int32_t *expert, int k)
+{
+    unsigned char *at = row_of(w, JT_TRACE_RESIDENCY, t) + layer->slot;
+    for (int j = 0; j < layer->k; j++) {
+        bool chosen = j < k && expert[j] >= 0 && expert[j] < layer->n_experts;
+        at[j] = chosen ? (unsigned char)jt_session_residency(w->residency_of,
+                                                             layer->layer, expert[j])
+                       : 0xff;
+    }
+}
+
 static int place_of(const jt_trace_writer *w, const jt_route_site *site)
 {
     return site->layer >= 0 && site->layer < w->n_places ? w->place[site->layer] : -1;
@@ -280,6 +308,8 @@ static void on_route(void *self, const jt_route_site *site, const jt_route *rout
             route->scores ? route->scores + t * (size_t)route->n_rows : NULL;
         note_slots(w, layer, t, route->expert + t * k, route->weight + t * k, route->k);
         note_scores(w, place, t, scores, route->n_rows);
+        if (w->column[JT_TRACE_RESIDENCY])
+            note_residency(w, layer, t, route->expert + t * k, route->k);
         if (w->column[JT_TRACE_NORM]) /* until the experts have worked */
             memset(row_of(w, JT_TRACE_NORM, t) + (size_t)layer->slot * 2, 0,
                    (size_t)layer->k * 2);
@@ -356,6 +386,12 @@ jt_status jt_trace_label(jt_trace_writer *w, const char *name, jt_err *err)
     return JT_OK;
 }
 
+void jt_trace_label_tokens(jt_trace_writer *w, const int32_t *label, size_t n)
+{
+    w->own_labels = label;
+    w->n_own_labels = n;
+}
+
 /* ---- beginning and end ---- */
 
 /* A typing mistake must not cost a model: only traces and empty files are replaced. */
@@ -420,7 +456,8 @@ static void free_writer(jt_trace_writer *w)
 }
 
 jt_status jt_trace_writer_new_head(jt_trace_writer **out, const char *path,
-                                   jt_trace_head *head, jt_err *err)
+                                   jt_trace_head *head, const jt_session *residency_of,
+                                   jt_err *err)
 {
     jt_status status = jt_trace_head_settle(head, err);
     jt_trace_writer *w = status == JT_OK ? jt_calloc(1, sizeof *w) : NULL;
@@ -430,6 +467,7 @@ jt_status jt_trace_writer_new_head(jt_trace_writer **out, const char *path,
     }
     w->head = *head;
     w->label = NO_LABEL;
+    w->residency_of = residency_of;
     w->file.fd = -1;
     status = open_writer(w, path, err);
     if (status != JT_OK) {

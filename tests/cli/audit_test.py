@@ -18,7 +18,8 @@ class Audit(CommandTest):
     def test_what_one_text_uses_more(self):
         a, b = self.texts()
         args = ("audit", MINI, "--harmful", a, "--benign", b, "-c", "64", "--percent",
-                "5,20", "--draws", "2", "--windows", "16")
+                "5,20", "--draws", "2", "--windows", "16", "--neurons", "0",
+                "-t", "1")
         got = self.good(*args, "--json").json()
         self.assertEqual([p["masked"] for p in got["points"]], [7, 29])
         self.assertEqual(len(got["experts"]), 144)
@@ -36,6 +37,34 @@ class Audit(CommandTest):
         self.assertIn(f"{got['points'][0]['top']['kept']:.4f}", text)
         self.assertNotEqual(self.good(*args, "--json", "--mode", "zero").json()["points"],
                             got["points"])
+
+    def test_neurons_and_a_related_model(self):
+        a, b = self.texts()
+        small = self.folder / "small.gguf"
+        self.good("quantize", MINI, small, "--type", "q4_0")
+        got = self.good("audit", small, "--before", MINI, "--harmful", a, "--benign", b,
+                        "-c", "64", "--percent", "5,20", "--draws", "2", "--windows", "16",
+                        "--neurons", "3", "-t", "1", "--json").json()
+        inside, change = got["inside"], got["change"]
+        self.assertEqual(inside["experts"], 4)
+        self.assertEqual(len(inside["neurons"]), 4 * 64)
+        self.assertEqual([p["masked"] for p in inside["points"]], [13, 51])
+        d = [n["d"] for n in inside["neurons"]]
+        self.assertEqual(d, sorted(d, reverse=True))
+        first = {(e["layer"], e["expert"]) for e in got["experts"][:4]}
+        self.assertEqual({(n["layer"], n["expert"]) for n in inside["neurons"]}, first)
+        self.assertGreater(change["correlation"], 0.9)
+        self.assertEqual(len(change["kept"]), 2)
+        text = self.good("audit", MINI, "--before", MINI, "--harmful", a, "--benign", b,
+                         "-c", "64", "--percent", "5", "--draws", "2", "--windows", "16",
+                         "--neurons", "0", "-t", "1").text()
+        self.assertIn("correlation of the disparities 1.000, overlap of the first tenth "
+                      "1.000", text)
+        self.assertRegex(text, r"(?m)^harder +no$")
+        self.assertNotIn("neurons of the first", text)
+        self.bad(2, "other layers or experts", "audit", MINI, "--before", MIXTURE,
+                 "--harmful", a, "--benign", b, "-c", "64", "--windows", "8", "--percent",
+                 "5", "--draws", "2", "--neurons", "0")
 
     def test_what_is_wrong_is_named(self):
         a, b = self.texts()

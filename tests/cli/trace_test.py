@@ -1,4 +1,4 @@
-"""Traces: run and perplexity write them, trace reads them, also what a kill left."""
+"""Traces: run, perplexity and others write them, trace reads them, also what a kill left."""
 
 import csv
 import signal
@@ -60,6 +60,33 @@ class Trace(CommandTest):
         self.assertRegex(text, r"(?m)^layers +2, each with 2 of 8 experts$")
         self.assertRegex(text, r"(?m)^  score +[\d.]+ bytes per token$")
         self.assertRegex(text, r"(?m)^  norm +[\d.]+ bytes per token$")
+
+    def test_residency(self):
+        self.run_traced("--ram", "1G", "--prefetch", "off", "--trace-residency")
+        out = self.folder / "out"
+        self.good("trace", "export", self.path, "-o", out, "--npy", "--csv")
+        expert, there = (read_ints(out / f"{name}.npy") for name in ("expert", "residency"))
+        known = set()  # all fit, so what was used once stays
+        tokens = len(expert) // 4
+        first = len(self.good("tokenize", MIXTURE, "-p", "Hello").text().split(","))
+        for t in range(tokens):
+            for at in range(4 * t, 4 * t + 4):
+                key = (at // 2 % 2, expert[at])
+                if key in known:
+                    self.assertEqual(there[at], 2)
+                elif t >= first:  # those of the prompt are chosen in one pass
+                    self.assertLess(there[at], 2)
+            known.update((at // 2 % 2, expert[at]) for at in range(4 * t, 4 * t + 4)
+                         if t >= first - 1)
+            if t == first - 1:
+                known.update((at // 2 % 2, expert[at]) for at in range(4 * first))
+        self.assertIn(0, there)
+        self.assertIn(2, there)
+        with (out / "trace.csv").open() as file:
+            self.assertEqual([int(row[f"residency{j}"]) for row in csv.DictReader(file)
+                              for j in range(2)], list(there))
+        self.bad(2, "nothing without --ram", "run", MIXTURE, "-p", "x", "-n", "1", "-q",
+                 "--trace", self.path, "--trace-residency")
 
     def test_perplexity_labels_its_text(self):
         args = ("perplexity", MIXTURE, "-f", TEXT, "--ctx", "64", "--json")

@@ -51,6 +51,38 @@ class TrainTest(CommandTest):
         return [json.loads(line) for line in (self.out / "log.jsonl").open()]
 
 
+class Trace(TrainTest):
+    def traced(self, name, *more):
+        path = self.folder / name
+        self.good("train", self.config, "--set", f"output.dir='{self.folder / name}-out'",
+                  "--trace", path, *more)
+        return path, self.good("trace", "info", path, "--json").json()
+
+    def test_every_token_with_its_domain(self):
+        path, info = self.traced("x.trace")
+        self.assertEqual(info["tokens"], 6 * 2 * 32)
+        self.assertEqual(info["labels"], ["books.txt", "code"])
+        self.good("trace", "export", path, "-o", self.folder / "csv", "--csv")
+        lines = (self.folder / "csv/trace.csv").read_text().splitlines()[1::2]
+        labels = [line.split(",")[1] for line in lines]
+        self.assertEqual({tuple(set(labels[i:i + 32])) for i in range(0, 384, 32)},
+                         {('"books.txt"',), ('"code"',)})
+        self.good("report", path)
+
+    def test_changes_nothing(self):
+        self.traced("x.trace", "--trace-norms", "--set", "train.checkpoint_activations=true")
+        self.good("train", self.config)
+        self.assertEqual((self.out / "model.gguf").read_bytes(),
+                         (self.folder / "x.trace-out/model.gguf").read_bytes())
+
+    def test_some_steps_and_going_on(self):
+        path, info = self.traced("x.trace", "--trace-every", "4")
+        self.assertEqual(info["tokens"], 2 * 2 * 32)  # steps 1 and 5
+        self.bad(2, "is there: a run that goes on", "train", self.config, "--resume",
+                 "--set", f"output.dir='{path}-out'", "--set", "train.steps=8", "--trace",
+                 path)
+
+
 class Run(TrainTest):
     def test_from_text_to_model(self):
         got = self.good("train", self.config)

@@ -1,9 +1,11 @@
 """Many users at once: what each gets does not depend on the others."""
 
 import json
+import subprocess
+import tempfile
 import unittest
 
-from server import ServerTest, at_once
+from server import JUNTO, ServerTest, at_once
 
 PROMPTS = ["The king said", "Once upon a time there was", "In the beginning",
            "My dear friend, " * 40, "She went to the window and looked out", "It was " * 90]
@@ -43,6 +45,24 @@ class Together(ServerTest):
                                               ignore_eos=True) for s in range(4)]
         alone = passes(calls[:1])
         self.assertLess(passes(calls), 3 * alone)
+
+
+class Trace(ServerTest):
+    def test_what_everybody_asked_is_in_the_trace(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/x.trace"
+            server = self.server_with("-c", 512, "-np", 3, "--trace", path)
+            texts = at_once(asks(server))
+            steered = server.text("The king said", junto={"policy": ["topk:k=6"]})
+            ran = server.figure("pass_tokens_total")
+            server.stop()
+            out = subprocess.run([JUNTO, "trace", "info", path, "--json"], check=True,
+                                 capture_output=True).stdout
+        self.assertEqual(texts, at_once(asks(self.server)))
+        self.assertTrue(steered)
+        tokens = json.loads(out)["tokens"]
+        self.assertLess(tokens, ran)  # of requests with policies there is nothing
+        self.assertGreater(tokens, ran - 40)
 
 
 class Leaving(ServerTest):

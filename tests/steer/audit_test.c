@@ -169,6 +169,84 @@ static void test_the_expert_is_found(void **state)
     }
 }
 
+/* Neuron 0 of the planted expert is all that gives something. */
+static void test_the_neuron_is_found(void **state)
+{
+    const planted *p = *state;
+    const float shares[] = {0.02f, 0.25f};
+    jt_audit_options how = {.window = 32,
+                            .windows = 32,
+                            .shares = shares,
+                            .n_shares = 2,
+                            .draws = 8,
+                            .targets = 0.125f,
+                            .session = {.threads = 1}};
+    jt_audit a = audit(p, &how, false);
+    assert_int_equal(a.n_targets, 2);
+    assert_int_equal(a.n_neurons, 2 * WIDTH);
+    const jt_audit_neuron *first = &a.neurons[0];
+    assert_int_equal(first->layer, LAYER);
+    assert_int_equal(first->expert, PLANTED);
+    assert_int_equal(first->neuron, 0);
+    assert_true(first->mean_a > 1.0 && first->d > 2.0);
+    assert_float_equal(a.neurons[1].d, 0.0, 1e-9); /* the others are silent anyway */
+    assert_int_equal(a.neuron_points[0].masked, 1);
+    assert_int_equal(a.neuron_points[1].masked, 12);
+    for (int i = 0; i < 2; i++) {
+        const jt_audit_point *point = &a.neuron_points[i];
+        assert_true(point->top.kept < 0.2);
+        assert_float_equal(point->top.b, a.whole.b, 1e-3);
+        /* Without it the tokens of A are as likely as without its expert. */
+        assert_float_equal(point->top.a, a.points[0].top.a, 0.05);
+        assert_true(point->random.kept > point->top.kept);
+    }
+    jt_audit_free(&a);
+    how.targets = -1.0f;
+    a = audit(p, &how, false);
+    assert_int_equal(a.n_neurons, 0);
+    assert_null(a.neuron_points);
+    jt_audit_free(&a);
+}
+
+/* The ranking of the model itself, and one turned round. */
+static void test_a_related_model(void **state)
+{
+    const planted *p = *state;
+    jt_audit_options how = {.window = 32,
+                            .windows = 16,
+                            .draws = 2,
+                            .targets = -1.0f,
+                            .session = {.threads = 1}};
+    jt_audit_change change;
+    jt_audit before = audit(p, &how, false);
+    jt_audit other = audit(p, &how, true);
+    how.related = &before;
+    jt_audit same = audit(p, &how, false);
+    for (size_t i = 0; i < same.n_points; i++)
+        assert_memory_equal(&same.points[i].related, &same.points[i].top,
+                            sizeof same.points[i].top);
+    assert_int_equal(jt_audit_compare(&change, &before, &same, 0.05, NULL), JT_OK);
+    assert_float_equal(change.correlation, 1.0, 1e-9);
+    assert_float_equal(change.overlap, 1.0, 1e-12);
+    assert_true(change.loss_a == 0 && change.fragility == 0 && !change.harder);
+    /* What tells A from B is turned round, and B hangs on no expert. */
+    assert_int_equal(jt_audit_compare(&change, &before, &other, 0.05, NULL), JT_OK);
+    assert_float_equal(change.correlation, -1.0, 1e-9);
+    assert_true(change.lost < -0.5 && change.fragility < 0);
+    assert_true(change.harder ==
+                (change.gini < 0 && change.loss_a <= 0.05 && change.loss_b <= 0.05));
+    other.layers[0].n_experts++;
+    how.related = &other;
+    jt_audit out;
+    jt_audit_texts texts = {p->text[0], p->count, p->text[1], p->count};
+    assert_int_equal(jt_audit_run(&out, p->model, &texts, &how, NULL), JT_E_ARG);
+    other.n_layers = 1;
+    assert_int_equal(jt_audit_compare(&change, &before, &other, 0.05, NULL), JT_E_ARG);
+    jt_audit_free(&before);
+    jt_audit_free(&same);
+    jt_audit_free(&other);
+}
+
 /* Where nothing is to be found: two halves of one text. */
 static void test_nothing_is_found_where_nothing_is(void **state)
 {
@@ -262,6 +340,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_expert_is_found),
+        cmocka_unit_test(test_the_neuron_is_found),
+        cmocka_unit_test(test_a_related_model),
         cmocka_unit_test(test_nothing_is_found_where_nothing_is),
         cmocka_unit_test(test_the_same_seed_gives_the_same),
         cmocka_unit_test(test_refusals),

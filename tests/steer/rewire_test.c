@@ -29,7 +29,7 @@ static double loss_at(jt_rewire *w, jt_session *s, size_t i, float by)
     double loss;
     float kept = w->delta[i];
     w->delta[i] += by;
-    assert_int_equal(jt_rewire_gradient(w, s, TOKENS, &loss, NULL), JT_OK);
+    assert_int_equal(jt_rewire_gradient(w, s, 0, TOKENS, &loss, NULL), JT_OK);
     w->delta[i] = kept;
     return loss;
 }
@@ -43,7 +43,7 @@ static void check_gradient(const char *name, double tolerance)
     jt_rewire *w = rewiring(&s);
     double loss, seen = 0.0, off = 0.0;
     memcpy(s.session->ids, prompt, sizeof prompt);
-    assert_int_equal(jt_rewire_gradient(w, s.session, TOKENS, &loss, NULL), JT_OK);
+    assert_int_equal(jt_rewire_gradient(w, s.session, 0, TOKENS, &loss, NULL), JT_OK);
     size_t n = w->n_layers * w->n_rows, smooth = 0;
     float *grad = malloc(n * sizeof *grad);
     memcpy(grad, w->grad, n * sizeof *grad);
@@ -82,9 +82,9 @@ static void fitting_lowers_the_loss(void **state)
     jt_rewire *w = rewiring(&s);
     double before, after;
     memcpy(s.session->ids, prompt, sizeof prompt);
-    assert_int_equal(jt_rewire_gradient(w, s.session, TOKENS, &before, NULL), JT_OK);
+    assert_int_equal(jt_rewire_gradient(w, s.session, 0, TOKENS, &before, NULL), JT_OK);
     assert_int_equal(jt_rewire_fit(w, s.session, TOKENS, NULL), JT_OK);
-    assert_int_equal(jt_rewire_gradient(w, s.session, TOKENS, &after, NULL), JT_OK);
+    assert_int_equal(jt_rewire_gradient(w, s.session, 0, TOKENS, &after, NULL), JT_OK);
     assert_true(after < before);
     unsteer(&s);
     jt_model_free(model);

@@ -37,7 +37,7 @@ static jt_status write_trace(const char *path, long tokens, jt_err *err)
     static float scores[EXPERTS];
     jt_trace_writer *w;
     jt_trace_head head = even_head(LAYERS, EXPERTS, K, 256);
-    JT_TRY(jt_trace_writer_new_head(&w, path, &head, err));
+    JT_TRY(jt_trace_writer_new_head(&w, path, &head, NULL, err));
     jt_watcher watcher = jt_trace_watcher(w);
     jt_rng rng = {.seed = 2};
     uint32_t from = 0;

@@ -48,7 +48,7 @@ static int measure(const char *what, const char *path, unsigned more)
     jt_trace_writer *w;
     jt_trace_head head = even_head(LAYERS, EXPERTS, K, 256);
     head.columns |= more;
-    if (jt_trace_writer_new_head(&w, path, &head, &err) != JT_OK) {
+    if (jt_trace_writer_new_head(&w, path, &head, NULL, &err) != JT_OK) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }

@@ -63,7 +63,7 @@ static void write_trace(const char *path, route_fn *fn, int tokens, uint64_t mod
     jt_trace_head head = even_head(LAYERS, EXPERTS, K, 64);
     head.fingerprint = model;
     head.columns |= 1u << JT_TRACE_SCORE;
-    if (jt_trace_writer_new_head(&w, path, &head, &err) != JT_OK)
+    if (jt_trace_writer_new_head(&w, path, &head, NULL, &err) != JT_OK)
         fail_msg("%s", err.msg);
     jt_watcher watcher = jt_trace_watcher(w);
     float scores[EXPERTS];

@@ -82,7 +82,7 @@ static jt_trace_writer *new_writer(const char *path, unsigned more, int block_to
     jt_trace_writer *w = NULL;
     jt_trace_head head = made_head(more, block_tokens);
     jt_err err = {0};
-    if (jt_trace_writer_new_head(&w, path, &head, &err) != JT_OK)
+    if (jt_trace_writer_new_head(&w, path, &head, NULL, &err) != JT_OK)
         fail_msg("%s", err.msg);
     return w;
 }
@@ -356,13 +356,13 @@ static void what_cannot_be_written(void **state)
     scratch_write(path, "GGUF", 4);
     jt_trace_writer *w;
     jt_trace_head head = made_head(0, 8);
-    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, &err), JT_E_IO);
+    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL, &err), JT_E_IO);
     assert_non_null(strstr(err.msg, "is not a trace"));
     head = made_head(0, 0);
-    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, &err), JT_E_ARG);
+    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL, &err), JT_E_ARG);
     head = even_head(64, 60000, 8, 65536);
     head.columns |= 1u << JT_TRACE_SCORE;
-    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, &err), JT_E_LIMIT);
+    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL, &err), JT_E_LIMIT);
 
     int32_t many[7] = {0, 1, 2, 3, 4, 5};
     float weight[7] = {1};
@@ -390,7 +390,7 @@ static void out_of_memory(void **state)
         jt_trace *trace = NULL;
         jt_trace_block b;
         jt_fault_after(n);
-        status = jt_trace_writer_new_head(&w, path, &head, NULL);
+        status = jt_trace_writer_new_head(&w, path, &head, NULL, NULL);
         if (status == JT_OK) {
             jt_status labelled = jt_trace_label(w, "label", NULL);
             for (int l = 0; l < LAYERS; l++)
@@ -424,7 +424,7 @@ static void worst_case_size(void **state)
     jt_trace_head head = even_head(DEEP, MANY - 1, K, 256);
     jt_trace_writer *w;
     jt_rng rng = {.seed = 9};
-    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL), JT_OK);
+    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL, NULL), JT_OK);
     jt_watcher watcher = jt_trace_watcher(w);
     for (int32_t t = 0; t < LONG; t++) {
         int32_t id = (int32_t)jt_rng_below(&rng, 150000), expert[K];
@@ -549,7 +549,7 @@ static void norms(void **state)
     jt_trace_head head = even_head(1, 4, 2, 8);
     head.columns |= 1u << JT_TRACE_NORM;
     jt_trace_writer *w;
-    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL), JT_OK);
+    assert_int_equal(jt_trace_writer_new_head(&w, path, &head, NULL, NULL), JT_OK);
     jt_watcher watcher = jt_trace_watcher(w);
     int32_t ids[] = {5, 6}, expert[] = {3, 1, 1, -1}, row[] = {2, 0, 1, -1};
     float weight[] = {0.5f, 0.5f, 1, 0}, outputs[3 * 9] = {3, 4};
@@ -573,6 +573,61 @@ static void norms(void **state)
 }
 
 /* ---- export ---- */
+
+/* An array of a .npy file, read by what its text says: shape and type as expected, and
+ * as many values as that makes. The caller frees. */
+static int32_t *read_npy(const char *dir, const char *name, const char *descr,
+                         const char *shape, size_t values)
+{
+    char path[600], said[160];
+    size_t bytes;
+    snprintf(path, sizeof path, "%s/%s.npy", dir, name);
+    unsigned char *data = load(path, &bytes);
+    assert_memory_equal(data, "\x93NUMPY\x01\x00", 8);
+    size_t head = 10 + data[8] + 256 * (size_t)data[9];
+    assert_int_equal(head % 64, 0);
+    assert_int_equal(data[head - 1], '\n');
+    snprintf(said, sizeof said,
+             "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+    assert_memory_equal(data + 10, said, strlen(said));
+    for (size_t i = 10 + strlen(said); i < head - 1; i++)
+        assert_int_equal(data[i], ' ');
+    assert_int_equal(bytes - head, values * sizeof(int32_t));
+    memmove(data, data + head, bytes - head);
+    remove(path);
+    return (int32_t *)(void *)data;
+}
+
+/* Every value of the arrays that vary by layer. */
+static void exported_values(const char *dir)
+{
+    char text[] = "(30, 3, 320)";
+    int32_t *expert = read_npy(dir, "expert", "<i4", "(30, 3, 3)", TOKENS * LAYERS * 3);
+    float *weight = (float *)(void *)read_npy(dir, "weight", "<f4", "(30, 3, 3)",
+                                              TOKENS * LAYERS * 3);
+    float *score =
+        (float *)(void *)read_npy(dir, "score", "<f4", text, TOKENS * LAYERS * WIDE);
+    for (int i = 0; i < TOKENS * LAYERS; i++) {
+        int t = i / LAYERS, l = i % LAYERS;
+        for (int j = 0; j < 3; j++) {
+            bool there = j < slots[l];
+            int at = t * slots[l] + j;
+            assert_int_equal(expert[i * 3 + j], there ? made.expert[l][at] : -1);
+            float w = there ? rounded(made.weight[l][at]) : 0.0f;
+            assert_memory_equal(&weight[i * 3 + j], &w, sizeof w);
+        }
+        for (int e = 0; e < WIDE; e++) {
+            float x = score[i * WIDE + e];
+            if (e >= rows[l])
+                assert_true(isnan(x));
+            else
+                assert_true(x == rounded(made.score[l][t * rows[l] + e]));
+        }
+    }
+    free(expert);
+    free(weight);
+    free(score);
+}
 
 static size_t file_size(const char *dir, const char *name)
 {
@@ -614,10 +669,8 @@ static void export_files(void **state)
     assert_int_equal(file_size(dir, "token.npy"), 128 + 4 * TOKENS);
     assert_int_equal(file_size(dir, "position.npy"), 128 + 4 * TOKENS);
     assert_int_equal(file_size(dir, "label.npy"), 128 + 4 * TOKENS);
-    assert_int_equal(file_size(dir, "expert.npy"), 128 + 4 * TOKENS * LAYERS * 3);
-    assert_int_equal(file_size(dir, "weight.npy"), 128 + 4 * TOKENS * LAYERS * 3);
     assert_int_equal(file_size(dir, "entropy.npy"), 128 + 4 * TOKENS * LAYERS);
-    assert_int_equal(file_size(dir, "score.npy"), 128 + 4 * TOKENS * LAYERS * WIDE);
+    exported_values(dir);
     assert_int_equal(file_size(dir, "layers.npy"), 128 + 4 * LAYERS * 4);
     assert_int_equal(file_size(dir, "labels.txt"), strlen("one\nthe \"other\"\n"));
     assert_int_equal(rmdir(dir), 0); /* nothing else was written */
