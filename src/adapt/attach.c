@@ -372,19 +372,18 @@ jt_product_change jt_attached_change(jt_attached *attached)
 /* ---- whole passes ---- */
 
 /* What stands in place of dense FFNs: of the one mixture that has any. */
-static const jt_mixture *const *instead_of(const jt_attached *attached, jt_context *ctx)
+static void replace_ffns(const jt_attached *attached, jt_context *ctx, jt_chunk *chunk)
 {
-    const jt_mixture *const *found = NULL;
     for (size_t i = 0; i < attached->count; i++) {
         const jt_blended *m = attached->list[i].blended;
         if (!m || !m->instead)
             continue;
-        if (found)
+        if (chunk->instead)
             jt_fail(&ctx->err, JT_E_UNSUPPORTED,
-                    "two adapters that make mixtures of the same FFNs");
-        found = m->instead;
+                    "two adapters that make mixtures of FFNs");
+        chunk->instead = m->instead;
+        chunk->instead_term = m->term;
     }
-    return found;
 }
 
 jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
@@ -396,7 +395,7 @@ jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
     if (!own)
         return (jt_tensor){0};
     *own = *chunk;
-    own->instead = instead_of(attached, ctx);
+    replace_ffns(attached, ctx, own);
     for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
         if (attached->list[i].blended)
             jt_blended_begin(attached->list[i].blended, ctx, own, store,

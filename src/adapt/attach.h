@@ -47,8 +47,8 @@ jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
                               const jt_model *model, const jt_chunk *chunk,
                               const jt_store *store, const jt_hooks *hooks);
 
-/* Mixtures by rule: decide for the text of a sequence. Whether that has changed, so that
- * what layers remember is no longer of use. */
+/* Mixtures by rule: decide for the text of a sequence. Whether that has changed, so
+ * that what layers remember is no longer of use. */
 bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count);
 
 /* Does one of them need a pass before each pass, with a cache of its own? */

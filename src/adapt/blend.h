@@ -57,9 +57,9 @@ struct jt_blend {
     const jt_blend_method *method;
     size_t n; /* adapters */
     int k;
-    bool gate_after;   /* as the method has it, or as a file says */
-    float scale;       /* of all changes */
-    float temperature; /* logits are divided by it */
+    bool gate_after;             /* as the method has it, or as a file says */
+    float scale;                 /* of all changes */
+    float temperature;           /* logits are divided by it */
     char (*name)[JT_BLEND_NAME]; /* [n] of the adapters; "" for none */
     jt_adapter_bank *bank;
     size_t n_banks, room;

@@ -1,8 +1,9 @@
 /* The expert of MixLoRA (Li et al. 2024, "MixLoRA: enhancing large language models
  * fine-tuning with LoRA-based mixture of experts", section 3): the frozen FFN with
  * adapters of its own on gate, up and down,
- *   y_e = W_d a + s B_de A_de a,   a = f(W_g x + s B_ge A_ge x) * (W_u x + s B_ue A_ue x)
- * W_g x and W_u x are computed once for all experts of a token (their section 3.4). */
+ *   y_e = W_d a + s B_de A_de a,   a = f(W_g x + s B_ge A_ge x) * (W_u x + s B_ue A_ue
+ * x) W_g x and W_u x are computed once for all experts of a token (their section 3.4).
+ */
 #include <string.h>
 
 #include "adapt/blended.h"
@@ -58,8 +59,8 @@ static jt_tensor spread_rows(jt_context *ctx, const jt_plan *plan, const jt_tens
 /* ---- one weight and its adapters ---- */
 
 typedef struct side {
-    jt_tensor y;   /* of the weight itself */
-    jt_input low;  /* [plan rows, rank] of the adapters */
+    jt_tensor y;  /* of the weight itself */
+    jt_input low; /* [plan rows, rank] of the adapters */
     jt_tensor high;
     const jt_adapter_bank *bank; /* or NULL */
 } side;
@@ -123,7 +124,8 @@ static void list_high(job *j, side *s)
     list_adapters(j, &s->high, &s->bank->b, &s->low, NULL);
 }
 
-/* y + s B A x, for the rows of the plan; y is spread over them where it is of tokens. */
+/* y + s B A x, for the rows of the plan; y is spread over them where it is of tokens.
+ */
 static jt_tensor end_side(job *j, side *s, bool spreads)
 {
     jt_tensor y = spreads && jt_has(&s->y) ? spread_rows(j->ctx, j->plan, &s->y) : s->y;
@@ -168,8 +170,8 @@ static jt_tensor apply_lora_ffn(jt_context *ctx, const jt_bank *bank,
     j.list = jt_scratch(ctx, 2 * (size_t)plan->n_experts + 2, sizeof *j.list);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    *via = (jt_gathering){plan->token, plan->row, (size_t)plan->n_rows,
-                          (size_t)plan->k};
+    *via =
+        (jt_gathering){plan->token, plan->row, (size_t)plan->n_rows, (size_t)plan->k};
     jt_tensor a = hidden_of(&j, x, via);
     if (!jt_failed(ctx) && a.grad_fresh) /* several products will read parts of it */
         a = jt_copy(ctx, &a);

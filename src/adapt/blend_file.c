@@ -162,8 +162,8 @@ static jt_status read_bank(jt_blend *b, const jt_safetensors *file,
         high->shape[0] != b->n || high->shape[2] != low->shape[1] || !low->shape[1] ||
         !low->shape[2] || !high->shape[1])
         return wrong(low, err);
-    return jt_blend_add(b, &bank, target, (size_t)high->shape[1],
-                        (size_t)low->shape[2], (size_t)low->shape[1], err);
+    return jt_blend_add(b, &bank, target, (size_t)high->shape[1], (size_t)low->shape[2],
+                        (size_t)low->shape[1], err);
 }
 
 static jt_status read_banks(jt_blend *b, const jt_safetensors *file, jt_err *err)
@@ -279,9 +279,9 @@ static jt_status set_markers(const jt_blend *b, jt_safetensors_writer *w, jt_err
     for (size_t i = 0; i < b->n; i++) {
         len += (size_t)sprintf(text + len, "%s", i ? ";" : "");
         for (size_t j = b->marker_start[i]; j < b->marker_start[i + 1]; j++)
-            len += (size_t)sprintf(text + len, "%s%d",
-                                   j > b->marker_start[i] ? " " : "",
-                                   (int)b->marker[j]);
+            len +=
+                (size_t)sprintf(text + len, "%s%d", j > b->marker_start[i] ? " " : "",
+                                (int)b->marker[j]);
     }
     jt_status status = jt_safetensors_set_metadata(w, "junto.mix.markers", text, err);
     free(text);
@@ -305,8 +305,8 @@ jt_status jt_blend_describe(const jt_blend *b, jt_safetensors_writer *w, jt_err 
         for (int d = 0; d < p.tensor->n_dims; d++)
             shape[d] = p.tensor->shape[d];
         if (jt_has(p.tensor))
-            JT_TRY(jt_safetensors_add(w, p.name, JT_ST_F32, p.tensor->n_dims, shape,
-                                      err));
+            JT_TRY(
+                jt_safetensors_add(w, p.name, JT_ST_F32, p.tensor->n_dims, shape, err));
     }
     return JT_OK;
 }
@@ -316,8 +316,8 @@ jt_status jt_blend_write(const jt_blend *b, jt_safetensors_writer *w, jt_err *er
     for (size_t i = 0; i < jt_blend_parts(b); i++) {
         const jt_tensor *t = jt_blend_part_at(b, i).tensor;
         if (jt_has(t))
-            JT_TRY(jt_safetensors_write(
-                w, t->data, jt_rows(t) * jt_cols(t) * sizeof(float), err));
+            JT_TRY(jt_safetensors_write(w, t->data,
+                                        jt_rows(t) * jt_cols(t) * sizeof(float), err));
     }
     return JT_OK;
 }

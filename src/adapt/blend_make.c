@@ -11,10 +11,11 @@ static jt_status check(const jt_adapter *a, jt_err *err)
                        "'%s' is no LoRA: only such adapters can be mixed", a->path);
     for (size_t i = 0; i < a->count; i++) {
         if (a->slot[i].count != 1)
-            return jt_fail(err, JT_E_UNSUPPORTED,
-                           "'%s' changes a stack of experts, '%s': such adapters cannot "
-                           "be mixed",
-                           a->path, a->slot[i].target);
+            return jt_fail(
+                err, JT_E_UNSUPPORTED,
+                "'%s' changes a stack of experts, '%s': such adapters cannot "
+                "be mixed",
+                a->path, a->slot[i].target);
     }
     return JT_OK;
 }
@@ -83,8 +84,9 @@ static jt_status take_all(jt_blend *blend, const jt_adapter *const *adapters,
     }
     if (blend->n_banks)
         return JT_OK;
-    return jt_fail(err, JT_E_ARG, "these adapters change no weight in common with the "
-                                  "targets");
+    return jt_fail(err, JT_E_ARG,
+                   "these adapters change no weight in common with the "
+                   "targets");
 }
 
 jt_status jt_blend_take(jt_blend *blend, const jt_adapter *const *adapters,

@@ -1,6 +1,6 @@
-/* X-LoRA (Buehler & Buehler 2024, "X-LoRA: mixture of low-rank adapter experts", section
- * 2): a pass without adapters, whose last hidden states a small head turns into the
- * weights of the adapters, for every token and, if it is layerwise, every weight:
+/* X-LoRA (Buehler & Buehler 2024, "X-LoRA: mixture of low-rank adapter experts",
+ * section 2): a pass without adapters, whose last hidden states a small head turns into
+ * the weights of the adapters, for every token and, if it is layerwise, every weight:
  *   softmax(W_n relu(.. relu(W_1 h + b_1) ..) + b_n)
  * No gradient goes back into that pass. */
 #include "adapt/blended.h"

@@ -111,8 +111,8 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_product *list, size_t *
     u->low = jt_input_of(jt_new(ctx, (size_t)plan->n_rows, b->bank[u->bank].rank));
     if (jt_failed(ctx))
         return;
-    *via = (jt_gathering){plan->token, plan->row, (size_t)plan->n_rows,
-                          (size_t)plan->k};
+    *via =
+        (jt_gathering){plan->token, plan->row, (size_t)plan->n_rows, (size_t)plan->k};
     for (size_t e = 0, first; e < b->n; e++) {
         size_t rows = rows_of(plan, e, &first);
         jt_tensor a = jt_slice(&b->bank[u->bank].a, e);
@@ -152,7 +152,8 @@ size_t jt_blended_before(const jt_blended *m, jt_context *ctx,
     return n;
 }
 
-void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count)
+/* As operations, for gradients. */
+static void add_high(jt_context *ctx, jt_blend_use *uses, size_t count)
 {
     size_t most = 0, n = 0;
     for (size_t i = 0; i < count; i++)
@@ -181,4 +182,15 @@ void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count)
                        .shape = {p->tokens, p->ldy}};
         jt_combine(ctx, &uses[i].plan, &high[i], &y);
     }
+}
+
+void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count)
+{
+    bool at_work = !ctx->tape;
+    for (size_t i = 0; i < count; i++)
+        at_work &= uses[i].by->up != NULL;
+    if (at_work)
+        jt_blended_add_up(ctx, uses, count);
+    else
+        add_high(ctx, uses, count);
 }

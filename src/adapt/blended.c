@@ -99,6 +99,32 @@ static jt_status make_layers(jt_blended *m, jt_err *err)
     return JT_OK;
 }
 
+/* ---- B by columns ---- */
+
+static void transpose(float *to, const jt_adapter_bank *bank, size_t n)
+{
+    for (size_t e = 0; e < n; e++) {
+        const float *b = jt_row(&bank->b, e * bank->rows);
+        for (size_t r = 0; r < bank->rows; r++) {
+            for (size_t k = 0; k < bank->rank; k++)
+                to[(e * bank->rank + k) * bank->rows + r] = b[r * bank->rank + k];
+        }
+    }
+}
+
+static jt_status make_columns(jt_blended *m, jt_err *err)
+{
+    const jt_blend *b = m->blend;
+    m->up = jt_calloc(b->n_banks, sizeof *m->up);
+    for (size_t i = 0; m->up && i < b->n_banks; i++) {
+        m->up[i] = jt_alloc(b->n * b->bank[i].rank * b->bank[i].rows, sizeof(float));
+        if (!m->up[i])
+            return no_memory(err);
+        transpose(m->up[i], &b->bank[i], b->n);
+    }
+    return m->up ? JT_OK : no_memory(err);
+}
+
 /* ---- life ---- */
 
 static jt_status number_banks(jt_blended *m, jt_err *err)
@@ -126,8 +152,11 @@ static jt_status set_up(jt_blended *m, bool trains, jt_err *err)
     JT_TRY(make_routers(m, err));
     if (!trains && (m->scale == 0.0f || jt_blend_is_fresh(b)))
         return JT_OK;
-    return b->method->producer == JT_BY_LAYER ? make_layers(m, err)
-                                              : number_banks(m, err);
+    if (b->method->producer == JT_BY_LAYER)
+        return make_layers(m, err);
+    if (!trains)
+        JT_TRY(make_columns(m, err));
+    return number_banks(m, err);
 }
 
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
@@ -149,6 +178,9 @@ void jt_blended_free(jt_blended *m)
 {
     if (!m)
         return;
+    for (size_t i = 0; m->up && i < m->blend->n_banks; i++)
+        free(m->up[i]);
+    free(m->up);
     free(m->bank);
     free(m->router);
     free(m->ffn);

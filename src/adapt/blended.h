@@ -5,17 +5,19 @@
 #include "adapt/blend.h"
 #include "model/transformer.h"
 
-/* What the gates of a pass gave, for losses on them; see jt_route_term. The layer of a
- * site is here the number of the bank. */
+/* The layer of a site that a term sees is the number of the bank, but for JT_BY_LAYER.
+ */
 typedef struct jt_blended {
     const jt_blend *blend;
     const jt_model *model;
     float scale;
-    int32_t *bank;         /* by number of the weight: which bank, or -1 */
-    jt_router *router;     /* [banks] how each decides; one more for all together */
-    struct jt_lora_ffn *ffn; /* [layers] JT_BY_LAYER */
+    int32_t *bank;     /* by number of the weight: which bank, or -1 */
+    jt_router *router; /* [banks] how each decides; one more for all together */
+    float **up; /* [banks] B of all adapters, transposed: [n, rank, rows]; NULL while
+                   it trains */
+    struct jt_lora_ffn *ffn;    /* [layers] JT_BY_LAYER */
     const jt_mixture **instead; /* [layers] mixtures in place of dense FFNs, or NULL */
-    const jt_route_term *term;  /* looks at what was decided, in training; or NULL */
+    const jt_route_term *term;  /* looks at what is decided; or NULL */
     int chosen;                 /* by the rule; -1: none */
     /* Of the pass at hand, where it was decided before: for all banks, or for each. */
     const jt_route *route;
@@ -54,6 +56,9 @@ size_t jt_blended_before(const jt_blended *blended, jt_context *ctx,
                          jt_product *list, size_t *all);
 /* After they ran: add B (A x) of `count` uses to what came out. */
 void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count);
+
+/* The second half of that without a tape. */
+void jt_blended_add_up(jt_context *ctx, const jt_blend_use *uses, size_t count);
 
 /* The routes of a pass by its hidden states (JT_BY_PASS). */
 void jt_blended_look_ahead(jt_blended *blended, jt_context *ctx, const jt_chunk *chunk,

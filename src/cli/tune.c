@@ -253,20 +253,20 @@ static json_t *parts_of(const struct tune_args *a)
     size_t n = a->parts.count > a->markers.count ? a->parts.count : a->markers.count;
     for (size_t i = 0; i < n; i++)
         json_array_append_new(
-            list, json_pack("{s:s, s:s}", "path",
-                            i < a->parts.count ? a->parts.items[i] : "", "marker",
-                            i < a->markers.count ? a->markers.items[i] : ""));
+            list,
+            json_pack("{s:s, s:s}", "path", i < a->parts.count ? a->parts.items[i] : "",
+                      "marker", i < a->markers.count ? a->markers.items[i] : ""));
     return list;
 }
 
 static json_t *adapter_of(const struct tune_args *a)
 {
-    json_t *adapter = json_pack(
-        "{s:s, s:i, s:f, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind", a->method, "rank",
-        a->rank, "alpha", (double)a->alpha, "mask", a->mask, "experts", a->experts,
-        "top_k", a->top_k, "balance", (double)a->balance, "gate_loss",
-        (double)a->gate_loss, "entropy", (double)a->entropy, "train_experts",
-        a->train_experts);
+    json_t *adapter =
+        json_pack("{s:s, s:i, s:f, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
+                  a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask",
+                  a->mask, "experts", a->experts, "top_k", a->top_k, "balance",
+                  (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
+                  (double)a->entropy, "train_experts", a->train_experts);
     json_object_set_new(adapter, "part", parts_of(a));
     if (a->targets)
         json_object_set_new(adapter, "target", json_string(a->targets));
@@ -340,12 +340,10 @@ static int run(cli_context *cli, const void *raw)
     return code;
 }
 
-static const cli_group groups[] = {{"The adapter", adapter_options, 0},
-                                   {"Mixtures of adapters", mixture_options, 0},
-                                   {"Data", data_options, 0},
-                                   {"The run", run_options, 0},
-                                   {NULL, cli_common_options, 0},
-                                   {0}};
+static const cli_group groups[] = {
+    {"The adapter", adapter_options, 0}, {"Mixtures of adapters", mixture_options, 0},
+    {"Data", data_options, 0},           {"The run", run_options, 0},
+    {NULL, cli_common_options, 0},       {0}};
 
 static const char *const examples[] = {
     "junto tune model.gguf --data poems.jsonl -o poet --dry-run",

@@ -99,8 +99,8 @@ typedef struct jt_config_part {
 
 /* [adapter]: instead of the model of model.init an adapter for it is trained. */
 typedef struct jt_config_adapter {
-    const char *kind; /* "none": the model itself; "lora", "rslora", "dora", "shira",
-                         or a method that mixes LoRAs */
+    const char *kind;   /* "none": the model itself; "lora", "rslora", "dora", "shira",
+                           or a method that mixes LoRAs */
     const char *target; /* an expression: which weights */
     const char *mask;   /* shira: "magnitude", "random" */
     int rank;

@@ -180,7 +180,8 @@ static const jt_config_key group_keys[] = {
 static const jt_config_key adapter_keys[] = {
     CHOICE(A, kind, "none",
            "none|lora|rslora|dora|shira|mixlora|meteora|lora-mixer|x-lora|phi-4",
-           "none: the model itself is trained; from mixlora on: LoRAs that are mixed token by token"),
+           "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
+           "token by token"),
     TEXT(A, target,
          "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
          "expression: the weights that are changed, by name"),
@@ -202,7 +203,8 @@ static const jt_config_key adapter_keys[] = {
          "meteora: coefficient of the cross entropy of gates with the number of the "
          "source"),
     REAL(A, entropy, "0", -1e6, 1e6,
-         "lora-mixer: coefficient of the entropy of a token's weights; above 0 lowers it"),
+         "lora-mixer: coefficient of the entropy of a token's weights; above 0 lowers "
+         "it"),
     BOOL(A, train_experts, "false", "also the LoRAs of adapter.part are trained on"),
     INT(A, head_depth, "1", 1, 8, "x-lora: layers of the head"),
     INT(A, head_width, "0", 0, MAX_WIDTH,

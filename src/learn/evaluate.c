@@ -19,7 +19,7 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
                       .positions = t->batch.positions,
                       .first = t->batch.first,
                       .all_logits = true};
-    jt_tuning_batch(t->tuning, &t->batch, 1.0f);
+    jt_tuning_batch(t->tuning, &t->batch, 0.0f);
     if (o->on_batch)
         o->on_batch(o->user, &t->batch);
     ctx->err = (jt_err){0};

@@ -1,13 +1,12 @@
 /* Losses on what decides in a mixture of adapters, and what is to be known of it. With
  * G gates, T tokens, the weights p [T, n] of all n adapters (a softmax):
  *
- *   by label    beta mean over gates and labelled tokens of -log p_label (MeteoRA, Xu et
- *               al. 2024, section 3.3); tokens of source i are labelled with adapter i
- *   RSL         mean over gates of  alpha sum_e P_e f_e + lambda mean_t H(p_t)
- *               (LoRA-Mixer, Li et al. 2025), P_e the mean of p_e, f_e the share of the
- *               picks that fell on e (without a gradient), H the entropy. The paper
- *               prints -lambda; what it describes, peaked weights, needs +lambda, so
- *               lambda has a sign.
+ *   by label    beta mean over gates and labelled tokens of -log p_label (MeteoRA, Xu
+ * et al. 2024, section 3.3); tokens of source i are labelled with adapter i RSL mean
+ * over gates of  alpha sum_e P_e f_e + lambda mean_t H(p_t) (LoRA-Mixer, Li et al.
+ * 2025), P_e the mean of p_e, f_e the share of the picks that fell on e (without a
+ * gradient), H the entropy. The paper prints -lambda; what it describes, peaked
+ * weights, needs +lambda, so lambda has a sign.
  */
 #ifndef JT_GATE_LOSS_H
 #define JT_GATE_LOSS_H

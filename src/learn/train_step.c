@@ -8,7 +8,8 @@
 #include "store/mapped.h"
 #include "tensor/tape.h"
 
-jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk, const jt_hooks *hooks)
+jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk,
+                             const jt_hooks *hooks)
 {
     if (t->tuning)
         return jt_attached_forward(&t->tuning->attached, &t->ctx, t->model, chunk,

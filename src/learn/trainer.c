@@ -189,7 +189,10 @@ static jt_status make_balance(jt_trainer *t, jt_err *err)
                                   .seq_len = (size_t)t->config->data.seq_len};
     jt_balance_scope_named(c->scope, &options.scope);
     JT_TRY(jt_balance_new(&t->balance, t->model, &options, err));
-    return jt_balance_attach(t->balance, &t->hooks, err);
+    JT_TRY(jt_balance_attach(t->balance, &t->hooks, err));
+    if (instead)
+        t->tuning->balance = t->hooks.term[t->hooks.n_terms - 1];
+    return JT_OK;
 }
 
 /* One block of scratch memory from the start: pieces that do not fit together would

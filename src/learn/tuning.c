@@ -254,10 +254,12 @@ jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
 
 void jt_tuning_batch(jt_tuning *t, const jt_batch *batch, float scale)
 {
-    if (!t)
+    jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    if (!m)
         return;
     t->loss.source = batch->domains;
     t->loss.scale = scale;
+    m->term = m->instead && scale > 0.0f ? &t->balance : &t->term;
 }
 
 const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *t)

@@ -15,6 +15,7 @@ typedef struct jt_tuning {
     jt_attached attached;
     jt_gate_loss loss; /* of a mixture, with its term and labels */
     jt_route_term term;
+    jt_route_term balance; /* of mixtures in place of FFNs, in training */
     int32_t *label;
 } jt_tuning;
 
@@ -42,7 +43,8 @@ jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err)
  * source), JT_E_MEMORY. */
 jt_status jt_tuning_label(jt_tuning *tuning, const jt_data *data, jt_err *err);
 
-/* Before a pass over a batch: `scale` as that of the main loss. NULL is fine. */
+/* Before a pass over a batch: `scale` as that of the main loss, 0 in an evaluation.
+ * NULL is fine. */
 void jt_tuning_batch(jt_tuning *tuning, const jt_batch *batch, float scale);
 
 /* The mixtures that stand in place of dense FFNs; NULL: none. */

@@ -146,6 +146,7 @@ static jt_status take_parts(const making *m)
 
 /* ---- markers ---- */
 
+/* A part without a marker is never called. */
 static jt_status set_markers(const making *m)
 {
     const jt_config_adapter *c = &m->config->adapter;
@@ -153,11 +154,11 @@ static jt_status set_markers(const making *m)
     for (size_t i = 0; i < c->n_parts; i++) {
         const char *marker = c->part[i].marker;
         jt_tokens ids = {0};
-        if (!*marker || !tok)
+        if (!*marker)
+            continue;
+        if (!tok)
             return jt_fail(m->err, JT_E_ARG,
-                           "adapter.part.%zu.marker: is missing, or the model has no "
-                           "tokenizer",
-                           i);
+                           "adapter.part.%zu.marker: the model has no tokenizer", i);
         JT_TRY(jt_encode(tok, marker, strlen(marker), JT_ENCODE_PARSE_SPECIAL, &ids,
                          m->err));
         jt_status status =
@@ -165,9 +166,7 @@ static jt_status set_markers(const making *m)
         free(ids.ids);
         JT_TRY(status);
     }
-    return c->n_parts ? JT_OK
-                      : jt_fail(m->err, JT_E_ARG,
-                                "adapter.part: phi-4 needs a marker for each adapter");
+    return JT_OK;
 }
 
 /* ---- the whole ---- */
@@ -198,8 +197,7 @@ static jt_status look_at_parts(const jt_config_adapter *c, size_t *files, jt_err
     for (size_t i = 0; i < c->n_parts; i++)
         *files += *c->part[i].path != '\0';
     if (*files && *files != c->n_parts)
-        return jt_fail(err, JT_E_ARG,
-                       "adapter.part: give all of them a path, or none");
+        return jt_fail(err, JT_E_ARG, "adapter.part: give all of them a path, or none");
     return JT_OK;
 }
 
@@ -227,6 +225,8 @@ bool jt_tuning_trains(const jt_config *config, const jt_blend_part *part)
 {
     const jt_config_adapter *c = &config->adapter;
     bool fresh = c->n_parts == 0 || !*c->part[0].path;
+    if (jt_tuning_method(config)->producer == JT_BY_RULE)
+        return jt_has(part->tensor); /* nothing else could be trained */
     return jt_has(part->tensor) && (part->decides || fresh || c->train_experts);
 }
 

@@ -69,15 +69,16 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_ten
 }
 
 /* A dense FFN, or the mixture that an adapter has put in its place. Policies and
- * watchers know the layers of the model; that is none of theirs. */
+ * watchers know the layers of the model: this is none of theirs. */
 static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
 {
     const jt_mixture *instead = p->chunk.instead ? p->chunk.instead[index] : NULL;
     if (!instead)
         return jt_dense_forward(ctx, &p->model->layers[index].dense, p->store, x);
     jt_route_site site = site_of(p, index);
-    jt_hooks hooks = {.n_terms = p->hooks->n_terms};
-    memcpy(hooks.term, p->hooks->term, sizeof hooks.term);
+    jt_hooks hooks = {.n_terms = p->chunk.instead_term != NULL};
+    if (hooks.n_terms)
+        hooks.term[0] = *p->chunk.instead_term;
     return jt_mixture_forward(ctx, instead, p->store, &hooks, &site, x);
 }
 

@@ -26,6 +26,7 @@ typedef struct jt_chunk {
                     reads */
     const jt_mixture *const *instead; /* [layers] what stands in place of their dense
                                          FFNs (MixLoRA), or NULL; NULL: nowhere */
+    const jt_route_term *instead_term; /* of these; or NULL */
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
                         2016); the layers may then share their cache */

@@ -1,7 +1,7 @@
-/* Routed mixtures of adapters: the gradient of every part against central differences of
- * the loss, with and without checkpointing; what is fresh or off changes no bit; what a
- * session gives does not depend on chunks; a way through a file. And formulas: a mixture
- * whose decision is known equals the adapters that it stands for. */
+/* Routed mixtures of adapters: the gradient of every part against central differences
+ * of the loss, with and without checkpointing; what is fresh or off changes no bit;
+ * what a session gives does not depend on chunks; a way through a file. And formulas: a
+ * mixture whose decision is known equals the adapters that it stands for. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +71,8 @@ static void mark(training *tr)
 {
     jt_blend *b = tr->tuning->adapter->blend;
     assert_int_equal(jt_blend_set_markers(b, 0, tr->g.tokens + 3, 2, NULL), JT_OK);
-    assert_int_equal(
-        jt_blend_set_markers(b, 1, tr->g.tokens + DOCUMENT + 1, 2, NULL), JT_OK);
+    assert_int_equal(jt_blend_set_markers(b, 1, tr->g.tokens + DOCUMENT + 1, 2, NULL),
+                     JT_OK);
 }
 
 static void begin(training *tr, jt_config *config)
@@ -185,15 +185,13 @@ static void test_gradients(void **state)
     static const struct {
         const char *kind;
         int top_k;
-    } all[] = {{"mixlora", 2}, {"meteora", 2},    {"lora-mixer", 3},
-               {"x-lora", 0}, {"phi-4", 0}};
+    } all[] = {
+        {"mixlora", 2}, {"meteora", 2}, {"lora-mixer", 3}, {"x-lora", 0}, {"phi-4", 0}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         jt_config config = config_of(all[i].kind);
         jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
         config.adapter.top_k = all[i].top_k;
         if (strcmp(all[i].kind, "phi-4") == 0) {
-            for (int p = 0; p < PARTS; p++)
-                parts[p].marker = "x";
             config.adapter.part = parts;
             config.adapter.n_parts = PARTS;
         }
@@ -202,16 +200,259 @@ static void test_gradients(void **state)
     }
 }
 
-#define MODEL(name, check)                               \
-    {                                                    \
-        #check " " name, check, NULL, NULL, (void *)(uintptr_t)name \
+/* ---- losses on gates ---- */
+
+enum { GATE_TOKENS = 7, GATE_EXPERTS = 4 };
+
+/* The loss as gate_loss.h has it, of one gate with these logits. */
+static double gate_loss(const jt_gate_loss *l, const float *logits, const double *share)
+{
+    double loss = 0.0, mean[GATE_EXPERTS] = {0};
+    int labelled = 0;
+    for (int t = 0; t < GATE_TOKENS; t++)
+        labelled += l->label[l->source[t]] >= 0;
+    for (int t = 0; t < GATE_TOKENS; t++) {
+        const float *x = logits + t * GATE_EXPERTS;
+        double sum = 0.0;
+        int label = l->label[l->source[t]];
+        for (int e = 0; e < GATE_EXPERTS; e++)
+            sum += exp((double)x[e]);
+        for (int e = 0; e < GATE_EXPERTS; e++) {
+            double p = exp((double)x[e]) / sum;
+            mean[e] += p / GATE_TOKENS;
+            loss -= l->lambda * p * log(p) / GATE_TOKENS;
+            loss -= e == label ? l->beta * log(p) / labelled : 0.0;
+        }
+    }
+    for (int e = 0; e < GATE_EXPERTS; e++)
+        loss += l->alpha * mean[e] * share[e];
+    return loss / l->gates;
+}
+
+static void test_gate_loss(void **state)
+{
+    static const int32_t source[GATE_TOKENS] = {0, 1, 2, 0, 1, 2, 0},
+                         label[] = {2, -1, 0};
+    static const jt_hooks none;
+    jt_gate_loss l = {.beta = 0.7f,
+                      .alpha = 0.9f,
+                      .lambda = 0.4f,
+                      .gates = 3,
+                      .n = GATE_EXPERTS,
+                      .k = 2,
+                      .label = label,
+                      .source = source,
+                      .scale = 1.0f};
+    jt_route_term term = jt_gate_loss_term(&l);
+    jt_router r = {.selector = jt_selector_find("topk"),
+                   .n_experts = GATE_EXPERTS,
+                   .k = 2,
+                   .scale = 1.0f};
+    jt_route_site site = {0};
+    jt_context ctx;
+    jt_tape tape = {0};
+    double share[GATE_EXPERTS] = {0};
+    jt_rng rng = {.seed = 5};
+    (void)state;
+    assert_int_equal(jt_context_init(&ctx, 1, NULL, NULL), JT_OK);
+    ctx.tape = &tape;
+    jt_tensor logits = jt_new(&ctx, GATE_TOKENS, GATE_EXPERTS);
+    jt_tensor scores = jt_new(&ctx, GATE_TOKENS, GATE_EXPERTS);
+    jt_route route = jt_route_new(&ctx, GATE_TOKENS, GATE_EXPERTS, 2);
+    float *x = logits.data;
+    jt_rng_normals(&rng, x, GATE_TOKENS * GATE_EXPERTS);
+    jt_router_select(&ctx, &r, &none, &site, &logits, &scores, &route);
+    term.add(term.self, &ctx, &site, &r, &logits, &scores, &route);
+    jt_tape_backward(&ctx);
+    for (int i = 0; i < 2 * GATE_TOKENS; i++)
+        share[route.expert[i]] += 1.0 / (2 * GATE_TOKENS);
+    for (int i = 0; i < GATE_TOKENS * GATE_EXPERTS; i++) {
+        const float step = 1e-3f;
+        float kept = x[i];
+        x[i] = kept + step;
+        double up = gate_loss(&l, x, share);
+        x[i] = kept - step;
+        double slope = (up - gate_loss(&l, x, share)) / (2.0 * (double)step);
+        x[i] = kept;
+        assert_float_equal(logits.grad[i], slope, 1e-5);
+    }
+    ctx.tape = NULL;
+    term.add(term.self, &ctx, &site, &r, &logits, &scores, &route);
+    assert_true(l.tokens == GATE_TOKENS && l.labelled == 5.0 && l.entropy > 0.0);
+    jt_context_free(&ctx);
+}
+
+/* ---- sessions ---- */
+
+static const jt_session_options exact = {.cpu = "scalar", .kv_type = "f32"};
+static const float one = 1.0f;
+
+static size_t bytes_of(const golden *g)
+{
+    return g->count * g->vocab * sizeof(float);
+}
+
+/* A mixture as tuning begins it, shaken or fresh, through a file. */
+static void open_mixture(jt_adapter **out, const golden *g, const char *kind,
+                         bool fresh)
+{
+    char path[256];
+    jt_err err = {0};
+    jt_config config = config_of(kind);
+    jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
+    training tr = {.g = *g};
+    if (strcmp(kind, "phi-4") == 0) {
+        config.adapter.part = parts;
+        config.adapter.n_parts = PARTS;
+    }
+    assert_int_equal(jt_context_init(&tr.ctx, 1, NULL, NULL), JT_OK);
+    adapted_must(jt_tuning_new(&tr.tuning, &config, g->model, &tr.ctx, &err), &err);
+    adapted_must(jt_tuning_variables(tr.tuning, &tr.v, &err), &err);
+    if (!fresh)
+        shake(&tr);
+    if (strcmp(kind, "phi-4") == 0)
+        mark(&tr);
+    snprintf(path, sizeof path, "%s/mixture.safetensors", scratch_dir.dir);
+    adapted_must(
+        jt_adapter_save(tr.tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, &err), &err);
+    adapted_must(jt_adapter_open(out, path, g->model, &err), &err);
+    remove(path);
+    jt_variables_free(&tr.v);
+    jt_tuning_free(tr.tuning);
+    jt_context_free(&tr.ctx);
+}
+
+/* Fresh or off: not one bit. At work: the same bits for any chunk; and it works. */
+static void check_session(const golden *g, const char *kind, const float *plain)
+{
+    static const float nothing = 0.0f;
+    jt_adapter *fresh, *shaken;
+    open_mixture(&fresh, g, kind, true);
+    open_mixture(&shaken, g, kind, false);
+    jt_adapter_info info;
+    jt_adapter_describe(shaken, &info);
+    assert_string_equal(info.method, kind);
+    assert_int_equal(info.n_mixed, PARTS);
+    float *same = adapted_run(g, &exact, &fresh, &one, 1);
+    assert_memory_equal(same, plain, bytes_of(g));
+    float *off = adapted_run(g, &exact, &shaken, &nothing, 1);
+    assert_memory_equal(off, plain, bytes_of(g));
+    float *all = adapted_run(g, &exact, &shaken, &one, 1);
+    assert_true(golden_error(all, plain, g->count * g->vocab) > 1e-3);
+    jt_session_options pieces = exact;
+    pieces.chunk = 5;
+    pieces.threads = 2;
+    float *some = adapted_run(g, &pieces, &shaken, &one, 1);
+    assert_memory_equal(some, all, bytes_of(g));
+    free(same);
+    free(off);
+    free(all);
+    free(some);
+    jt_adapter_free(fresh);
+    jt_adapter_free(shaken);
+}
+
+static void test_sessions(void **state)
+{
+    static const char *const kinds[] = {"mixlora", "meteora", "lora-mixer", "x-lora",
+                                        "phi-4"};
+    golden g;
+    golden_open(&g, *state);
+    float *plain = adapted_run(&g, &exact, NULL, NULL, 0);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        print_message("  %s\n", kinds[i]);
+        check_session(&g, kinds[i], plain);
+    }
+    free(plain);
+    golden_close(&g);
+}
+
+/* ---- known decisions ---- */
+
+/* The adapter of `file` as a mixture: alone (a gate has no choice), or by a rule. */
+static void mix(jt_adapter **out, const adapted *a, const char *file, const char *kind,
+                const int32_t *marker)
+{
+    char path[512], saved[256];
+    jt_err err = {0};
+    jt_config config = config_of(kind);
+    jt_config_part part = {golden_path(path, sizeof path, file), "", ""};
+    jt_context ctx;
+    jt_tuning *tuning;
+    config.adapter.part = &part;
+    config.adapter.n_parts = 1;
+    assert_int_equal(jt_context_init(&ctx, 1, NULL, NULL), JT_OK);
+    adapted_must(jt_tuning_new(&tuning, &config, a->g.model, &ctx, &err), &err);
+    if (marker)
+        jt_blend_set_markers(tuning->adapter->blend, 0, marker, 1, NULL);
+    snprintf(saved, sizeof saved, "%s/mixture.safetensors", scratch_dir.dir);
+    adapted_must(jt_adapter_save(tuning->adapter, saved, JT_ADAPTER_JUNTO, NULL, &err),
+                 &err);
+    adapted_must(jt_adapter_open(out, saved, a->g.model, &err), &err);
+    remove(saved);
+    jt_tuning_free(tuning);
+    jt_context_free(&ctx);
+}
+
+/* One adapter alone has the weight 1; one that a rule calls does all, else nothing. */
+static void test_known(void **state)
+{
+    static const char file[] = "../adapters/llama-lora";
+    adapted a;
+    jt_adapter *mixture;
+    (void)state;
+    adapted_open(&a, "llama", "llama-lora");
+    size_t n = a.g.count * a.g.vocab;
+    int32_t unknown = a.g.tokens[0];
+    for (size_t i = 0; i < a.g.count; i++) /* a token that is not there */
+        unknown =
+            unknown == a.g.tokens[i] ? (unknown + 1) % (int32_t)a.g.vocab : unknown;
+    mix(&mixture, &a, file, "meteora", NULL);
+    float *logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_true(golden_error(logits, a.g.logits, n) < 1e-4);
+    free(logits);
+    jt_adapter_free(mixture);
+    mix(&mixture, &a, file, "phi-4", &a.g.tokens[a.g.count - 1]);
+    logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_true(golden_error(logits, a.g.logits, n) < 1e-4);
+    free(logits);
+    jt_adapter_free(mixture);
+    float *plain = adapted_run(&a.g, &exact, NULL, NULL, 0);
+    mix(&mixture, &a, file, "phi-4", &unknown);
+    logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_memory_equal(logits, plain, bytes_of(&a.g));
+    free(logits);
+    free(plain);
+    jt_adapter_free(mixture);
+    adapted_close(&a);
+}
+
+/* ---- peft ---- */
+
+static void test_xlora(void **state)
+{
+    adapted a;
+    adapted_open(&a, "llama", *state);
+    float *logits = adapted_run(&a.g, &exact, &a.adapter, &one, 1);
+    double error = golden_error(logits, a.g.logits, a.g.count * a.g.vocab);
+    print_message("  %s: error %.2e\n", (const char *)*state, error);
+    assert_true(error < 1e-4);
+    free(logits);
+    adapted_close(&a);
+}
+
+#define MODEL(name, check)                                          \
+    {                                                               \
+#check " " name, check, NULL, NULL, (void *)(uintptr_t)name \
     }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        MODEL("llama", test_gradients),
-        MODEL("phi3", test_gradients),
+        MODEL("llama", test_gradients),   MODEL("phi3", test_gradients),
+        MODEL("llama", test_sessions),    MODEL("qwen2", test_sessions),
+        MODEL("llama-xlora", test_xlora), MODEL("llama-xlora-top", test_xlora),
+        cmocka_unit_test(test_gate_loss), cmocka_unit_test(test_known),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
