@@ -72,6 +72,29 @@ static int set_tokenizer(json_t *table, const jt_recipe *recipe,
     return json_object_set_new(table, "tokenizer", path);
 }
 
+/* The adapters that a variant mixes, each with the task that it learnt from and its
+ * letter; where they lie comes later. */
+static int set_parts(json_t *base, const jt_recipe *recipe,
+                     const jt_recipe_variant *variant)
+{
+    json_t *list = json_array(), *adapter = json_object_get(base, "adapter");
+    for (size_t i = 0; i < variant->n_adapters; i++) {
+        const jt_recipe_variant *from = &recipe->variant[variant->adapter[i]];
+        const char *source = from->n_sources ? from->source[0] : "";
+        char letter[2] = "";
+        for (size_t j = 0; j < recipe->suite.n_tasks; j++) {
+            if (strcmp(recipe->suite.task[j], source) == 0)
+                *letter = jt_suite_letter(j);
+        }
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "path",
+                                              "adapter.safetensors", "source", source,
+                                              "marker", letter));
+    }
+    adapter = adapter ? json_copy(adapter) : json_object();
+    return json_object_set_new(adapter, "part", list) |
+           json_object_set_new(base, "adapter", adapter);
+}
+
 /* The base with its sources, as text. */
 static char *base_text(const jt_recipe *recipe, const jt_recipe_variant *variant,
                        const jt_recipe_data *data)
@@ -82,6 +105,8 @@ static char *base_text(const jt_recipe *recipe, const jt_recipe_variant *variant
     failed |= json_object_set_new(table, "source", sources);
     failed |= set_tokenizer(table, recipe, data);
     failed |= json_object_set_new(base, "data", table);
+    if (variant->n_adapters)
+        failed |= set_parts(base, recipe, variant);
     if (variant->goes_on) { /* until it is known where that lies */
         json_t *model = json_object_get(base, "model");
         model = model ? json_copy(model) : json_object();

@@ -11,7 +11,7 @@
 #include "learn/recipe_impl.h"
 #include "learn/train.h"
 
-enum { OURS = 5, PER_PART = 3, SETTING = 4300, FIRST_STEPS = 5 };
+enum { OURS = 5, SETTING = 4300, FIRST_STEPS = 5 };
 
 typedef struct training {
     const jt_recipe_job *job;
@@ -48,30 +48,19 @@ static void add_path(more *m, const char *key, const char *path)
     m->n++;
 }
 
-/* An adapter that is mixed: its file, whose tokens are its own, and what calls it. */
+/* The file of an adapter that is mixed. */
 static void add_part(more *m, const jt_recipe_job *job, size_t i)
 {
-    const jt_recipe_variant *from = &job->recipe->variant[job->variant->adapter[i]];
-    const jt_suite_options *suite = &job->recipe->suite;
-    const char *source = from->n_sources ? from->source[0] : "";
-    char key[48], letter[2] = "";
-    for (size_t j = 0; j < suite->n_tasks; j++) {
-        if (strcmp(suite->task[j], source) == 0)
-            *letter = jt_suite_letter(j);
-    }
+    char key[48];
     snprintf(key, sizeof key, "adapter.part.%zu.path", i);
-    add_path(m, key, job->adapter ? job->adapter[i] : "adapter.safetensors");
-    snprintf(key, sizeof key, "adapter.part.%zu.source", i);
-    add_path(m, key, source);
-    snprintf(key, sizeof key, "adapter.part.%zu.marker", i);
-    add_path(m, key, letter);
+    add_path(m, key, job->adapter[i]);
 }
 
 static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *out,
                            jt_err *err)
 {
     const jt_recipe_options *o = job->options;
-    size_t ours = OURS + PER_PART * job->variant->n_adapters;
+    size_t parts = job->adapter ? job->variant->n_adapters : 0, ours = OURS + parts;
     more own = {.text = jt_calloc(ours, sizeof *own.text),
                 .list = jt_calloc(ours + o->n_settings, sizeof *own.list)};
     more *m = &own;
@@ -80,7 +69,7 @@ static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *o
         free(own.list);
         return jt_fail_memory(err, "starting a training");
     }
-    for (size_t i = 0; i < job->variant->n_adapters; i++)
+    for (size_t i = 0; i < parts; i++)
         add_part(m, job, i);
     add_number(m, "train.seed", job->seed);
     add_path(m, "output.dir", job->dir);
