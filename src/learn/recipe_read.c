@@ -135,7 +135,7 @@ static jt_status read_tasks(reader *r, json_t *table)
                                         "length",  "segments", "seed",
                                         "symbols", "apart",    NULL};
     jt_suite_options *s = &r->recipe->suite;
-    int documents = 1000, length = 8, segments = 3, seed = 1;
+    int documents = 1000, length = 8, segments = 1, seed = 1;
     int symbols = 16, apart = 0;
     const char **list, **mixed;
     r->where = "[tasks]";

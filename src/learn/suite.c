@@ -173,7 +173,7 @@ static jt_status write_document(writer *w, size_t task)
 {
     static const char start[] = "{\"messages\":[", end[] = "]}\n";
     const jt_suite_options *o = w->o;
-    int segments = task < o->n_tasks ? 1 : o->segments;
+    int segments = o->segments;
     size_t before = o->n_mixed;
     JT_TRY(jt_output_write(&w->out, start, sizeof start - 1, w->err));
     for (int i = 0; i < segments; i++) {

@@ -3,8 +3,8 @@
  *
  *     Bcafd=dfac        task 1 of the list, "reverse"
  *
- * A document has one such question and its answer; those of "mixed" have several, of
- * different tasks, one after the other. There is loss on answers only. */
+ * A document has some such questions with their answers, one after the other: of one
+ * task, or, in "mixed", of different ones. There is loss on answers only. */
 #ifndef JT_SUITE_H
 #define JT_SUITE_H
 
@@ -23,7 +23,7 @@ typedef struct jt_suite_options {
     int symbols;   /* of an alphabet */
     int apart;     /* so many symbols after that of the task before, task by task, four
                       alphabets in turn; 0: all have the same */
-    int segments;  /* of a mixed document */
+    int segments;  /* questions of a document */
     uint64_t seed;
 } jt_suite_options;
 
