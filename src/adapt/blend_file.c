@@ -195,6 +195,11 @@ static jt_status read_head(jt_blend *b, const jt_safetensors *file, jt_err *err)
         return JT_OK;
     if (!depth)
         return jt_fail(err, JT_E_FORMAT, "tensor 'mix.head.0.weight' is missing");
+    for (int i = 1; i < depth; i++) { /* before room is made for them */
+        if (layer[i]->shape[1] != layer[i - 1]->shape[0] ||
+            layer[i]->shape[1] != layer[0]->shape[0])
+            return wrong(layer[i], err);
+    }
     size_t width = depth > 1 ? (size_t)layer[0]->shape[0] : 1;
     bool layerwise = layer[depth - 1]->shape[0] != b->n;
     return jt_blend_add_head(b, (size_t)layer[0]->shape[1], depth, width, layerwise,

@@ -158,6 +158,10 @@ static jt_status read_head(const reader *r)
     if (depth != wanted || depth < 1)
         return jt_fail(r->err, JT_E_FORMAT, "the head of X-LoRA has %d layers, not %d",
                        depth, wanted);
+    for (int i = 1; i < depth; i++) { /* before room is made for them */
+        if (weight[i]->shape[1] != weight[0]->shape[0])
+            return jt_fail(r->err, JT_E_FORMAT, "layers of X-LoRA's head do not fit");
+    }
     size_t width = depth > 1 ? (size_t)weight[0]->shape[0] : 1;
     bool layerwise = json_is_true(json_object_get(r->config, "layerwise_scalings"));
     JT_TRY(jt_blend_add_head(b, (size_t)weight[0]->shape[1], depth, width, layerwise,

@@ -9,6 +9,7 @@
 
 #include "adapted.h"
 #include "base/random.h"
+#include "junto/safetensors.h"
 #include "learn/gate_loss.h"
 #include "learn/tuning.h"
 #include "scratch.h"
@@ -427,6 +428,73 @@ static void test_known(void **state)
     adapted_close(&a);
 }
 
+/* ---- bad files ---- */
+
+/* A file of one weight, with what is wrong in it. */
+static void write_bad(const char *name, const char *top_k, uint64_t rows, float value)
+{
+    static const char *const meta[][2] = {
+        {"junto.adapter", "1"},         {"junto.adapter.kind", "lora"},
+        {"junto.adapter.family", ""},   {"junto.adapter.model", "0"},
+        {"junto.adapter.alpha", "1"},   {"junto.mix.method", "meteora"},
+        {"junto.mix.count", "2"},       {"junto.mix.scale", "1"},
+        {"junto.mix.temperature", "1"}, {"junto.mix.gate_after", "1"},
+        {"junto.mix.names", "a\nb"}};
+    const uint64_t a[] = {2, 1, 48}, b[] = {2, rows, 1}, gate[] = {2, 48};
+    const size_t values[] = {96, 2 * (size_t)rows, 96};
+    float *zeros = calloc(2 * (size_t)rows + 96, sizeof *zeros);
+    jt_safetensors_writer *w;
+    assert_int_equal(jt_safetensors_writer_new(&w, scratch_dir.dir, UINT64_MAX, NULL),
+                     JT_OK);
+    assert_int_equal(jt_safetensors_set_name(w, name, NULL), JT_OK);
+    for (size_t i = 0; i < sizeof meta / sizeof *meta; i++)
+        jt_safetensors_set_metadata(w, meta[i][0], meta[i][1], NULL);
+    if (top_k)
+        jt_safetensors_set_metadata(w, "junto.mix.top_k", top_k, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_a", JT_ST_F32, 3, a, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_b", JT_ST_F32, 3, b, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_gate", JT_ST_F32, 2, gate, NULL);
+    zeros[0] = value;
+    for (int i = 0; i < 3; i++)
+        jt_safetensors_write(w, zeros, values[i] * sizeof *zeros, NULL);
+    assert_int_equal(jt_safetensors_writer_finish(w, NULL), JT_OK);
+    free(zeros);
+}
+
+static void test_bad_files(void **state)
+{
+    static const struct {
+        const char *top_k;
+        uint64_t rows;
+        float value;
+        const char *wrong;
+    } all[] = {{"2", 48, 0.0f, NULL},
+               {NULL, 48, 0.0f, "'junto.mix.top_k' is missing"},
+               {"3", 48, 0.0f, "3 of 2 adapters"},
+               {"x", 48, 0.0f, "expected a number"},
+               {"2", 49, 0.0f, "the model has [1, 48, 48]"},
+               {"2", 48, NAN, "not finite"}};
+    golden g;
+    (void)state;
+    golden_open(&g, "llama");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char path[256];
+        jt_err err = {0};
+        jt_adapter *adapter;
+        snprintf(path, sizeof path, "%s/bad.safetensors", scratch_dir.dir);
+        write_bad("bad.safetensors", all[i].top_k, all[i].rows, all[i].value);
+        jt_status status = jt_adapter_open(&adapter, path, g.model, &err);
+        remove(path);
+        if ((status == JT_OK) != (all[i].wrong == NULL))
+            fail_msg("case %zu: %s", i, err.msg);
+        if (status == JT_OK)
+            jt_adapter_free(adapter);
+        else if (!strstr(err.msg, all[i].wrong))
+            fail_msg("'%s' does not say '%s'", err.msg, all[i].wrong);
+    }
+    golden_close(&g);
+}
+
 /* ---- peft ---- */
 
 static void test_xlora(void **state)
@@ -453,6 +521,7 @@ int main(void)
         MODEL("llama", test_sessions),    MODEL("qwen2", test_sessions),
         MODEL("llama-xlora", test_xlora), MODEL("llama-xlora-top", test_xlora),
         cmocka_unit_test(test_gate_loss), cmocka_unit_test(test_known),
+        cmocka_unit_test(test_bad_files),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
