@@ -194,8 +194,9 @@ void jt_blended_free(jt_blended *m)
 static void follow_rule(jt_blended *m, jt_context *ctx, const jt_chunk *chunk)
 {
     jt_route *route = jt_scratch(ctx, 1, sizeof *route);
-    if (route)
-        *route = jt_route_new(ctx, (int)chunk->count, (int)m->blend->n, 1);
+    if (!route)
+        return;
+    *route = jt_route_new(ctx, (int)chunk->count, (int)m->blend->n, 1);
     if (jt_failed(ctx))
         return;
     for (size_t t = 0, end; t < chunk->count; t = end) {
