@@ -52,6 +52,9 @@ typedef struct jt_adapter_info {
     uint64_t fingerprint;    /* of the model, 0 likewise */
     size_t n_targets;
     uint64_t n_params;
+    const char *method; /* of a routed mixture: "mixlora", "x-lora", ..; else NULL */
+    size_t n_mixed;     /* adapters in it */
+    int top_k;          /* of which a token gets so many */
 } jt_adapter_info;
 JT_API void jt_adapter_describe(const jt_adapter *adapter, jt_adapter_info *info);
 
@@ -62,7 +65,8 @@ typedef struct jt_adapter_target_info {
     size_t rank;              /* 0 for sparse kinds */
     float alpha, scale;
     uint64_t n_params;
-    double norm; /* Euclidean, of the change; NAN where that needs the model (DoRA) */
+    double norm; /* Euclidean, of the change; NAN where that needs the model (DoRA), and
+                    where several adapters are mixed */
 } jt_adapter_target_info;
 JT_API void jt_adapter_target_at(const jt_adapter *adapter, size_t i,
                                  jt_adapter_target_info *info);

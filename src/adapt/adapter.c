@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/blend.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
@@ -56,6 +57,7 @@ void jt_adapter_free(jt_adapter *a)
         return;
     for (size_t i = 0; i < a->count; i++)
         free_slot(&a->slot[i]);
+    jt_blend_free(a->blend);
     free(a->slot);
     free(a->path);
     free(a->family);
@@ -74,7 +76,7 @@ jt_adapter_slot *jt_adapter_find(const jt_adapter *a, jt_str target)
     return NULL;
 }
 
-static bool make_part(jt_tensor *t, int n_dims, const size_t *shape)
+bool jt_adapter_make_part(jt_tensor *t, int n_dims, const size_t *shape)
 {
     size_t values = 1;
     *t = (jt_tensor){.dtype = JT_F32, .n_dims = n_dims};
@@ -91,13 +93,13 @@ static bool make_parts(const jt_adapter_kind *kind, jt_adapter_slot *s, size_t v
 {
     size_t all;
     if (kind->sparse)
-        return jt_mul(s->count, s->rows, &all) && make_part(&s->part[0], 1, &values) &&
+        return jt_mul(s->count, s->rows, &all) && jt_adapter_make_part(&s->part[0], 1, &values) &&
                (s->start = jt_calloc(all + 1, sizeof *s->start)) != NULL &&
                (s->column = jt_calloc(values, sizeof *s->column)) != NULL;
-    return make_part(&s->part[JT_LOW_A], 3, (size_t[]){s->count, s->rank, s->cols}) &&
-           make_part(&s->part[JT_LOW_B], 3, (size_t[]){s->count, s->rows, s->rank}) &&
+    return jt_adapter_make_part(&s->part[JT_LOW_A], 3, (size_t[]){s->count, s->rank, s->cols}) &&
+           jt_adapter_make_part(&s->part[JT_LOW_B], 3, (size_t[]){s->count, s->rows, s->rank}) &&
            (!kind->magnitude ||
-            make_part(&s->part[JT_LOW_M], 2, (size_t[]){s->count, s->rows}));
+            jt_adapter_make_part(&s->part[JT_LOW_M], 2, (size_t[]){s->count, s->rows}));
 }
 
 jt_status jt_adapter_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
@@ -248,6 +250,8 @@ jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *er
             return jt_fail(err, JT_E_UNSUPPORTED, "DoRA of '%s', which has a factor",
                            a->slot[i].target);
     }
+    if (a->blend)
+        JT_TRY(jt_blend_fits(a->blend, model->file, err));
     if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the adapter is for another model: %016llx, not %016llx",
@@ -268,13 +272,21 @@ static uint64_t params_of(const jt_adapter_slot *s)
 
 void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
 {
+    const jt_blend *b = a->blend;
     *info = (jt_adapter_info){.path = a->path,
                               .kind = a->kind->name,
                               .family = a->family,
                               .fingerprint = a->fingerprint,
-                              .n_targets = a->count};
+                              .n_targets = a->count + (b ? b->n_banks : 0),
+                              .method = b ? b->method->name : NULL,
+                              .n_mixed = b ? b->n : 0,
+                              .top_k = b ? b->k : 0};
     for (size_t i = 0; i < a->count; i++)
         info->n_params += params_of(&a->slot[i]);
+    for (size_t i = 0; b && i < jt_blend_parts(b); i++) {
+        const jt_tensor *t = jt_blend_part_at(b, i).tensor;
+        info->n_params += jt_has(t) ? jt_rows(t) * jt_cols(t) : 0;
+    }
 }
 
 /* Row by row; NAN without memory. */
@@ -296,6 +308,20 @@ static double change_norm(const jt_adapter *a, const jt_adapter_slot *s)
 
 void jt_adapter_target_at(const jt_adapter *a, size_t i, jt_adapter_target_info *info)
 {
+    if (i >= a->count) {
+        const jt_adapter_bank *bank = &a->blend->bank[i - a->count];
+        *info = (jt_adapter_target_info){
+            .name = bank->target,
+            .count = 1,
+            .rows = bank->rows,
+            .cols = bank->cols,
+            .rank = bank->rank,
+            .alpha = a->blend->scale * (float)bank->rank,
+            .scale = a->blend->scale,
+            .n_params = a->blend->n * bank->rank * (bank->rows + bank->cols),
+            .norm = NAN};
+        return;
+    }
     const jt_adapter_slot *s = &a->slot[i];
     *info = (jt_adapter_target_info){.name = s->target,
                                      .count = s->count,

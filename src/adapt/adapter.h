@@ -72,12 +72,15 @@ extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora
     jt_adapter_shira;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
+typedef struct jt_blend jt_blend; /* adapt/blend.h */
+
 struct jt_adapter {
-    const jt_adapter_kind *kind;
+    const jt_adapter_kind *kind; /* of the slots */
     char *path, *family;  /* family of the model; "" where the file does not say */
     uint64_t fingerprint; /* of the model; 0 where the file does not say */
     jt_adapter_slot *slot;
     size_t count, room;
+    jt_blend *blend; /* adapters that are mixed token by token; or NULL */
 };
 
 jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
@@ -90,6 +93,9 @@ jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
 jt_status jt_adapter_add(jt_adapter *adapter, jt_adapter_slot **slot, jt_str target,
                          const size_t shape[3], size_t rank, float alpha, jt_err *err);
 jt_adapter_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
+
+/* Room for an F32 tensor, not initialised; false without memory. */
+bool jt_adapter_make_part(jt_tensor *t, int n_dims, const size_t *shape);
 
 /* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */

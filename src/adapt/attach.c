@@ -87,6 +87,7 @@ static void detach(jt_attachment *at)
         free(at->norm[i]);
     free(at->norm);
     free(at->slot);
+    jt_blended_free(at->blended);
     *at = (jt_attachment){0};
 }
 
@@ -113,6 +114,9 @@ static jt_status prepare(jt_attached *attached, jt_attachment *at, jt_context *c
     memset(at->slot, -1, (attached->n_weights + 1) * sizeof *at->slot);
     if (a->kind->magnitude)
         JT_TRY(room_for_norms(at, err));
+    if (a->blend)
+        JT_TRY(jt_blended_new(&at->blended, a->blend, attached->model, at->scale,
+                              trains, err));
     for (size_t i = 0; i < a->count; i++) {
         uint32_t weight;
         if (at->scale == 0.0f && !trains)
@@ -163,6 +167,8 @@ static const jt_adapter_slot *slot_for(const jt_attachment *at, const jt_tensor 
 typedef struct work {
     jt_use *use;
     size_t end[JT_MOST_ADAPTERS]; /* of each adapter's uses */
+    jt_blend_use *mixed;
+    size_t n_mixed;
     const jt_attached *attached;
 } work;
 
@@ -237,20 +243,49 @@ static void late_backward(jt_context *ctx, void *saved)
     }
 }
 
+/* Uses by routed mixtures; *room grows by the products that they may add. */
+static size_t count_mixed(const jt_attached *attached, const jt_product *products,
+                          size_t count, size_t *room)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < attached->count; i++) {
+        const jt_blended *m = attached->list[i].blended;
+        size_t uses = m ? jt_blended_count(m, products, count) : 0;
+        *room += uses ? uses * m->blend->n : 0;
+        n += uses;
+    }
+    return n;
+}
+
+static void mix(const jt_attached *attached, jt_context *ctx, work *w,
+                const jt_product *products, size_t count, jt_product *list, size_t *all)
+{
+    w->n_mixed = 0;
+    for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
+        const jt_blended *m = attached->list[i].blended;
+        if (m)
+            w->n_mixed += jt_blended_before(m, ctx, products, count,
+                                            w->mixed + w->n_mixed, list, all);
+    }
+}
+
 static void *before(void *self, jt_context *ctx, jt_product **products, size_t *count)
 {
     const jt_attached *attached = self;
     size_t n = count_uses(attached, *products, *count), filled = 0, all = *count;
-    if (!n)
+    size_t room = all + n, n_mixed = count_mixed(attached, *products, all, &room);
+    if (!n && !n_mixed)
         return NULL;
     work *w = jt_scratch(ctx, 1, sizeof *w);
     jt_use *use = jt_scratch(ctx, n, sizeof *use);
-    jt_product *list = jt_scratch(ctx, all + n, sizeof *list);
-    if (!w || !use || !list)
+    jt_product *list = jt_scratch(ctx, room, sizeof *list);
+    jt_blend_use *mixed = jt_scratch(ctx, n_mixed, sizeof *mixed);
+    if (!w || !use || !list || !mixed)
         return NULL;
-    w->attached = attached;
-    w->use = use;
+    *w = (work){.attached = attached, .use = use, .mixed = mixed};
     memcpy(list, *products, all * sizeof *list);
+    if (n_mixed)
+        mix(attached, ctx, w, *products, *count, list, &all);
     for (size_t i = 0; i < attached->count; i++) {
         const jt_attachment *at = &attached->list[i];
         for (size_t j = 0; j < *count; j++) {
@@ -283,6 +318,8 @@ static void after(void *self, jt_context *ctx, void *begun)
         if (w->end[i] > first)
             kind->change(ctx, w->use + first, w->end[i] - first);
     }
+    if (w->n_mixed)
+        jt_blended_after(ctx, w->mixed, w->n_mixed);
 }
 
 /* ---- embeddings: a few rows of the weight ---- */
@@ -330,4 +367,65 @@ jt_product_change jt_attached_change(jt_attached *attached)
     if (!attached->count)
         return (jt_product_change){0};
     return (jt_product_change){attached, before, after, on_embed};
+}
+
+/* ---- whole passes ---- */
+
+/* What stands in place of dense FFNs: of the one mixture that has any. */
+static void replace_ffns(const jt_attached *attached, jt_context *ctx, jt_chunk *chunk)
+{
+    for (size_t i = 0; i < attached->count; i++) {
+        const jt_blended *m = attached->list[i].blended;
+        if (!m || !m->instead)
+            continue;
+        if (chunk->instead)
+            jt_fail(&ctx->err, JT_E_UNSUPPORTED,
+                    "two adapters that make mixtures of FFNs");
+        chunk->instead = m->instead;
+        chunk->instead_term = m->term;
+    }
+}
+
+jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
+                              const jt_model *model, const jt_chunk *chunk,
+                              const jt_store *store, const jt_hooks *hooks)
+{
+    jt_chunk *own = jt_scratch(ctx, 1, sizeof *own); /* as long as a tape needs it */
+    ctx->change = jt_attached_change(attached);
+    if (!own)
+        return (jt_tensor){0};
+    *own = *chunk;
+    replace_ffns(attached, ctx, own);
+    for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
+        if (attached->list[i].blended)
+            jt_blended_begin(attached->list[i].blended, ctx, own, store,
+                             attached->first);
+    }
+    if (jt_failed(ctx))
+        return (jt_tensor){0};
+    return jt_transformer_forward(ctx, model, own, store, hooks);
+}
+
+bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count)
+{
+    bool changed = false;
+    for (size_t i = 0; i < attached->count; i++) {
+        jt_blended *m = attached->list[i].blended;
+        if (!m || m->blend->method->producer != JT_BY_RULE)
+            continue;
+        int chosen = jt_blend_rule(m->blend, ids, count);
+        changed |= chosen != m->chosen;
+        m->chosen = chosen;
+    }
+    return changed;
+}
+
+bool jt_attached_looks_ahead(const jt_attached *attached)
+{
+    for (size_t i = 0; i < attached->count; i++) {
+        const jt_blended *m = attached->list[i].blended;
+        if (m && m->bank && m->blend->method->producer == JT_BY_PASS)
+            return true;
+    }
+    return false;
 }

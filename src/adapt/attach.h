@@ -3,7 +3,7 @@
 #ifndef JT_ADAPT_ATTACH_H
 #define JT_ADAPT_ATTACH_H
 
-#include "adapt/adapter.h"
+#include "adapt/blended.h"
 
 enum { JT_MOST_ADAPTERS = 64 };
 
@@ -13,6 +13,7 @@ typedef struct jt_attachment {
     float scale;
     int32_t *slot; /* by number of the weight (jt_tensor.weight): which slot, or -1 */
     float **norm;  /* [slots] DoRA: [count * rows] norms of the changed rows */
+    jt_blended *blended; /* of a routed mixture; or NULL */
 } jt_attachment;
 
 typedef struct jt_attached {
@@ -23,6 +24,7 @@ typedef struct jt_attached {
     const float *weight; /* [n_tokens, count] of the pass at hand, beside the scales;
                             NULL: all 1. Not with a tape */
     size_t n_tokens;
+    jt_cache *first; /* of passes that come before a pass (X-LoRA); NULL: its own */
 } jt_attached;
 
 /* Attach an adapter, which must outlive `attached`, to a list that begins as {0} and
@@ -39,5 +41,17 @@ void jt_attached_refresh(jt_attached *attached, jt_context *ctx);
 
 /* What to put into ctx->change; nothing for an empty list. */
 jt_product_change jt_attached_change(jt_attached *attached);
+
+/* jt_transformer_forward with these adapters at work. */
+jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
+                              const jt_model *model, const jt_chunk *chunk,
+                              const jt_store *store, const jt_hooks *hooks);
+
+/* Mixtures by rule: decide for the text of a sequence. Whether that has changed, so
+ * that what layers remember is no longer of use. */
+bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count);
+
+/* Does one of them need a pass before each pass, with a cache of its own? */
+bool jt_attached_looks_ahead(const jt_attached *attached);
 
 #endif

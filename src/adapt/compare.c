@@ -27,6 +27,8 @@ static void sum_rows(const jt_adapter *a, const jt_adapter_slot *x, const jt_ada
 jt_status jt_adapter_compare(const jt_adapter *a, const jt_adapter *b, size_t i,
                              jt_adapter_difference *out, jt_err *err)
 {
+    if (a->blend || b->blend)
+        return jt_fail(err, JT_E_ARG, "mixtures of adapters cannot be compared");
     const jt_adapter_slot *x = &a->slot[i];
     const jt_adapter_slot *y =
         jt_adapter_find(b, (jt_str){x->target, strlen(x->target)});

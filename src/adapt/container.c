@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/blend_file.h"
 #include "adapt/files.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
@@ -184,6 +185,8 @@ static jt_status read_slots(jt_adapter *a, const jt_safetensors *file, float alp
     for (size_t i = 0; i < jt_safetensors_count(file); i++) {
         jt_str name = jt_safetensors_at(file, i)->name, target;
         float own;
+        if (a->blend && jt_blend_owns(name))
+            continue;
         JT_TRY(check_name(a, name, err));
         if (!cut_part(name, a->kind->part[0], &target))
             continue;
@@ -222,6 +225,7 @@ static jt_status read_all(jt_adapter *a, const jt_safetensors *file, jt_err *err
     a->family = jt_strndup(family.data, family.len);
     if (!a->family)
         return jt_fail_memory(err, "reading an adapter");
+    JT_TRY(jt_blend_read(&a->blend, file, err));
     return read_slots(a, file, alpha, err);
 }
 
@@ -327,7 +331,7 @@ static jt_status write_metadata(jt_safetensors_writer *w, const jt_adapter *a,
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.model", text, err));
     snprintf(text, sizeof text, "%zu", most);
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.rank", text, err));
-    snprintf(text, sizeof text, "%.9g", (double)a->slot[0].alpha);
+    snprintf(text, sizeof text, "%.9g", a->count ? (double)a->slot[0].alpha : 1.0);
     return jt_safetensors_set_metadata(w, "junto.adapter.alpha", text, err);
 }
 
@@ -336,15 +340,17 @@ static jt_status write_all(jt_safetensors_writer *w, const jt_adapter *a, jt_err
     JT_TRY(write_metadata(w, a, err));
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(describe_slot(w, a, &a->slot[i], err));
+    if (a->blend)
+        JT_TRY(jt_blend_describe(a->blend, w, err));
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(write_slot(w, a, &a->slot[i], err));
-    return JT_OK;
+    return a->blend ? jt_blend_write(a->blend, w, err) : JT_OK;
 }
 
 jt_status jt_adapter_write_junto(const jt_adapter *a, const char *path, jt_err *err)
 {
     jt_safetensors_writer *w;
-    if (!a->count)
+    if (!a->count && !a->blend)
         return jt_fail(err, JT_E_ARG, "an adapter without targets");
     JT_TRY(jt_safetensors_begin(&w, path, err));
     jt_status status = write_all(w, a, err);

@@ -30,6 +30,9 @@ static jt_status check(const joining *j)
         return jt_fail(j->err, JT_E_ARG, "no adapters to join");
     for (size_t i = 0; i < j->mix->count; i++) {
         const jt_adapter *a = j->mix->adapters[i];
+        if (a->blend)
+            return jt_fail(j->err, JT_E_ARG, "'%s' is a mixture: it cannot be joined",
+                           a->path);
         if (a->kind->magnitude || a->kind->sparse != first->kind->sparse)
             return jt_fail(j->err, JT_E_ARG, "'%s' and '%s' cannot be joined",
                            first->kind->name, a->kind->name);

@@ -9,7 +9,7 @@
 /* What holds for all formats, and for a model if there is one. */
 static jt_status check(const jt_adapter *a, const jt_model *model, jt_err *err)
 {
-    if (!a->count)
+    if (!a->count && !a->blend)
         return jt_fail(err, JT_E_FORMAT, "it has no tensors of an adapter");
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(jt_adapter_check(a, &a->slot[i], err));
@@ -97,6 +97,9 @@ jt_status jt_adapter_save(const jt_adapter *a, const char *path,
 {
     if (format != JT_ADAPTER_JUNTO && !model)
         return jt_fail(err, JT_E_ARG, "writing this format needs the model");
+    if (a->blend && format != JT_ADAPTER_JUNTO)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "a mixture of adapters in this format: its file is Junto's own");
     switch (format) {
     case JT_ADAPTER_JUNTO:
         return jt_adapter_write_junto(a, path, err);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/blend_peft.h"
 #include "adapt/files.h"
 #include "adapt/peft_config.h"
 #include "adapt/peft_names.h"
@@ -458,7 +459,9 @@ static jt_status read_source(jt_adapter **out, const source *s, const jt_model *
                        "too: names and shapes follow it");
     JT_TRY(jt_peft_names_open(&r.names, model, err));
     jt_status status = open_source(&r, s);
-    if (status == JT_OK)
+    if (status == JT_OK && s->folder && jt_peft_is_xlora(r.config))
+        status = jt_blend_read_peft(&r.a, s->folder, r.config, r.file, model, err);
+    else if (status == JT_OK)
         status = read_all(&r, s->folder ? s->folder : "(memory)");
     jt_peft_names_close(&r.names);
     jt_safetensors_close(r.file);

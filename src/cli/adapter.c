@@ -154,10 +154,12 @@ static int info_json(cli_context *cli, const jt_adapter *a, const jt_adapter_inf
         json_array_append_new(targets, target_json(&t));
     }
     return cli_print_json(
-        cli, json_pack("{s:o, s:s, s:s, s:s, s:I, s:o}", "path",
-                       cli_json_text(info->path, strlen(info->path)), "kind",
-                       info->kind, "family", info->family, "model", fingerprint,
-                       "params", (json_int_t)info->n_params, "targets", targets));
+        cli,
+        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:o}", "path",
+                  cli_json_text(info->path, strlen(info->path)), "kind", info->kind,
+                  "method", info->method, "mixed", (json_int_t)info->n_mixed, "top_k",
+                  info->top_k, "family", info->family, "model", fingerprint, "params",
+                  (json_int_t)info->n_params, "targets", targets));
 }
 
 static int info(cli_context *cli, const struct adapter_args *args, const opened *o)
@@ -167,6 +169,9 @@ static int info(cli_context *cli, const struct adapter_args *args, const opened 
     jt_adapter_describe(a, &info);
     if (args->json)
         return info_json(cli, a, &info);
+    if (info.method)
+        printf("method   %s, %d of %zu for a token\n", info.method, info.top_k,
+               info.n_mixed);
     printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n\n",
            info.kind, *info.family ? info.family : "(not said)",
            (unsigned long long)info.fingerprint, info.n_targets,

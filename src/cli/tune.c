@@ -9,7 +9,10 @@
 struct tune_args {
     struct train_args train; /* settings and what it shares with junto train */
     const char *model, *out, *method, *targets, *mask, *chat, *schedule;
-    cli_list data;
+    cli_list data, parts, markers;
+    int experts, top_k;
+    float balance, gate_loss, entropy;
+    bool train_experts;
     int rank, steps, batch, accumulate, length, every, patience, threads;
     float alpha, lr, held_out;
     int64_t seed;
@@ -29,10 +32,11 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value = "lora|rslora|dora|shira",
+     .value = "lora|rslora|dora|shira|mixlora|meteora|lora-mixer|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
-     .help = "kind of the adapter"},
+     .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "
+             "token: see docs/adapters.md"},
     {.flags = "-r --rank",
      .kind = CLI_INT,
      .value = "N",
@@ -63,6 +67,61 @@ static const cli_option adapter_options[] = {
      .initial = "magnitude",
      .offset = FIELD(mask),
      .help = "shira: the largest values of a weight change, or any"},
+    {0}};
+
+static const cli_option mixture_options[] = {
+    {.flags = "--adapter --lora",
+     .kind = CLI_LIST,
+     .value = "FILE",
+     .offset = FIELD(parts),
+     .help = "a LoRA that is mixed; given once for each; without: fresh ones"},
+    {.flags = "--marker",
+     .kind = CLI_LIST,
+     .value = "TEXT",
+     .offset = FIELD(markers),
+     .help = "phi-4: text that calls the LoRA, one for each in the same order"},
+    {.flags = "--experts",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "8",
+     .offset = FIELD(experts),
+     .min = 1,
+     .max = 256,
+     .help = "LoRAs of a mixture that begins with fresh ones"},
+    {.flags = "--top-k",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = FIELD(top_k),
+     .max = 256,
+     .help = "LoRAs that a token gets; 0: as many as the method says"},
+    {.flags = "--balance",
+     .kind = CLI_FLOAT,
+     .value = "X",
+     .initial = "0.01",
+     .offset = FIELD(balance),
+     .max = 1e6,
+     .help = "mixlora, lora-mixer: coefficient of the loss that evens their loads"},
+    {.flags = "--gate-loss",
+     .kind = CLI_FLOAT,
+     .value = "X",
+     .initial = "1",
+     .offset = FIELD(gate_loss),
+     .max = 1e6,
+     .help = "meteora: coefficient of the loss by which gates learn which LoRA belongs "
+             "to which --data (in the same order)"},
+    {.flags = "--entropy",
+     .kind = CLI_FLOAT,
+     .value = "X",
+     .initial = "0",
+     .offset = FIELD(entropy),
+     .min = -1e6,
+     .max = 1e6,
+     .help = "lora-mixer: above 0 a token's weights become peaked, below flat"},
+    {.flags = "--train-experts",
+     .kind = CLI_FLAG,
+     .offset = FIELD(train_experts),
+     .help = "LoRAs of --adapter are trained on, too, not only what decides"},
     {0}};
 
 static const cli_option data_options[] = {
@@ -187,19 +246,42 @@ static const cli_option run_options[] = {
      .help = "one JSON object instead of text"},
     {0}};
 
+/* LoRAs that are mixed, with their markers. */
+static json_t *parts_of(const struct tune_args *a)
+{
+    json_t *list = json_array();
+    size_t n = a->parts.count > a->markers.count ? a->parts.count : a->markers.count;
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s}", "path", i < a->parts.count ? a->parts.items[i] : "",
+                      "marker", i < a->markers.count ? a->markers.items[i] : ""));
+    return list;
+}
+
+static json_t *adapter_of(const struct tune_args *a)
+{
+    json_t *adapter =
+        json_pack("{s:s, s:i, s:f, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
+                  a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask",
+                  a->mask, "experts", a->experts, "top_k", a->top_k, "balance",
+                  (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
+                  (double)a->entropy, "train_experts", a->train_experts);
+    json_object_set_new(adapter, "part", parts_of(a));
+    if (a->targets)
+        json_object_set_new(adapter, "target", json_string(a->targets));
+    return adapter;
+}
+
 /* Routers stay as they are, so nothing balances them; adapters are not pulled to 0. */
 static json_t *make_config(const struct tune_args *a)
 {
     json_t *sources = json_array();
     for (size_t i = 0; i < a->data.count; i++)
         json_array_append_new(sources, json_pack("{s:s}", "path", a->data.items[i]));
-    json_t *adapter = json_pack("{s:s, s:i, s:f, s:s}", "kind", a->method, "rank",
-                                a->rank, "alpha", (double)a->alpha, "mask", a->mask);
-    if (a->targets)
-        json_object_set_new(adapter, "target", json_string(a->targets));
     json_t *config =
         json_pack("{s:{s:s}, s:o, s:{s:f, s:f}, s:{s:i, s:f, s:s, s:o}}", "model",
-                  "init", a->model, "adapter", adapter, "balance", "loss", 0.0,
+                  "init", a->model, "adapter", adapter_of(a), "balance", "loss", 0.0,
                   "z_loss", 0.0, "data", "seq_len", a->length, "held_out",
                   (double)a->held_out, "chat", a->chat, "source", sources);
     json_object_set_new(config, "optim",
@@ -258,11 +340,10 @@ static int run(cli_context *cli, const void *raw)
     return code;
 }
 
-static const cli_group groups[] = {{"The adapter", adapter_options, 0},
-                                   {"Data", data_options, 0},
-                                   {"The run", run_options, 0},
-                                   {NULL, cli_common_options, 0},
-                                   {0}};
+static const cli_group groups[] = {
+    {"The adapter", adapter_options, 0}, {"Mixtures of adapters", mixture_options, 0},
+    {"Data", data_options, 0},           {"The run", run_options, 0},
+    {NULL, cli_common_options, 0},       {0}};
 
 static const char *const examples[] = {
     "junto tune model.gguf --data poems.jsonl -o poet --dry-run",

@@ -53,10 +53,11 @@ static jt_status check_router(const jt_router *r, int layer,
 static jt_status add_layers(jt_balance *b, jt_model *model, jt_err *err)
 {
     for (int i = 0; i < b->n_layers; i++) {
-        if (!model->layers[i].is_mixture)
+        const jt_mixture *instead = b->options.instead ? b->options.instead[i] : NULL;
+        if (!model->layers[i].is_mixture && !instead)
             continue;
         jt_balance_layer *layer = &b->layer[i];
-        layer->router = &model->layers[i].mixture.router;
+        layer->router = instead ? &instead->router : &model->layers[i].mixture.router;
         JT_TRY(check_router(layer->router, i, &b->options, err));
         size_t rows = (size_t)jt_router_rows(layer->router);
         layer->picks = jt_calloc(rows, sizeof *layer->picks);

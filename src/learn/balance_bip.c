@@ -50,7 +50,7 @@ void jt_balance_price(void *self, const jt_route_site *site, const float *scores
                       int n_tokens, int n_experts, float *bias)
 {
     jt_balance *b = self;
-    jt_router *router = b->layer[site->layer].router;
+    const jt_router *router = b->layer[site->layer].router;
     size_t tokens = (size_t)n_tokens, experts = (size_t)n_experts;
     float *kept = router->selection_bias.data;
     void *room = b->room;

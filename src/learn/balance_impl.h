@@ -6,7 +6,7 @@
 
 /* One mixture layer, over the current step. */
 typedef struct jt_balance_layer {
-    jt_router *router;
+    const jt_router *router;
     uint64_t *picks; /* [rows of the router] */
     double *f;       /* [rows of the router], room for shares */
     uint64_t tokens, used;

@@ -89,13 +89,31 @@ typedef struct jt_config_optim {
     size_t n_groups;
 } jt_config_optim;
 
+/* [[adapter.part]]: an adapter that is mixed. */
+typedef struct jt_config_part {
+    const char *path;   /* "": a fresh one */
+    const char *source; /* the domain whose tokens are its own; "": that with the same
+                           number */
+    const char *marker; /* phi-4: the text that calls it */
+} jt_config_part;
+
 /* [adapter]: instead of the model of model.init an adapter for it is trained. */
 typedef struct jt_config_adapter {
-    const char *kind; /* "none": the model itself; "lora", "rslora", "dora", "shira" */
+    const char *kind;   /* "none": the model itself; "lora", "rslora", "dora", "shira",
+                           or a method that mixes LoRAs */
     const char *target; /* an expression: which weights */
     const char *mask;   /* shira: "magnitude", "random" */
     int rank;
     double alpha;
+    /* Of routed mixtures ("mixlora", "meteora", "lora-mixer", "x-lora", "phi-4"): */
+    int experts, top_k;                 /* top_k 0: as the method has it */
+    double temperature;                 /* of what decides */
+    double balance, gate_loss, entropy; /* coefficients of losses on it */
+    bool train_experts;                 /* not only what decides */
+    int head_depth, head_width;         /* x-lora; width 0: that of the model */
+    bool layerwise;                     /* x-lora: weights for each layer */
+    jt_config_part *part;               /* [[adapter.part]] */
+    size_t n_parts;
 } jt_config_adapter;
 
 /* [train] */

@@ -218,6 +218,12 @@ static jt_status check_adapter(const jt_config *c, jt_err *err)
                     c->balance.bias_rate > 0 ? "bias_rate" : "bip_rounds");
     if (c->router.null_experts)
         return FAIL("router.null_experts: not with an adapter");
+    for (size_t i = 0; is(c->adapter.kind, "phi-4") && i < c->adapter.n_parts; i++) {
+        if (!*c->adapter.part[i].marker)
+            return FAIL("adapter.part.%zu.marker: is missing", i);
+    }
+    if (is(c->adapter.kind, "phi-4") && !c->adapter.n_parts)
+        return FAIL("adapter.part: phi-4 needs adapters, each with a marker");
     return JT_OK;
 }
 

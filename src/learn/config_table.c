@@ -178,8 +178,10 @@ static const jt_config_key group_keys[] = {
 
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
-    CHOICE(A, kind, "none", "none|lora|rslora|dora|shira",
-           "none: the model itself is trained"),
+    CHOICE(A, kind, "none",
+           "none|lora|rslora|dora|shira|mixlora|meteora|lora-mixer|x-lora|phi-4",
+           "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
+           "token by token"),
     TEXT(A, target,
          "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
          "expression: the weights that are changed, by name"),
@@ -189,6 +191,32 @@ static const jt_config_key adapter_keys[] = {
         "of the change; shira: rank * (rows + columns) values of a matrix"),
     REAL(A, alpha, "32", 1e-6, 1e6,
          "the change is multiplied by alpha / rank (rslora: / root of the rank)"),
+    INT(A, experts, "8", 1, 256,
+        "mixtures: LoRAs in one, where adapter.part does not list them"),
+    INT(A, top_k, "0", 0, 256,
+        "LoRAs that a token gets; 0: mixlora, meteora 2, lora-mixer 3, phi-4 1, x-lora "
+        "all"),
+    REAL(A, temperature, "1", 1e-6, 1e6, "logits of gates are divided by it"),
+    REAL(A, balance, "0.01", 0, 1e6,
+         "mixlora, lora-mixer: coefficient of the loss that evens their loads"),
+    REAL(A, gate_loss, "1", 0, 1e6,
+         "meteora: coefficient of the cross entropy of gates with the number of the "
+         "source"),
+    REAL(A, entropy, "0", -1e6, 1e6,
+         "lora-mixer: coefficient of the entropy of a token's weights; above 0 lowers "
+         "it"),
+    BOOL(A, train_experts, "false", "also the LoRAs of adapter.part are trained on"),
+    INT(A, head_depth, "1", 1, 8, "x-lora: layers of the head"),
+    INT(A, head_width, "0", 0, MAX_WIDTH,
+        "x-lora: values between them; 0: as many as the model has"),
+    BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    {0}};
+
+#define Q jt_config_part
+static const jt_config_key part_keys[] = {
+    PATH(Q, path, "", "a LoRA; without: a fresh one, as all others then"),
+    TEXT(Q, source, "", "domain whose tokens are its own; without: that of its number"),
+    TEXT(Q, marker, "", "phi-4: text that calls it, as \"<image>\""),
     {0}};
 
 #define T jt_config_train
@@ -245,6 +273,13 @@ const jt_config_section jt_config_sections[] = {
      .needed = true},
     SECTION(adapter, adapter_keys,
             "an adapter for the model of model.init is trained, and nothing else"),
+    {.name = "adapter.part",
+     .keys = part_keys,
+     .help = "LoRAs that a mixture begins with",
+     .offset = offsetof(jt_config, adapter.part),
+     .item_bytes = sizeof(jt_config_part),
+     .count_offset = offsetof(jt_config, adapter.n_parts),
+     .most = 256},
     SECTION(optim, optim_keys, "how weights change"),
     {.name = "optim.group",
      .keys = group_keys,

@@ -4,8 +4,6 @@
 #include "base/memory.h"
 #include "tensor/loss.h"
 #include "learn/train.h"
-#include "model/transformer.h"
-#include "store/mapped.h"
 
 /* Sum of the losses of one batch, and of the tokens that have one. */
 static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
@@ -21,12 +19,12 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
                       .positions = t->batch.positions,
                       .first = t->batch.first,
                       .all_logits = true};
+    jt_tuning_batch(t->tuning, &t->batch, 0.0f);
     if (o->on_batch)
         o->on_batch(o->user, &t->batch);
     ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_tensor logits =
-        jt_transformer_forward(ctx, t->model, &chunk, &jt_store_mapped, o->hooks);
+    jt_tensor logits = jt_trainer_forward(t, &chunk, o->hooks);
     double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
     jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {

@@ -175,6 +175,8 @@ static const struct {
     {"audit", true, jt_probe_audit},
     {"random_load", true, jt_probe_random_load},
     {"recover_gamma", true, jt_probe_recover_gamma},
+    {"sources", false, jt_probe_sources},
+    {"gates", false, jt_probe_gates},
 };
 enum { PROBES = sizeof probes / sizeof *probes, ARGUMENT = 24 };
 

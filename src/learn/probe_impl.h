@@ -30,6 +30,8 @@ jt_probe_fn jt_probe_locality;
 jt_probe_fn jt_probe_modes, jt_probe_scmoe, jt_probe_rewire;
 /* probe_audit.c: how much hangs on few experts (junto/audit.h). */
 jt_probe_fn jt_probe_audit;
+/* probe_mixture.c: mixtures of adapters, source by source. */
+jt_probe_fn jt_probe_sources, jt_probe_gates;
 /* probe_chance.c: parts without a model. */
 jt_probe_fn jt_probe_random_load, jt_probe_recover_gamma;
 

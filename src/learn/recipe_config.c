@@ -19,11 +19,25 @@ static int add_text(json_t *list, const char *path)
     return json_array_append_new(list, source);
 }
 
+static int add_task(json_t *list, const char *folder, const char *name)
+{
+    json_t *path = json_sprintf("%s/%s.jsonl", folder, name);
+    json_t *source =
+        json_pack("{s:o, s:s, s:i}", "path", path, "domain", name, "weight", 1);
+    return json_array_append_new(list, source);
+}
+
 static int add_sources(json_t *list, const jt_recipe *recipe,
                        const jt_recipe_variant *variant, const jt_recipe_data *data)
 {
     int failed = 0;
-    if (data->corpus) {
+    size_t tasks = variant->n_sources ? variant->n_sources : recipe->suite.n_tasks;
+    if (recipe->suite.n_tasks) {
+        for (size_t i = 0; i < tasks; i++)
+            failed |= add_task(list, data->dir,
+                               variant->n_sources ? variant->source[i]
+                                                  : recipe->suite.task[i]);
+    } else if (data->corpus) {
         for (size_t i = 0; i < data->corpus->count; i++)
             failed |= add_text(list, data->corpus->path[i]);
     } else if (variant->mixed) {
@@ -45,12 +59,40 @@ jt_recipe_data jt_recipe_data_foreseen(const jt_recipe *recipe)
     return (jt_recipe_data){".", recipe->info.corpus ? &some : NULL};
 }
 
-static int set_tokenizer(json_t *table, const jt_recipe_data *data)
+static int set_tokenizer(json_t *table, const jt_recipe *recipe,
+                         const jt_recipe_data *data)
 {
-    if (!data->corpus)
+    bool tasks = recipe->suite.n_tasks > 0;
+    if (!data->corpus && !tasks)
         return 0;
-    json_t *path = json_sprintf("%s/%s", data->dir, JT_RECIPE_VOCABULARY);
+    json_t *path = json_sprintf("%s/%s", data->dir,
+                                tasks ? JT_SUITE_VOCABULARY : JT_RECIPE_VOCABULARY);
+    if (tasks && json_object_set_new(table, "chat", json_string("plain")))
+        return -1;
     return json_object_set_new(table, "tokenizer", path);
+}
+
+/* The adapters that a variant mixes, each with the task that it learnt from and its
+ * letter; where they lie comes later. */
+static int set_parts(json_t *base, const jt_recipe *recipe,
+                     const jt_recipe_variant *variant)
+{
+    json_t *list = json_array(), *adapter = json_object_get(base, "adapter");
+    for (size_t i = 0; i < variant->n_adapters; i++) {
+        const jt_recipe_variant *from = &recipe->variant[variant->adapter[i]];
+        const char *source = from->n_sources ? from->source[0] : "";
+        char letter[2] = "";
+        for (size_t j = 0; j < recipe->suite.n_tasks; j++) {
+            if (strcmp(recipe->suite.task[j], source) == 0)
+                *letter = jt_suite_letter(j);
+        }
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "path",
+                                              "adapter.safetensors", "source", source,
+                                              "marker", letter));
+    }
+    adapter = adapter ? json_copy(adapter) : json_object();
+    return json_object_set_new(adapter, "part", list) |
+           json_object_set_new(base, "adapter", adapter);
 }
 
 /* The base with its sources, as text. */
@@ -61,8 +103,16 @@ static char *base_text(const jt_recipe *recipe, const jt_recipe_variant *variant
     json_t *table = given ? json_copy(given) : json_object(), *sources = json_array();
     int failed = add_sources(sources, recipe, variant, data);
     failed |= json_object_set_new(table, "source", sources);
-    failed |= set_tokenizer(table, data);
+    failed |= set_tokenizer(table, recipe, data);
     failed |= json_object_set_new(base, "data", table);
+    if (variant->n_adapters)
+        failed |= set_parts(base, recipe, variant);
+    if (variant->goes_on) { /* until it is known where that lies */
+        json_t *model = json_object_get(base, "model");
+        model = model ? json_copy(model) : json_object();
+        failed |= json_object_set_new(model, "init", json_string("model.gguf"));
+        failed |= json_object_set_new(base, "model", model);
+    }
     char *text = failed ? NULL : json_dumps(base, JSON_COMPACT);
     json_decref(base);
     return text;

@@ -8,6 +8,7 @@
 #include "junto/recipe.h"
 #include "learn/config.h"
 #include "learn/corpus.h"
+#include "learn/suite.h"
 #include "learn/synthetic.h"
 
 typedef struct jt_recipe_variant {
@@ -19,11 +20,17 @@ typedef struct jt_recipe_variant {
     const char **probe; /* "k:2,4" */
     size_t n_probes;
     bool mixed; /* learns from documents of all domains in one file */
+    bool goes_on;         /* `from` is another one */
+    const char **source;  /* names of the tasks that it learns from; none: all */
+    size_t n_sources;
+    size_t *adapter; /* earlier variants whose adapters it mixes */
+    size_t n_adapters;
 } jt_recipe_variant;
 
 struct jt_recipe {
     jt_recipe_info info;
-    jt_synthetic_options data; /* without a corpus */
+    jt_synthetic_options data; /* without a corpus or tasks */
+    jt_suite_options suite;    /* n_tasks 0: none */
     int vocab;                 /* tokens of the vocabulary learnt from a corpus */
     json_t *base;              /* configuration; of `root` */
     int *checkpoint; /* in percent of a run: where it is measured on the way */
@@ -104,6 +111,7 @@ typedef struct jt_recipe_job {
     const jt_recipe_data *data;
     const char *dir;      /* folder of this training */
     const char *init;     /* model to go on from, or NULL */
+    const char (*adapter)[4200]; /* [variant->n_adapters] files that it mixes */
     bool export;          /* write DIR/model.gguf */
     jt_progress progress; /* called before each step with the steps done */
 } jt_recipe_job;

@@ -129,12 +129,49 @@ static jt_status read_corpus(reader *r, json_t *table)
     return JT_OK;
 }
 
-/* Synthetic text, or that of a corpus. */
-static jt_status read_text_table(reader *r, json_t *data, json_t *corpus)
+static jt_status read_tasks(reader *r, json_t *table)
 {
-    if (data && corpus)
+    static const char *const known[] = {"list",    "mixed",    "documents",
+                                        "length",  "segments", "seed",
+                                        "symbols", "apart",    NULL};
+    jt_suite_options *s = &r->recipe->suite;
+    int documents = 1000, length = 8, segments = 1, seed = 1;
+    int symbols = 16, apart = 0;
+    const char **list, **mixed;
+    r->where = "[tasks]";
+    JT_TRY(check_keys(r, table, known));
+    JT_TRY(read_texts(r, table, "list", &list, &s->n_tasks));
+    JT_TRY(read_texts(r, table, "mixed", &mixed, &s->n_mixed));
+    JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &documents));
+    JT_TRY(read_int(r, table, "length", 1, 64, &length));
+    JT_TRY(read_int(r, table, "segments", 1, 64, &segments));
+    JT_TRY(read_int(r, table, "seed", 0, 1 << 30, &seed));
+    JT_TRY(read_int(r, table, "symbols", 2, 16, &symbols));
+    JT_TRY(read_int(r, table, "apart", 0, 8, &apart));
+    for (size_t i = 0; i < s->n_tasks; i++)
+        JT_TRY(jt_suite_check(list[i], r->err));
+    if (!s->n_tasks)
+        return jt_fail(r->err, JT_E_ARG, "[tasks]: 'list' is missing");
+    s->task = list;
+    s->mixed = mixed;
+    s->documents = documents;
+    s->length = length;
+    s->segments = segments;
+    s->symbols = symbols;
+    s->apart = apart;
+    s->seed = (uint64_t)seed;
+    return JT_OK;
+}
+
+/* Synthetic text, that of a corpus, or tasks. */
+static jt_status read_text_table(reader *r, json_t *data, json_t *corpus, json_t *tasks)
+{
+    if ((data != NULL) + (corpus != NULL) + (tasks != NULL) > 1)
         return jt_fail(r->err, JT_E_ARG,
-                       "[data] is synthetic text and [corpus] real text: give one");
+                       "[data] is synthetic text, [corpus] real text, [tasks] small "
+                       "tasks: give one");
+    if (tasks)
+        return read_tasks(r, tasks);
     return corpus ? read_corpus(r, corpus) : read_data(r, data);
 }
 
@@ -235,10 +272,39 @@ static bool good_name(const char *name)
     return len > 0 && len < 32 && !name[len];
 }
 
+static jt_status read_sources(reader *r, json_t *table, jt_recipe_variant *v)
+{
+    const jt_suite_options *s = &r->recipe->suite;
+    JT_TRY(read_texts(r, table, "sources", &v->source, &v->n_sources));
+    for (size_t i = 0; i < v->n_sources; i++) {
+        size_t j = 0;
+        while (j < s->n_tasks && strcmp(s->task[j], v->source[i]) != 0)
+            j++;
+        bool mixed = s->n_mixed && strcmp(v->source[i], JT_SUITE_MIXED) == 0;
+        if (j == s->n_tasks && !mixed)
+            return jt_fail(r->err, JT_E_ARG, "%s: there is no task '%.40s'", r->where,
+                           v->source[i]);
+    }
+    return JT_OK;
+}
+
+static jt_status read_adapters(reader *r, json_t *table, size_t i, jt_recipe_variant *v)
+{
+    const char **names;
+    JT_TRY(read_texts(r, table, "adapters", &names, &v->n_adapters));
+    v->adapter = room(r, v->n_adapters, sizeof *v->adapter);
+    if (!v->adapter)
+        return JT_E_MEMORY;
+    for (size_t j = 0; j < v->n_adapters; j++)
+        JT_TRY(find_variant(r->recipe, i, names[j], strlen(names[j]), &v->adapter[j],
+                            r->err));
+    return JT_OK;
+}
+
 static jt_status read_variant(reader *r, json_t *table, size_t i)
 {
-    static const char *const known[] = {"name", "text",  "from", "mixed",
-                                        "set",  "probe", NULL};
+    static const char *const known[] = {"name",  "text",    "from",     "mixed", "set",
+                                        "probe", "sources", "adapters", NULL};
     jt_recipe_variant *v = &r->recipe->variant[i];
     const char *from;
     char where[64] = "[[variant]]";
@@ -260,6 +326,9 @@ static jt_status read_variant(reader *r, json_t *table, size_t i)
     if (from && find_variant(r->recipe, i, from, strlen(from), &v->from, NULL) != JT_OK)
         return jt_fail(r->err, JT_E_ARG, "%s: there is no '%.40s' before it", where,
                        from);
+    v->goes_on = v->from != i;
+    JT_TRY(read_sources(r, table, v));
+    JT_TRY(read_adapters(r, table, i, v));
     v->mixed = json_is_true(json_object_get(table, "mixed"));
     if (v->mixed && r->recipe->info.corpus)
         return jt_fail(r->err, JT_E_ARG, "%s: 'mixed' is for synthetic text", where);
@@ -330,9 +399,9 @@ static jt_status read_claims(reader *r, json_t *list)
 
 static jt_status read_tree(reader *r)
 {
-    static const char *const known[] = {"title", "paper",       "text",  "seeds",
-                                        "table", "checkpoints", "data",  "corpus",
-                                        "base",  "variant",     "claim", NULL};
+    static const char *const known[] = {
+        "title",  "paper", "text",    "seeds", "table", "checkpoints", "data",
+        "corpus", "base",  "variant", "claim", "tasks", NULL};
     jt_recipe_info *info = &r->recipe->info;
     json_t *root = r->recipe->root;
     const char **table;
@@ -347,7 +416,8 @@ static jt_status read_tree(reader *r)
     JT_TRY(read_texts(r, root, "table", &table, &shown));
     info->table = table;
     JT_TRY(read_text_table(r, json_object_get(root, "data"),
-                           json_object_get(root, "corpus")));
+                           json_object_get(root, "corpus"),
+                           json_object_get(root, "tasks")));
     JT_TRY(read_base(r, json_object_get(root, "base")));
     JT_TRY(read_checkpoints(r, json_object_get(root, "checkpoints")));
     JT_TRY(read_variants(r, json_object_get(root, "variant")));

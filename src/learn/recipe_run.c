@@ -119,6 +119,8 @@ static jt_status make_data(runner *r)
     snprintf(r->data_dir, sizeof r->data_dir, "%s/data", r->dir);
     JT_TRY(make_folder(r->data_dir, r->err));
     r->data.dir = r->data_dir;
+    if (r->recipe->suite.n_tasks)
+        return jt_suite_write(r->data_dir, &r->recipe->suite, r->err);
     return r->recipe->info.corpus
                ? learn_vocabulary(r)
                : jt_synthetic_write(r->data_dir, &r->recipe->data, r->err);
@@ -188,6 +190,10 @@ static jt_status plan(runner *r)
         r->runs[i] |= wanted(r->options, recipe->variant[i].name);
         if (r->runs[i] && from != i)
             r->runs[from] = r->parent[from] = true;
+        for (size_t j = 0; r->runs[i] && j < recipe->variant[i].n_adapters; j++) {
+            size_t part = recipe->variant[i].adapter[j];
+            r->runs[part] = r->parent[part] = true;
+        }
     }
     return count_steps(r);
 }
@@ -211,6 +217,11 @@ static jt_status run_one(runner *r, size_t variant, int seed)
     const jt_recipe_variant *v = &r->recipe->variant[variant];
     char dir[MAX_PATH + 64], init[MAX_PATH + 64];
     double start = jt_seconds();
+    char(*adapter)[MAX_PATH + 104] = jt_calloc(v->n_adapters, sizeof *adapter);
+    if (!adapter)
+        return jt_fail_memory(r->err, "running a recipe");
+    for (size_t i = 0; i < v->n_adapters; i++)
+        path_of(r, v->adapter[i], seed, "/adapter.safetensors", adapter[i]);
     path_of(r, variant, seed, "", dir);
     path_of(r, v->from, seed, "/model.gguf", init);
     jt_recipe_job job = {.recipe = r->recipe,
@@ -220,12 +231,14 @@ static jt_status run_one(runner *r, size_t variant, int seed)
                          .data = &r->data,
                          .dir = dir,
                          .init = v->from != variant ? init : NULL,
+                         .adapter = (const char(*)[MAX_PATH + 104]) adapter,
                          .export = r->parent[variant] || r->options->keep,
                          .progress = {on_step, r}};
     snprintf(r->what, sizeof r->what, "%s, seed %d (%d of %d)", v->name, job.seed,
              seed + 1, r->seeds);
     jt_metrics *metrics = metrics_of(r, variant, seed);
     jt_status status = jt_recipe_train(&job, metrics, r->err);
+    free(adapter);
     if (status != JT_OK)
         return jt_fail_within(r->err, status, "%s", r->what);
     r->done += r->steps[variant];

@@ -11,7 +11,7 @@
 #include "learn/recipe_impl.h"
 #include "learn/train.h"
 
-enum { OURS = 5, SETTING = 4200, FIRST_STEPS = 5 };
+enum { OURS = 5, SETTING = 4300, FIRST_STEPS = 5 };
 
 typedef struct training {
     const jt_recipe_job *job;
@@ -28,7 +28,7 @@ typedef struct training {
 
 /* Settings on top of those of the variant: what the job adds, then the caller's. */
 typedef struct more {
-    char text[OURS][SETTING];
+    char (*text)[SETTING];
     const char **list;
     size_t n;
 } more;
@@ -48,17 +48,29 @@ static void add_path(more *m, const char *key, const char *path)
     m->n++;
 }
 
+/* The file of an adapter that is mixed. */
+static void add_part(more *m, const jt_recipe_job *job, size_t i)
+{
+    char key[48];
+    snprintf(key, sizeof key, "adapter.part.%zu.path", i);
+    add_path(m, key, job->adapter[i]);
+}
+
 static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *out,
                            jt_err *err)
 {
     const jt_recipe_options *o = job->options;
-    more *m = jt_calloc(1, sizeof *m);
-    if (m)
-        m->list = jt_calloc(OURS + o->n_settings, sizeof *m->list);
-    if (!m || !m->list) {
-        free(m);
+    size_t parts = job->adapter ? job->variant->n_adapters : 0, ours = OURS + parts;
+    more own = {.text = jt_calloc(ours, sizeof *own.text),
+                .list = jt_calloc(ours + o->n_settings, sizeof *own.list)};
+    more *m = &own;
+    if (!own.text || !own.list) {
+        free(own.text);
+        free(own.list);
         return jt_fail_memory(err, "starting a training");
     }
+    for (size_t i = 0; i < parts; i++)
+        add_part(m, job, i);
     add_number(m, "train.seed", job->seed);
     add_path(m, "output.dir", job->dir);
     if (steps)
@@ -72,7 +84,7 @@ static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *o
     jt_status status =
         jt_recipe_config(out, job->recipe, job->variant, job->data, m->list, m->n, err);
     free(m->list);
-    free(m);
+    free(m->text);
     return status;
 }
 
@@ -175,7 +187,7 @@ static jt_status measure_training(training *t)
     double steps = (double)trainer->config->train.steps;
     jt_model_info info;
     jt_model_describe(trainer->model, &info);
-    if (info.n_moe_layers) {
+    if (info.n_moe_layers || jt_tuning_mixtures(trainer->tuning)) {
         JT_TRY(set(t, "avg_violation", "", t->violation / steps));
         JT_TRY(set(t, "sup_violation", "", t->sup_violation));
         JT_TRY(set(t, "first_violation", "",
@@ -183,6 +195,7 @@ static jt_status measure_training(training *t)
         JT_TRY(set(t, "experts_trained", "", t->experts_used / steps));
     }
     JT_TRY(set(t, "params", "", (double)info.n_params));
+    JT_TRY(set(t, "trained_params", "", (double)trainer->variables.values));
     JT_TRY(set(t, "active_params", "", (double)info.n_active_params));
     return set(t, "tokens_per_second", "", (double)trainer->made.tokens / t->seconds);
 }

@@ -9,7 +9,7 @@
 #include "learn/data.h"
 #include "learn/schedule.h"
 #include "learn/tuning.h"
-#include "model/cache.h"
+#include "model/transformer.h"
 
 typedef struct jt_trainer {
     const jt_config *config;
@@ -37,6 +37,10 @@ typedef struct jt_trainer {
 jt_status jt_trainer_new(jt_trainer **out, const jt_config *config,
                          const jt_train_options *options, jt_err *err);
 void jt_trainer_free(jt_trainer *trainer); /* NULL is fine */
+
+/* A pass with what is trained, the model or an adapter of it, at work. */
+jt_tensor jt_trainer_forward(jt_trainer *trainer, const jt_chunk *chunk,
+                             const jt_hooks *hooks);
 
 /* What one step saw. */
 typedef struct jt_step_report {

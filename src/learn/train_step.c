@@ -5,9 +5,17 @@
 
 #include "tensor/loss.h"
 #include "learn/train.h"
-#include "model/transformer.h"
 #include "store/mapped.h"
 #include "tensor/tape.h"
+
+jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk,
+                             const jt_hooks *hooks)
+{
+    if (t->tuning)
+        return jt_attached_forward(&t->tuning->attached, &t->ctx, t->model, chunk,
+                                   &jt_store_mapped, hooks);
+    return jt_transformer_forward(&t->ctx, t->model, chunk, &jt_store_mapped, hooks);
+}
 
 /* The batch as one span: sequences lie side by side, `first` keeps them apart. */
 static jt_span span_of(jt_trainer *t)
@@ -56,7 +64,7 @@ static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
     chunk.user = &layer;
     chunk.draw = 0;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
-    jt_transformer_forward(&t->ctx, t->model, &chunk, &jt_store_mapped, &none);
+    jt_trainer_forward(t, &chunk, &none);
     jt_arena_rewind(&t->ctx.scratch, mark);
     char where[64] = "in the output";
     if (layer >= 0)
@@ -87,13 +95,13 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     jt_balance_micro(t->balance, scale);
     if (t->on_batch)
         t->on_batch(t->user, &t->batch);
+    jt_tuning_batch(t->tuning, &t->batch, scale);
     jt_span span = span_of(t);
     jt_chunk chunk = chunk_of(t, &span, index);
     jt_tape tape = {0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     ctx->tape = &tape;
-    jt_tensor logits =
-        jt_transformer_forward(ctx, t->model, &chunk, &jt_store_mapped, &t->hooks);
+    jt_tensor logits = jt_trainer_forward(t, &chunk, &t->hooks);
     *loss = jt_cross_entropy(ctx, &logits, t->batch.targets, scale, NULL);
     bool finite = isfinite(*loss);
     if (finite)

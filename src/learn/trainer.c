@@ -111,6 +111,7 @@ static jt_status take_parameters(jt_trainer *t, jt_err *err)
     if (!tuning)
         return jt_variables_take(&t->variables, t->model, err);
     JT_TRY(jt_tuning_new(&t->tuning, c, t->model, &t->ctx, err));
+    JT_TRY(jt_tuning_label(t->tuning, t->data, err));
     return jt_tuning_variables(t->tuning, &t->variables, err);
 }
 
@@ -176,7 +177,10 @@ static jt_status set_routers(jt_trainer *t, jt_err *err)
 static jt_status make_balance(jt_trainer *t, jt_err *err)
 {
     const jt_config_balance *c = &t->config->balance;
-    jt_balance_options options = {.loss = (float)c->loss,
+    const jt_mixture *const *instead = jt_tuning_mixtures(t->tuning);
+    double loss = instead ? t->config->adapter.balance : c->loss;
+    jt_balance_options options = {.loss = (float)loss,
+                                  .instead = instead,
                                   .micro_loss = (float)c->micro_loss,
                                   .null_mean = c->null_mean,
                                   .z_loss = (float)c->z_loss,
@@ -185,7 +189,10 @@ static jt_status make_balance(jt_trainer *t, jt_err *err)
                                   .seq_len = (size_t)t->config->data.seq_len};
     jt_balance_scope_named(c->scope, &options.scope);
     JT_TRY(jt_balance_new(&t->balance, t->model, &options, err));
-    return jt_balance_attach(t->balance, &t->hooks, err);
+    JT_TRY(jt_balance_attach(t->balance, &t->hooks, err));
+    if (instead)
+        t->tuning->balance = t->hooks.term[t->hooks.n_terms - 1];
+    return JT_OK;
 }
 
 /* One block of scratch memory from the start: pieces that do not fit together would

@@ -152,11 +152,12 @@ static jt_status add_slots(fresh *f, const jt_model *model)
         snprintf(name, sizeof name, "%.*s", JT_GGUF_SHOW(f->t->name));
         if (jt_pattern_matches(pattern, name, false) &&
             strcmp(name, "token_embd.weight") != 0 &&
+            !(f->a->blend && jt_blend_find(f->a->blend, f->t->name)) &&
             jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK)
             status = add_slot(f, shape);
     }
     jt_pattern_free(pattern);
-    if (status == JT_OK && !f->a->count)
+    if (status == JT_OK && !f->a->count && !f->a->blend)
         return jt_fail(f->err, JT_E_ARG,
                        "adapter.target: no weight has a name with '%.100s' in it",
                        f->config->adapter.target);
@@ -168,14 +169,24 @@ static jt_status add_slots(fresh *f, const jt_model *model)
 static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *model,
                         jt_context *ctx, jt_err *err)
 {
-    const char *kind = config->adapter.kind;
+    const jt_blend_method *method = jt_tuning_method(config);
+    const char *kind = method ? "lora" : config->adapter.kind;
+    t->config = config;
     JT_TRY(jt_adapter_new(&t->adapter, jt_adapter_kind_find(kind, strlen(kind)),
                           "(new)", err));
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     fresh f = {.config = config, .a = t->adapter, .err = err};
-    JT_TRY(add_slots(&f, model));
+    if (method)
+        JT_TRY(jt_tuning_blend(&t->adapter->blend, config, model, err));
+    if (!method || method->producer == JT_BY_LAYER)
+        JT_TRY(add_slots(&f, model));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     ctx->change = jt_attached_change(&t->attached);
+    if (!method)
+        return JT_OK;
+    t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
+    t->term = jt_gate_loss_term(&t->loss);
+    t->attached.list[0].blended->term = &t->term;
     return JT_OK;
 }
 
@@ -200,7 +211,61 @@ void jt_tuning_free(jt_tuning *t)
         return;
     jt_attached_free(&t->attached);
     jt_adapter_free(t->adapter);
+    free(t->label);
     free(t);
+}
+
+/* ---- mixtures ---- */
+
+static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t adapter,
+                             size_t *source, jt_err *err)
+{
+    const jt_config_adapter *c = &t->config->adapter;
+    const char *name = adapter < c->n_parts ? c->part[adapter].source : "";
+    *source = adapter;
+    if (!*name)
+        return JT_OK;
+    for (*source = 0; *source < jt_data_sources(data); ++*source) {
+        if (strcmp(jt_data_domain(data, *source), name) == 0)
+            return JT_OK;
+    }
+    return jt_fail(err, JT_E_ARG, "adapter.part.%zu.source: there is no '%.60s'",
+                   adapter, name);
+}
+
+jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
+{
+    const jt_blend *b = t->adapter->blend;
+    size_t n = jt_data_sources(data), source;
+    if (!b)
+        return JT_OK;
+    t->label = jt_alloc(n, sizeof *t->label);
+    if (!t->label)
+        return jt_fail_memory(err, "starting an adapter");
+    memset(t->label, -1, n * sizeof *t->label);
+    for (size_t i = 0; i < b->n; i++) {
+        JT_TRY(find_source(t, data, i, &source, err));
+        if (source < n)
+            t->label[source] = (int32_t)i;
+    }
+    t->loss.label = t->label;
+    return JT_OK;
+}
+
+void jt_tuning_batch(jt_tuning *t, const jt_batch *batch, float scale)
+{
+    jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    if (!m)
+        return;
+    t->loss.source = batch->domains;
+    t->loss.scale = scale;
+    m->term = m->instead && scale > 0.0f ? &t->balance : &t->term;
+}
+
+const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *t)
+{
+    const jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    return m ? m->instead : NULL;
 }
 
 void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
@@ -221,14 +286,14 @@ static jt_param describe(const jt_tensor *t)
     return p;
 }
 
-static void list_one(jt_variables *v, const char *target, const char *part,
-                     jt_tensor *t)
+static void list_one(jt_variables *v, const char *full_name, jt_tensor *t)
 {
     size_t values = jt_rows(t) * jt_cols(t);
     if (v->list) {
         jt_param *p = &v->list[v->count];
         char *name = v->name[v->count];
-        snprintf(name, sizeof v->name[0], "%s.%s", target, part);
+        snprintf(name, sizeof v->name[0], "%.*s", (int)sizeof v->name[0] - 1,
+                 full_name);
         *p = describe(t);
         p->name = name;
         p->grad = t->grad = v->grad + v->values;
@@ -237,19 +302,27 @@ static void list_one(jt_variables *v, const char *target, const char *part,
     v->values += values;
 }
 
-static void list_all(jt_variables *v, const jt_adapter *a)
+static void list_all(jt_variables *v, const jt_config *config, const jt_adapter *a)
 {
     v->count = v->values = 0;
+    for (size_t i = 0; a->blend && i < jt_blend_parts(a->blend); i++) {
+        jt_blend_part part = jt_blend_part_at(a->blend, i);
+        if (jt_tuning_trains(config, &part))
+            list_one(v, part.name, part.tensor);
+    }
     for (size_t i = 0; i < a->count; i++) {
-        for (int j = 0; j < JT_ADAPTER_PARTS && a->kind->part[j]; j++)
-            list_one(v, a->slot[i].target, a->kind->part[j], &a->slot[i].part[j]);
+        for (int j = 0; j < JT_ADAPTER_PARTS && a->kind->part[j]; j++) {
+            char name[160];
+            snprintf(name, sizeof name, "%s.%s", a->slot[i].target, a->kind->part[j]);
+            list_one(v, name, &a->slot[i].part[j]);
+        }
     }
 }
 
 jt_status jt_tuning_variables(jt_tuning *t, jt_variables *out, jt_err *err)
 {
     jt_variables v = {0};
-    list_all(&v, t->adapter);
+    list_all(&v, t->config, t->adapter);
     v.grad = jt_calloc(v.values, sizeof *v.grad);
     v.name = jt_alloc(v.count, sizeof *v.name);
     v.list = jt_alloc(v.count, sizeof *v.list);
@@ -257,7 +330,7 @@ jt_status jt_tuning_variables(jt_tuning *t, jt_variables *out, jt_err *err)
         jt_variables_free(&v);
         return jt_fail_memory(err, "starting an adapter");
     }
-    list_all(&v, t->adapter);
+    list_all(&v, t->config, t->adapter);
     *out = v;
     return JT_OK;
 }

@@ -5,11 +5,18 @@
 
 #include "adapt/attach.h"
 #include "learn/config.h"
+#include "learn/data.h"
+#include "learn/tuning_blend.h"
 #include "learn/variables.h"
 
 typedef struct jt_tuning {
+    const jt_config *config;
     jt_adapter *adapter;
     jt_attached attached;
+    jt_gate_loss loss; /* of a mixture, with its term and labels */
+    jt_route_term term;
+    jt_route_term balance; /* of mixtures in place of FFNs, in training */
+    int32_t *label;
 } jt_tuning;
 
 /* Does a configuration ask for an adapter? */
@@ -21,8 +28,9 @@ bool jt_is_tuning(const jt_config *config);
  *              begin, B 0; magnitudes the norms of the rows
  *   shira      rank * (rows + columns) values of each matrix, all 0: those where the
  *              weight is largest, or any
- * so that it changes nothing. Borrows all but the configuration. JT_E_ARG (no such
- * weight, more values than there are), JT_E_MEMORY. */
+ * so that it changes nothing; or a mixture (tuning_blend.h), MixLoRA with LoRAs for the
+ * weights outside of FFNs beside it. Borrows all. JT_E_ARG (no such weight, more values
+ * than there are), JT_E_MEMORY. */
 jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model *model,
                         jt_context *ctx, jt_err *err);
 void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
@@ -30,6 +38,17 @@ void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
 /* Its parameters, with gradients. They live in the adapter, which must outlive `out`.
  */
 jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err);
+
+/* Which source's tokens belong to which adapter of a mixture. JT_E_ARG (no such
+ * source), JT_E_MEMORY. */
+jt_status jt_tuning_label(jt_tuning *tuning, const jt_data *data, jt_err *err);
+
+/* Before a pass over a batch: `scale` as that of the main loss, 0 in an evaluation.
+ * NULL is fine. */
+void jt_tuning_batch(jt_tuning *tuning, const jt_batch *batch, float scale);
+
+/* The mixtures that stand in place of dense FFNs; NULL: none. */
+const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *tuning);
 
 /* Before a forward pass: the values may have changed. NULL is fine. */
 void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);

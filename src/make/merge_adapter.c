@@ -162,6 +162,10 @@ jt_status jt_adapter_merge(const char *out, const jt_model *model,
     merging m = {.file = model->file, .mix = mix, .progress = progress, .err = err};
     for (size_t i = 0; i < mix->count; i++) {
         jt_status fits = jt_adapter_fits(mix->adapters[i], model, err);
+        if (fits == JT_OK && mix->adapters[i]->blend)
+            fits = jt_fail(err, JT_E_UNSUPPORTED,
+                           "a mixture that is decided token by token has no place in "
+                           "weights");
         if (fits != JT_OK)
             return jt_fail_within(err, fits, "'%s'", mix->adapters[i]->path);
     }

@@ -68,6 +68,20 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_ten
                               &site, x);
 }
 
+/* A dense FFN, or the mixture that an adapter has put in its place. Policies and
+ * watchers know the layers of the model: this is none of theirs. */
+static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
+{
+    const jt_mixture *instead = p->chunk.instead ? p->chunk.instead[index] : NULL;
+    if (!instead)
+        return jt_dense_forward(ctx, &p->model->layers[index].dense, p->store, x);
+    jt_route_site site = site_of(p, index);
+    jt_hooks hooks = {.n_terms = p->chunk.instead_term != NULL};
+    if (hooks.n_terms)
+        hooks.term[0] = *p->chunk.instead_term;
+    return jt_mixture_forward(ctx, instead, p->store, &hooks, &site, x);
+}
+
 /* JT_BESIDE_NORMED: x is h as the dense half reads it. */
 static jt_tensor halves(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
                         jt_input *x)
@@ -98,7 +112,7 @@ static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor 
         return halves(ctx, p, index, h, x);
     if (layer->is_mixture && beside != JT_BESIDE_EXPERTS)
         return mixture(ctx, p, index, h, x);
-    return jt_dense_forward(ctx, &layer->dense, p->store, x);
+    return dense(ctx, p, index, x);
 }
 
 /* A layer that is a mixer or an FFN: h += part(norm(h)). */
@@ -231,10 +245,12 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
                       chunk->spans[i].count);
     for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
-    if (!chunk->all_logits)
+    if (!chunk->all_logits && !chunk->hidden)
         h = last_rows(ctx, chunk, &h);
     const jt_params *params = &model->params;
     jt_input x = jt_input_of(jt_norm_forward(ctx, &model->output_norm, &h));
+    if (chunk->hidden)
+        return x.x;
     jt_tensor logits = jt_linear(ctx, &x, &model->output, &model->output_bias);
     jt_scale(ctx, &logits, params->logit_scale);
     jt_softcap(ctx, &logits, params->logit_softcap);

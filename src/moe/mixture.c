@@ -111,9 +111,8 @@ static void combine_token(void *arg, size_t t)
     }
 }
 
-/* Stage 5: y += the weighted rows, in token order. */
-static void combine(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
-                    jt_tensor *y)
+void jt_combine(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
+                jt_tensor *y)
 {
     if (jt_failed(ctx))
         return;
@@ -137,7 +136,7 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     }
     jt_tensor rows = jt_bank_apply(ctx, &m->shared, store, &plan, x);
     jt_lap(ctx, JT_STAGE_APPLY);
-    combine(ctx, &plan, &rows, y);
+    jt_combine(ctx, &plan, &rows, y);
 }
 
 /* Watchers see what the experts gave, without a twin's. */
@@ -178,7 +177,7 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
     jt_tensor rows = jt_bank_apply(ctx, &m->experts, store, &plan, experts_x);
     show_outputs(ctx, hooks, site, &plan, &rows);
     jt_lap(ctx, JT_STAGE_APPLY);
-    combine(ctx, &plan, &rows, &y);
+    jt_combine(ctx, &plan, &rows, &y);
     if (m->shared.n_experts)
         add_shared(ctx, m, store, x, &y);
     if (m->scale > 0.0f)

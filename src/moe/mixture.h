@@ -50,6 +50,10 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *mixture,
                                    const jt_route_site *site, jt_input *router_x,
                                    jt_input *x);
 
+/* Stage 5: y += the weighted rows of a plan, in token order. */
+void jt_combine(jt_context *ctx, const jt_plan *plan, const jt_tensor *rows,
+                jt_tensor *y);
+
 /* A dense FFN through the same machinery: one expert, every token. Its gradient is
  * fresh: jt_add_to reads it next. */
 jt_tensor jt_dense_forward(jt_context *ctx, const jt_bank *bank, const jt_store *store,

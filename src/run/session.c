@@ -91,6 +91,7 @@ void jt_session_free(jt_session *s)
     jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
+    jt_cache_free(&s->first);
     if (s->twin)
         jt_cache_free(&s->twin->cache);
     free(s->twin);
@@ -124,6 +125,9 @@ static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
             err, JT_E_UNSUPPORTED,
             "weights of adapters in a model whose experts get weighed inputs");
     for (size_t i = 0; w->weigh && i < s->adapters.count; i++) {
+        if (s->adapters.list[i].blended)
+            return jt_fail(err, JT_E_UNSUPPORTED,
+                           "weights of tokens for a mixture that has its own");
         if (s->adapters.list[i].adapter->kind->magnitude)
             return jt_fail(err, JT_E_UNSUPPORTED, "weights of tokens for DoRA");
     }
@@ -139,9 +143,15 @@ jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float
     s->ctx->err = (jt_err){0};
     JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
     jt_status status = check_weigher(s, &s->weigher, err);
-    if (status != JT_OK)
+    if (status == JT_OK && jt_attached_looks_ahead(&s->adapters) && !s->adapters.first)
+        status = jt_cache_init(&s->first, s->model, &s->kept, err);
+    if (status != JT_OK) {
         jt_detach_last(&s->adapters);
-    return status;
+        return status;
+    }
+    if (jt_attached_looks_ahead(&s->adapters))
+        s->adapters.first = &s->first;
+    return JT_OK;
 }
 
 jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
@@ -232,7 +242,8 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
     chunk->ids = ids;
     chunk->positions = positions;
     hooks->twin = &s->twin->hooks;
-    jt_tensor both = jt_transformer_forward(s->ctx, s->model, chunk, s->store, hooks);
+    jt_tensor both = jt_attached_forward(&s->adapters, s->ctx, s->model, chunk,
+                                         s->store, hooks);
     if (jt_failed(s->ctx))
         return both;
     size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);
@@ -256,10 +267,10 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hook
                       .positions = s->positions,
                       .all_logits = all};
     s->ctx->err = (jt_err){0};
-    s->ctx->change = jt_attached_change(&s->adapters);
     weigh_adapters(s, &chunk);
     return s->twin ? run_twins(s, &chunk, hooks)
-                   : jt_transformer_forward(s->ctx, s->model, &chunk, s->store, hooks);
+                   : jt_attached_forward(&s->adapters, s->ctx, s->model, &chunk,
+                                         s->store, hooks);
 }
 
 jt_status jt_session_status(const jt_session *s, jt_err *err)
@@ -277,6 +288,8 @@ static size_t next_chunk(const jt_session *s, size_t tokens)
 void jt_session_rewind(jt_session *s, size_t length)
 {
     jt_cache_rewind(&s->cache, length);
+    if (s->adapters.first)
+        jt_cache_rewind(s->adapters.first, length);
     if (s->twin)
         jt_cache_rewind(&s->twin->cache, length);
 }
@@ -334,6 +347,8 @@ static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
                          jt_err *err)
 {
     *until = known;
+    if (jt_attached_decide(&s->adapters, s->ids, known))
+        jt_session_rewind(s, 0);
     if (s->attendant.before)
         JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
     return jt_session_remember(s, err);
@@ -404,7 +419,7 @@ size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)
 
 uint64_t jt_session_kv_bytes(const jt_session *s)
 {
-    return s->cache.bytes + (s->twin ? s->twin->cache.bytes : 0);
+    return s->cache.bytes + s->first.bytes + (s->twin ? s->twin->cache.bytes : 0);
 }
 
 int jt_session_threads(const jt_session *s)

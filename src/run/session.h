@@ -38,6 +38,7 @@ struct jt_session {
     jt_attached adapters;
     jt_adapter_weigher weigher;
     jt_cache cache;         /* of the first cache.length tokens */
+    jt_cache first;         /* of passes before them (adapters.first); or empty */
     jt_cache_options kept;  /* how it was made */
     jt_session_twin *twin;  /* or NULL */
     jt_attendant attendant; /* before NULL: none */

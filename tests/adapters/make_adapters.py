@@ -99,6 +99,10 @@ def write(name):
     tokens = np.random.default_rng(7).integers(0, vocab, 24).astype(np.int32)
     logits = logits_of(model, tokens)
     plain = logits_of(base(folder), tokens)
+    write_reference(name, tokens, logits, plain)
+
+
+def write_reference(name, tokens, logits, plain):
     writer = gguf.GGUFWriter(HERE / f"{name}.ref.gguf", "none")
     writer.add_tensor("tokens", tokens)
     writer.add_tensor("logits", logits)
@@ -108,6 +112,60 @@ def write(name):
         step()
     print(f"{name}: changes logits by up to {np.abs(logits - plain).max():.3f} of "
           f"{np.abs(plain).max():.3f}")
+
+
+XLORA = {
+    "llama-xlora": dict(layerwise_scalings=True, softmax_temperature=0.7),
+    "llama-xlora-top": dict(xlora_depth=2, xlora_size=6, top_k_lora=2,
+                            global_scaling_weight=1.5),
+}
+XLORA_PARTS = (LINEAR, ["q_proj", "v_proj", "down_proj"], ["o_proj", "up_proj"])
+
+
+def write_xlora(name):
+    """An X-LoRA folder: peft 0.21.2 loses what is called as one of the adapters
+    ("layers.0"), so the head is written here."""
+    torch.manual_seed(zlib.crc32(name.encode()))
+    with tempfile.TemporaryDirectory() as room:
+        paths = {}
+        for i, targets in enumerate(XLORA_PARTS):
+            part = peft.get_peft_model(base("llama"), peft.LoraConfig(
+                r=2 + i, lora_alpha=4, target_modules=targets))
+            for key, value in part.named_parameters():
+                if "lora_" in key:
+                    value.data = 0.1 * torch.randn_like(value)
+            paths[str(i)] = f"{room}/{i}"
+            part.save_pretrained(paths[str(i)])
+            strip(pathlib.Path(paths[str(i)]), "llama")
+        model = base("llama")
+        model.config.use_cache = False
+        model = peft.get_peft_model(model, peft.XLoraConfig(
+            task_type="CAUSAL_LM", hidden_size=model.config.hidden_size,
+            adapters=paths, **XLORA[name])).eval()
+        head = {}
+        for key, value in model.named_parameters():
+            if "internal_xlora_classifier" in key:
+                value.data = 0.5 * torch.randn_like(value)
+                head[key] = value.data.clone()
+        model.save_pretrained(HERE / name)
+        for i in paths:
+            for file in ("adapter_config.json", "adapter_model.safetensors"):
+                (HERE / name / i / file).write_bytes(
+                    pathlib.Path(paths[i], file).read_bytes())
+    save_file(head, HERE / name / "adapter_model.safetensors",
+              metadata={"format": "pt"})
+    path = HERE / name / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["adapters"] = {i: i for i in paths}
+    config["base_model_name_or_path"] = "llama"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for extra in (HERE / name).rglob("README.md"):
+        extra.unlink()
+    tokens = np.random.default_rng(7).integers(0, model.config.vocab_size, 24)
+    with torch.no_grad():
+        logits = model(input_ids=torch.from_numpy(tokens)[None]).logits[0].numpy()
+    write_reference(name, tokens.astype(np.int32), logits,
+                    logits_of(base("llama"), tokens))
 
 
 def strip(folder, base_name):
@@ -169,8 +227,8 @@ def main():
     if sys.argv[1:2] == ["--check"]:
         check(sys.argv[2])
         return
-    for name in sys.argv[1:] or ADAPTERS:
-        write(name)
+    for name in sys.argv[1:] or [*ADAPTERS, *XLORA]:
+        write_xlora(name) if name in XLORA else write(name)
     write_old()
 
 

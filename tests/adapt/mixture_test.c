@@ -1,0 +1,527 @@
+/* Routed mixtures of adapters: the gradient of every part against central differences
+ * of the loss, with and without checkpointing; what is fresh or off changes no bit;
+ * what a session gives does not depend on chunks; a way through a file. And formulas: a
+ * mixture whose decision is known equals the adapters that it stands for. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapted.h"
+#include "base/random.h"
+#include "junto/safetensors.h"
+#include "learn/gate_loss.h"
+#include "learn/tuning.h"
+#include "scratch.h"
+#include "store/mapped.h"
+#include "tensor/loss.h"
+#include "tensor/tape.h"
+
+enum { DOCUMENT = 17, MOST = 64, PARTS = 3 };
+
+typedef struct training {
+    golden g;
+    jt_context ctx;
+    jt_cache cache;
+    jt_tuning *tuning;
+    jt_variables v;
+    int32_t targets[MOST], positions[MOST], first[MOST], source[MOST];
+    int32_t label[2];
+} training;
+
+static void pack(training *tr)
+{
+    assert_in_range(tr->g.count, DOCUMENT + 2, MOST);
+    for (size_t t = 0; t < tr->g.count; t++) {
+        int32_t start = t < DOCUMENT ? 0 : DOCUMENT;
+        bool last = t + 1 == DOCUMENT || t + 1 == tr->g.count;
+        tr->first[t] = start;
+        tr->positions[t] = (int32_t)t - start;
+        tr->targets[t] = last ? -1 : tr->g.tokens[t + 1];
+        tr->source[t] = t >= DOCUMENT;
+    }
+}
+
+/* Values far from where a mixture begins, gates and heads so large that they decide. */
+static void shake(training *tr)
+{
+    jt_rng rng = {.seed = 3};
+    for (size_t i = 0; i < tr->v.count; i++) {
+        const jt_param *p = &tr->v.list[i];
+        bool decides = strstr(p->name, "gate") || strstr(p->name, "head");
+        for (size_t j = 0; j < p->count * p->rows * p->cols; j++)
+            p->value[j] = (decides ? 0.3f : 0.1f) * jt_rng_normal(&rng);
+    }
+}
+
+static jt_config config_of(const char *kind)
+{
+    return (jt_config){.adapter = {.kind = kind,
+                                   .target = "attn_|ffn_",
+                                   .rank = 3,
+                                   .alpha = 5.0,
+                                   .experts = PARTS,
+                                   .temperature = 1.5,
+                                   .head_depth = 2,
+                                   .head_width = 8,
+                                   .layerwise = true}};
+}
+
+/* Two adapters of the rule, called by the first token of each document. */
+static void mark(training *tr)
+{
+    jt_blend *b = tr->tuning->adapter->blend;
+    assert_int_equal(jt_blend_set_markers(b, 0, tr->g.tokens + 3, 2, NULL), JT_OK);
+    assert_int_equal(jt_blend_set_markers(b, 1, tr->g.tokens + DOCUMENT + 1, 2, NULL),
+                     JT_OK);
+}
+
+static void begin(training *tr, jt_config *config)
+{
+    jt_err err = {0};
+    pack(tr);
+    assert_int_equal(jt_context_init(&tr->ctx, 2, NULL, NULL), JT_OK);
+    assert_int_equal(
+        jt_cache_init_train(&tr->cache, tr->g.model, tr->g.count, false, NULL), JT_OK);
+    adapted_must(jt_tuning_new(&tr->tuning, config, tr->g.model, &tr->ctx, &err), &err);
+    adapted_must(jt_tuning_variables(tr->tuning, &tr->v, &err), &err);
+    shake(tr);
+}
+
+static void end(training *tr)
+{
+    jt_variables_free(&tr->v);
+    jt_tuning_free(tr->tuning);
+    jt_cache_free(&tr->cache);
+    jt_context_free(&tr->ctx);
+}
+
+typedef enum mode { LOSS, GRADIENTS, CHECKPOINTED } mode;
+
+static double loss_of(training *tr, mode how)
+{
+    static const jt_hooks none;
+    jt_context *ctx = &tr->ctx;
+    jt_tape tape = {0};
+    ctx->tape = how == LOSS ? NULL : &tape;
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_span span = {&tr->cache, 0, tr->g.count};
+    jt_chunk chunk = {.spans = &span,
+                      .n_spans = 1,
+                      .ids = tr->g.tokens,
+                      .positions = tr->positions,
+                      .first = tr->first,
+                      .count = tr->g.count,
+                      .all_logits = true,
+                      .checkpoint = how == CHECKPOINTED};
+    jt_tensor logits = jt_attached_forward(&tr->tuning->attached, ctx, tr->g.model,
+                                           &chunk, &jt_store_mapped, &none);
+    double loss = jt_cross_entropy(ctx, &logits, tr->targets, 1.0f, NULL);
+    if (how != LOSS)
+        jt_tape_backward(ctx);
+    if (jt_failed(ctx))
+        fail_msg("%s", ctx->err.msg);
+    ctx->tape = NULL;
+    jt_arena_rewind(&ctx->scratch, mark);
+    return loss;
+}
+
+/* A step so small that no token chooses other adapters. */
+static double check_parameter(training *tr, const jt_param *p, jt_rng *rng)
+{
+    const float step = 2e-4f;
+    size_t n = p->count * p->rows * p->cols;
+    float *origin = malloc(n * sizeof *origin), *direction = malloc(n * sizeof *origin);
+    double slope = 0.0, size = 0.0, loss[2];
+    memcpy(origin, p->value, n * sizeof *origin);
+    jt_rng_normals(rng, direction, n);
+    for (size_t i = 0; i < n; i++) {
+        slope += (double)p->grad[i] * direction[i];
+        size += pow((double)p->grad[i], 2.0);
+    }
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < n; i++)
+            p->value[i] = origin[i] + (side ? -step : step) * direction[i];
+        loss[side] = loss_of(tr, LOSS);
+    }
+    memcpy(p->value, origin, n * sizeof *origin);
+    double measured = (loss[0] - loss[1]) / (2.0 * (double)step);
+    if (fabs(measured - slope) > 1e-3 * sqrt(size) + 5e-3)
+        fail_msg("%s: gradient says %.6g, difference %.6g (norm %.3g)", p->name, slope,
+                 measured, sqrt(size));
+    free(origin);
+    free(direction);
+    return size;
+}
+
+static void check_gradients(const char *model, jt_config *config)
+{
+    training tr = {0};
+    jt_rng rng = {.seed = 11};
+    double deciding = 0.0, adapters = 0.0;
+    golden_open(&tr.g, model);
+    begin(&tr, config);
+    if (strcmp(config->adapter.kind, "phi-4") == 0)
+        mark(&tr);
+    loss_of(&tr, GRADIENTS);
+    for (size_t i = 0; i < tr.v.count; i++) {
+        const jt_param *p = &tr.v.list[i];
+        bool decides = strstr(p->name, "gate") || strstr(p->name, "head");
+        *(decides ? &deciding : &adapters) += check_parameter(&tr, p, &rng);
+    }
+    assert_true(adapters > 0.0);
+    assert_true(strcmp(config->adapter.kind, "phi-4") == 0 || deciding > 0.0);
+    float *kept = malloc(tr.v.values * sizeof *kept);
+    memcpy(kept, tr.v.grad, tr.v.values * sizeof *kept);
+    memset(tr.v.grad, 0, tr.v.values * sizeof *kept);
+    loss_of(&tr, CHECKPOINTED);
+    assert_memory_equal(kept, tr.v.grad, tr.v.values * sizeof *kept);
+    free(kept);
+    end(&tr);
+    golden_close(&tr.g);
+}
+
+static void test_gradients(void **state)
+{
+    static const struct {
+        const char *kind;
+        int top_k;
+    } all[] = {
+        {"mixlora", 2}, {"meteora", 2}, {"lora-mixer", 3}, {"x-lora", 0}, {"phi-4", 0}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        jt_config config = config_of(all[i].kind);
+        jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
+        config.adapter.top_k = all[i].top_k;
+        if (strcmp(all[i].kind, "phi-4") == 0) {
+            config.adapter.part = parts;
+            config.adapter.n_parts = PARTS;
+        }
+        print_message("  %s, k %d\n", all[i].kind, all[i].top_k);
+        check_gradients(*state, &config);
+    }
+}
+
+/* ---- losses on gates ---- */
+
+enum { GATE_TOKENS = 7, GATE_EXPERTS = 4 };
+
+/* The loss as gate_loss.h has it, of one gate with these logits. */
+static double gate_loss(const jt_gate_loss *l, const float *logits, const double *share)
+{
+    double loss = 0.0, mean[GATE_EXPERTS] = {0};
+    int labelled = 0;
+    for (int t = 0; t < GATE_TOKENS; t++)
+        labelled += l->label[l->source[t]] >= 0;
+    for (int t = 0; t < GATE_TOKENS; t++) {
+        const float *x = logits + t * GATE_EXPERTS;
+        double sum = 0.0;
+        int label = l->label[l->source[t]];
+        for (int e = 0; e < GATE_EXPERTS; e++)
+            sum += exp((double)x[e]);
+        for (int e = 0; e < GATE_EXPERTS; e++) {
+            double p = exp((double)x[e]) / sum;
+            mean[e] += p / GATE_TOKENS;
+            loss -= l->lambda * p * log(p) / GATE_TOKENS;
+            loss -= e == label ? l->beta * log(p) / labelled : 0.0;
+        }
+    }
+    for (int e = 0; e < GATE_EXPERTS; e++)
+        loss += l->alpha * mean[e] * share[e];
+    return loss / l->gates;
+}
+
+static void test_gate_loss(void **state)
+{
+    static const int32_t source[GATE_TOKENS] = {0, 1, 2, 0, 1, 2, 0},
+                         label[] = {2, -1, 0};
+    static const jt_hooks none;
+    jt_gate_loss l = {.beta = 0.7f,
+                      .alpha = 0.9f,
+                      .lambda = 0.4f,
+                      .gates = 3,
+                      .n = GATE_EXPERTS,
+                      .k = 2,
+                      .label = label,
+                      .source = source,
+                      .scale = 1.0f};
+    jt_route_term term = jt_gate_loss_term(&l);
+    jt_router r = {.selector = jt_selector_find("topk"),
+                   .n_experts = GATE_EXPERTS,
+                   .k = 2,
+                   .scale = 1.0f};
+    jt_route_site site = {0};
+    jt_context ctx;
+    jt_tape tape = {0};
+    double share[GATE_EXPERTS] = {0};
+    jt_rng rng = {.seed = 5};
+    (void)state;
+    assert_int_equal(jt_context_init(&ctx, 1, NULL, NULL), JT_OK);
+    ctx.tape = &tape;
+    jt_tensor logits = jt_new(&ctx, GATE_TOKENS, GATE_EXPERTS);
+    jt_tensor scores = jt_new(&ctx, GATE_TOKENS, GATE_EXPERTS);
+    jt_route route = jt_route_new(&ctx, GATE_TOKENS, GATE_EXPERTS, 2);
+    float *x = logits.data;
+    jt_rng_normals(&rng, x, GATE_TOKENS * GATE_EXPERTS);
+    jt_router_select(&ctx, &r, &none, &site, &logits, &scores, &route);
+    term.add(term.self, &ctx, &site, &r, &logits, &scores, &route);
+    jt_tape_backward(&ctx);
+    for (int i = 0; i < 2 * GATE_TOKENS; i++)
+        share[route.expert[i]] += 1.0 / (2 * GATE_TOKENS);
+    for (int i = 0; i < GATE_TOKENS * GATE_EXPERTS; i++) {
+        const float step = 1e-3f;
+        float kept = x[i];
+        x[i] = kept + step;
+        double up = gate_loss(&l, x, share);
+        x[i] = kept - step;
+        double slope = (up - gate_loss(&l, x, share)) / (2.0 * (double)step);
+        x[i] = kept;
+        assert_float_equal(logits.grad[i], slope, 1e-5);
+    }
+    ctx.tape = NULL;
+    term.add(term.self, &ctx, &site, &r, &logits, &scores, &route);
+    assert_true(l.tokens == GATE_TOKENS && l.labelled == 5.0 && l.entropy > 0.0);
+    jt_context_free(&ctx);
+}
+
+/* ---- sessions ---- */
+
+static const jt_session_options exact = {.cpu = "scalar", .kv_type = "f32"};
+static const float one = 1.0f;
+
+static size_t bytes_of(const golden *g)
+{
+    return g->count * g->vocab * sizeof(float);
+}
+
+/* A mixture as tuning begins it, shaken or fresh, through a file. */
+static void open_mixture(jt_adapter **out, const golden *g, const char *kind,
+                         bool fresh)
+{
+    char path[256];
+    jt_err err = {0};
+    jt_config config = config_of(kind);
+    jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
+    training tr = {.g = *g};
+    if (strcmp(kind, "phi-4") == 0) {
+        config.adapter.part = parts;
+        config.adapter.n_parts = PARTS;
+    }
+    assert_int_equal(jt_context_init(&tr.ctx, 1, NULL, NULL), JT_OK);
+    adapted_must(jt_tuning_new(&tr.tuning, &config, g->model, &tr.ctx, &err), &err);
+    adapted_must(jt_tuning_variables(tr.tuning, &tr.v, &err), &err);
+    if (!fresh)
+        shake(&tr);
+    if (strcmp(kind, "phi-4") == 0)
+        mark(&tr);
+    snprintf(path, sizeof path, "%s/mixture.safetensors", scratch_dir.dir);
+    adapted_must(
+        jt_adapter_save(tr.tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, &err), &err);
+    adapted_must(jt_adapter_open(out, path, g->model, &err), &err);
+    remove(path);
+    jt_variables_free(&tr.v);
+    jt_tuning_free(tr.tuning);
+    jt_context_free(&tr.ctx);
+}
+
+/* Fresh or off: not one bit. At work: the same bits for any chunk; and it works. */
+static void check_session(const golden *g, const char *kind, const float *plain)
+{
+    static const float nothing = 0.0f;
+    jt_adapter *fresh, *shaken;
+    open_mixture(&fresh, g, kind, true);
+    open_mixture(&shaken, g, kind, false);
+    jt_adapter_info info;
+    jt_adapter_describe(shaken, &info);
+    assert_string_equal(info.method, kind);
+    assert_int_equal(info.n_mixed, PARTS);
+    float *same = adapted_run(g, &exact, &fresh, &one, 1);
+    assert_memory_equal(same, plain, bytes_of(g));
+    float *off = adapted_run(g, &exact, &shaken, &nothing, 1);
+    assert_memory_equal(off, plain, bytes_of(g));
+    float *all = adapted_run(g, &exact, &shaken, &one, 1);
+    assert_true(golden_error(all, plain, g->count * g->vocab) > 1e-3);
+    jt_session_options pieces = exact;
+    pieces.chunk = 5;
+    pieces.threads = 2;
+    float *some = adapted_run(g, &pieces, &shaken, &one, 1);
+    assert_memory_equal(some, all, bytes_of(g));
+    free(same);
+    free(off);
+    free(all);
+    free(some);
+    jt_adapter_free(fresh);
+    jt_adapter_free(shaken);
+}
+
+static void test_sessions(void **state)
+{
+    static const char *const kinds[] = {"mixlora", "meteora", "lora-mixer", "x-lora",
+                                        "phi-4"};
+    golden g;
+    golden_open(&g, *state);
+    float *plain = adapted_run(&g, &exact, NULL, NULL, 0);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        print_message("  %s\n", kinds[i]);
+        check_session(&g, kinds[i], plain);
+    }
+    free(plain);
+    golden_close(&g);
+}
+
+/* ---- known decisions ---- */
+
+/* The adapter of `file` as a mixture: alone (a gate has no choice), or by a rule. */
+static void mix(jt_adapter **out, const adapted *a, const char *file, const char *kind,
+                const int32_t *marker)
+{
+    char path[512], saved[256];
+    jt_err err = {0};
+    jt_config config = config_of(kind);
+    jt_config_part part = {golden_path(path, sizeof path, file), "", ""};
+    jt_context ctx;
+    jt_tuning *tuning;
+    config.adapter.part = &part;
+    config.adapter.n_parts = 1;
+    assert_int_equal(jt_context_init(&ctx, 1, NULL, NULL), JT_OK);
+    adapted_must(jt_tuning_new(&tuning, &config, a->g.model, &ctx, &err), &err);
+    if (marker)
+        jt_blend_set_markers(tuning->adapter->blend, 0, marker, 1, NULL);
+    snprintf(saved, sizeof saved, "%s/mixture.safetensors", scratch_dir.dir);
+    adapted_must(jt_adapter_save(tuning->adapter, saved, JT_ADAPTER_JUNTO, NULL, &err),
+                 &err);
+    adapted_must(jt_adapter_open(out, saved, a->g.model, &err), &err);
+    remove(saved);
+    jt_tuning_free(tuning);
+    jt_context_free(&ctx);
+}
+
+/* One adapter alone has the weight 1; one that a rule calls does all, else nothing. */
+static void test_known(void **state)
+{
+    static const char file[] = "../adapters/llama-lora";
+    adapted a;
+    jt_adapter *mixture;
+    (void)state;
+    adapted_open(&a, "llama", "llama-lora");
+    size_t n = a.g.count * a.g.vocab;
+    int32_t unknown = a.g.tokens[0];
+    for (size_t i = 0; i < a.g.count; i++) /* a token that is not there */
+        unknown =
+            unknown == a.g.tokens[i] ? (unknown + 1) % (int32_t)a.g.vocab : unknown;
+    mix(&mixture, &a, file, "meteora", NULL);
+    float *logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_true(golden_error(logits, a.g.logits, n) < 1e-4);
+    free(logits);
+    jt_adapter_free(mixture);
+    mix(&mixture, &a, file, "phi-4", &a.g.tokens[a.g.count - 1]);
+    logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_true(golden_error(logits, a.g.logits, n) < 1e-4);
+    free(logits);
+    jt_adapter_free(mixture);
+    float *plain = adapted_run(&a.g, &exact, NULL, NULL, 0);
+    mix(&mixture, &a, file, "phi-4", &unknown);
+    logits = adapted_run(&a.g, &exact, &mixture, &one, 1);
+    assert_memory_equal(logits, plain, bytes_of(&a.g));
+    free(logits);
+    free(plain);
+    jt_adapter_free(mixture);
+    adapted_close(&a);
+}
+
+/* ---- bad files ---- */
+
+/* A file of one weight, with what is wrong in it. */
+static void write_bad(const char *name, const char *top_k, uint64_t rows, float value)
+{
+    static const char *const meta[][2] = {
+        {"junto.adapter", "1"},         {"junto.adapter.kind", "lora"},
+        {"junto.adapter.family", ""},   {"junto.adapter.model", "0"},
+        {"junto.adapter.alpha", "1"},   {"junto.mix.method", "meteora"},
+        {"junto.mix.count", "2"},       {"junto.mix.scale", "1"},
+        {"junto.mix.temperature", "1"}, {"junto.mix.gate_after", "1"},
+        {"junto.mix.names", "a\nb"}};
+    const uint64_t a[] = {2, 1, 48}, b[] = {2, rows, 1}, gate[] = {2, 48};
+    const size_t values[] = {96, 2 * (size_t)rows, 96};
+    float *zeros = calloc(2 * (size_t)rows + 96, sizeof *zeros);
+    jt_safetensors_writer *w;
+    assert_int_equal(jt_safetensors_writer_new(&w, scratch_dir.dir, UINT64_MAX, NULL),
+                     JT_OK);
+    assert_int_equal(jt_safetensors_set_name(w, name, NULL), JT_OK);
+    for (size_t i = 0; i < sizeof meta / sizeof *meta; i++)
+        jt_safetensors_set_metadata(w, meta[i][0], meta[i][1], NULL);
+    if (top_k)
+        jt_safetensors_set_metadata(w, "junto.mix.top_k", top_k, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_a", JT_ST_F32, 3, a, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_b", JT_ST_F32, 3, b, NULL);
+    jt_safetensors_add(w, "blk.0.attn_q.weight.mix_gate", JT_ST_F32, 2, gate, NULL);
+    zeros[0] = value;
+    for (int i = 0; i < 3; i++)
+        jt_safetensors_write(w, zeros, values[i] * sizeof *zeros, NULL);
+    assert_int_equal(jt_safetensors_writer_finish(w, NULL), JT_OK);
+    free(zeros);
+}
+
+static void test_bad_files(void **state)
+{
+    static const struct {
+        const char *top_k;
+        uint64_t rows;
+        float value;
+        const char *wrong;
+    } all[] = {{"2", 48, 0.0f, NULL},
+               {NULL, 48, 0.0f, "'junto.mix.top_k' is missing"},
+               {"3", 48, 0.0f, "3 of 2 adapters"},
+               {"x", 48, 0.0f, "expected a number"},
+               {"2", 49, 0.0f, "the model has [1, 48, 48]"},
+               {"2", 48, NAN, "not finite"}};
+    golden g;
+    (void)state;
+    golden_open(&g, "llama");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char path[256];
+        jt_err err = {0};
+        jt_adapter *adapter;
+        snprintf(path, sizeof path, "%s/bad.safetensors", scratch_dir.dir);
+        write_bad("bad.safetensors", all[i].top_k, all[i].rows, all[i].value);
+        jt_status status = jt_adapter_open(&adapter, path, g.model, &err);
+        remove(path);
+        if ((status == JT_OK) != (all[i].wrong == NULL))
+            fail_msg("case %zu: %s", i, err.msg);
+        if (status == JT_OK)
+            jt_adapter_free(adapter);
+        else if (!strstr(err.msg, all[i].wrong))
+            fail_msg("'%s' does not say '%s'", err.msg, all[i].wrong);
+    }
+    golden_close(&g);
+}
+
+/* ---- peft ---- */
+
+static void test_xlora(void **state)
+{
+    adapted a;
+    adapted_open(&a, "llama", *state);
+    float *logits = adapted_run(&a.g, &exact, &a.adapter, &one, 1);
+    double error = golden_error(logits, a.g.logits, a.g.count * a.g.vocab);
+    print_message("  %s: error %.2e\n", (const char *)*state, error);
+    assert_true(error < 1e-4);
+    free(logits);
+    adapted_close(&a);
+}
+
+#define MODEL(name, check)                                          \
+    {                                                               \
+#check " " name, check, NULL, NULL, (void *)(uintptr_t)name \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        MODEL("llama", test_gradients),   MODEL("phi3", test_gradients),
+        MODEL("llama", test_sessions),    MODEL("qwen2", test_sessions),
+        MODEL("llama-xlora", test_xlora), MODEL("llama-xlora-top", test_xlora),
+        cmocka_unit_test(test_gate_loss), cmocka_unit_test(test_known),
+        cmocka_unit_test(test_bad_files),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
