@@ -10,20 +10,20 @@
 #include "model/scratch.h"
 #include "run/session.h"
 
-enum { THREADS = 2, MOST_TOKENS = 48 };
+enum { THREADS = 2, MOST_TOKENS = 48, ROOM = 16 << 20 };
 
 /* What a pass really took, to the byte. */
 static size_t used_by(jt_session *s, const int32_t *tokens, size_t count)
 {
     /* Blocks begin empty: one allocation after the pass would be behind all of it. */
     jt_arena_free(&s->ctx->scratch);
-    assert_true(jt_arena_reserve(&s->ctx->scratch, 64 << 20));
-    memset((char *)s->ctx->scratch.first + 64, 0xa5, 64 << 20);
+    assert_true(jt_arena_reserve(&s->ctx->scratch, ROOM));
+    memset((char *)s->ctx->scratch.first + 64, 0xa5, ROOM);
     jt_err err = {0};
     if (jt_session_eval(s, tokens, count, NULL, &err) != JT_OK)
         fail_msg("%s", err.msg);
     const unsigned char *data = (unsigned char *)s->ctx->scratch.first + 64;
-    size_t used = 64 << 20;
+    size_t used = ROOM;
     while (used && data[used - 1] == 0xa5)
         used--;
     return used;
