@@ -11,6 +11,7 @@
 #include "junto/eval.h"
 #include "junto/generate.h"
 #include "junto/gguf.h"
+#include "junto/grammar.h"
 #include "junto/learn.h"
 #include "junto/make.h"
 #include "junto/measure.h"

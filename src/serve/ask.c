@@ -99,18 +99,60 @@ static bool refuse_unknown_wishes(const jt_ask *ask, jt_problem *p)
 {
     static const char *const names[] = {"logprobs",    "top_logprobs", "logit_bias",
                                         "echo",        "suffix",       "best_of",
-                                        "functions",   "audio",        "grammar",
-                                        "json_schema", "prediction"};
+                                        "functions",   "audio",        "prediction"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (is_set(given(ask->root, names[i])))
             return jt_refuse(p, 400, names[i], "unsupported_parameter",
                              "'%s' is not supported", names[i]);
     }
+    return true;
+}
+
+/* ---- the form of the reply ---- */
+
+/* The schema of every object, kept with the request; NULL: no memory. */
+static const json_t *any_object(jt_ask *ask)
+{
+    static const char name[] = "";
+    json_t *schema = json_pack("{ss}", "type", "object");
+    return json_object_set_new(ask->root, name, schema) ? NULL : schema;
+}
+
+/* {"type": "json_schema", "json_schema": {"schema": {..}}}, and its kin. */
+static bool read_format(jt_ask *ask, jt_problem *p)
+{
     const json_t *format = given(ask->root, "response_format");
     const char *type = json_string_value(json_object_get(format, "type"));
-    if (format && (!type || strcmp(type, "text") != 0))
-        return jt_refuse(p, 400, "response_format", "unsupported_parameter",
-                         "'response_format' can only be {\"type\": \"text\"}");
+    if (!format || (type && strcmp(type, "text") == 0))
+        return true;
+    if (type && strcmp(type, "json_object") == 0) {
+        const json_t *schema = given(format, "schema");
+        ask->schema = schema ? schema : any_object(ask);
+        return ask->schema || jt_refuse(p, 500, NULL, NULL, "out of memory");
+    }
+    if (!type || strcmp(type, "json_schema") != 0)
+        return jt_refuse(p, 400, "response_format.type", "invalid_value",
+                         "'response_format.type' must be \"text\", \"json_object\" or "
+                         "\"json_schema\"");
+    ask->schema = given(given(format, "json_schema"), "schema");
+    return json_is_object(ask->schema) ||
+           jt_refuse(p, 400, "response_format.json_schema", "invalid_type",
+                     "'response_format.json_schema.schema' must be an object");
+}
+
+static bool read_form(jt_ask *ask, jt_problem *p)
+{
+    const json_t *schema = given(ask->root, "json_schema");
+    ask->grammar = given(ask->root, "grammar");
+    if (ask->grammar && !json_is_string(ask->grammar))
+        return jt_refuse(p, 400, "grammar", "invalid_type", "'grammar' must be a string");
+    if (!read_format(ask, p))
+        return false;
+    if ((schema && ask->schema) || (ask->grammar && (schema || ask->schema)))
+        return jt_refuse(p, 400, ask->grammar ? "grammar" : "json_schema",
+                         "invalid_value", "a reply can have one form only");
+    if (schema)
+        ask->schema = schema;
     return true;
 }
 
@@ -230,6 +272,7 @@ bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
                     .seed = -1};
     return jt_ask_json(&ask->root, text, len, p) && read_fields(ask, p) &&
            refuse_unknown_wishes(ask, p) && read_own_wishes(ask, p) &&
+           read_form(ask, p) &&
            read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
                       JT_ASK_STOPS, p) &&
            (chat ? read_messages(ask, p) : read_prompt(ask, p));

@@ -25,6 +25,8 @@ typedef struct jt_ask {
     const char *stop[JT_ASK_STOPS];
     const char *policy[JT_ASK_POLICIES];
     size_t n_stop, n_policies;
+    const json_t *grammar; /* a text in GBNF; NULL: none */
+    const json_t *schema;  /* of the JSON that the reply is; NULL: none */
 } jt_ask;
 
 /* Read a JSON object of any bytes into *root, which the caller frees. False: the

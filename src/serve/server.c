@@ -114,9 +114,11 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .metrics = &s->metrics};
     s->sampling = jt_sampling_default();
     jt_sampling_from_file(&s->sampling, jt_model_file(model));
+    JT_TRY(jt_token_tree_new(&s->tree, jt_model_tokenizer(model), err));
     JT_TRY(jt_engine_new(&s->engine, &engine, err));
     s->replier = (jt_replier){.model = model,
                               .chat = chat,
+                              .tree = s->tree,
                               .n_ctx = jt_engine_context(s->engine),
                               .max_tokens = s->options.max_tokens};
     choose_name(s, model);
@@ -151,6 +153,7 @@ void jt_server_free(jt_server *s)
         jt_http_close(s->http);
     if (s->engine)
         jt_engine_free(s->engine);
+    jt_token_tree_free(s->tree);
     jt_counters_close(&s->metrics);
     free(s);
 }

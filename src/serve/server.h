@@ -22,6 +22,7 @@ struct jt_server {
     atomic_int busy;  /* requests in work */
     jt_engine *engine;
     jt_replier replier;
+    jt_token_tree *tree;  /* of its vocabulary */
     jt_sampling sampling; /* what a request does not say */
     long long created;    /* seconds since 1970 */
     char name[256];       /* of the model, in answers */

@@ -141,6 +141,36 @@ static bool add_policies(jt_task *c, const jt_ask *ask, const jt_model *model,
     return status == JT_OK || jt_refuse_err(p, "junto.policy", &err);
 }
 
+/* The form of the replies, on the thread of the connection: it may take a while. */
+static bool make_grammar(jt_work *w, jt_problem *p)
+{
+    const jt_ask *ask = &w->ask;
+    jt_err err = {0};
+    if (ask->grammar)
+        return jt_grammar_new(&w->grammar, json_string_value(ask->grammar),
+                              json_string_length(ask->grammar), &err) == JT_OK ||
+               jt_refuse_err(p, "grammar", &err);
+    if (!ask->schema)
+        return true;
+    char *text = json_dumps(ask->schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    jt_status status =
+        text ? jt_grammar_of_schema(&w->grammar, text, strlen(text), &err)
+             : jt_fail_memory(&err, "reading a JSON schema");
+    free(text);
+    return status == JT_OK || jt_refuse_err(p, "response_format", &err);
+}
+
+static bool add_constraint(jt_task *c, const jt_replier *who, jt_problem *p)
+{
+    jt_err err = {0};
+    if (!c->work->grammar)
+        return true;
+    if (jt_constraint_new(&c->constraint, c->work->grammar, who->tree, &err) != JT_OK)
+        return jt_refuse_err(p, NULL, &err);
+    c->options.constraint = c->constraint;
+    return true;
+}
+
 static uint64_t choose_seed(const jt_ask *ask)
 {
     uint64_t seed;
@@ -173,7 +203,7 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
     size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
     if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)
         return jt_refuse_err(p, NULL, &err);
-    return add_policies(c, ask, who->model, p);
+    return add_constraint(c, who, p) && add_policies(c, ask, who->model, p);
 }
 
 static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
@@ -194,7 +224,7 @@ static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
     bool in_thought;
     if (!jt_prompt_make(&w->ask, who->chat, jt_model_tokenizer(who->model), &w->prompt,
                         &in_thought, p) ||
-        !fits_context(w, who, p))
+        !fits_context(w, who, p) || !make_grammar(w, p))
         return false;
     size_t n = (size_t)w->ask.n;
     uint64_t seed = choose_seed(&w->ask);
@@ -240,11 +270,13 @@ void jt_work_free(jt_work *w)
         jt_task *c = &w->choice[i];
         jt_sampler_free(c->sampler);
         jt_steering_free(c->steering);
+        jt_constraint_free(c->constraint);
         free(c->answer.data);
         free(c->thought.data);
     }
     free(w->choice);
     free(w->prompt.ids);
+    jt_grammar_free(w->grammar);
     jt_ask_free(&w->ask);
     pthread_cond_destroy(&w->news);
     pthread_mutex_destroy(&w->lock);

@@ -22,6 +22,7 @@ typedef struct jt_task {
     jt_work *work;
     jt_sampler *sampler;
     jt_steering *steering; /* NULL without policies; its seat takes it */
+    jt_constraint *constraint; /* NULL: any text */
     jt_generate_options options;
 
     /* Of the engine's thread, while the task has a seat. */
@@ -40,6 +41,7 @@ typedef struct jt_task {
 struct jt_work {
     jt_ask ask;
     jt_tokens prompt;
+    jt_grammar *grammar; /* of all choices; NULL: any text */
     pthread_mutex_t lock;
     pthread_cond_t news;
     atomic_bool cancelled;
@@ -52,6 +54,7 @@ struct jt_work {
 typedef struct jt_replier {
     const jt_model *model;
     const jt_chat *chat;
+    const jt_token_tree *tree;
     int n_ctx, max_tokens; /* max_tokens 0: no bound */
 } jt_replier;
 
