@@ -93,26 +93,44 @@ static int32_t opening_token(const jt_reply *r)
                           : -1;
 }
 
-/* Sample a token of an answer that has a form. */
+/* Go on with r->token, if the form has it so. */
+static jt_status take_fitting(jt_reply *r, bool *fits, jt_err *err)
+{
+    jt_constraint *c = r->options->constraint;
+    jt_str piece = jt_token_piece(r->tokenizer, r->token);
+    bool ends = jt_token_is_end(r->tokenizer, r->token);
+    *fits = false;
+    if (!ends && (jt_token_is_special(r->tokenizer, r->token) || piece.len == 0))
+        return JT_OK;
+    jt_status status = jt_constraint_accept(c, piece.data, ends ? 0 : piece.len, err);
+    if (status == JT_E_FORMAT)
+        return JT_OK;
+    *fits = status == JT_OK && (!ends || jt_constraint_may_end(c));
+    return status;
+}
+
+/* Sample a token of an answer that has a form. What the sampler chooses by itself is
+ * tried first: that costs far less than to ask which of all tokens fit, and mostly does.
+ */
 static jt_status sample_fitting(jt_reply *r, const float *logits, jt_err *err)
 {
     const uint64_t *mask;
+    size_t n_vocab = jt_vocab_size(r->tokenizer);
     int32_t opening = opening_token(r);
-    if (opening >= 0 && jt_sampler_next(r->sampler, logits) == opening) {
-        r->token = opening;
+    bool fits;
+    r->token = jt_sampler_next(r->sampler, logits);
+    if (opening >= 0 && r->token == opening)
         return JT_OK;
-    }
+    r->thoughts.marks = NULL; /* what looks like a thought from here on is text */
+    JT_TRY(take_fitting(r, &fits, err));
+    if (fits)
+        return JT_OK;
     JT_TRY(jt_constraint_mask(r->options->constraint, &mask, err));
-    r->token = jt_sampler_next_of(r->sampler, logits, mask,
-                                  jt_vocab_size(r->tokenizer));
+    r->token = jt_sampler_next_of(r->sampler, logits, mask, n_vocab);
     if (r->token < 0)
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "no token of the vocabulary goes on as the grammar has it");
-    if (jt_token_is_end(r->tokenizer, r->token))
-        return JT_OK;
-    r->thoughts.marks = NULL; /* what looks like a thought from here on is text */
-    jt_str piece = jt_token_piece(r->tokenizer, r->token);
-    return jt_constraint_accept(r->options->constraint, piece.data, piece.len, err);
+    return take_fitting(r, &fits, err);
 }
 
 static jt_status sample(jt_reply *r, const float *logits, jt_err *err)
