@@ -22,8 +22,8 @@ typedef struct jt_logit_bias {
     float bias;
 } jt_logit_bias;
 
-/* The chain, in this order: bias, penalties, top-k, typical, top-p, min-p, temperature, draw.
- * Each is off at the value given. */
+/* The chain, in this order: bias, penalties, top-k, typical, top-p, min-p, temperature,
+ * draw. Each is off at the value given. */
 typedef struct jt_sampling {
     float temperature;       /* 0: greedy (the largest logit, lowest id on a tie) */
     int top_k;               /* 0: off */
@@ -120,12 +120,15 @@ typedef struct jt_generate_options {
     int thinking_budget;
     int (*on_thought)(void *user, const char *text, size_t len);
     /* The answer is a text of this form, and then over; `ignore_end` is not looked at.
-     * It is reset first. Thoughts are free, and so is one that the model begins with. */
+     * It is reset first. Thoughts are free, and so is one that the model begins with.
+     */
     jt_constraint *constraint;
-    /* Hears of every token but the last when that ends the reply, before its text comes;
-     * n_top of jt_sampled is then `n_top`. NULL: nobody asks. */
+    /* Hears of every token but the last when that ends the reply, before its text
+     * comes; n_top of jt_sampled is then `n_top`. NULL: nobody asks. */
     void (*on_token)(void *user, const jt_sampled *token);
     size_t n_top;
+    /* Special tokens, by their text up to NULL, that are text nevertheless; or NULL. */
+    const char *const *shown;
     /* Guess ahead; NULL: not. The text is the same. Watchers see the guesses, too. */
     const jt_speculation *speculation;
 } jt_generate_options;

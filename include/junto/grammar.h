@@ -1,5 +1,5 @@
-/* Replies in a given form: a grammar, or a JSON schema, says what a text may be, and the
- * sampler draws only tokens with which it can become that.
+/* Replies in a given form: a grammar, or a JSON schema, says what a text may be, and
+ * the sampler draws only tokens with which it can become that.
  *
  *     jt_grammar *grammar;
  *     jt_grammar_new(&grammar, text, len, &err);      // or jt_grammar_of_schema
@@ -64,8 +64,8 @@ JT_API void jt_constraint_free(jt_constraint *constraint); /* NULL is fine */
 /* Back to the beginning of a text. */
 JT_API void jt_constraint_reset(jt_constraint *constraint);
 
-/* The tokens that may come next: bit id % 64 of word id / 64, valid until the next call.
- * A token that ends a reply is among them where the text may end. JT_E_LIMIT (the
+/* The tokens that may come next: bit id % 64 of word id / 64, valid until the next
+ * call. A token that ends a reply is among them where the text may end. JT_E_LIMIT (the
  * grammar leaves too much open), JT_E_MEMORY. */
 JT_API jt_status jt_constraint_mask(jt_constraint *constraint, const uint64_t **mask,
                                     jt_err *err);

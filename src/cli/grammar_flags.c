@@ -11,7 +11,8 @@ const cli_option cli_grammar_options[] = {
      .kind = CLI_PATH,
      .value = "FILE",
      .offset = FIELD(grammar),
-     .help = "the reply is a text of this grammar: a file in GBNF, or the grammar itself"},
+     .help =
+         "the reply is a text of this grammar: a file in GBNF, or the grammar itself"},
     {.flags = "-j --json-schema --json-schema-file",
      .kind = CLI_PATH,
      .value = "FILE",

@@ -49,13 +49,22 @@ static jt_status end_with(jt_reply *r, jt_finish finish)
     return JT_OK;
 }
 
+static bool is_shown(const jt_reply *r, jt_str piece)
+{
+    const char *const *text = r->options->shown;
+    while (text && *text &&
+           (strlen(*text) != piece.len || memcmp(*text, piece.data, piece.len) != 0))
+        text++;
+    return text && *text;
+}
+
 /* A token of the text, sampled or forced: the sampler and the reader learn of it. */
 static jt_status add_token(jt_reply *r, int32_t token, jt_err *err)
 {
     JT_TRY(jt_sampler_accept(r->sampler, token, err));
     jt_str piece = jt_token_piece(r->tokenizer, token);
-    return jt_thoughts_add(&r->thoughts, piece.data, piece.len,
-                           jt_token_is_special(r->tokenizer, token), err);
+    bool quiet = jt_token_is_special(r->tokenizer, token) && !is_shown(r, piece);
+    return jt_thoughts_add(&r->thoughts, piece.data, piece.len, quiet, err);
 }
 
 static bool budget_is_spent(const jt_reply *r)
@@ -89,8 +98,9 @@ static int32_t opening_token(const jt_reply *r)
 {
     const jt_thinking *marks = r->thoughts.marks;
     bool first = r->result->tokens == 1 && r->options->thinking_budget != 0;
-    return marks && first ? jt_token_find(r->tokenizer, marks->open, strlen(marks->open))
-                          : -1;
+    return marks && first
+               ? jt_token_find(r->tokenizer, marks->open, strlen(marks->open))
+               : -1;
 }
 
 /* Go on with r->token, if the form has it so. */
@@ -110,7 +120,8 @@ static jt_status take_fitting(jt_reply *r, bool *fits, jt_err *err)
 }
 
 /* Sample a token of an answer that has a form. What the sampler chooses by itself is
- * tried first: that costs far less than to ask which of all tokens fit, and mostly does.
+ * tried first: that costs far less than to ask which of all tokens fit, and mostly
+ * does.
  */
 static jt_status sample_fitting(jt_reply *r, const float *logits, jt_err *err)
 {

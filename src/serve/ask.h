@@ -10,7 +10,12 @@
 #include "junto/generate.h"
 #include "serve/problem.h"
 
-enum { JT_ASK_STOPS = 16, JT_ASK_POLICIES = 16, JT_ASK_CHOICES = 16 };
+enum {
+    JT_ASK_STOPS = 16,
+    JT_ASK_POLICIES = 16,
+    JT_ASK_CHOICES = 16,
+    JT_ASK_BIASES = 300
+};
 
 typedef struct jt_ask {
     json_t *root; /* the whole; what follows is borrowed from it */
@@ -25,8 +30,14 @@ typedef struct jt_ask {
     const char *stop[JT_ASK_STOPS];
     const char *policy[JT_ASK_POLICIES];
     size_t n_stop, n_policies;
-    const json_t *grammar; /* a text in GBNF; NULL: none */
-    const json_t *schema;  /* of the JSON that the reply is; NULL: none */
+    const json_t *grammar;   /* a text in GBNF; NULL: none */
+    const json_t *schema;    /* of the JSON that the reply is; NULL: none */
+    const json_t *must_call; /* tools of which the reply calls one; NULL: it need not */
+    bool parallel;           /* or several */
+    bool logprobs;           /* of the tokens of the reply, */
+    int n_top;               /* and so many of the likeliest ones */
+    jt_logit_bias bias[JT_ASK_BIASES];
+    size_t n_bias;
 } jt_ask;
 
 /* Read a JSON object of any bytes into *root, which the caller frees. False: the

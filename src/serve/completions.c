@@ -113,14 +113,14 @@ static bool add_news(completion *c)
     c->begun = true;
     for (size_t i = 0; i < w->n && fits; i++) {
         jt_task *choice = &w->choice[i];
-        jt_said words = jt_task_fetch(choice);
-        fits = jt_answer_words(&c->out, &c->head, choice, &words);
-        free(words.answer.data);
-        free(words.thought.data);
+        jt_said words;
+        fits = jt_task_fetch(choice, &words) &&
+               jt_answer_words(&c->out, &c->head, choice, &words);
         if (words.over && !c->finished[i] && fits) {
             fits = jt_answer_finish(&c->out, &c->head, choice);
             c->finished[i] = true;
         }
+        jt_said_free(&words);
         over &= c->finished[i];
     }
     c->ended = over;

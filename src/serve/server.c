@@ -119,6 +119,7 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
     s->replier = (jt_replier){.model = model,
                               .chat = chat,
                               .tree = s->tree,
+                              .calls = jt_call_style_find(jt_chat_source(chat)),
                               .n_ctx = jt_engine_context(s->engine),
                               .max_tokens = s->options.max_tokens};
     choose_name(s, model);

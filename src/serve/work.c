@@ -38,6 +38,19 @@ static int on_thought(void *user, const char *text, size_t len)
     return gather(c, &c->thought, text, len);
 }
 
+/* Tokens of the answer; when they cannot be kept, they are missing. */
+static void on_token(void *user, const jt_sampled *token)
+{
+    jt_task *c = user;
+    if (token->thought)
+        return;
+    pthread_mutex_lock(&c->work->lock);
+    if (jt_grow((void **)&c->sampled, &c->sampled_capacity, c->n_sampled + 1,
+                sizeof *c->sampled))
+        c->sampled[c->n_sampled++] = *token;
+    pthread_mutex_unlock(&c->work->lock);
+}
+
 void jt_task_end(jt_task *c, const jt_err *err)
 {
     jt_work *w = c->work;
@@ -50,13 +63,29 @@ void jt_task_end(jt_task *c, const jt_err *err)
 
 /* ---- what the connection reads ---- */
 
-jt_said jt_task_fetch(jt_task *c)
+/* Tokens wait for the text that they are part of. */
+bool jt_task_fetch(jt_task *c, jt_said *out)
 {
     pthread_mutex_lock(&c->work->lock);
-    jt_said words = {c->answer, c->thought, c->over};
+    *out = (jt_said){.answer = c->answer, .thought = c->thought, .over = c->over};
     c->answer = c->thought = (jt_buffer){0};
+    if (out->answer.len || c->over) {
+        out->sampled = c->sampled;
+        out->n_sampled = c->n_sampled;
+        c->sampled = NULL;
+        c->n_sampled = c->sampled_capacity = 0;
+    }
     pthread_mutex_unlock(&c->work->lock);
-    return words;
+    return jt_calls_read(&c->calls, &out->answer, out->over, &out->calls);
+}
+
+void jt_said_free(jt_said *said)
+{
+    free(said->answer.data);
+    free(said->thought.data);
+    free(said->sampled);
+    json_decref(said->calls);
+    *said = (jt_said){0};
 }
 
 /* Both with the lock held. */
@@ -103,7 +132,7 @@ const char *jt_task_finish(const jt_task *c)
 {
     bool stopped =
         c->result.finish == JT_FINISH_END || c->result.finish == JT_FINISH_STOP;
-    return stopped ? "stop" : "length";
+    return !stopped ? "length" : c->calls.count ? "tool_calls" : "stop";
 }
 
 /* ---- making ---- */
@@ -141,11 +170,25 @@ static bool add_policies(jt_task *c, const jt_ask *ask, const jt_model *model,
     return status == JT_OK || jt_refuse_err(p, "junto.policy", &err);
 }
 
-/* The form of the replies, on the thread of the connection: it may take a while. */
-static bool make_grammar(jt_work *w, jt_problem *p)
+static bool make_call_grammar(jt_work *w, const jt_replier *who, jt_problem *p)
 {
     const jt_ask *ask = &w->ask;
     jt_err err = {0};
+    char *text;
+    if (!jt_call_style_grammar(who->calls, ask->must_call, ask->parallel, &text, p))
+        return false;
+    jt_status status = jt_grammar_new(&w->grammar, text, strlen(text), &err);
+    free(text);
+    return status == JT_OK || jt_refuse_err(p, "tools", &err);
+}
+
+/* The form of the replies, on the thread of the connection: it may take a while. */
+static bool make_grammar(jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    const jt_ask *ask = &w->ask;
+    jt_err err = {0};
+    if (ask->must_call)
+        return make_call_grammar(w, who, p);
     if (ask->grammar)
         return jt_grammar_new(&w->grammar, json_string_value(ask->grammar),
                               json_string_length(ask->grammar), &err) == JT_OK ||
@@ -153,9 +196,9 @@ static bool make_grammar(jt_work *w, jt_problem *p)
     if (!ask->schema)
         return true;
     char *text = json_dumps(ask->schema, JSON_COMPACT | JSON_ENCODE_ANY);
-    jt_status status =
-        text ? jt_grammar_of_schema(&w->grammar, text, strlen(text), &err)
-             : jt_fail_memory(&err, "reading a JSON schema");
+    jt_status status = text
+                           ? jt_grammar_of_schema(&w->grammar, text, strlen(text), &err)
+                           : jt_fail_memory(&err, "reading a JSON schema");
     free(text);
     return status == JT_OK || jt_refuse_err(p, "response_format", &err);
 }
@@ -189,6 +232,8 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
     jt_sampling sampling = ask->sampling;
     int most = ask->max_tokens, bound = who->max_tokens;
     sampling.seed = seed;
+    sampling.bias = ask->bias;
+    sampling.n_bias = ask->n_bias;
     c->options = (jt_generate_options){
         .max_tokens = bound && (most < 0 || most > bound) ? bound : most,
         .ignore_end = ask->ignore_end,
@@ -199,7 +244,14 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
         .user = c,
         .thinking = ask->chat ? jt_chat_thinking(who->chat) : NULL,
         .in_thought = in_thought,
-        .thinking_budget = ask->thinking_budget};
+        .thinking_budget = ask->thinking_budget,
+        .on_token = ask->logprobs ? on_token : NULL,
+        .n_top = (size_t)ask->n_top};
+    if (ask->tools && who->calls) {
+        c->calls = (jt_calls){
+            .style = who->calls, .tools = ask->tools, .forced = ask->must_call != NULL};
+        c->options.shown = jt_call_style_shown(who->calls);
+    }
     size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
     if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)
         return jt_refuse_err(p, NULL, &err);
@@ -222,9 +274,9 @@ static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
 static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
 {
     bool in_thought;
-    if (!jt_prompt_make(&w->ask, who->chat, jt_model_tokenizer(who->model), &w->prompt,
-                        &in_thought, p) ||
-        !fits_context(w, who, p) || !make_grammar(w, p))
+    w->tokenizer = jt_model_tokenizer(who->model);
+    if (!jt_prompt_make(&w->ask, who->chat, w->tokenizer, &w->prompt, &in_thought, p) ||
+        !fits_context(w, who, p) || !make_grammar(w, who, p))
         return false;
     size_t n = (size_t)w->ask.n;
     uint64_t seed = choose_seed(&w->ask);
@@ -271,6 +323,8 @@ void jt_work_free(jt_work *w)
         jt_sampler_free(c->sampler);
         jt_steering_free(c->steering);
         jt_constraint_free(c->constraint);
+        jt_calls_free(&c->calls);
+        free(c->sampled);
         free(c->answer.data);
         free(c->thought.data);
     }

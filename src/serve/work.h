@@ -14,6 +14,7 @@
 #include "run/reply.h"
 #include "serve/ask.h"
 #include "serve/buffer.h"
+#include "serve/calls.h"
 
 typedef struct jt_work jt_work;
 
@@ -21,7 +22,7 @@ typedef struct jt_work jt_work;
 typedef struct jt_task {
     jt_work *work;
     jt_sampler *sampler;
-    jt_steering *steering; /* NULL without policies; its seat takes it */
+    jt_steering *steering;     /* NULL without policies; its seat takes it */
     jt_constraint *constraint; /* NULL: any text */
     jt_generate_options options;
 
@@ -34,14 +35,19 @@ typedef struct jt_task {
     /* Guarded. */
     jt_generate_result result; /* of the engine's thread until `over` */
     jt_buffer answer, thought; /* that nobody has fetched */
+    jt_sampled *sampled; /* [n_sampled] the same of tokens, if they are asked for */
+    size_t n_sampled, sampled_capacity;
     bool over;
     jt_err err; /* code JT_OK: the reply is whole */
+
+    jt_calls calls; /* of the connection's thread: those in the answer */
 } jt_task;
 
 struct jt_work {
     jt_ask ask;
     jt_tokens prompt;
     jt_grammar *grammar; /* of all choices; NULL: any text */
+    const jt_tokenizer *tokenizer;
     pthread_mutex_t lock;
     pthread_cond_t news;
     atomic_bool cancelled;
@@ -55,7 +61,8 @@ typedef struct jt_replier {
     const jt_model *model;
     const jt_chat *chat;
     const jt_token_tree *tree;
-    int n_ctx, max_tokens; /* max_tokens 0: no bound */
+    const jt_call_style *calls; /* NULL: none that is known */
+    int n_ctx, max_tokens;      /* max_tokens 0: no bound */
 } jt_replier;
 
 /* Take `ask` over (also on failure) and make all that its replies need. NULL: the
@@ -63,13 +70,17 @@ typedef struct jt_replier {
 jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *problem);
 void jt_work_free(jt_work *work); /* every choice is over, or was never handed on */
 
-/* What a choice has said since it was asked last, which the caller frees, and whether
- * it is over. */
+/* What a choice has said since it was asked last, and whether it is over. */
 typedef struct jt_said {
     jt_buffer answer, thought;
+    jt_sampled *sampled; /* [n_sampled] tokens of the answer */
+    size_t n_sampled;
+    json_t *calls; /* that are complete; NULL: none */
     bool over;
 } jt_said;
-jt_said jt_task_fetch(jt_task *choice);
+/* False: no memory. Free in any case. */
+bool jt_task_fetch(jt_task *choice, jt_said *out);
+void jt_said_free(jt_said *said);
 
 /* The reply has ended; failures in `err`. From the engine. */
 void jt_task_end(jt_task *choice, const jt_err *err);
@@ -79,7 +90,7 @@ void jt_task_end(jt_task *choice, const jt_err *err);
 void jt_work_wait(jt_work *work, bool whole);
 bool jt_work_over(jt_work *work);
 
-/* "stop" or "length" */
+/* "stop", "length" or "tool_calls" */
 const char *jt_task_finish(const jt_task *choice);
 
 #endif

@@ -7,8 +7,9 @@
 
 static jt_status too_ambiguous(jt_err *err)
 {
-    return jt_fail(err, JT_E_LIMIT,
-                   "the grammar is too ambiguous: it can be read in too many ways here");
+    return jt_fail(
+        err, JT_E_LIMIT,
+        "the grammar is too ambiguous: it can be read in too many ways here");
 }
 
 static jt_status no_memory(jt_err *err)
@@ -185,8 +186,9 @@ static jt_status add_state(jt_automaton *a, size_t slot, int32_t *out, jt_err *e
         !jt_grow((void **)&a->places, &a->places_capacity, a->n_places + a->n_fresh,
                  sizeof *a->places))
         return no_memory(err);
-    a->states[a->n_states] = (jt_automaton_state){
-        .first = a->n_places, .count = (uint32_t)a->n_fresh, .accepts = a->fresh_accepts};
+    a->states[a->n_states] = (jt_automaton_state){.first = a->n_places,
+                                                  .count = (uint32_t)a->n_fresh,
+                                                  .accepts = a->fresh_accepts};
     if (a->n_fresh)
         memcpy(a->places + a->n_places, a->fresh, a->n_fresh * sizeof *a->fresh);
     a->n_places += a->n_fresh;

@@ -31,10 +31,10 @@ typedef struct jt_automaton_state {
 enum { JT_STATE_NONE = -1, JT_STATE_UNKNOWN = -2 };
 
 enum { /* at most, for what else would be a grammar that is too ambiguous */
-    JT_AUTOMATON_PLACES = 1 << 13, /* of a state */
-    JT_AUTOMATON_STATES = 1 << 14, /* at once */
-    JT_AUTOMATON_FEW = 1 << 12,    /* after which to forget what is not needed */
-    JT_AUTOMATON_WORK = 1 << 21    /* places looked at after jt_automaton_renew */
+       JT_AUTOMATON_PLACES = 1 << 13, /* of a state */
+       JT_AUTOMATON_STATES = 1 << 14, /* at once */
+       JT_AUTOMATON_FEW = 1 << 12,    /* after which to forget what is not needed */
+       JT_AUTOMATON_WORK = 1 << 21    /* places looked at after jt_automaton_renew */
 };
 
 /* Numbers by their hash, for things that lie in a list. */

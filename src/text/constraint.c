@@ -120,8 +120,8 @@ jt_status jt_constraint_mask(jt_constraint *c, const uint64_t **mask, jt_err *er
         c->masks[c->n_masks++] = NULL;
     if (!c->masks[state]) {
         uint64_t *fresh = jt_calloc(mask_words(c), sizeof *fresh);
-        jt_status status = fresh ? fill(c, fresh, err)
-                                 : jt_fail_memory(err, "following a grammar");
+        jt_status status =
+            fresh ? fill(c, fresh, err) : jt_fail_memory(err, "following a grammar");
         if (status != JT_OK) {
             free(fresh);
             return status;

@@ -44,7 +44,8 @@ static uint32_t add_byte(builder *b, uint8_t low, uint8_t high, uint32_t next)
 
 static uint32_t add_split(builder *b, uint32_t one, uint32_t other)
 {
-    return add(b, (jt_grammar_node){.kind = JT_GRAMMAR_SPLIT, .next = one, .other = other});
+    return add(
+        b, (jt_grammar_node){.kind = JT_GRAMMAR_SPLIT, .next = one, .other = other});
 }
 
 /* ---- characters ---- */
@@ -65,7 +66,8 @@ static uint32_t add_bytes(builder *b, const uint8_t *low, const uint8_t *high, s
     if (from <= to)
         way = add_byte(b, from, to, add_bytes(b, first, last, n - 1, next));
     if (!from_first) {
-        uint32_t head = add_byte(b, *low, *low, add_bytes(b, low + 1, last, n - 1, next));
+        uint32_t head =
+            add_byte(b, *low, *low, add_bytes(b, low + 1, last, n - 1, next));
         way = way == UINT32_MAX ? head : add_split(b, head, way);
     }
     if (!to_last) {
@@ -80,8 +82,11 @@ static uint32_t add_bytes(builder *b, const uint8_t *low, const uint8_t *high, s
 static void add_range(builder *b, jt_char_range range, uint32_t next, uint32_t *way)
 {
     /* Of one length each, and without the surrogates, which are no characters. */
-    static const jt_char_range parts[] = {
-        {0, 0x7f}, {0x80, 0x7ff}, {0x800, 0xd7ff}, {0xe000, 0xffff}, {0x10000, 0x10ffff}};
+    static const jt_char_range parts[] = {{0, 0x7f},
+                                          {0x80, 0x7ff},
+                                          {0x800, 0xd7ff},
+                                          {0xe000, 0xffff},
+                                          {0x10000, 0x10ffff}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         uint32_t low = range.low > parts[i].low ? range.low : parts[i].low;
         uint32_t high = range.high < parts[i].high ? range.high : parts[i].high;

@@ -1,8 +1,8 @@
 /* A compiled grammar: nodes that read bytes, branch, and call rules.
  *
  * A text fits when there is a way over its bytes from the beginning of the root
- * rule to its end. What has been called and not returned from makes a stack, so rules may nest
- * without end. Characters are their bytes in UTF-8 by then. */
+ * rule to its end. What has been called and not returned from makes a stack, so rules
+ * may nest without end. Characters are their bytes in UTF-8 by then. */
 #ifndef JT_TEXT_GRAMMAR_H
 #define JT_TEXT_GRAMMAR_H
 

@@ -6,11 +6,11 @@
 
 typedef struct checker {
     const jt_grammar *g;
-    bool *nullable;   /* [rules] can be read without a byte */
-    uint32_t *seen;   /* [nodes] the walk that saw it last */
-    uint32_t *todo;   /* [nodes] */
-    size_t *callers;  /* [rules] how many rules that are left begin with it */
-    size_t *ready;    /* [n_ready] those with none */
+    bool *nullable;  /* [rules] can be read without a byte */
+    uint32_t *seen;  /* [nodes] the walk that saw it last */
+    uint32_t *todo;  /* [nodes] */
+    size_t *callers; /* [rules] how many rules that are left begin with it */
+    size_t *ready;   /* [n_ready] those with none */
     size_t n_ready;
     uint32_t walk;
     size_t work;
@@ -102,7 +102,8 @@ static size_t find_loop(checker *c)
 static jt_status check(checker *c, const jt_grammar_text *text, jt_err *err)
 {
     if (!find_nullable(c))
-        return jt_fail(err, JT_E_LIMIT, "the grammar's rules build on each other too much");
+        return jt_fail(err, JT_E_LIMIT,
+                       "the grammar's rules build on each other too much");
     size_t rule = find_loop(c);
     if (rule == c->g->n_rules)
         return JT_OK;
@@ -111,7 +112,8 @@ static jt_status check(checker *c, const jt_grammar_text *text, jt_err *err)
                    (int)(name.len < 64 ? name.len : 64), name.data);
 }
 
-jt_status jt_grammar_check(const jt_grammar *g, const jt_grammar_text *text, jt_err *err)
+jt_status jt_grammar_check(const jt_grammar *g, const jt_grammar_text *text,
+                           jt_err *err)
 {
     checker c = {.g = g,
                  .nullable = jt_calloc(g->n_rules, sizeof *c.nullable),
@@ -120,8 +122,8 @@ jt_status jt_grammar_check(const jt_grammar *g, const jt_grammar_text *text, jt_
                  .callers = jt_calloc(g->n_rules, sizeof *c.callers),
                  .ready = jt_calloc(g->n_rules, sizeof *c.ready)};
     bool fits = c.nullable && c.seen && c.todo && c.callers && c.ready;
-    jt_status status = fits ? check(&c, text, err)
-                            : jt_fail_memory(err, "checking a grammar");
+    jt_status status =
+        fits ? check(&c, text, err) : jt_fail_memory(err, "checking a grammar");
     free(c.nullable);
     free(c.seen);
     free(c.todo);

@@ -196,7 +196,8 @@ static jt_status add_ranges(parser *p, jt_char_range *ranges, size_t n, bool neg
     n = merge(ranges, n);
     (*out)->ranges = negated ? rest : ranges;
     (*out)->n_ranges = negated ? others(ranges, n, rest) : n;
-    return (*out)->n_ranges ? JT_OK : refuse(p, JT_E_FORMAT, "a class without characters");
+    return (*out)->n_ranges ? JT_OK
+                            : refuse(p, JT_E_FORMAT, "a class without characters");
 }
 
 static jt_status read_class(parser *p, jt_term **out)

@@ -177,22 +177,33 @@ static bool is_in(const char *const *names, const char *name)
 static bool is_remark(const char *name)
 {
     static const char *const remarks[] = {
-        "title",   "description", "default",  "examples", "example",    "$schema", "$id",
-        "$defs",   "definitions", "$comment", "readOnly", "deprecated", "name",    "strict",
-        "$anchor", "writeOnly",   NULL};
+        "title", "description", "default",     "examples",  "example",  "$schema",
+        "$id",   "$defs",       "definitions", "$comment",  "readOnly", "deprecated",
+        "name",  "strict",      "$anchor",     "writeOnly", NULL};
     return is_in(remarks, name);
 }
 
 static jt_status check_keywords(jt_schema_writer *w, const json_t *schema)
 {
-    static const char *const unknown[] = {
-        "not",         "if",           "then",
-        "else",        "contains",     "minContains",
-        "maxContains", "uniqueItems",  "multipleOf",
-        "$dynamicRef", "$recursiveRef", "dependentRequired",
-        "dependencies", "dependentSchemas", "patternProperties",
-        "propertyNames", "unevaluatedItems", "contentEncoding",
-        NULL};
+    static const char *const unknown[] = {"not",
+                                          "if",
+                                          "then",
+                                          "else",
+                                          "contains",
+                                          "minContains",
+                                          "maxContains",
+                                          "uniqueItems",
+                                          "multipleOf",
+                                          "$dynamicRef",
+                                          "$recursiveRef",
+                                          "dependentRequired",
+                                          "dependencies",
+                                          "dependentSchemas",
+                                          "patternProperties",
+                                          "propertyNames",
+                                          "unevaluatedItems",
+                                          "contentEncoding",
+                                          NULL};
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)schema, name, value)
@@ -239,8 +250,8 @@ static int add_properties(json_t *a, const json_t *b)
     json_object_foreach((json_t *)b, name, value)
     {
         json_t *known = json_object_get(all, name);
-        json_t *both = known ? json_pack("{s[OO]}", "allOf", known, value)
-                             : json_incref(value);
+        json_t *both =
+            known ? json_pack("{s[OO]}", "allOf", known, value) : json_incref(value);
         failed |= json_object_set_new(all, name, both);
     }
     return failed ? (json_decref(all), -1) : json_object_set_new(a, "properties", all);
@@ -257,9 +268,10 @@ static const json_t *stricter(const char *name, const json_t *a, const json_t *b
 static bool is_bound(const char *name)
 {
     static const char *const bounds[] = {
-        "minimum",   "maximum",  "exclusiveMinimum", "exclusiveMaximum", "minLength",
-        "maxLength", "minItems", "maxItems",         "minProperties",    "maxProperties",
-        NULL};
+        "minimum",          "maximum",   "exclusiveMinimum",
+        "exclusiveMaximum", "minLength", "maxLength",
+        "minItems",         "maxItems",  "minProperties",
+        "maxProperties",    NULL};
     return is_in(bounds, name);
 }
 
@@ -384,9 +396,9 @@ static jt_status write_any(jt_schema_writer *w, const json_t *schema,
 static bool is_of_type(const json_t *value, const json_t *types)
 {
     static const char *const names[] = {
-        [JSON_OBJECT] = "object",  [JSON_ARRAY] = "array",  [JSON_STRING] = "string",
+        [JSON_OBJECT] = "object",   [JSON_ARRAY] = "array", [JSON_STRING] = "string",
         [JSON_INTEGER] = "integer", [JSON_REAL] = "number", [JSON_TRUE] = "boolean",
-        [JSON_FALSE] = "boolean",  [JSON_NULL] = "null"};
+        [JSON_FALSE] = "boolean",   [JSON_NULL] = "null"};
     const char *type = json_string_value(types), *own = names[json_typeof(value)];
     if (json_is_array(types)) {
         bool any = false;
@@ -485,14 +497,22 @@ static const char *guess_type(const json_t *schema)
 {
     static const struct {
         const char *keyword, *type;
-    } signs[] = {{"properties", "object"},       {"required", "object"},
-                 {"additionalProperties", "object"}, {"minProperties", "object"},
-                 {"maxProperties", "object"},    {"items", "array"},
-                 {"prefixItems", "array"},       {"minItems", "array"},
-                 {"maxItems", "array"},          {"pattern", "string"},
-                 {"format", "string"},           {"minLength", "string"},
-                 {"maxLength", "string"},        {"minimum", "number"},
-                 {"maximum", "number"},          {"exclusiveMinimum", "number"},
+    } signs[] = {{"properties", "object"},
+                 {"required", "object"},
+                 {"additionalProperties", "object"},
+                 {"minProperties", "object"},
+                 {"maxProperties", "object"},
+                 {"items", "array"},
+                 {"prefixItems", "array"},
+                 {"minItems", "array"},
+                 {"maxItems", "array"},
+                 {"pattern", "string"},
+                 {"format", "string"},
+                 {"minLength", "string"},
+                 {"maxLength", "string"},
+                 {"minimum", "number"},
+                 {"maximum", "number"},
+                 {"exclusiveMinimum", "number"},
                  {"exclusiveMaximum", "number"}};
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
         if (json_object_get(schema, signs[i].keyword))
@@ -562,7 +582,8 @@ static jt_status write_beside_ref(jt_schema_writer *w, const json_t *schema,
     return status;
 }
 
-jt_status jt_schema_write(jt_schema_writer *w, const json_t *schema, jt_schema_rule *rule)
+jt_status jt_schema_write(jt_schema_writer *w, const json_t *schema,
+                          jt_schema_rule *rule)
 {
     if (json_is_true(schema)) {
         *rule = usual_rule("value");
@@ -610,7 +631,8 @@ jt_status jt_schema_to_gbnf(char **out, const char *schema, size_t len, jt_err *
     json_error_t why;
     if (len > SCHEMA_BYTES)
         return jt_fail(err, JT_E_LIMIT, "JSON schema: it is too large");
-    json_t *root = json_loadb(schema, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
+    json_t *root =
+        json_loadb(schema, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
     if (!root)
         return jt_fail(err, JT_E_FORMAT, "JSON schema: no JSON: %s", why.text);
     jt_status status = write_grammar(root, out, err);

@@ -9,7 +9,7 @@ enum { DIGITS = 15 };
 static const long long most_number = 999999999999999;
 
 typedef struct bounds {
-    long long low, high; /* -most_number, most_number: none */
+    long long low, high;      /* -most_number, most_number: none */
     bool low_open, high_open; /* the bound itself is out */
 } bounds;
 
@@ -153,7 +153,8 @@ jt_status jt_schema_number(jt_schema_writer *w, const json_t *schema, bool real,
     }
     bounds minus = {b.high < 0 ? -b.high : !real, -b.low, b.high < 0 && b.high_open,
                     b.low_open};
-    bounds plus = {b.low > 0 ? b.low : 0, b.high, b.low >= 0 && b.low_open, b.high_open};
+    bounds plus = {b.low > 0 ? b.low : 0, b.high, b.low >= 0 && b.low_open,
+                   b.high_open};
     bool has_minus = b.low < 0 && !is_empty(minus), has_plus = !is_empty(plus);
     if (!has_minus && !has_plus)
         return jt_schema_refuse(w, JT_E_FORMAT, "no number is between its bounds");

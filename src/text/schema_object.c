@@ -135,8 +135,8 @@ static jt_status add_members(jt_schema_writer *w, object *o, const json_t *schem
         if (json_object_get(properties, name))
             continue;
         if (!o->more && json_object_get(schema, "additionalProperties"))
-            return jt_schema_refuse(w, JT_E_FORMAT, "'%.64s' is required, and cannot be",
-                                    name);
+            return jt_schema_refuse(w, JT_E_FORMAT,
+                                    "'%.64s' is required, and cannot be", name);
         json_t *any = json_true();
         JT_TRY(add_member(w, o, schema, name, o->more ? o->more : any));
     }
@@ -173,8 +173,8 @@ static jt_status write_another(jt_schema_writer *w, object *o)
     return JT_OK;
 }
 
-/* Members in order: rule "..-a3" goes on with the fourth when there is none yet, "..-b3"
- * when there is, and a comma is needed. */
+/* Members in order: rule "..-a3" goes on with the fourth when there is none yet,
+ * "..-b3" when there is, and a comma is needed. */
 static void write_members(jt_schema_writer *w, const object *o, const char *name)
 {
     for (size_t i = 0; i < o->count; i++) {
@@ -182,8 +182,8 @@ static void write_members(jt_schema_writer *w, const object *o, const char *name
         fprintf(w->out, "%s-a%zu ::= %s %s-b%zu", name, i, m->rule.name, name, i + 1);
         if (!m->required)
             fprintf(w->out, " | %s-a%zu", name, i + 1);
-        fprintf(w->out, "\n%s-b%zu ::= \",\" ws %s %s-b%zu", name, i, m->rule.name, name,
-                i + 1);
+        fprintf(w->out, "\n%s-b%zu ::= \",\" ws %s %s-b%zu", name, i, m->rule.name,
+                name, i + 1);
         if (!m->required)
             fprintf(w->out, " | %s-b%zu", name, i + 1);
         fputc('\n', w->out);
@@ -312,7 +312,8 @@ static jt_status write_array(jt_schema_writer *w, const json_t *schema,
     return JT_OK;
 }
 
-jt_status jt_schema_array(jt_schema_writer *w, const json_t *schema, jt_schema_rule *rule)
+jt_status jt_schema_array(jt_schema_writer *w, const json_t *schema,
+                          jt_schema_rule *rule)
 {
     jt_schema_rule *first = NULL;
     jt_status status = write_array(w, schema, &first, rule);

@@ -99,8 +99,8 @@ static jt_status write_set(pattern *p, const set *s)
         {0x20, 0x21}, {0x23, 0x5b}, {0x5d, 0xd7ff}, {0xe000, LAST_CHARACTER}};
     static const struct {
         char c, escape;
-    } escapes[] = {{'"', '"'},  {'\\', '\\'}, {'\b', 'b'},
-                   {'\f', 'f'}, {'\n', 'n'},  {'\r', 'r'}, {'\t', 't'}};
+    } escapes[] = {{'"', '"'},  {'\\', '\\'}, {'\b', 'b'}, {'\f', 'f'},
+                   {'\n', 'n'}, {'\r', 'r'},  {'\t', 't'}};
     size_t written = 0;
     for (size_t i = 0; i < s->count; i++) {
         for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) {
@@ -308,7 +308,8 @@ static jt_status read_whole(pattern *p)
     bool ends = *p->at == '$';
     p->at += ends;
     fputs(ends ? "" : " char*", p->out);
-    return *p->at == '\0' || *p->at == '|' ? JT_OK : refuse(p, "this cannot stand here");
+    return *p->at == '\0' || *p->at == '|' ? JT_OK
+                                           : refuse(p, "this cannot stand here");
 }
 
 jt_status jt_schema_pattern(jt_schema_writer *w, const char *text)
@@ -327,11 +328,11 @@ jt_status jt_schema_pattern(jt_schema_writer *w, const char *text)
 
 const char *jt_schema_format(const char *name)
 {
-#define DATE   "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-#define ZONE   "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-#define TIME   "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?" ZONE
-#define OCTET  "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-#define LABEL  "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define DATE  "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+#define ZONE  "(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+#define TIME  "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?" ZONE
+#define OCTET "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     static const struct {
         const char *name, *pattern;
     } formats[] = {
@@ -345,8 +346,9 @@ const char *jt_schema_format(const char *name)
         {"hostname", "^" LABEL "(\\." LABEL "){0,4}$"},
         {"ipv4", "^" OCTET "(\\." OCTET "){3}$"},
         {"ipv6", "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$"},
-        {"uri", "^[a-z][a-z0-9+.-]{1,15}://[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?"
-                "(/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*$"},
+        {"uri",
+         "^[a-z][a-z0-9+.-]{1,15}://[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?"
+         "(/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*$"},
     };
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (strcmp(formats[i].name, name) == 0)

@@ -48,16 +48,22 @@ static void grammars_say_what_fits(void **state)
     static const example examples[] = {
         {"root ::= \"a\"", {"a", NULL, "", "b", "aa"}},
         {"root ::= \"a\" | \"bc\" |", {"a", "bc", "", NULL, "b", "abc"}},
-        {"root ::= [a-c]+ [^a-z]?", {"abc", "a1", "c\xe2\x82\xac", NULL, "", "1", "ad"}},
-        {"root ::= .", {"x", "\n", "\xc3\xa4", "\xf0\x9f\x98\x80", NULL, "xy", "\xc3",
-                        "\xed\xa0\x80"}},
-        {"root ::= [\\u00e4-\\u20ac]", {"\xc3\xa4", "\xe2\x82\xac", "\xe0\xa4\x85", NULL,
-                                        "\xc3\xa3", "\xe2\x82\xad", "a"}},
-        {"root ::= [\\U0001f600\\-\\]^]", {"\xf0\x9f\x98\x80", "-", "]", "^", NULL, "a"}},
+        {"root ::= [a-c]+ [^a-z]?",
+         {"abc", "a1", "c\xe2\x82\xac", NULL, "", "1", "ad"}},
+        {"root ::= .",
+         {"x", "\n", "\xc3\xa4", "\xf0\x9f\x98\x80", NULL, "xy", "\xc3",
+          "\xed\xa0\x80"}},
+        {"root ::= [\\u00e4-\\u20ac]",
+         {"\xc3\xa4", "\xe2\x82\xac", "\xe0\xa4\x85", NULL, "\xc3\xa3", "\xe2\x82\xad",
+          "a"}},
+        {"root ::= [\\U0001f600\\-\\]^]",
+         {"\xf0\x9f\x98\x80", "-", "]", "^", NULL, "a"}},
         {"root ::= \"a\"{2} \"b\"{1,} \"c\"{0,2} \"d\"{ 1 , 2 }",
          {"aabd", "aabbbccdd", NULL, "abd", "aab", "aabcccd", "aabddd"}},
-        {"root ::= (\"a\" | \"b\" \"c\")* # a comment\n", {"", "abcbca", NULL, "b", "ac"}},
-        {"root ::= \"(\" root \")\" | \"x\"", {"x", "((x))", NULL, "((x)", "(x))", "()"}},
+        {"root ::= (\"a\" | \"b\" \"c\")* # a comment\n",
+         {"", "abcbca", NULL, "b", "ac"}},
+        {"root ::= \"(\" root \")\" | \"x\"",
+         {"x", "((x))", NULL, "((x)", "(x))", "()"}},
         {"root ::= list\nlist ::= item (\",\"\n  item)*\nitem ::= [0-9]+",
          {"1", "1,22,3", NULL, "", "1,", ",1"}},
         {"root ::= a a \"!\"\na ::= \"x\"?", {"!", "x!", "xx!", NULL, "xxx!"}},
@@ -121,28 +127,32 @@ static void schemas_say_what_fits(void **state)
 {
     (void)state;
     static const example examples[] = {
-        {"{}", {"{}", "[1, \"a\"]", "null", "-1.5e3", "\"\\ud83d\\ude00\"", NULL, "", "{",
-                "01", "\"\\ud83d\"", "\"\n\"", "tru"}},
+        {"{}",
+         {"{}", "[1, \"a\"]", "null", "-1.5e3", "\"\\ud83d\\ude00\"", NULL, "", "{",
+          "01", "\"\\ud83d\"", "\"\n\"", "tru"}},
         {"true", {"1", NULL, "x"}},
-        {"{\"type\": \"object\"}", {"{}", "{\"a\": {\"b\": []}}", NULL, "[]", "{\"a\"}"}},
-        {"{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": "
+        {"{\"type\": \"object\"}",
+         {"{}", "{\"a\": {\"b\": []}}", NULL, "[]", "{\"a\"}"}},
+        {"{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, "
+         "\"b\": "
          "{\"type\": \"boolean\"}}, \"required\": [\"b\"]}",
          {"{\"b\": true}", "{\"a\": 1, \"b\":false}", "{\n  \"b\": true\n}", NULL, "{}",
-          "{\"a\": 1}", "{\"b\": 1}", "{\"b\": true, \"a\": 1}", "{\"b\": true, \"c\": 1}",
-          "{\"b\": true,}", "{,\"b\": true}"}},
+          "{\"a\": 1}", "{\"b\": 1}", "{\"b\": true, \"a\": 1}",
+          "{\"b\": true, \"c\": 1}", "{\"b\": true,}", "{,\"b\": true}"}},
         {"{\"properties\": {\"ab\": {}, \"ac\\\"\": {}}, \"additionalProperties\": "
          "{\"type\": \"null\"}}",
          {"{}", "{\"ab\": 1}", "{\"ab\": 1, \"x\": null}", "{\"a\": null}",
-          "{\"abc\": null, \"b\": null}", NULL, "{\"x\": 1}", "{\"x\": null, \"ab\": 1}",
-          "{\"\\u0061b\": null}"}},
+          "{\"abc\": null, \"b\": null}", NULL, "{\"x\": 1}",
+          "{\"x\": null, \"ab\": 1}", "{\"\\u0061b\": null}"}},
         {"{\"additionalProperties\": {\"type\": \"integer\"}, \"minProperties\": 1, "
          "\"maxProperties\": 2}",
-         {"{\"a\": 1}", "{\"a\": 1, \"b\": 2}", NULL, "{}", "{\"a\": 1, \"b\": 2, \"c\": 3}",
-          "{\"a\": \"b\"}"}},
+         {"{\"a\": 1}", "{\"a\": 1, \"b\": 2}", NULL, "{}",
+          "{\"a\": 1, \"b\": 2, \"c\": 3}", "{\"a\": \"b\"}"}},
         {"{\"type\": \"array\", \"items\": {\"enum\": [1, \"x\\\"\", null, [1]]}, "
          "\"minItems\": 1, \"maxItems\": 3}",
          {"[1]", "[\"x\\\"\", null,[1]]", NULL, "[]", "[2]", "[1,1,1,1]", "[1,]"}},
-        {"{\"type\": \"array\", \"minItems\": 2}", {"[1,2]", "[1,2,3]", NULL, "[]", "[1]"}},
+        {"{\"type\": \"array\", \"minItems\": 2}",
+         {"[1,2]", "[1,2,3]", NULL, "[]", "[1]"}},
         {"{\"prefixItems\": [{\"const\": \"a\"}, {\"type\": \"null\"}], \"items\": "
          "{\"type\": \"integer\"}, \"maxItems\": 3}",
          {"[\"a\", null]", "[\"a\", null, 4]", NULL, "[\"a\"]", "[\"a\", null, 4, 4]",
@@ -156,21 +166,28 @@ static void schemas_say_what_fits(void **state)
         {"{\"anyOf\": [{\"type\": \"integer\"}, {\"type\": \"array\"}]}",
          {"5", "[]", NULL, "\"a\"", "{}"}},
         {"{\"type\": \"object\", \"properties\": {\"a\": {\"const\": 1}}, \"oneOf\": "
-         "[{\"required\": [\"a\"]}, {\"properties\": {\"b\": {\"const\": 2}}, \"required\": "
+         "[{\"required\": [\"a\"]}, {\"properties\": {\"b\": {\"const\": 2}}, "
+         "\"required\": "
          "[\"b\"]}]}",
-         {"{\"a\": 1}", "{\"a\": 1, \"b\": 2}", "{\"b\": 2}", NULL, "{}", "{\"b\": 1}"}},
-        {"{\"allOf\": [{\"$ref\": \"#/$defs/a\"}, {\"properties\": {\"y\": {\"minLength\": "
+         {"{\"a\": 1}", "{\"a\": 1, \"b\": 2}", "{\"b\": 2}", NULL, "{}",
+          "{\"b\": 1}"}},
+        {"{\"allOf\": [{\"$ref\": \"#/$defs/a\"}, {\"properties\": {\"y\": "
+         "{\"minLength\": "
          "2}}, \"required\": [\"y\"]}], \"$defs\": {\"a\": {\"type\": \"object\", "
-         "\"properties\": {\"x\": {}, \"y\": {\"type\": \"string\", \"maxLength\": 3}}}}}",
+         "\"properties\": {\"x\": {}, \"y\": {\"type\": \"string\", \"maxLength\": "
+         "3}}}}}",
          {"{\"y\": \"ab\"}", "{\"x\": 1, \"y\": \"abc\"}", NULL, "{}", "{\"y\": \"a\"}",
           "{\"y\": \"abcd\"}", "{\"x\": 1}"}},
-        {"{\"$ref\": \"#/definitions/t~1r~0e\", \"definitions\": {\"t/r~e\": {\"type\": "
-         "\"object\", \"properties\": {\"sub\": {\"type\": \"array\", \"items\": {\"$ref\": "
+        {"{\"$ref\": \"#/definitions/t~1r~0e\", \"definitions\": {\"t/r~e\": "
+         "{\"type\": "
+         "\"object\", \"properties\": {\"sub\": {\"type\": \"array\", \"items\": "
+         "{\"$ref\": "
          "\"#\"}}}}}}",
-         {"{}", "{\"sub\": [{}, {\"sub\": []}]}", NULL, "{\"sub\": {}}", "{\"sub\": [1]}"}},
+         {"{}", "{\"sub\": [{}, {\"sub\": []}]}", NULL, "{\"sub\": {}}",
+          "{\"sub\": [1]}"}},
         {"{\"type\": \"integer\", \"minimum\": -12, \"maximum\": 305}",
-         {"-12", "-9", "0", "9", "10", "99", "100", "299", "305", NULL, "-13", "306", "400",
-          "007", "1.0"}},
+         {"-12", "-9", "0", "9", "10", "99", "100", "299", "305", NULL, "-13", "306",
+          "400", "007", "1.0"}},
         {"{\"type\": \"integer\", \"exclusiveMinimum\": 7}",
          {"8", "10", "123456", NULL, "7", "0", "-9"}},
         {"{\"type\": \"integer\", \"exclusiveMaximum\": -10.5}",
@@ -182,17 +199,22 @@ static void schemas_say_what_fits(void **state)
         {"{\"type\": \"number\", \"exclusiveMinimum\": 0}",
          {"0.01", "1", "20.5", NULL, "0", "-1", "0.0"}},
         {"{\"type\": \"string\", \"pattern\": \"^[a-z]{2,3}-\\\\d+(x|y)?$\"}",
-         {"\"ab-1\"", "\"abc-12y\"", NULL, "\"a-1\"", "\"ab-\"", "\"ab-1z\"", "\"xxab-1\""}},
+         {"\"ab-1\"", "\"abc-12y\"", NULL, "\"a-1\"", "\"ab-\"", "\"ab-1z\"",
+          "\"xxab-1\""}},
         {"{\"pattern\": \"b+\"}", {"\"abc\"", "\"b\"", NULL, "\"\"", "\"ac\""}},
         {"{\"pattern\": \"^a|c$\"}", {"\"ab\"", "\"bc\"", NULL, "\"bd\""}},
         {"{\"pattern\": \"^[^x\\\\s]\\\\.\\\"\\\\\\\\[\\\\w-]$\"}",
-         {"\"a.\\\"\\\\_\"", "\"\\\".\\\"\\\\-\"", NULL, "\"x.\\\"\\\\a\"", "\"a.\"\\a\""}},
-        {"{\"format\": \"date-time\"}", {"\"2024-02-28T23:59:59Z\"",
-                                         "\"2024-12-01T00:00:00.5+02:00\"", NULL,
-                                         "\"2024-13-01T00:00:00Z\"", "\"2024-01-01\""}},
-        {"{\"format\": \"ipv4\"}", {"\"192.168.0.255\"", NULL, "\"256.1.1.1\"", "\"1.1.1\""}},
-        {"{\"format\": \"uuid\"}", {"\"01234567-89ab-cdef-0123-456789abcdef\"", NULL, "\"0\""}},
-        {"{\"format\": \"email\"}", {"\"a.b@example.org\"", NULL, "\"a@b\"", "\"@b.c\""}},
+         {"\"a.\\\"\\\\_\"", "\"\\\".\\\"\\\\-\"", NULL, "\"x.\\\"\\\\a\"",
+          "\"a.\"\\a\""}},
+        {"{\"format\": \"date-time\"}",
+         {"\"2024-02-28T23:59:59Z\"", "\"2024-12-01T00:00:00.5+02:00\"", NULL,
+          "\"2024-13-01T00:00:00Z\"", "\"2024-01-01\""}},
+        {"{\"format\": \"ipv4\"}",
+         {"\"192.168.0.255\"", NULL, "\"256.1.1.1\"", "\"1.1.1\""}},
+        {"{\"format\": \"uuid\"}",
+         {"\"01234567-89ab-cdef-0123-456789abcdef\"", NULL, "\"0\""}},
+        {"{\"format\": \"email\"}",
+         {"\"a.b@example.org\"", NULL, "\"a@b\"", "\"@b.c\""}},
     };
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
         jt_grammar *grammar;
@@ -232,13 +254,15 @@ static void wrong_schemas_are_refused(void **state)
         {"{\"format\": \"color\"}", "format 'color'"},
         {"{\"enum\": []}", "nothing that fits"},
         {"{\"anyOf\": []}", "no alternatives"},
-        {"{\"allOf\": [{\"type\": \"string\"}, {\"type\": \"null\"}]}", "two different 'type'"},
+        {"{\"allOf\": [{\"type\": \"string\"}, {\"type\": \"null\"}]}",
+         "two different 'type'"},
         {"{\"$ref\": \"#/nope\"}", "no '#/nope'"},
         {"{\"$ref\": \"http://example.org\"}", "part of the schema"},
         {"{\"$ref\": \"#\"}", "begin with itself"},
         {"{\"properties\": {}, \"required\": [\"a\"], \"additionalProperties\": false}",
          "'a' is required"},
-        {"{\"type\": \"integer\", \"minimum\": 2, \"maximum\": 1}", "between its bounds"},
+        {"{\"type\": \"integer\", \"minimum\": 2, \"maximum\": 1}",
+         "between its bounds"},
         {"{\"type\": \"number\", \"minimum\": 0.5}", "with a fraction"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -262,7 +286,8 @@ static void what_grows_without_end_is_refused(void **state)
     char text[8000];
     assert_int_equal(jt_grammar_new(&grammar, blow, strlen(blow), NULL), JT_OK);
     memset(text, 'a', sizeof text);
-    assert_int_equal(jt_grammar_match(grammar, text, sizeof text, &result, NULL), JT_OK);
+    assert_int_equal(jt_grammar_match(grammar, text, sizeof text, &result, NULL),
+                     JT_OK);
     assert_false(result);
     jt_grammar_free(grammar);
     size_t n = 0;
@@ -335,7 +360,8 @@ static void a_mask_is_what_can_follow(void **state)
                                  "{\"type\": \"integer\"}}, \"required\": [\"name\"]}";
     static const char text[] = "{\"name\": \"k\xc3\xa4x\", \"n\": -12}";
     jt_grammar *grammar;
-    assert_int_equal(jt_grammar_of_schema(&grammar, schema, strlen(schema), NULL), JT_OK);
+    assert_int_equal(jt_grammar_of_schema(&grammar, schema, strlen(schema), NULL),
+                     JT_OK);
     for (size_t len = 0; len < sizeof text; len++)
         check_mask(grammar, text, len);
     jt_grammar_free(grammar);
