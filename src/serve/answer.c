@@ -18,7 +18,10 @@ static int append(const char *text, size_t len, void *to)
 /* Free `json`, which may be NULL; false: no memory. */
 static bool add_json(jt_buffer *out, json_t *json)
 {
-    bool fits = json && json_dump_callback(json, append, out, JSON_COMPACT) == 0;
+    enum {
+        FORM = JSON_COMPACT | JSON_REAL_PRECISION(9)
+    }; /* digits that tell floats apart */
+    bool fits = json && json_dump_callback(json, append, out, FORM) == 0;
     json_decref(json);
     return fits;
 }
@@ -79,6 +82,37 @@ static json_t *choice_of(const jt_task *c, const char *key, json_t *what,
                      "finish_reason", finish);
 }
 
+/* ---- traces ---- */
+
+/* Set "junto" of `json` to {key: value}, which is taken over; both may be NULL. */
+static bool set_trace(json_t *json, const char *key, json_t *value)
+{
+    json_t *trace = json_pack("{so}", key, value);
+    return json && json_object_set_new(json, "junto", trace) == 0;
+}
+
+static json_t *prompt_json(const jt_work *w)
+{
+    json_t *ids = json_array();
+    for (size_t i = 0; i < w->prompt.count; i++) {
+        if (json_array_append_new(ids, json_integer(w->prompt.ids[i]))) {
+            json_decref(ids);
+            return NULL;
+        }
+    }
+    return ids;
+}
+
+/* A choice, and how its tokens went; takes it over. */
+static json_t *with_picks(json_t *choice, const jt_task *c, const jt_picks *picks)
+{
+    if (!c->work->ask.trace ||
+        set_trace(choice, "tokens", jt_picks_json(picks, c->work->tokenizer)))
+        return choice;
+    json_decref(choice);
+    return NULL;
+}
+
 /* ---- the whole ---- */
 
 static json_t *message(const jt_said *words)
@@ -98,9 +132,11 @@ static json_t *whole_choice(jt_task *c)
     jt_said words = jt_task_fetch(c);
     bool chat = c->work->ask.chat;
     json_t *what = chat ? message(&words) : jt_buffer_json(&words.answer);
-    free(words.answer.data);
-    free(words.thought.data);
-    return choice_of(c, chat ? "message" : "text", what, jt_task_finish(c));
+    json_t *choice =
+        with_picks(choice_of(c, chat ? "message" : "text", what, jt_task_finish(c)), c,
+                   &words.picks);
+    jt_said_free(&words);
+    return choice;
 }
 
 json_t *jt_answer_whole(const jt_answer_head *head, jt_work *w)
@@ -114,16 +150,16 @@ json_t *jt_answer_whole(const jt_answer_head *head, jt_work *w)
     }
     json_t *json =
         envelope(head, w->ask.chat ? "chat.completion" : "text_completion", choices);
-    if (json && json_object_set_new(json, "usage", usage(w))) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
+    if (json && json_object_set_new(json, "usage", usage(w)) == 0 &&
+        (!w->ask.trace || set_trace(json, "prompt", prompt_json(w))))
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 /* ---- events ---- */
 
-static bool add_event(jt_buffer *out, json_t *json)
+bool jt_answer_event(jt_buffer *out, json_t *json)
 {
     return jt_buffer_add(out, "data: ", 6) && add_json(out, json) &&
            jt_buffer_add(out, "\n\n", 2);
@@ -140,7 +176,7 @@ static bool add_chunk(jt_buffer *out, const jt_answer_head *head, const jt_work 
                 (!w->ask.include_usage || !json_object_set(json, "usage", figures));
     json_decref(figures);
     if (fits)
-        return add_event(out, json);
+        return jt_answer_event(out, json);
     json_decref(json);
     return false;
 }
@@ -154,6 +190,18 @@ static bool add_choice(jt_buffer *out, const jt_answer_head *head, const jt_task
     return add_chunk(out, head, c->work, choices, json_null());
 }
 
+bool jt_answer_prompt(jt_buffer *out, const jt_answer_head *head, const jt_work *w)
+{
+    if (!w->ask.trace)
+        return true;
+    json_t *json = envelope(
+        head, w->ask.chat ? "chat.completion.chunk" : "text_completion", json_array());
+    if (set_trace(json, "prompt", prompt_json(w)))
+        return jt_answer_event(out, json);
+    json_decref(json);
+    return false;
+}
+
 bool jt_answer_begin(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
 {
     json_t *role = json_pack("{ss ss}", "role", "assistant", "content", "");
@@ -161,6 +209,20 @@ bool jt_answer_begin(jt_buffer *out, const jt_answer_head *head, const jt_task *
         return add_choice(out, head, c, role, NULL);
     json_decref(role);
     return true;
+}
+
+/* A delta of nothing. */
+static json_t *nothing(const jt_task *c)
+{
+    return c->work->ask.chat ? json_object() : json_string("");
+}
+
+static bool add_picks(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
+                      const jt_picks *picks)
+{
+    const char *key = c->work->ask.chat ? "delta" : "text";
+    json_t *choice = with_picks(choice_of(c, key, nothing(c), NULL), c, picks);
+    return add_chunk(out, head, c->work, json_pack("[o]", choice), json_null());
 }
 
 bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
@@ -172,27 +234,26 @@ bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *
             out, head, c,
             json_pack("{so}", "reasoning_content", jt_buffer_json(&words->thought)),
             NULL);
-    if (!words->answer.len || !fits)
-        return fits;
-    json_t *text = jt_buffer_json(&words->answer);
-    return add_choice(out, head, c, chat ? json_pack("{so}", "content", text) : text,
-                      NULL);
+    if (words->answer.len && fits) {
+        json_t *text = jt_buffer_json(&words->answer);
+        fits = add_choice(out, head, c,
+                          chat ? json_pack("{so}", "content", text) : text, NULL);
+    }
+    return fits && (words->picks.count == 0 || add_picks(out, head, c, &words->picks));
 }
 
 static bool add_error(jt_buffer *out, const jt_task *c)
 {
     jt_problem problem;
     jt_refuse_err(&problem, NULL, &c->err);
-    return add_event(out, jt_problem_json(&problem));
+    return jt_answer_event(out, jt_problem_json(&problem));
 }
 
 bool jt_answer_finish(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
 {
-    json_t *nothing = c->work->ask.chat ? json_object() : json_string("");
-    if (c->err.code == JT_OK)
-        return add_choice(out, head, c, nothing, jt_task_finish(c));
-    json_decref(nothing);
-    return add_error(out, c);
+    return c->err.code == JT_OK
+               ? add_choice(out, head, c, nothing(c), jt_task_finish(c))
+               : add_error(out, c);
 }
 
 bool jt_answer_end(jt_buffer *out, const jt_answer_head *head, const jt_work *w)

@@ -108,6 +108,8 @@ static bool add_news(completion *c)
 {
     jt_work *w = c->work;
     bool fits = true, over = true;
+    if (!c->begun)
+        fits = jt_answer_prompt(&c->out, &c->head, w);
     for (size_t i = 0; i < w->n && !c->begun && fits; i++)
         fits = jt_answer_begin(&c->out, &c->head, &w->choice[i]);
     c->begun = true;
@@ -115,8 +117,7 @@ static bool add_news(completion *c)
         jt_task *choice = &w->choice[i];
         jt_said words = jt_task_fetch(choice);
         fits = jt_answer_words(&c->out, &c->head, choice, &words);
-        free(words.answer.data);
-        free(words.thought.data);
+        jt_said_free(&words);
         if (words.over && !c->finished[i] && fits) {
             fits = jt_answer_finish(&c->out, &c->head, choice);
             c->finished[i] = true;

@@ -212,6 +212,11 @@ const char *jt_http_header(const jt_http_call *call, const char *name)
     return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
 }
 
+const char *jt_http_query(const jt_http_call *call, const char *name)
+{
+    return MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
 bool jt_http_gone(int socket)
 {
     struct pollfd fd = {.fd = socket, .events = POLLRDHUP};

@@ -58,6 +58,8 @@ void jt_http_close(jt_http *http);
 
 /* A header of the request, or NULL. */
 const char *jt_http_header(const jt_http_call *call, const char *name);
+/* A value behind the ? of the path, or NULL. */
+const char *jt_http_query(const jt_http_call *call, const char *name);
 /* Has the client closed its side? */
 bool jt_http_gone(int socket);
 

@@ -6,6 +6,7 @@
 
 #include "serve/answer.h"
 #include "serve/completions.h"
+#include "serve/onlooker.h"
 #include "serve/prompt.h"
 #include "serve/server.h"
 
@@ -145,6 +146,7 @@ static const route routes[] = {
     {"GET", "/health", true, false, health},
     {"GET", "/metrics", false, false, metrics},
     {"GET", "/v1/models", false, true, models},
+    {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
     {"POST", "/tokenize", false, true, tokenize},

@@ -38,6 +38,18 @@ static int on_thought(void *user, const char *text, size_t len)
     return gather(c, &c->thought, text, len);
 }
 
+jt_status jt_task_show(jt_task *c, jt_err *err)
+{
+    jt_work *w = c->work;
+    if (!w->ask.trace)
+        return JT_OK;
+    pthread_mutex_lock(&w->lock);
+    bool fits = jt_picks_move(&c->picks, &c->recorder);
+    pthread_cond_signal(&w->news);
+    pthread_mutex_unlock(&w->lock);
+    return fits ? JT_OK : jt_fail_memory(err, "tracing a reply");
+}
+
 void jt_task_end(jt_task *c, const jt_err *err)
 {
     jt_work *w = c->work;
@@ -53,10 +65,18 @@ void jt_task_end(jt_task *c, const jt_err *err)
 jt_said jt_task_fetch(jt_task *c)
 {
     pthread_mutex_lock(&c->work->lock);
-    jt_said words = {c->answer, c->thought, c->over};
+    jt_said words = {c->answer, c->thought, c->picks, c->over};
     c->answer = c->thought = (jt_buffer){0};
+    c->picks = (jt_picks){0};
     pthread_mutex_unlock(&c->work->lock);
     return words;
+}
+
+void jt_said_free(jt_said *said)
+{
+    free(said->answer.data);
+    free(said->thought.data);
+    free(said->picks.list);
 }
 
 /* Both with the lock held. */
@@ -72,7 +92,8 @@ static bool has_words(const jt_work *w)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < w->n; i++)
-        bytes += w->choice[i].answer.len + w->choice[i].thought.len;
+        bytes += w->choice[i].answer.len + w->choice[i].thought.len +
+                 w->choice[i].picks.count;
     return bytes > 0;
 }
 
@@ -226,6 +247,7 @@ jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&w->lock, NULL);
     w->ask = *ask;
+    w->tokenizer = jt_model_tokenizer(who->model);
     *ask = (jt_ask){0};
     w->asked = jt_seconds();
     if (make(w, who, p))
@@ -242,6 +264,8 @@ void jt_work_free(jt_work *w)
         jt_steering_free(c->steering);
         free(c->answer.data);
         free(c->thought.data);
+        free(c->picks.list);
+        free(c->recorder.fresh.list);
     }
     free(w->choice);
     free(w->prompt.ids);

@@ -14,6 +14,7 @@
 #include "run/reply.h"
 #include "serve/ask.h"
 #include "serve/buffer.h"
+#include "serve/picks.h"
 
 typedef struct jt_work jt_work;
 
@@ -29,10 +30,12 @@ typedef struct jt_task {
     jt_session *session;
     const int32_t *pending; /* what the model has to run before the next step */
     size_t n_pending;
+    jt_pick_recorder recorder; /* when a trace was asked for */
 
     /* Guarded. */
     jt_generate_result result; /* of the engine's thread until `over` */
     jt_buffer answer, thought; /* that nobody has fetched */
+    jt_picks picks;            /* the same */
     bool over;
     jt_err err; /* code JT_OK: the reply is whole */
 } jt_task;
@@ -40,6 +43,7 @@ typedef struct jt_task {
 struct jt_work {
     jt_ask ask;
     jt_tokens prompt;
+    const jt_tokenizer *tokenizer;
     pthread_mutex_t lock;
     pthread_cond_t news;
     atomic_bool cancelled;
@@ -60,13 +64,18 @@ typedef struct jt_replier {
 jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *problem);
 void jt_work_free(jt_work *work); /* every choice is over, or was never handed on */
 
-/* What a choice has said since it was asked last, which the caller frees, and whether
- * it is over. */
+/* What a choice has said since it was asked last, and whether it is over. */
 typedef struct jt_said {
     jt_buffer answer, thought;
+    jt_picks picks; /* of tokens that were run since */
     bool over;
 } jt_said;
 jt_said jt_task_fetch(jt_task *choice);
+void jt_said_free(jt_said *said);
+
+/* The tokens of a pass have been run: what was noted of them can be fetched. From the
+ * engine. JT_E_MEMORY. */
+jt_status jt_task_show(jt_task *choice, jt_err *err);
 
 /* The reply has ended; failures in `err`. From the engine. */
 void jt_task_end(jt_task *choice, const jt_err *err);
