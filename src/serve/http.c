@@ -100,6 +100,10 @@ static void add_headers(struct MHD_Response *response, const jt_http_answer *a)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (a->allow)
         MHD_add_response_header(response, "Allow", a->allow);
+    if (a->rules) {
+        MHD_add_response_header(response, "Content-Security-Policy", a->rules);
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    }
     if (a->retry_after) {
         snprintf(seconds, sizeof seconds, "%u", a->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);

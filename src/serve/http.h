@@ -28,6 +28,7 @@ typedef struct jt_http_answer {
     size_t len;
     unsigned retry_after; /* seconds; 0: not said */
     const char *allow;    /* methods, for 405; or NULL */
+    const char *rules;    /* what a page may load (Content-Security-Policy); or NULL */
     /* Give at most `most` bytes, waiting for them; 0 at the end, -1: break off. */
     ssize_t (*read)(void *self, char *out, size_t most);
     void (*close)(void *self); /* called in any case, if there is a `read` */

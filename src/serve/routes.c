@@ -7,6 +7,7 @@
 #include "serve/answer.h"
 #include "serve/completions.h"
 #include "serve/onlooker.h"
+#include "serve/page.h"
 #include "serve/prompt.h"
 #include "serve/server.h"
 
@@ -133,6 +134,12 @@ static void detokenize(jt_server *s, const jt_http_call *call, jt_http_answer *a
     convert(s, call, answer, decode);
 }
 
+static void page(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    (void)s;
+    jt_page_answer(call->path, answer);
+}
+
 /* ---- the table ---- */
 
 typedef struct route {
@@ -159,7 +166,8 @@ static const route *find(const char *path)
         if (strcmp(routes[i].path, path) == 0)
             return &routes[i];
     }
-    return NULL;
+    static const route of_page = {"GET", "/", true, false, page};
+    return jt_page_has(path) ? &of_page : NULL;
 }
 
 /* Takes as long for a key that is nearly right as for any other of its length. */
