@@ -90,8 +90,13 @@ class Page(ServerTest):
                 pictures.add(document.getElementById('heatmap').toDataURL());
             }).observe(document.body, {subtree: true, childList: true}); 0""")
         self.send()
-        self.browser.until("lengths.size > 3 && pictures.size > 3")
-        self.assertEqual(self.wait(), "Ended: no more tokens were allowed.")
+        for _ in range(30):  # a machine with other work shows few frames of a reply
+            self.assertEqual(self.wait(), "Ended: no more tokens were allowed.")
+            if self.browser.run("lengths.size > 3 && pictures.size > 3"):
+                break
+            self.press("Regenerate")
+        else:
+            self.fail(self.browser.run("[lengths.size, pictures.size]"))
         self.assertTrue(self.browser.run("document.getElementById('figures').textContent"))
 
     def test_what_it_says_is_what_the_server_says(self):
