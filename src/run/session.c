@@ -212,7 +212,7 @@ static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
 
 /* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
  * of both become those of the session. */
-static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
+static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, const jt_hooks *hooks)
 {
     size_t count = chunk->count, bytes = count * sizeof(int32_t);
     jt_span spans[2] = {chunk->spans[0], chunk->spans[0]};
@@ -230,8 +230,9 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
     chunk->count = 2 * count;
     chunk->ids = ids;
     chunk->positions = positions;
-    hooks->twin = &s->twin->hooks;
-    jt_tensor both = jt_transformer_forward(s->ctx, s->model, chunk, s->store, hooks);
+    const jt_hooks_part parts[2] = {{hooks, count}, {&s->twin->hooks, count}};
+    const jt_hooks halves = {.part = parts, .n_parts = 2};
+    jt_tensor both = jt_transformer_forward(s->ctx, s->model, chunk, s->store, &halves);
     if (jt_failed(s->ctx))
         return both;
     size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);
@@ -242,7 +243,7 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
 
 /* One forward pass over tokens of the context that follow those in the cache. Logits
  * are empty on failure, and otherwise valid until the scratch is rewound. */
-static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hooks)
+static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
 {
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)

@@ -10,6 +10,7 @@ typedef struct together {
     size_t *done;             /* [n] tokens that are evaluated */
     jt_span *span;            /* [n] of the pass */
     size_t *who;              /* [n] the part of a span */
+    jt_hooks_part *routed;    /* [n] spans whose hooks are the same */
     int32_t *ids, *positions; /* [lead->chunk] */
 } together;
 
@@ -33,8 +34,19 @@ static jt_status check(const jt_part *parts, size_t n, jt_err *err)
 /* Whether a session shares its passes. */
 static bool shares(const jt_session *s)
 {
-    return s->hooks.n_policies == 0 && s->hooks.n_watchers == 0 && !s->twin &&
-           !s->attendant.before && s->adapters.count == 0;
+    for (int i = 0; i < s->hooks.n_watchers; i++) {
+        if (s->hooks.watcher[i].on_outputs)
+            return false;
+    }
+    return !s->twin && !s->attendant.before && !s->cached && s->adapters.count == 0;
+}
+
+/* Whether the tokens of two sessions can be routed as those of one. */
+static bool same_hooks(const jt_hooks *a, const jt_hooks *b)
+{
+    return !a->n_policies && !b->n_policies && a->n_watchers == b->n_watchers &&
+           memcmp(a->watcher, b->watcher, (size_t)a->n_watchers * sizeof *a->watcher) ==
+               0;
 }
 
 /* Let the next tokens of as many parts as fit make a pass; how many tokens. */
@@ -60,15 +72,32 @@ static jt_chunk gather(together *g)
     return chunk;
 }
 
+/* The hooks of a pass: each session is steered by its own policies, and seen by its own
+ * watchers. */
+static jt_hooks gather_hooks(together *g, const jt_chunk *chunk)
+{
+    jt_hooks all = {.part = g->routed};
+    for (size_t i = 0; i < chunk->n_spans; i++) {
+        const jt_hooks *own = &g->parts[g->who[i]].session->hooks;
+        jt_hooks_part *last = all.n_parts ? &g->routed[all.n_parts - 1] : NULL;
+        if (last && same_hooks(last->hooks, own))
+            last->tokens += chunk->spans[i].count;
+        else
+            g->routed[all.n_parts++] = (jt_hooks_part){own, chunk->spans[i].count};
+    }
+    return all;
+}
+
 static jt_status run_pass(together *g, const jt_chunk *chunk, jt_err *err)
 {
-    static const jt_hooks none;
     jt_session *lead = g->lead;
+    const jt_hooks all = gather_hooks(g, chunk);
+    const jt_hooks *hooks = all.n_parts == 1 ? g->routed[0].hooks : &all;
     lead->ctx->err = (jt_err){0};
     lead->ctx->change = (jt_product_change){0};
     jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
     jt_tensor logits =
-        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, &none);
+        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, hooks);
     jt_status status = jt_session_status(lead, err);
     for (size_t i = 0; i < chunk->n_spans && status == JT_OK; i++) {
         size_t who = g->who[i], count = g->span[i].count;
@@ -117,6 +146,7 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
     g.done = jt_scratch(ctx, n, sizeof *g.done);
     g.span = jt_scratch(ctx, n, sizeof *g.span);
     g.who = jt_scratch(ctx, n, sizeof *g.who);
+    g.routed = jt_scratch(ctx, n, sizeof *g.routed);
     g.ids = jt_scratch(ctx, (size_t)g.lead->chunk, sizeof *g.ids);
     g.positions = jt_scratch(ctx, (size_t)g.lead->chunk, sizeof *g.positions);
     jt_status status = jt_session_status(g.lead, err);

@@ -18,7 +18,10 @@ static int append(const char *text, size_t len, void *to)
 /* Free `json`, which may be NULL; false: no memory. */
 static bool add_json(jt_buffer *out, json_t *json)
 {
-    bool fits = json && json_dump_callback(json, append, out, JSON_COMPACT) == 0;
+    enum {
+        FORM = JSON_COMPACT | JSON_REAL_PRECISION(9)
+    }; /* digits that tell floats apart */
+    bool fits = json && json_dump_callback(json, append, out, FORM) == 0;
     json_decref(json);
     return fits;
 }
@@ -148,6 +151,37 @@ static json_t *logprobs_of(const jt_task *c, const jt_said *said)
     return ask->chat ? chat_logprobs(c, said) : text_logprobs(c, said);
 }
 
+/* ---- traces ---- */
+
+/* Set "junto" of `json` to {key: value}, which is taken over; both may be NULL. */
+static bool set_trace(json_t *json, const char *key, json_t *value)
+{
+    json_t *trace = json_pack("{so}", key, value);
+    return json && json_object_set_new(json, "junto", trace) == 0;
+}
+
+static json_t *prompt_json(const jt_work *w)
+{
+    json_t *ids = json_array();
+    for (size_t i = 0; i < w->prompt.count; i++) {
+        if (json_array_append_new(ids, json_integer(w->prompt.ids[i]))) {
+            json_decref(ids);
+            return NULL;
+        }
+    }
+    return ids;
+}
+
+/* A choice, and how its tokens went; takes it over. */
+static json_t *with_picks(json_t *choice, const jt_task *c, const jt_picks *picks)
+{
+    if (!c->work->ask.trace ||
+        set_trace(choice, "tokens", jt_picks_json(picks, c->work->tokenizer)))
+        return choice;
+    json_decref(choice);
+    return NULL;
+}
+
 /* ---- the whole ---- */
 
 static json_t *message(const jt_said *words)
@@ -174,10 +208,11 @@ static json_t *whole_choice(jt_task *c)
     json_t *what = !fits  ? NULL
                    : chat ? message(&words)
                           : jt_buffer_json(&words.answer);
-    json_t *json = choice_of(c, chat ? "message" : "text", what, logprobs_of(c, &words),
-                             jt_task_finish(c));
+    json_t *choice = choice_of(c, chat ? "message" : "text", what,
+                               logprobs_of(c, &words), jt_task_finish(c));
+    choice = with_picks(choice, c, &words.picks);
     jt_said_free(&words);
-    return json;
+    return choice;
 }
 
 json_t *jt_answer_whole(const jt_answer_head *head, jt_work *w)
@@ -191,16 +226,16 @@ json_t *jt_answer_whole(const jt_answer_head *head, jt_work *w)
     }
     json_t *json =
         envelope(head, w->ask.chat ? "chat.completion" : "text_completion", choices);
-    if (json && json_object_set_new(json, "usage", usage(w))) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
+    if (json && json_object_set_new(json, "usage", usage(w)) == 0 &&
+        (!w->ask.trace || set_trace(json, "prompt", prompt_json(w))))
+        return json;
+    json_decref(json);
+    return NULL;
 }
 
 /* ---- events ---- */
 
-static bool add_event(jt_buffer *out, json_t *json)
+bool jt_answer_event(jt_buffer *out, json_t *json)
 {
     return jt_buffer_add(out, "data: ", 6) && add_json(out, json) &&
            jt_buffer_add(out, "\n\n", 2);
@@ -217,7 +252,7 @@ static bool add_chunk(jt_buffer *out, const jt_answer_head *head, const jt_work 
                 (!w->ask.include_usage || !json_object_set(json, "usage", figures));
     json_decref(figures);
     if (fits)
-        return add_event(out, json);
+        return jt_answer_event(out, json);
     json_decref(json);
     return false;
 }
@@ -231,6 +266,18 @@ static bool add_choice(jt_buffer *out, const jt_answer_head *head, const jt_task
     return add_chunk(out, head, c->work, choices, json_null());
 }
 
+bool jt_answer_prompt(jt_buffer *out, const jt_answer_head *head, const jt_work *w)
+{
+    if (!w->ask.trace)
+        return true;
+    json_t *json = envelope(
+        head, w->ask.chat ? "chat.completion.chunk" : "text_completion", json_array());
+    if (set_trace(json, "prompt", prompt_json(w)))
+        return jt_answer_event(out, json);
+    json_decref(json);
+    return false;
+}
+
 bool jt_answer_begin(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
 {
     json_t *role = json_pack("{ss ss}", "role", "assistant", "content", "");
@@ -238,6 +285,21 @@ bool jt_answer_begin(jt_buffer *out, const jt_answer_head *head, const jt_task *
         return add_choice(out, head, c, role, json_null(), NULL);
     json_decref(role);
     return true;
+}
+
+/* A delta of nothing. */
+static json_t *nothing(const jt_task *c)
+{
+    return c->work->ask.chat ? json_object() : json_string("");
+}
+
+static bool add_picks(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
+                      const jt_picks *picks)
+{
+    const char *key = c->work->ask.chat ? "delta" : "text";
+    json_t *choice =
+        with_picks(choice_of(c, key, nothing(c), json_null(), NULL), c, picks);
+    return add_chunk(out, head, c->work, json_pack("[o]", choice), json_null());
 }
 
 bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *c,
@@ -258,23 +320,21 @@ bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *
     if (fits && words->calls)
         fits = add_choice(out, head, c, json_pack("{sO}", "tool_calls", words->calls),
                           json_null(), NULL);
-    return fits;
+    return fits && (words->picks.count == 0 || add_picks(out, head, c, &words->picks));
 }
 
 static bool add_error(jt_buffer *out, const jt_task *c)
 {
     jt_problem problem;
     jt_refuse_err(&problem, NULL, &c->err);
-    return add_event(out, jt_problem_json(&problem));
+    return jt_answer_event(out, jt_problem_json(&problem));
 }
 
 bool jt_answer_finish(jt_buffer *out, const jt_answer_head *head, const jt_task *c)
 {
-    json_t *nothing = c->work->ask.chat ? json_object() : json_string("");
-    if (c->err.code == JT_OK)
-        return add_choice(out, head, c, nothing, json_null(), jt_task_finish(c));
-    json_decref(nothing);
-    return add_error(out, c);
+    return c->err.code == JT_OK
+               ? add_choice(out, head, c, nothing(c), json_null(), jt_task_finish(c))
+               : add_error(out, c);
 }
 
 bool jt_answer_end(jt_buffer *out, const jt_answer_head *head, const jt_work *w)

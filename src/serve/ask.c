@@ -361,6 +361,11 @@ static bool read_own_wishes(jt_ask *ask, jt_problem *p)
         !read_object(ask, "stream_options", &options, p))
         return false;
     ask->include_usage = json_is_true(json_object_get(options, "include_usage"));
+    const json_t *trace = given(own, "trace");
+    if (trace && !json_is_boolean(trace))
+        return jt_refuse(p, 400, "junto.trace", "invalid_type",
+                         "'junto.trace' must be true or false");
+    ask->trace = json_is_true(trace);
     return read_texts(given(own, "policy"), "junto.policy", ask->policy,
                       &ask->n_policies, JT_ASK_POLICIES, p);
 }

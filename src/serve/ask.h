@@ -22,7 +22,7 @@ typedef struct jt_ask {
     bool chat;    /* messages; otherwise a prompt */
     const json_t *messages, *tools, *variables; /* of a chat; NULL where not given */
     const json_t *prompt;                       /* a text, or a list of tokens */
-    bool stream, include_usage, ignore_end;
+    bool stream, include_usage, ignore_end, trace;
     int n, max_tokens; /* -1: as far as it goes */
     int thinking_budget;
     jt_sampling sampling;

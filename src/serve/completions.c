@@ -108,6 +108,8 @@ static bool add_news(completion *c)
 {
     jt_work *w = c->work;
     bool fits = true, over = true;
+    if (!c->begun)
+        fits = jt_answer_prompt(&c->out, &c->head, w);
     for (size_t i = 0; i < w->n && !c->begun && fits; i++)
         fits = jt_answer_begin(&c->out, &c->head, &w->choice[i]);
     c->begun = true;

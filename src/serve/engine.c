@@ -183,6 +183,21 @@ static int nobody_waits(void *user, const char *what, unsigned long long done,
     return 1;
 }
 
+static void tell_routing(jt_engine *e, double tokens)
+{
+    jt_routing_state state = {.running = e->n_running};
+    jt_store_stats store;
+    if (jt_session_store_stats(e->seats.host, &store)) {
+        state.has_store = true;
+        state.hits = store.hits;
+        state.misses = store.misses;
+    }
+    pthread_mutex_lock(&e->lock);
+    state.waiting = e->n_waiting;
+    pthread_mutex_unlock(&e->lock);
+    jt_routing_tell(e->options.routing, (size_t)tokens, &state);
+}
+
 /* Advance all; where that fails, each by itself, so that a failure is only that of the
  * reply which brings it. */
 static void advance(jt_engine *e)
@@ -202,6 +217,7 @@ static void advance(jt_engine *e)
     count(e, JT_COUNTER_passes_total, 1);
     count(e, JT_COUNTER_pass_tokens_total, tokens);
     count(e, JT_COUNTER_pass_seconds_total, jt_seconds() - start);
+    tell_routing(e, tokens);
 }
 
 /* After its end, a task is its connection's, and may be gone. */
@@ -239,6 +255,8 @@ static void settle(jt_engine *e, size_t i, jt_status status, jt_err *err)
         return; /* dropped before the next pass */
     c->pending += e->turns[i].done;
     c->n_pending -= e->turns[i].done;
+    if (status == JT_OK)
+        status = jt_task_show(c, err);
     if (status == JT_OK && c->n_pending == 0)
         status = go_on(c, err);
     if (status != JT_OK || c->n_pending == 0)
@@ -325,6 +343,7 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     jt_status status =
         jt_seats_open(&e->seats, options->model, options->slots, options->session, err);
     if (status == JT_OK) {
+        e->seats.onlooker = jt_routing_watcher(options->routing);
         e->budget = (size_t)e->seats.seat[0].session->chunk;
         e->context = jt_session_capacity(e->seats.seat[0].session);
         jt_counters_set(options->metrics, JT_COUNTER_slots, (double)options->slots);

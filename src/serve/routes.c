@@ -6,6 +6,8 @@
 
 #include "serve/answer.h"
 #include "serve/completions.h"
+#include "serve/onlooker.h"
+#include "serve/page.h"
 #include "serve/prompt.h"
 #include "serve/server.h"
 
@@ -132,6 +134,12 @@ static void detokenize(jt_server *s, const jt_http_call *call, jt_http_answer *a
     convert(s, call, answer, decode);
 }
 
+static void page(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    (void)s;
+    jt_page_answer(call->path, answer);
+}
+
 /* ---- the table ---- */
 
 typedef struct route {
@@ -145,6 +153,7 @@ static const route routes[] = {
     {"GET", "/health", true, false, health},
     {"GET", "/metrics", false, false, metrics},
     {"GET", "/v1/models", false, true, models},
+    {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
     {"POST", "/tokenize", false, true, tokenize},
@@ -157,7 +166,8 @@ static const route *find(const char *path)
         if (strcmp(routes[i].path, path) == 0)
             return &routes[i];
     }
-    return NULL;
+    static const route of_page = {"GET", "/", true, false, page};
+    return jt_page_has(path) ? &of_page : NULL;
 }
 
 /* Takes as long for a key that is nearly right as for any other of its length. */

@@ -112,6 +112,8 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .queue = (size_t)s->options.queue,
                                 .reply_seconds = s->options.reply_seconds,
                                 .metrics = &s->metrics};
+    JT_TRY(jt_routing_new(&s->routing, model, err));
+    engine.routing = s->routing;
     s->sampling = jt_sampling_default();
     jt_sampling_from_file(&s->sampling, jt_model_file(model));
     JT_TRY(jt_token_tree_new(&s->tree, jt_model_tokenizer(model), err));
@@ -155,6 +157,7 @@ void jt_server_free(jt_server *s)
     if (s->engine)
         jt_engine_free(s->engine);
     jt_token_tree_free(s->tree);
+    jt_routing_free(s->routing);
     jt_counters_close(&s->metrics);
     free(s);
 }

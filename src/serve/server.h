@@ -18,8 +18,9 @@ struct jt_server {
     jt_server_options options; /* with their defaults */
     jt_http *http;
     jt_counters metrics;
-    atomic_int state; /* what follows may be read once it is READY */
-    atomic_int busy;  /* requests in work */
+    atomic_int state;    /* what follows may be read once it is READY */
+    atomic_int busy;     /* requests in work */
+    jt_routing *routing; /* what the engine tells */
     jt_engine *engine;
     jt_replier replier;
     jt_token_tree *tree;  /* of its vocabulary */

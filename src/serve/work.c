@@ -51,6 +51,18 @@ static void on_token(void *user, const jt_sampled *token)
     pthread_mutex_unlock(&c->work->lock);
 }
 
+jt_status jt_task_show(jt_task *c, jt_err *err)
+{
+    jt_work *w = c->work;
+    if (!w->ask.trace)
+        return JT_OK;
+    pthread_mutex_lock(&w->lock);
+    bool fits = jt_picks_move(&c->picks, &c->recorder);
+    pthread_cond_signal(&w->news);
+    pthread_mutex_unlock(&w->lock);
+    return fits ? JT_OK : jt_fail_memory(err, "tracing a reply");
+}
+
 void jt_task_end(jt_task *c, const jt_err *err)
 {
     jt_work *w = c->work;
@@ -67,8 +79,10 @@ void jt_task_end(jt_task *c, const jt_err *err)
 bool jt_task_fetch(jt_task *c, jt_said *out)
 {
     pthread_mutex_lock(&c->work->lock);
-    *out = (jt_said){.answer = c->answer, .thought = c->thought, .over = c->over};
+    *out = (jt_said){
+        .answer = c->answer, .thought = c->thought, .picks = c->picks, .over = c->over};
     c->answer = c->thought = (jt_buffer){0};
+    c->picks = (jt_picks){0};
     if (out->answer.len || c->over) {
         out->sampled = c->sampled;
         out->n_sampled = c->n_sampled;
@@ -83,6 +97,7 @@ void jt_said_free(jt_said *said)
 {
     free(said->answer.data);
     free(said->thought.data);
+    free(said->picks.list);
     free(said->sampled);
     json_decref(said->calls);
     *said = (jt_said){0};
@@ -101,7 +116,8 @@ static bool has_words(const jt_work *w)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < w->n; i++)
-        bytes += w->choice[i].answer.len + w->choice[i].thought.len;
+        bytes += w->choice[i].answer.len + w->choice[i].thought.len +
+                 w->choice[i].picks.count;
     return bytes > 0;
 }
 
@@ -274,7 +290,6 @@ static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
 static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
 {
     bool in_thought;
-    w->tokenizer = jt_model_tokenizer(who->model);
     if (!jt_prompt_make(&w->ask, who->chat, w->tokenizer, &w->prompt, &in_thought, p) ||
         !fits_context(w, who, p) || !make_grammar(w, who, p))
         return false;
@@ -308,6 +323,7 @@ jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&w->lock, NULL);
     w->ask = *ask;
+    w->tokenizer = jt_model_tokenizer(who->model);
     *ask = (jt_ask){0};
     w->asked = jt_seconds();
     if (make(w, who, p))
@@ -327,6 +343,8 @@ void jt_work_free(jt_work *w)
         free(c->sampled);
         free(c->answer.data);
         free(c->thought.data);
+        free(c->picks.list);
+        free(c->recorder.fresh.list);
     }
     free(w->choice);
     free(w->prompt.ids);

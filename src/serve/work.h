@@ -15,6 +15,7 @@
 #include "serve/ask.h"
 #include "serve/buffer.h"
 #include "serve/calls.h"
+#include "serve/picks.h"
 
 typedef struct jt_work jt_work;
 
@@ -31,12 +32,14 @@ typedef struct jt_task {
     jt_session *session;
     const int32_t *pending; /* what the model has to run before the next step */
     size_t n_pending;
+    jt_pick_recorder recorder; /* when a trace was asked for */
 
     /* Guarded. */
     jt_generate_result result; /* of the engine's thread until `over` */
     jt_buffer answer, thought; /* that nobody has fetched */
     jt_sampled *sampled; /* [n_sampled] the same of tokens, if they are asked for */
     size_t n_sampled, sampled_capacity;
+    jt_picks picks; /* the same */
     bool over;
     jt_err err; /* code JT_OK: the reply is whole */
 
@@ -75,12 +78,17 @@ typedef struct jt_said {
     jt_buffer answer, thought;
     jt_sampled *sampled; /* [n_sampled] tokens of the answer */
     size_t n_sampled;
-    json_t *calls; /* that are complete; NULL: none */
+    json_t *calls;  /* that are complete; NULL: none */
+    jt_picks picks; /* of tokens that were run since */
     bool over;
 } jt_said;
 /* False: no memory. Free in any case. */
 bool jt_task_fetch(jt_task *choice, jt_said *out);
 void jt_said_free(jt_said *said);
+
+/* The tokens of a pass have been run: what was noted of them can be fetched. From the
+ * engine. JT_E_MEMORY. */
+jt_status jt_task_show(jt_task *choice, jt_err *err);
 
 /* The reply has ended; failures in `err`. From the engine. */
 void jt_task_end(jt_task *choice, const jt_err *err);

@@ -25,7 +25,6 @@ static double pass(jt_rewire *w, jt_session *s, size_t count, jt_cache *cache)
                       .positions = positions,
                       .all_logits = true};
     hooks.n_watchers = 0;
-    hooks.twin = NULL;
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         positions[i] = (int32_t)i;
         targets[i] = i + 1 < count ? s->ids[i + 1] : -1;

@@ -1,4 +1,5 @@
 /* Sessions in one pass: each gets the bits that it would have got alone. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -129,6 +130,82 @@ static void policies_stay_at_home(void **state)
     jt_model_free(model);
 }
 
+/* What a watcher saw, in the order in which it came. */
+typedef struct sight {
+    int tokens, most; /* of all passes, of the largest */
+    double sum;       /* of places, experts and weights */
+} sight;
+
+static void look(void *self, const jt_route_site *site, const jt_route *route)
+{
+    sight *s = self;
+    s->tokens += route->n_tokens;
+    s->most = route->n_tokens > s->most ? route->n_tokens : s->most;
+    for (int t = 0; t < route->n_tokens; t++) {
+        double token = site->token_ids[t] + 0.1 * site->positions[t];
+        for (int j = 0; j < route->k; j++)
+            s->sum += token * (route->expert[t * route->k + j] + 1.0) *
+                      (double)route->weight[t * route->k + j];
+    }
+}
+
+static int one_slot(void *self, const jt_route_site *site, int k)
+{
+    (void)self;
+    (void)site;
+    (void)k;
+    return 1;
+}
+
+/* The first two share a watcher, the third has one expert per token, too. */
+static void watched(jt_session *const *s, sight *seen)
+{
+    jt_watcher both = {.self = &seen[0], .on_route = look};
+    jt_watcher other = {.self = &seen[1], .on_route = look};
+    jt_policy policy = {.on_k = one_slot};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(jt_session_add_watcher(s[i], i < 2 ? &both : &other, NULL),
+                         JT_OK);
+    assert_int_equal(jt_session_add_policy(s[2], &policy, NULL), JT_OK);
+}
+
+/* Watchers see their own sessions, which share passes all the same. */
+static void watchers_see_their_own(void **state)
+{
+    (void)state;
+    jt_model *model = open_model("mixtral");
+    size_t bytes = vocab_of(model) * sizeof(float);
+    sight seen[2] = {0}, alone_seen[2] = {0};
+    jt_session *group[3], *alone[3];
+    for (int s = 0; s < 3; s++) {
+        group[s] = open_session(model, 0, s ? group[0] : NULL);
+        alone[s] = open_session(model, 0, NULL);
+    }
+    watched(group, seen);
+    watched(alone, alone_seen);
+    jt_part part[3];
+    for (int s = 0; s < 3; s++) {
+        part[s] = (jt_part){group[s], text[s], 5 + (size_t)s};
+        assert_int_equal(jt_session_eval(alone[s], text[s], 5 + (size_t)s, NULL, NULL),
+                         JT_OK);
+    }
+    assert_int_equal(jt_session_eval_together(part, 3, NULL, NULL), JT_OK);
+    for (int s = 0; s < 3; s++)
+        assert_memory_equal(jt_session_logits(group[s]), jt_session_logits(alone[s]),
+                            bytes);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(seen[i].tokens, alone_seen[i].tokens);
+        assert_true(fabs(seen[i].sum - alone_seen[i].sum) < 1e-6 * seen[i].sum);
+    }
+    assert_int_equal(seen[0].most, 5 + 6);
+    assert_int_equal(alone_seen[0].most, 6);
+    for (int s = 2; s >= 0; s--) {
+        jt_session_free(alone[s]);
+        jt_session_free(group[s]);
+    }
+    jt_model_free(model);
+}
+
 /* One bad part, or memory that ends at any moment: every context is as before. */
 static void failures_change_nothing(void **state)
 {
@@ -183,6 +260,7 @@ int main(void)
         SAME("minimax-01"),
         SAME("gemma4-moe"),
         cmocka_unit_test(policies_stay_at_home),
+        cmocka_unit_test(watchers_see_their_own),
         cmocka_unit_test(failures_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

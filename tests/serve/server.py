@@ -103,6 +103,12 @@ class Server:
         client.sendall(head.encode() + data)
         return client
 
+    def open_get(self, path):
+        """A socket on which this has been asked for, and nothing read."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        return client
+
     def figure(self, name):
         for line in self.get("/metrics").data.decode().splitlines():
             if line.startswith(f"junto_{name} "):
