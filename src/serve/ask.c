@@ -370,22 +370,34 @@ static bool read_own_wishes(jt_ask *ask, jt_problem *p)
                       &ask->n_policies, JT_ASK_POLICIES, p);
 }
 
-bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
-                 const jt_sampling *usual, jt_problem *p)
+bool jt_ask_take(jt_ask *ask, bool chat, json_t *root, const jt_sampling *usual,
+                 jt_problem *p)
 {
-    *ask = (jt_ask){.chat = chat,
+    *ask = (jt_ask){.root = root,
+                    .chat = chat,
                     .n = 1,
                     .max_tokens = -1,
                     .thinking_budget = -1,
                     .parallel = true,
                     .sampling = *usual,
                     .seed = -1};
-    return jt_ask_json(&ask->root, text, len, p) && read_fields(ask, p) &&
-           refuse_unknown_wishes(ask, p) && read_own_wishes(ask, p) &&
-           read_form(ask, p) && read_biases(ask, p) && read_logprobs(ask, p) &&
+    return read_fields(ask, p) && refuse_unknown_wishes(ask, p) &&
+           read_own_wishes(ask, p) && read_form(ask, p) && read_biases(ask, p) &&
+           read_logprobs(ask, p) &&
            read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
                       JT_ASK_STOPS, p) &&
            (chat ? read_messages(ask, p) : read_prompt(ask, p));
+}
+
+bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
+                 const jt_sampling *usual, jt_problem *p)
+{
+    json_t *root;
+    *ask = (jt_ask){0};
+    if (jt_ask_json(&root, text, len, p))
+        return jt_ask_take(ask, chat, root, usual, p);
+    json_decref(root);
+    return false;
 }
 
 void jt_ask_free(jt_ask *ask)

@@ -44,7 +44,11 @@ typedef struct jt_ask {
  * problem is told; that holds for all functions here. */
 bool jt_ask_json(json_t **root, const char *text, size_t len, jt_problem *problem);
 
-/* `usual`: what a request does not say about sampling. Free also after a failure. */
+/* Read a request, which is taken over. `usual`: what it does not say about sampling.
+ * Free also after a failure. */
+bool jt_ask_take(jt_ask *ask, bool chat, json_t *root, const jt_sampling *usual,
+                 jt_problem *problem);
+/* The same of its text. */
 bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
                  const jt_sampling *usual, jt_problem *problem);
 void jt_ask_free(jt_ask *ask);

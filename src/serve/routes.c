@@ -156,6 +156,7 @@ static const route routes[] = {
     {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
+    {"POST", "/v1/responses", false, true, jt_complete_response},
     {"POST", "/tokenize", false, true, tokenize},
     {"POST", "/detokenize", false, true, detokenize},
 };
