@@ -285,7 +285,8 @@ const cli_verb cli_verb_serve = {
     .summary = "answer many users over HTTP",
     .details =
         "Speaks the protocol of OpenAI: /v1/chat/completions, /v1/completions, "
-        "/v1/models; and /tokenize, /detokenize, /health, /metrics. Only this machine "
+        "/v1/responses, /v1/embeddings, /v1/models; and /tokenize, /detokenize, "
+        "/health, /metrics. Only this machine "
         "can ask, unless --host says otherwise. No request opens a file. The log goes "
         "to standard error.",
     .operands = operands,

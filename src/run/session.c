@@ -254,7 +254,9 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
                       .count = count,
                       .ids = s->ids + start,
                       .positions = s->positions,
-                      .all_logits = all};
+                      .all_logits = all,
+                      .on_layer = s->on_layer,
+                      .user = s->on_layer_user};
     s->ctx->err = (jt_err){0};
     s->ctx->change = jt_attached_change(&s->adapters);
     weigh_adapters(s, &chunk);

@@ -41,6 +41,8 @@ struct jt_session {
     jt_cache_options kept;  /* how it was made */
     jt_session_twin *twin;  /* or NULL */
     jt_attendant attendant; /* before NULL: none */
+    void (*on_layer)(void *user, int layer, const jt_tensor *h); /* as in jt_chunk */
+    void *on_layer_user;
     int32_t *ids;           /* [capacity] the tokens of the context */
     int32_t *positions;     /* [chunk] */
     float *logits;          /* [vocab], after the last token */

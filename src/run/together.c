@@ -38,7 +38,8 @@ static bool shares(const jt_session *s)
         if (s->hooks.watcher[i].on_outputs)
             return false;
     }
-    return !s->twin && !s->attendant.before && !s->cached && s->adapters.count == 0;
+    return !s->twin && !s->attendant.before && !s->on_layer && !s->cached &&
+           s->adapters.count == 0;
 }
 
 /* Whether the tokens of two sessions can be routed as those of one. */

@@ -91,6 +91,9 @@ static jt_task *take_waiting(jt_engine *e)
 static void end(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
 {
     bool cancelled = atomic_load(&c->work->cancelled);
+    if (c->vector && status == JT_OK && c->result.finish == JT_FINISH_LENGTH)
+        jt_embedder_read(&c->embedder, c->vector);
+    jt_embedder_end(&c->embedder);
     status = jt_reply_end(&c->reply, status, err);
     if (status == JT_OK)
         *err = (jt_err){0};
@@ -107,6 +110,10 @@ static jt_status begin(jt_engine *e, jt_task *c, jt_err *err)
     const jt_tokens *prompt = &c->work->prompt;
     JT_TRY(jt_seats_take(&e->seats, c, err));
     JT_TRY(jt_reply_hear(&c->reply, prompt->ids, prompt->count, err));
+    if (c->vector) {
+        jt_session_truncate(c->session, 0);
+        JT_TRY(jt_embedder_begin(&c->embedder, c->session, c->mean, err));
+    }
     size_t kept = jt_session_reuse(c->session, prompt->ids, prompt->count);
     c->result.kept_tokens = kept;
     c->result.prompt_tokens = prompt->count - kept;

@@ -6,6 +6,7 @@
 
 #include "serve/answer.h"
 #include "serve/completions.h"
+#include "serve/embeddings.h"
 #include "serve/onlooker.h"
 #include "serve/page.h"
 #include "serve/prompt.h"
@@ -157,6 +158,7 @@ static const route routes[] = {
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
     {"POST", "/v1/responses", false, true, jt_complete_response},
+    {"POST", "/v1/embeddings", false, true, jt_embed_texts},
     {"POST", "/tokenize", false, true, tokenize},
     {"POST", "/detokenize", false, true, detokenize},
 };

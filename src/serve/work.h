@@ -11,6 +11,7 @@
 
 #include "junto/chat.h"
 #include "junto/steer.h"
+#include "run/embed.h"
 #include "run/reply.h"
 #include "serve/ask.h"
 #include "serve/buffer.h"
@@ -27,7 +28,11 @@ typedef struct jt_task {
     jt_constraint *constraint; /* NULL: any text */
     jt_generate_options options;
 
+    float *vector; /* [d] what its prompt becomes; NULL: that is not asked for */
+    bool mean;     /* of its tokens; otherwise the last */
+
     /* Of the engine's thread, while the task has a seat. */
+    jt_embedder embedder;
     jt_reply reply;
     jt_session *session;
     const int32_t *pending; /* what the model has to run before the next step */
