@@ -122,4 +122,4 @@ for (const [name, call] of Object.entries(calls))
   });
 server.kill();
 console.log(`${Object.keys(calls).length} calls, ${failed} failed`);
-process.exitCode = failed > 0;
+process.exitCode = failed ? 1 : 0;
