@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "names.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,9 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_chat,
     &cli_verb_serve,
+    &cli_verb_pull,
+    &cli_verb_list,
+    &cli_verb_rm,
     &cli_verb_info,
     &cli_verb_families,
     &cli_verb_policies,
@@ -95,8 +99,11 @@ static int run_verb(cli_context *cli, int argc, char **argv)
     }
     jt_err err = {0};
     int code;
+    cli_names names = {0};
     jt_status status = cli_parse(cli->verb, argc, argv, args, &err);
     const cli_common *common = args;
+    if (status == JT_OK && !common->help)
+        status = cli_names_resolve(&names, cli->verb, args, &err);
     if (status == JT_OK && common->help) {
         cli_print_help(stdout, cli->verb);
         code = CLI_DONE;
@@ -108,6 +115,7 @@ static int run_verb(cli_context *cli, int argc, char **argv)
         code = cli->verb->run(cli, args);
     }
     cli_args_free(cli->verb, args);
+    cli_names_free(&names);
     free(args);
     return code;
 }

@@ -8,11 +8,12 @@
 #include "junto/junto.h"
 
 /* Operand MODEL of a verb whose arguments struct is `type`, in its member `model`. */
-#define CLI_MODEL_OPERAND(type)                                                \
-    {                                                                          \
-        .flags = "MODEL", .kind = CLI_PATH, .required = true,                  \
-        .offset = offsetof(type, model),                                       \
-        .help = "GGUF file, first part of a split one, or Hugging Face folder" \
+#define CLI_MODEL_OPERAND(type)                                                 \
+    {                                                                           \
+        .flags = "MODEL", .kind = CLI_PATH, .is_model = true, .required = true, \
+        .offset = offsetof(type, model),                                        \
+        .help = "GGUF file, first part of a split one, Hugging Face folder, "   \
+                "or a name of 'junto list'"                                     \
     }
 
 /* Groups whose fields are those of jt_session_options. */
