@@ -19,7 +19,7 @@ static const cli_option operands[] = {
     {0}};
 
 static const cli_option options[] = {
-    {.flags = "--sha256",
+    {.flags = "--checksum",
      .kind = CLI_STRING,
      .value = "HEX",
      .offset = offsetof(struct pull_args, sha256),
@@ -48,7 +48,7 @@ static const cli_group groups[] = {
 static const char *const examples[] = {
     "junto pull hf:org/model:Q4_K_M",
     "fetch a model; its name, which is printed, can be used for MODEL from then on",
-    "junto pull https://example.org/model.gguf --sha256 HEX",
+    "junto pull https://example.org/model.gguf --checksum HEX",
     "the same from anywhere, with a sum to check", NULL};
 
 const cli_verb cli_verb_pull = {

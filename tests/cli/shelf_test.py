@@ -197,7 +197,7 @@ class Shelf(CommandTest):
         self.hub.hold.set()
         self.hub.hold = None
         self.hub.files["/other.gguf"] = DATA
-        self.assertEqual(self.good("pull", url, "--sha256", SUM.upper()).text(), "other\n")
+        self.assertEqual(self.good("pull", url, "--checksum", SUM.upper()).text(), "other\n")
         self.assertEqual((self.shelf / "other.gguf").read_bytes(), DATA)
 
     def test_what_is_wrong_is_not_kept(self):
@@ -209,7 +209,7 @@ class Shelf(CommandTest):
         self.assertEqual(self.files(), [])
         self.bad(1, "answered 404", "pull", "hf:o/nope")
         self.bad(1, "answered 404", "pull", self.hub.url + "/nope.gguf")
-        self.bad(2, "no SHA-256 sum", "pull", "hf:o/m", "--sha256", "abc")
+        self.bad(2, "no SHA-256 sum", "pull", "hf:o/m", "--checksum", "abc")
         for source in ("nope", "hf:", "hf:m", "hf:../m", "hf:o/m/x", "hf:o/m:",
                        self.hub.url + "/x.bin", "file:///etc/passwd"):
             self.bad(2, "", "pull", source)
