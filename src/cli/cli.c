@@ -1,4 +1,5 @@
 #include "cli.h"
+#include "config.h"
 #include "names.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_pull,
     &cli_verb_list,
     &cli_verb_rm,
+    &cli_verb_ps,
     &cli_verb_info,
     &cli_verb_families,
     &cli_verb_policies,
@@ -100,7 +102,11 @@ static int run_verb(cli_context *cli, int argc, char **argv)
     jt_err err = {0};
     int code;
     cli_names names = {0};
-    jt_status status = cli_parse(cli->verb, argc, argv, args, &err);
+    cli_words words;
+    memset(args, 0, cli->verb->args_size);
+    jt_status status = cli_config_expand(&words, cli->verb, argc, argv, &err);
+    if (status == JT_OK)
+        status = cli_parse(cli->verb, words.count, words.list, args, &err);
     const cli_common *common = args;
     if (status == JT_OK && !common->help)
         status = cli_names_resolve(&names, cli->verb, args, &err);
@@ -116,6 +122,7 @@ static int run_verb(cli_context *cli, int argc, char **argv)
     }
     cli_args_free(cli->verb, args);
     cli_names_free(&names);
+    cli_config_free(&words);
     free(args);
     return code;
 }

@@ -93,6 +93,10 @@ int cli_trace_end(cli_context *cli, jt_trace_writer *writer, int code);
  * the caller frees. JT_E_IO, JT_E_LIMIT (over 1 GiB), JT_E_MEMORY. */
 jt_status cli_read_text(char **text, size_t *len, const char *path, jt_err *err);
 
+/* The key of a server: the first line of a file, which --api-key-file names, or
+ * $JUNTO_API_KEY; *key NULL: none. The caller frees. JT_E_IO, JT_E_ARG, JT_E_MEMORY. */
+jt_status cli_read_key(char **key, const char *path, jt_err *err);
+
 /* The seed that a flag asks for; -1: a fresh one from the system, short enough to type.
  */
 uint64_t cli_seed(int64_t wanted);

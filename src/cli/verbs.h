@@ -10,6 +10,7 @@ extern const cli_verb cli_verb_serve;
 extern const cli_verb cli_verb_pull;
 extern const cli_verb cli_verb_list;
 extern const cli_verb cli_verb_rm;
+extern const cli_verb cli_verb_ps;
 extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_info;
 extern const cli_verb cli_verb_families;
