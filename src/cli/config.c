@@ -52,6 +52,7 @@ static char *trim(char *text)
 static jt_status add_line(cli_words *out, char *line, const char *path, int number,
                           jt_err *err)
 {
+    line = trim(line);
     char *equals = strchr(line, '='), *word = NULL;
     if (equals)
         *equals = '\0';

@@ -4,13 +4,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "serve_log.h"
 #include "serve_models.h"
 #include "verbs.h"
 
 struct args {
     cli_common common;
     cli_list models;
-    const char *config, *host, *key_file, *name, *prefill;
+    const char *config, *host, *key_file, *name, *prefill, *log;
     int port, slots, queue, connections, predict, idle, reply, grace, keep, loaded;
     uint64_t body;
     cli_template_args template;
@@ -59,6 +60,15 @@ static const cli_option listen_options[] = {
      .value = "NAME",
      .offset = FIELD(name),
      .help = "name of the model in answers (default: general.name of its file)"},
+    {0}};
+
+static const cli_option log_options[] = {
+    {.flags = "--log",
+     .kind = CLI_CHOICE,
+     .value = "text|json",
+     .initial = "text",
+     .offset = FIELD(log),
+     .help = "form of the log: a line of key=value pairs, or a JSON object, per event"},
     {0}};
 
 static const cli_option reply_options[] = {
@@ -169,31 +179,17 @@ static const cli_group groups[] = {{"Address", listen_options, 0},
                                    {"Replies", reply_options, 0},
                                    {"Several models", keep_options, 0},
                                    {"Limits", limit_options, 0},
+                                   {"Log", log_options, 0},
                                    {"Machine", cli_context_options, FIELD(session)},
                                    {NULL, cli_threads_options, FIELD(session)},
                                    {NULL, cli_kernel_options, FIELD(session)},
                                    {NULL, cli_common_options, 0},
                                    {0}};
 
-/* ---- the log ---- */
-
-static void print_line(void *user, jt_log_level level, const char *line)
-{
-    static const char *const names[] = {"debug", "info", "warn"};
-    const cli_context *cli = user;
-    char stamp[32];
-    time_t now = time(NULL);
-    struct tm utc;
-    if (cli->quiet && level != JT_LOG_WARN)
-        return;
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(stderr, "%s %s %s\n", stamp, names[level], line);
-}
-
 /* ---- serving ---- */
 
 typedef struct serving {
-    cli_context *cli;
+    serve_log form;
     jt_log log;
     jt_server *server;
     serve_models models;
@@ -287,7 +283,8 @@ static void wait_for_the_end(const serving *s, int grace)
 static int run(cli_context *cli, const void *raw)
 {
     const struct args *args = raw;
-    serving s = {.cli = cli, .log = {print_line, cli}};
+    serving s = {.form = {.quiet = cli->quiet, .json = strcmp(args->log, "json") == 0}};
+    s.log = serve_log_open(&s.form);
     jt_err err = {0};
     int code = CLI_DONE;
     if (open_serving(&s, args, &err) == JT_OK)

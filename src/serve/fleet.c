@@ -134,18 +134,16 @@ static bool load(jt_fleet *f, ship *s, jt_problem *p)
 
 /* ---- entering and leaving ---- */
 
-static bool enter(jt_fleet *f, ship *s, bool looks_on, jt_problem *p)
+static bool enter(jt_fleet *f, ship *s, int socket, bool looks_on, jt_problem *p)
 {
     bool fine = true;
     pthread_mutex_lock(&f->lock);
     while (fine && (s->moving || !s->server)) {
         ship *oldest = find_oldest(f);
-        if (f->stop)
+        bool stops = atomic_load(&f->front->state) != JT_SERVER_READY;
+        if (f->stop || (looks_on && (stops || jt_http_gone(socket))))
             fine = jt_refuse(p, 503, NULL, "stopping", "the server stops");
-        else if (looks_on && !s->server)
-            fine = jt_refuse(p, 503, "model", "model_not_loaded",
-                             "the model '%s' is not loaded", s->offer.name);
-        else if (s->moving || (is_full(f) && !oldest))
+        else if (looks_on || s->moving || (is_full(f) && !oldest))
             wait_a_moment(f);
         else if (is_full(f))
             take_down(f, oldest);
@@ -221,7 +219,7 @@ void jt_fleet_answer(jt_fleet *f, const jt_http_call *call, jt_http_answer *answ
     ship *of = choose(f, call, &problem);
     if (!s)
         jt_refuse(&problem, 500, NULL, NULL, "out of memory");
-    if (!s || !of || !enter(f, of, looks_on, &problem)) {
+    if (!s || !of || !enter(f, of, call->socket, looks_on, &problem)) {
         free(s);
         jt_answer_problem(answer, &problem);
         return;

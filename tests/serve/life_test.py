@@ -2,6 +2,7 @@
 from a file."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -89,10 +90,10 @@ class Several(unittest.TestCase):
 
     def test_who_looks_on_keeps_no_model(self):
         server = self.serve("--keep-alive", 1)
-        error = server.get("/v1/junto/routing?model=mini")
-        self.assertEqual((error.status, error.error()["code"]), (503, "model_not_loaded"))
-        self.ask(server, "mini")
         with server.open_get("/v1/junto/routing?model=mini") as look:
+            server.open_get("/v1/junto/routing?model=mini").close()
+            self.assertEqual(self.states(server), {"mini": "absent", "tiny": "absent"})
+            self.ask(server, "mini")
             self.assertIn(b"junto.routing", look.recv(65536) + look.recv(65536))
             self.wait(server, {"mini": "absent", "tiny": "absent"})
             while look.recv(65536):
@@ -159,6 +160,27 @@ class Config(ServerTest):
             self.assertEqual(reply["model"], "of the file")
             self.assertEqual(reply["usage"]["completion_tokens"], 5)  # the command line wins
             self.assertEqual(server.figure("slots"), 2)
+
+    def test_the_example(self):
+        """contrib/serve.conf, with a log of JSON."""
+        example = Path(MODEL).parents[1] / "contrib" / "serve.conf"
+        log = tempfile.TemporaryFile()
+        process = subprocess.Popen([JUNTO, "serve", MODEL, MIXTURE, "--config", str(example),
+                                    "--port", "0"], stderr=log)
+        for _ in range(400):
+            lines = os.pread(log.fileno(), 1 << 20, 0).decode().splitlines()
+            if any('"ready"' in line for line in lines):
+                break
+            threading.Event().wait(0.05)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), 0)
+        lines = os.pread(log.fileno(), 1 << 20, 0).decode().splitlines()
+        events = [json.loads(line) for line in lines]
+        self.assertEqual([e["event"] for e in events],
+                         ["listening", "ready", "stopping", "stopped"])
+        self.assertEqual((events[1]["models"], events[1]["slots"], events[1]["level"]),
+                         ("2", "4", "info"))
+        log.close()
 
     def test_what_is_wrong_is_named(self):
         for text, code, words in (("port = x", 2, "--port"), ("nope = 1", 2, "--nope"),
