@@ -73,14 +73,6 @@ static jt_status add_line(cli_words *out, char *line, const char *path, int numb
     return JT_OK;
 }
 
-static size_t count_lines(const char *text)
-{
-    size_t n = 1;
-    for (; *text; text++)
-        n += *text == '\n';
-    return n;
-}
-
 static jt_status read_lines(cli_words *out, const char *path, jt_err *err)
 {
     int number = 1;
@@ -99,10 +91,10 @@ jt_status cli_config_expand(cli_words *out, const cli_verb *verb, int argc, char
     const char *path = takes_config(verb) ? find_path(argc, argv) : NULL;
     size_t len, lines = 0;
     *out = (cli_words){0};
-    if (path)
+    if (path) {
         JT_TRY(cli_read_text(&out->text, &len, path, err));
-    if (path)
-        lines = count_lines(out->text);
+        lines = len + 1; /* at most */
+    }
     out->list = calloc(lines + (size_t)argc + 1, sizeof *out->list);
     if (!out->list)
         return jt_fail(err, JT_E_MEMORY, "out of memory for flags");

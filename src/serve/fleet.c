@@ -198,7 +198,7 @@ static ship *choose(jt_fleet *f, const jt_http_call *call, jt_problem *p)
     const char *name = call->len ? json_string_value(json_object_get(root, "model"))
                                  : jt_http_query(call, "model");
     ship *found = name ? NULL : &f->list[0]; /* who asks wrongly is told by it */
-    for (size_t i = 0; i < f->n && !found; i++) {
+    for (size_t i = 0; i < f->n && name && !found; i++) {
         if (strcmp(f->list[i].offer.name, name) == 0)
             found = &f->list[i];
     }
@@ -214,7 +214,7 @@ void jt_fleet_answer(jt_fleet *f, const jt_http_call *call, jt_http_answer *answ
                                      jt_http_answer *answer))
 {
     jt_problem problem;
-    bool looks_on = call->len == 0;
+    bool looks_on = strcmp(call->method, "GET") == 0;
     stay *s = jt_calloc(1, sizeof *s);
     ship *of = choose(f, call, &problem);
     if (!s)

@@ -19,7 +19,7 @@ void jt_fleet_free(jt_fleet *fleet);
 
 /* Answer by `handler`, of the model that the request names ("model" of its body, or
  * behind the ? of its path; the first if it names none), which is loaded before if need
- * be. A request without a body looks on: it waits for its model, and does not keep it.
+ * be. A GET looks on: it waits for its model, and does not keep it.
  */
 void jt_fleet_answer(jt_fleet *fleet, const jt_http_call *call, jt_http_answer *answer,
                      void (*handler)(jt_server *server, const jt_http_call *call,

@@ -58,7 +58,8 @@ class Several(unittest.TestCase):
         tokens = [server.post("/tokenize", {"content": "The king", "model": m}).json()["tokens"]
                   for m in ("mini", "tiny")]
         self.assertNotEqual(*tokens)
-        self.assertEqual(server.post(TEXT, b"{").status, 400)
+        for body in (b"{", b"", b"5"):
+            self.assertEqual(server.post(TEXT, body).status, 400)
         loaded, absent = [m for m in server.get("/v1/models").json()["data"]][:2]
         self.assertEqual(loaded["meta"]["n_ctx"], 128)
 
