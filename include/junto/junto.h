@@ -23,6 +23,7 @@
 #include "junto/safetensors.h"
 #include "junto/serve.h"
 #include "junto/session.h"
+#include "junto/shelf.h"
 #include "junto/shrink.h"
 #include "junto/simulate.h"
 #include "junto/speculate.h"

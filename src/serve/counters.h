@@ -43,6 +43,9 @@ void jt_counters_close(jt_counters *metrics);
 void jt_counters_add(jt_counters *metrics, jt_counter metric, double value);
 void jt_counters_set(jt_counters *metrics, jt_counter metric, double value);
 
+/* Add what `from` counted to `to`, and what it measures now only if `gauges`. */
+void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges);
+
 /* The text format of Prometheus, version 0.0.4. False: no memory. */
 bool jt_counters_write(jt_counters *metrics, jt_buffer *out);
 

@@ -8,6 +8,8 @@
 #include "serve/engine.h"
 #include "serve/http.h"
 
+typedef struct jt_fleet jt_fleet; /* serve/fleet.h */
+
 typedef enum jt_server_state {
     JT_SERVER_LOADING,
     JT_SERVER_READY,
@@ -20,6 +22,7 @@ struct jt_server {
     jt_counters metrics;
     atomic_int state;    /* what follows may be read once it is READY */
     atomic_int busy;     /* requests in work */
+    jt_fleet *fleet;     /* of several models; what follows is then that of each */
     jt_routing *routing; /* what the engine tells */
     jt_engine *engine;
     jt_replier replier;

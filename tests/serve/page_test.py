@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 from browser import CHROMIUM, Browser
-from server import ServerTest
+from server import MODEL, ServerTest
 
 def flat(text):
     """Without white space, which paragraphs take."""
@@ -307,6 +307,27 @@ class Key(ServerTest):
         browser.press("Enter", 13, text="\r")
         browser.until("document.getElementById('layer').options.length === 6")
         self.assertIn("junto-mini", browser.run("document.getElementById('model').textContent"))
+
+
+@unittest.skipUnless(CHROMIUM, "there is no Chromium")
+class Several(ServerTest):
+    def test_the_page_chooses_a_model(self):
+        tiny = Path(MODEL).parents[1] / "tests" / "golden" / "mixtral.gguf"
+        server = self.server_with("-c", 128, models=(MODEL, f"tiny={tiny}"))
+        browser = Browser()
+        self.addCleanup(browser.close)
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        browser.until("document.getElementById('models').options.length === 2")
+        browser.run("document.querySelector('[name=max_tokens]').value = 20")
+        for name, layers in (("tiny", 2), ("junto-mini", 6)):
+            browser.run(f"document.getElementById('models').value = '{name}';"
+                        "document.getElementById('models').dispatchEvent(new Event('change'))")
+            browser.click("#words")
+            browser.type("The king")
+            browser.press("Enter", 13, text="\r")
+            browser.until(f"document.getElementById('layer').options.length === {layers}")
+            browser.until("document.getElementById('stop').hidden")
+        self.assertEqual(browser.problems, [])
 
 
 if __name__ == "__main__":

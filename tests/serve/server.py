@@ -35,11 +35,11 @@ class Reply:
 class Server:
     """A running `junto serve` on a port of its own."""
 
-    def __init__(self, *flags, env=None):
+    def __init__(self, *flags, env=None, models=(MODEL,)):
         self.log = tempfile.TemporaryFile()
         environment = {k: v for k, v in os.environ.items() if k != "JUNTO_API_KEY"}
         self.process = subprocess.Popen(
-            [JUNTO, "serve", MODEL, "--port", "0", "-t", "2", *map(str, flags)],
+            [JUNTO, "serve", *map(str, models), "--port", "0", "-t", "2", *map(str, flags)],
             stderr=self.log, stdin=subprocess.DEVNULL,
             env={**environment, **(env or {})})
         line = self.wait_for("listening", "url=")

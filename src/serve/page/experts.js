@@ -178,8 +178,9 @@ function begin(event) {
   listChanges();
 }
 
-async function watch() {
-  const response = await api.call("/v1/junto/routing?interval=150");
+async function watch(signal) {
+  const model = settings.model(), which = model ? `&model=${encodeURIComponent(model)}` : "";
+  const response = await api.call(`/v1/junto/routing?interval=150${which}`, {signal});
   for await (const event of api.events(response)) {
     if (event.layers) begin(event);
     countIn(event);
@@ -204,10 +205,14 @@ export async function open() {
     byId("expert").value = cell.expert;
     describe();
   });
-  for (let pause = 500; ; pause = Math.min(10000, 2 * pause)) {
-    const begun = performance.now();
-    await watch().catch(() => {}); // the server restarts, or is busy loading
-    if (performance.now() - begun > 10000) pause = 500;
-    await new Promise((resolve) => setTimeout(resolve, pause));
+  let other = new AbortController(); // another model
+  byId("models").addEventListener("change", () => {
+    changes.clear();
+    other.abort();
+    other = new AbortController();
+  });
+  for (;;) { // until the server is back, or the model loaded
+    await watch(other.signal).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }

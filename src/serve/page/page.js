@@ -38,9 +38,12 @@ function view(name) {
 }
 
 async function nameModel() {
-  const {data: [model]} = await api.get("/v1/models");
-  byId("model").textContent = `${model.id}, context ${model.meta.n_ctx}`;
-  document.title = `${model.id} - Junto`;
+  const {data: models} = await api.get("/v1/models");
+  const [model] = models, several = models.length > 1;
+  byId("models").hidden = !several;
+  if (several) byId("models").replaceChildren(...models.map(({id}) => el("option", {}, id)));
+  else byId("model").textContent = `${model.id}, context ${model.meta?.n_ctx ?? "unknown"}`;
+  document.title = several ? "Junto" : `${model.id} - Junto`;
 }
 
 settings.open();

@@ -21,6 +21,9 @@ export function open() {
   form.addEventListener("submit", (event) => event.preventDefault());
 }
 
+// Which of several models; undefined: there is one.
+export const model = () => byId("models").value || undefined;
+
 const text = (name) => form.elements[name].value.trim();
 const number = (name) => (text(name) === "" ? undefined : Number(text(name)));
 
@@ -30,6 +33,7 @@ export const policies = () => text("policies").split("\n").map((p) => p.trim()).
 
 // Fields of a request. A seed is always given, so that a reply can be had again.
 export const sampling = () => ({
+  model: model(),
   max_tokens: number("max_tokens"), temperature: number("temperature"), top_p: number("top_p"),
   seed: number("seed") ?? Math.floor(Math.random() * 2 ** 31),
 });
