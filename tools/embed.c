@@ -1,14 +1,16 @@
-/* Texts as C: embed FILE... writes the recipes FILE = .../NAME/recipe.toml as the table
- * jt_recipe_files. Runs on the machine that builds. */
+/* Texts as C: embed HEADER TYPE TABLE folder|file FILE... writes `const TYPE TABLE[]`
+ * of {name, text}, as HEADER declares it, with an empty row at the end. The name of a
+ * text is that of its folder (recipes: .../NAME/recipe.toml) or its own. Runs on the
+ * machine that builds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The folder that holds the file: .../NAME/recipe.toml. */
-static void print_name(const char *path)
+static void print_name(const char *path, int folder)
 {
-    const char *end = strrchr(path, '/'), *start = end;
-    if (!end)
+    const char *slash = strrchr(path, '/');
+    const char *end = folder ? slash : path + strlen(path), *start = end;
+    if (!slash)
         exit(2);
     while (start > path && start[-1] != '/')
         start--;
@@ -33,13 +35,16 @@ static void print_bytes(size_t index, const char *path)
 
 int main(int argc, char **argv)
 {
-    printf("#include \"learn/recipe_impl.h\"\n");
-    for (int i = 1; i < argc; i++)
+    enum { HEADER = 1, TYPE, TABLE, NAMED, FILES };
+    if (argc < FILES)
+        return 2;
+    printf("#include \"%s\"\n", argv[HEADER]);
+    for (int i = FILES; i < argc; i++)
         print_bytes((size_t)i, argv[i]);
-    printf("const jt_recipe_file jt_recipe_files[] = {\n");
-    for (int i = 1; i < argc; i++) {
+    printf("const %s %s[] = {\n", argv[TYPE], argv[TABLE]);
+    for (int i = FILES; i < argc; i++) {
         printf("    {\"");
-        print_name(argv[i]);
+        print_name(argv[i], strcmp(argv[NAMED], "folder") == 0);
         printf("\", text%d},\n", i);
     }
     printf("    {0}};\n");

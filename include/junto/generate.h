@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "junto/grammar.h"
 #include "junto/session.h"
 #include "junto/speculate.h"
 #include "junto/status.h"
@@ -15,8 +16,14 @@
 extern "C" {
 #endif
 
-/* The chain, in this order: penalties, top-k, typical, top-p, min-p, temperature, draw.
- * Each is off at the value given. */
+/* Added to the logit of a token before all else. */
+typedef struct jt_logit_bias {
+    int32_t id;
+    float bias;
+} jt_logit_bias;
+
+/* The chain, in this order: bias, penalties, top-k, typical, top-p, min-p, temperature,
+ * draw. Each is off at the value given. */
 typedef struct jt_sampling {
     float temperature;       /* 0: greedy (the largest logit, lowest id on a tie) */
     int top_k;               /* 0: off */
@@ -28,6 +35,8 @@ typedef struct jt_sampling {
     float frequency_penalty; /* 0: off */
     int repeat_last_n;       /* tokens that the penalties look at; -1: the whole text */
     uint64_t seed;
+    const jt_logit_bias *bias; /* [n_bias], copied by jt_sampler_new; or NULL */
+    size_t n_bias;
 } jt_sampling;
 
 /* temperature 0.8, top-k 40, top-p 0.95, min-p 0.05, penalties off over 64 tokens, seed
@@ -70,6 +79,23 @@ typedef enum jt_finish {
 } jt_finish;
 JT_API const char *jt_finish_name(jt_finish finish); /* "end", "stop", ... */
 
+/* A token and the logarithm of the probability that the model itself gave it, before
+ * the chain. */
+typedef struct jt_scored {
+    int32_t id;
+    float logprob;
+} jt_scored;
+
+enum { JT_TOP_TOKENS = 20 };
+
+/* A token that was sampled. */
+typedef struct jt_sampled {
+    jt_scored token;
+    jt_scored top[JT_TOP_TOKENS]; /* [n_top] the likeliest, best first */
+    size_t n_top;
+    bool thought; /* it is part of one; otherwise of the answer */
+} jt_sampled;
+
 typedef struct jt_generate_options {
     int max_tokens; /* -1: until the model ends or the context is full */
     bool ignore_end;
@@ -93,6 +119,16 @@ typedef struct jt_generate_options {
      * begins. All thoughts of a call share it. -1: no end. */
     int thinking_budget;
     int (*on_thought)(void *user, const char *text, size_t len);
+    /* The answer is a text of this form, and then over; `ignore_end` is not looked at.
+     * It is reset first. Thoughts are free, and so is one that the model begins with.
+     */
+    jt_constraint *constraint;
+    /* Hears of every token but the last when that ends the reply, before its text
+     * comes; n_top of jt_sampled is then `n_top`. NULL: nobody asks. */
+    void (*on_token)(void *user, const jt_sampled *token);
+    size_t n_top;
+    /* Special tokens, by their text up to NULL, that are text nevertheless; or NULL. */
+    const char *const *shown;
     /* Guess ahead; NULL: not. The text is the same. Watchers see the guesses, too. */
     const jt_speculation *speculation;
 } jt_generate_options;

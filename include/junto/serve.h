@@ -44,7 +44,7 @@ typedef struct jt_server_options {
     int reply_seconds;   /* a reply may take from its first pass on; default 3600 */
     int max_tokens;      /* of a reply; default: as far as its context goes */
     size_t body_bytes;   /* of a request; default 8 MiB */
-    const char *prefill; /* how prompts are run: "chunked" (default) or "whole" */
+    const char *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
     jt_session_options session; /* of every slot; `beside` is not looked at. `chunk`
                                    bounds the tokens of a pass */
     jt_log log;                 /* from several threads at once */
@@ -67,6 +67,33 @@ JT_API jt_status jt_server_open(jt_server *server, const jt_model *model,
  * whole passes, in which the tokens of several requests stand side by side. Before
  * jt_server_open, once. */
 JT_API void jt_server_watch(jt_server *server, const jt_watcher *watcher);
+/* A model of several, by name. */
+typedef struct jt_server_offer {
+    const char *name; /* what requests call it; must live as long as the server */
+    /* Make both, which then are `unload`'s; called from threads of the server, for each
+     * offer one call at a time. */
+    jt_status (*load)(void *user, jt_model **model, jt_chat **chat, jt_err *err);
+    void (*unload)(void *user, jt_model *model, jt_chat *chat);
+    void *user;
+} jt_server_offer;
+
+/* How long models stay in memory. */
+typedef struct jt_server_keep {
+    int seconds; /* after its last use; -1: for ever */
+    int most;    /* models that are loaded at once; 0: any number */
+} jt_server_keep;
+
+/* In place of jt_server_open: reply with any of `n` models, each of which is loaded
+ * when a request names it ("model"; the first where it names none). `offers` are
+ * copied; `keep` may be NULL: 300 seconds, any number. JT_E_ARG (none, a name that
+ * comes twice), JT_E_MEMORY. */
+JT_API jt_status jt_server_offer_all(jt_server *server, const jt_server_offer *offers,
+                                     size_t n, const jt_server_keep *keep, jt_err *err);
+
+/* What a server at `url` ("http://127.0.0.1:8080") has: the JSON of its /v1/models,
+ * which the caller frees. JT_E_IO, JT_E_MEMORY. */
+JT_API jt_status jt_server_look(char **json, const char *url, const char *api_key,
+                                jt_err *err);
 
 JT_API int jt_server_port(const jt_server *server);
 

@@ -41,6 +41,7 @@ static const cli_option options[] = {
      .help = "add, cat, extract, convert: what to write"},
     {.flags = "-m --model",
      .kind = CLI_PATH,
+     .is_model = true,
      .value = "MODEL",
      .offset = offsetof(struct adapter_args, model),
      .help = "the model that they are for; PEFT folders need it, others are checked"},

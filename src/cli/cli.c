@@ -1,4 +1,6 @@
 #include "cli.h"
+#include "config.h"
+#include "names.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +15,10 @@ const cli_verb *const cli_verbs[] = {
     &cli_verb_run,
     &cli_verb_chat,
     &cli_verb_serve,
+    &cli_verb_pull,
+    &cli_verb_list,
+    &cli_verb_rm,
+    &cli_verb_ps,
     &cli_verb_info,
     &cli_verb_families,
     &cli_verb_policies,
@@ -95,8 +101,15 @@ static int run_verb(cli_context *cli, int argc, char **argv)
     }
     jt_err err = {0};
     int code;
-    jt_status status = cli_parse(cli->verb, argc, argv, args, &err);
+    cli_names names = {0};
+    cli_words words;
+    memset(args, 0, cli->verb->args_size);
+    jt_status status = cli_config_expand(&words, cli->verb, argc, argv, &err);
+    if (status == JT_OK)
+        status = cli_parse(cli->verb, words.count, words.list, args, &err);
     const cli_common *common = args;
+    if (status == JT_OK && !common->help)
+        status = cli_names_resolve(&names, cli->verb, args, &err);
     if (status == JT_OK && common->help) {
         cli_print_help(stdout, cli->verb);
         code = CLI_DONE;
@@ -108,6 +121,8 @@ static int run_verb(cli_context *cli, int argc, char **argv)
         code = cli->verb->run(cli, args);
     }
     cli_args_free(cli->verb, args);
+    cli_names_free(&names);
+    cli_config_free(&words);
     free(args);
     return code;
 }

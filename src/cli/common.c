@@ -251,3 +251,21 @@ int cli_print_json(cli_context *cli, json_t *json)
     free(line);
     return status == JT_OK ? CLI_DONE : cli_fail(cli, &err);
 }
+
+jt_status cli_read_key(char **key, const char *path, jt_err *err)
+{
+    const char *given = getenv("JUNTO_API_KEY");
+    size_t len;
+    *key = NULL;
+    if (path)
+        JT_TRY(cli_read_text(key, &len, path, err));
+    else if (given && *given)
+        *key = strdup(given);
+    else
+        return JT_OK;
+    if (!*key)
+        return jt_fail(err, JT_E_MEMORY, "out of memory for the key");
+    (*key)[strcspn(*key, "\r\n")] = '\0';
+    return **key ? JT_OK
+                 : jt_fail(err, JT_E_ARG, "--api-key-file: '%s' is empty", path);
+}

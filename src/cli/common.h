@@ -8,11 +8,12 @@
 #include "junto/junto.h"
 
 /* Operand MODEL of a verb whose arguments struct is `type`, in its member `model`. */
-#define CLI_MODEL_OPERAND(type)                                                \
-    {                                                                          \
-        .flags = "MODEL", .kind = CLI_PATH, .required = true,                  \
-        .offset = offsetof(type, model),                                       \
-        .help = "GGUF file, first part of a split one, or Hugging Face folder" \
+#define CLI_MODEL_OPERAND(type)                                                 \
+    {                                                                           \
+        .flags = "MODEL", .kind = CLI_PATH, .is_model = true, .required = true, \
+        .offset = offsetof(type, model),                                        \
+        .help = "GGUF file, first part of a split one, Hugging Face folder, "   \
+                "or a name of 'junto list'"                                     \
     }
 
 /* Groups whose fields are those of jt_session_options. */
@@ -99,6 +100,10 @@ int cli_trace_end(cli_context *cli, jt_trace_writer *writer, int code);
 /* Read a file ("-": standard input) into a fresh buffer with a NUL after its last byte;
  * the caller frees. JT_E_IO, JT_E_LIMIT (over 1 GiB), JT_E_MEMORY. */
 jt_status cli_read_text(char **text, size_t *len, const char *path, jt_err *err);
+
+/* The key of a server: the first line of a file, which --api-key-file names, or
+ * $JUNTO_API_KEY; *key NULL: none. The caller frees. JT_E_IO, JT_E_ARG, JT_E_MEMORY. */
+jt_status cli_read_key(char **key, const char *path, jt_err *err);
 
 /* The seed that a flag asks for; -1: a fresh one from the system, short enough to type.
  */

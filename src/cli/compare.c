@@ -15,11 +15,13 @@ struct compare_args {
 static const cli_option operands[] = {
     {.flags = "A",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct compare_args, a),
      .help = "the model to compare with: GGUF file or Hugging Face folder"},
     {.flags = "B",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct compare_args, b),
      .help = "the model that differs from it, with the same vocabulary"},

@@ -14,6 +14,7 @@ struct convert_args {
 static const cli_option operands[] = {
     {.flags = "SRC",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct convert_args, source),
      .help = "a GGUF file or a Hugging Face folder"},

@@ -16,11 +16,13 @@ struct diff_args {
 static const cli_option operands[] = {
     {.flags = "A",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct diff_args, a),
      .help = "the model to compare with: GGUF file or Hugging Face folder"},
     {.flags = "B",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct diff_args, b),
      .help = "the model that differs from it"},

@@ -59,6 +59,7 @@ typedef struct cli_option {
                             without the flag; the field is INT_MIN or NAN then */
     double min, max;
     bool required;
+    bool is_model;    /* of CLI_PATH: the name of a model on the shelf will do */
     const char *help; /* one sentence without a full stop */
 } cli_option;
 

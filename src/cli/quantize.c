@@ -16,6 +16,7 @@ struct quantize_args {
 static const cli_option operands[] = {
     {.flags = "SRC",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct quantize_args, source),
      .help = "a GGUF file, the first part of a split one, or a Hugging Face folder"},

@@ -41,6 +41,7 @@ static const cli_option options[] = {
      .help = "print one JSON object"},
     {.flags = "-m --model",
      .kind = CLI_PATH,
+     .is_model = true,
      .value = "MODEL",
      .offset = offsetof(struct report_args, model),
      .help = "the model of the trace: its vocabulary tells letters from digits, ..; "

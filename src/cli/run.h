@@ -3,6 +3,7 @@
 #define JUNTO_CLI_RUN_H
 
 #include "common.h"
+#include "grammar.h"
 #include "speculate.h"
 #include "templates.h"
 
@@ -15,6 +16,7 @@ struct run_args {
     int64_t seed;
     cli_list stop, adapters;
     cli_template_args template;
+    cli_grammar_args grammar;
     jt_sampling sampling;
     jt_session_options session;
     const char *cache_trace;
@@ -41,6 +43,7 @@ typedef struct run_state {
     jt_trace_writer *trace; /* NULL without --trace */
     jt_steering *steering;  /* NULL without --policy */
     cli_speculator speculator;
+    cli_grammar grammar;
     cli_template template; /* .chat is NULL where the prompt goes in as it is */
     uint64_t seed, replies;
     run_text answer, thought; /* of the last reply */

@@ -45,6 +45,7 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
     JT_TRY(status);
     JT_TRY(cli_add_adapters(&run->m, run->session, &args->adapters, err));
     JT_TRY(cli_steer(&run->steering, &args->policies, &run->m, run->session, err));
+    JT_TRY(cli_grammar_open(&run->grammar, &args->grammar, run->m.tokenizer, err));
     JT_TRY(cli_speculate_open(&run->speculator, &args->speculate, &run->m,
                               &args->session, run->session, err));
     JT_TRY(cli_trace_begin(&run->trace, &args->trace, &run->m, run->session, err));
@@ -58,6 +59,7 @@ jt_status run_open(run_state *run, const struct run_args *args, bool chat, jt_er
 int run_close(run_state *run, int code)
 {
     cli_speculate_close(&run->speculator);
+    cli_grammar_close(&run->grammar);
     jt_session_free(run->session);
     jt_steering_free(run->steering);
     code = cli_trace_end(run->cli, run->trace, code);

@@ -130,6 +130,7 @@ static jt_status generate(run_state *run, jt_sampler *sampler, const run_prompt 
         .thinking = chat ? jt_chat_thinking(chat) : NULL,
         .in_thought = prompt->in_thought,
         .thinking_budget = thinking_is_off(run) ? 0 : args->budget,
+        .constraint = run->grammar.constraint,
         .speculation = run->speculator.on ? &run->speculator.speculation : NULL,
     };
     run->answer.len = run->thought.len = 0;

@@ -4,13 +4,15 @@
 #include <string.h>
 #include <time.h>
 
-#include "templates.h"
+#include "serve_log.h"
+#include "serve_models.h"
 #include "verbs.h"
 
 struct args {
     cli_common common;
-    const char *model, *host, *key_file, *name, *prefill;
-    int port, slots, queue, connections, predict, idle, reply, grace;
+    cli_list models;
+    const char *config, *host, *key_file, *name, *prefill, *log;
+    int port, slots, queue, connections, predict, idle, reply, grace, keep, loaded;
     uint64_t body;
     cli_template_args template;
     jt_session_options session;
@@ -19,7 +21,14 @@ struct args {
 
 #define FIELD(name) offsetof(struct args, name)
 
-static const cli_option operands[] = {CLI_MODEL_OPERAND(struct args), {0}};
+static const cli_option operands[] = {
+    {.flags = "MODEL",
+     .kind = CLI_LIST,
+     .offset = FIELD(models),
+     .help = "GGUF file, Hugging Face folder, name of 'junto list', or ALIAS=any of "
+             "these. Several are loaded when requests name them; without any, those of "
+             "the shelf are"},
+    {0}};
 
 static const cli_option listen_options[] = {
     {.flags = "--host",
@@ -42,11 +51,25 @@ static const cli_option listen_options[] = {
      .offset = FIELD(key_file),
      .help = "file whose first line every request must show as its key (default: "
              "$JUNTO_API_KEY, otherwise none is needed)"},
+    {.flags = "--config",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = FIELD(config),
+     .help = "read flags from a file: lines NAME = VALUE, and MODEL = VALUE"},
     {.flags = "-a --alias",
      .kind = CLI_STRING,
      .value = "NAME",
      .offset = FIELD(name),
      .help = "name of the model in answers (default: general.name of its file)"},
+    {0}};
+
+static const cli_option log_options[] = {
+    {.flags = "--log",
+     .kind = CLI_CHOICE,
+     .value = "text|json",
+     .initial = "text",
+     .offset = FIELD(log),
+     .help = "form of the log: a line of key=value pairs, or a JSON object, per event"},
     {0}};
 
 static const cli_option reply_options[] = {
@@ -60,11 +83,13 @@ static const cli_option reply_options[] = {
      .help = "replies that run at once, each with a context of its own"},
     {.flags = "--prefill",
      .kind = CLI_CHOICE,
-     .value = "chunked|whole",
+     .value = "chunked|layered|whole",
      .initial = "chunked",
      .offset = FIELD(prefill),
-     .help = "run prompts in chunks between which other replies go on, or each as a "
-             "whole"},
+     .help =
+         "between the passes in which other replies go on, run a chunk of a prompt "
+         "through all layers, or all of it through some layers, which reads less; or "
+         "each prompt as a whole"},
     {.flags = "-n --predict --n-predict",
      .kind = CLI_INT,
      .value = "N",
@@ -80,6 +105,27 @@ static const cli_option reply_options[] = {
      .offset = FIELD(template.given),
      .help = "chatml, llama3, zephyr, plain, a file with a Jinja template, or its text "
              "(default: what the model's file carries, otherwise plain)"},
+    {0}};
+
+static const cli_option keep_options[] = {
+    {.flags = "--keep-alive",
+     .kind = CLI_INT,
+     .value = "SECONDS",
+     .initial = "300",
+     .offset = FIELD(keep),
+     .min = -1,
+     .max = 1 << 30,
+     .help =
+         "of several models, those that nobody used for that long leave the memory; "
+         "-1: never"},
+    {.flags = "--max-loaded",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = FIELD(loaded),
+     .max = 1 << 20,
+     .help = "models in memory at once: one that was not used for longest makes room; "
+             "0: any number"},
     {0}};
 
 static const cli_option limit_options[] = {
@@ -134,7 +180,9 @@ static const cli_option limit_options[] = {
 
 static const cli_group groups[] = {{"Address", listen_options, 0},
                                    {"Replies", reply_options, 0},
+                                   {"Several models", keep_options, 0},
                                    {"Limits", limit_options, 0},
+                                   {"Log", log_options, 0},
                                    {"Machine", cli_context_options, FIELD(session)},
                                    {NULL, cli_threads_options, FIELD(session)},
                                    {NULL, cli_kernel_options, FIELD(session)},
@@ -142,50 +190,15 @@ static const cli_group groups[] = {{"Address", listen_options, 0},
                                    {NULL, cli_common_options, 0},
                                    {0}};
 
-/* ---- the log ---- */
-
-static void print_line(void *user, jt_log_level level, const char *line)
-{
-    static const char *const names[] = {"debug", "info", "warn"};
-    const cli_context *cli = user;
-    char stamp[32];
-    time_t now = time(NULL);
-    struct tm utc;
-    if (cli->quiet && level != JT_LOG_WARN)
-        return;
-    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(stderr, "%s %s %s\n", stamp, names[level], line);
-}
-
-/* ---- the key ---- */
-
-/* The first line of the file, or of the environment; *key NULL: none. */
-static jt_status read_key(char **key, const char *path, jt_err *err)
-{
-    const char *given = getenv("JUNTO_API_KEY");
-    size_t len;
-    *key = NULL;
-    if (path)
-        JT_TRY(cli_read_text(key, &len, path, err));
-    else if (given && *given)
-        *key = strdup(given);
-    else
-        return JT_OK;
-    if (!*key)
-        return jt_fail(err, JT_E_MEMORY, "out of memory for the key");
-    (*key)[strcspn(*key, "\r\n")] = '\0';
-    return **key ? JT_OK
-                 : jt_fail(err, JT_E_ARG, "--api-key-file: '%s' is empty", path);
-}
-
 /* ---- serving ---- */
 
 typedef struct serving {
-    cli_context *cli;
+    serve_log form;
     jt_log log;
     jt_server *server;
-    cli_model model;
-    cli_template template;
+    serve_models models;
+    jt_model *model; /* the only one; NULL: there are several */
+    jt_chat *chat;
     jt_trace_writer *trace; /* or NULL */
     char *key;
     sigset_t signals;
@@ -220,7 +233,8 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
 
 static jt_status watch(serving *s, const struct args *args, jt_err *err)
 {
-    JT_TRY(cli_trace_open(&s->trace, &args->trace, &s->model, NULL, err));
+    const cli_model model = {.model = s->model};
+    JT_TRY(cli_trace_open(&s->trace, &args->trace, &model, NULL, err));
     if (!s->trace)
         return JT_OK;
     jt_watcher watcher = jt_trace_watcher(s->trace);
@@ -228,8 +242,36 @@ static jt_status watch(serving *s, const struct args *args, jt_err *err)
     return JT_OK;
 }
 
-/* Signals are for the main thread alone, which waits for them; while the model loads,
- * they end the process. */
+static jt_status open_only(serving *s, const struct args *args, jt_err *err)
+{
+    const jt_server_offer *only = s->models.offers;
+    double start = cli_seconds();
+    pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
+    JT_TRY(only->load(only->user, &s->model, &s->chat, err));
+    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
+    JT_TRY(watch(s, args, err));
+    JT_TRY(jt_server_open(s->server, s->model, s->chat, err));
+    jt_log_line(&s->log, JT_LOG_INFO, "ready model=%s slots=%d load_seconds=%.2f",
+                only->name, args->slots, cli_seconds() - start);
+    return JT_OK;
+}
+
+static jt_status open_several(serving *s, const struct args *args, jt_err *err)
+{
+    jt_server_keep keep = {.seconds = args->keep, .most = args->loaded};
+    if (args->name)
+        return jt_fail(err, JT_E_ARG, "--alias is for one model: write ALIAS=MODEL");
+    if (args->trace.path)
+        return jt_fail(err, JT_E_ARG, "--trace is for one model");
+    JT_TRY(
+        jt_server_offer_all(s->server, s->models.offers, s->models.count, &keep, err));
+    jt_log_line(&s->log, JT_LOG_INFO, "ready models=%zu slots=%d", s->models.count,
+                args->slots);
+    return JT_OK;
+}
+
+/* Signals are for the main thread alone, which waits for them; while the only model
+ * loads, they end the process. */
 static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
 {
     sigemptyset(&s->signals);
@@ -237,19 +279,11 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     sigaddset(&s->signals, SIGTERM);
     signal(SIGPIPE, SIG_IGN);
     JT_TRY(cli_trace_check(&args->trace, err));
-    JT_TRY(read_key(&s->key, args->key_file, err));
+    JT_TRY(cli_read_key(&s->key, args->key_file, err));
+    JT_TRY(serve_models_open(&s->models, &args->models, &args->template, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
     JT_TRY(listen_first(s, args, err));
-    pthread_sigmask(SIG_UNBLOCK, &s->signals, NULL);
-    JT_TRY(cli_load(&s->model, args->model, true, err));
-    JT_TRY(cli_template_open(&s->template, &args->template,
-                             jt_model_file(s->model.model), s->model.tokenizer, err));
-    pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
-    JT_TRY(watch(s, args, err));
-    JT_TRY(jt_server_open(s->server, s->model.model, s->template.chat, err));
-    jt_log_line(&s->log, JT_LOG_INFO, "ready model=%s slots=%d load_seconds=%.2f",
-                args->model, args->slots, s->model.seconds);
-    return JT_OK;
+    return s->models.count == 1 ? open_only(s, args, err) : open_several(s, args, err);
 }
 
 static void wait_for_the_end(const serving *s, int grace)
@@ -269,7 +303,8 @@ static void wait_for_the_end(const serving *s, int grace)
 static int run(cli_context *cli, const void *raw)
 {
     const struct args *args = raw;
-    serving s = {.cli = cli, .log = {print_line, cli}};
+    serving s = {.form = {.quiet = cli->quiet, .json = strcmp(args->log, "json") == 0}};
+    s.log = serve_log_open(&s.form);
     jt_err err = {0};
     int code = CLI_DONE;
     if (open_serving(&s, args, &err) == JT_OK)
@@ -280,8 +315,9 @@ static int run(cli_context *cli, const void *raw)
     code = cli_trace_end(cli, s.trace, code);
     if (code == CLI_DONE)
         jt_log_line(&s.log, JT_LOG_INFO, "stopped");
-    cli_template_close(&s.template);
-    cli_unload(&s.model);
+    if (s.model)
+        s.models.offers->unload(s.models.offers->user, s.model, s.chat);
+    serve_models_close(&s.models);
     free(s.key);
     return code;
 }
@@ -293,15 +329,18 @@ static const char *const examples[] = {
     "let the network ask, with a key",
     "junto serve model.gguf -np 8 -c 2048 --prefill whole",
     "eight replies at once, prompts as fast as can be",
+    "junto serve small=a.gguf big=b.gguf --keep-alive 60",
+    "two models, each in memory while it is used",
     NULL};
 
 const cli_verb cli_verb_serve = {
     .name = "serve",
     .section = "Run",
-    .summary = "answer many users over HTTP",
+    .summary = "answer many users over HTTP, with one model or several",
     .details =
         "Speaks the protocol of OpenAI: /v1/chat/completions, /v1/completions, "
-        "/v1/models; and /tokenize, /detokenize, /health, /metrics. Only this machine "
+        "/v1/responses, /v1/embeddings, /v1/models; and /tokenize, /detokenize, "
+        "/health, /metrics. Only this machine "
         "can ask, unless --host says otherwise. No request opens a file. The log goes "
         "to standard error.",
     .operands = operands,

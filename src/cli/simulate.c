@@ -44,6 +44,7 @@ static const cli_option options[] = {
      .help = "the size that the cache has in a run of --model with this budget"},
     {.flags = "-m --model",
      .kind = CLI_PATH,
+     .is_model = true,
      .value = "MODEL",
      .offset = offsetof(struct simulate_args, model),
      .help = "with --ram: the model of the trace"},

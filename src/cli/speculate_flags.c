@@ -11,6 +11,7 @@ const cli_option cli_speculate_options[] = {
          "the same, and comes sooner where it repeats itself"},
     {.flags = "-md --model-draft",
      .kind = CLI_PATH,
+     .is_model = true,
      .value = "FILE",
      .offset = FIELD(model),
      .help = "let this smaller model, of the same vocabulary, guess"},

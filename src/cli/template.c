@@ -18,6 +18,7 @@ struct template_args {
 static const cli_option operands[] = {
     {.flags = "MODEL",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = FIELD(model),
      .help = "GGUF file, Hugging Face folder, or a file with a Jinja template"},

@@ -39,6 +39,7 @@ static const cli_option options[] = {
      .help = "export: one table, trace.csv, with a line per token and layer"},
     {.flags = "-m --model",
      .kind = CLI_PATH,
+     .is_model = true,
      .value = "MODEL",
      .offset = offsetof(struct trace_args, model),
      .help = "fail unless the trace was made with this model"},

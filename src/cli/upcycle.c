@@ -14,6 +14,7 @@ struct upcycle_args {
 static const cli_option operands[] = {
     {.flags = "DENSE.gguf",
      .kind = CLI_PATH,
+     .is_model = true,
      .required = true,
      .offset = offsetof(struct upcycle_args, dense),
      .help = "the dense model"},

@@ -59,35 +59,45 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     return route;
 }
 
-/* Both routes of a pass with a twin as one. */
-static jt_route join_routes(jt_context *ctx, const jt_route *first,
-                            const jt_route *second)
+/* The routes of the parts of a pass, one after the other, as one. */
+static jt_route join_routes(jt_context *ctx, const jt_route *parts, size_t n)
 {
-    int tokens = first->n_tokens;
-    int k = first->k > second->k ? first->k : second->k;
-    jt_route both = jt_route_new(ctx, 2 * tokens, first->n_experts, k);
-    for (int t = 0; !jt_failed(ctx) && t < 2 * tokens; t++) {
-        const jt_route *from = t < tokens ? first : second;
-        size_t at = (size_t)(t % tokens) * (size_t)from->k;
-        size_t to = (size_t)t * (size_t)k, n = (size_t)from->k;
-        for (size_t j = 0; j < (size_t)k; j++) {
-            both.expert[to + j] = j < n ? from->expert[at + j] : -1;
-            both.weight[to + j] = j < n ? from->weight[at + j] : 0.0f;
+    int tokens = 0, k = 0;
+    for (size_t i = 0; i < n; i++) {
+        tokens += parts[i].n_tokens;
+        k = parts[i].k > k ? parts[i].k : k;
+    }
+    jt_route all = jt_route_new(ctx, tokens, parts[0].n_experts, k);
+    size_t to = 0;
+    for (size_t i = 0; i < n && !jt_failed(ctx); i++) {
+        const jt_route *from = &parts[i];
+        size_t own = (size_t)from->k, slots = (size_t)from->n_tokens * own;
+        for (size_t at = 0; at < slots; at += own, to += (size_t)k) {
+            for (size_t j = 0; j < (size_t)k; j++) {
+                all.expert[to + j] = j < own ? from->expert[at + j] : -1;
+                all.weight[to + j] = j < own ? from->weight[at + j] : 0.0f;
+            }
         }
     }
-    return both;
+    return all;
 }
 
-/* Each half of the rows by its own policies. */
-static jt_route route_twins(jt_context *ctx, const jt_mixture *m, const jt_hooks *hooks,
+/* Each part of the rows by its own policies. */
+static jt_route route_parts(jt_context *ctx, const jt_mixture *m, const jt_hooks *hooks,
                             const jt_route_site *site, jt_input *x)
 {
-    size_t tokens = jt_rows(&x->x) / 2;
-    jt_input first = jt_input_of(jt_some_rows(&x->x, 0, tokens));
-    jt_input second = jt_input_of(jt_some_rows(&x->x, tokens, tokens));
-    jt_route own = route_tokens(ctx, m, hooks, site, &first);
-    jt_route other = route_tokens(ctx, m, hooks->twin, site, &second);
-    return jt_failed(ctx) ? own : join_routes(ctx, &own, &other);
+    jt_route *routes = jt_scratch(ctx, hooks->n_parts, sizeof *routes);
+    size_t first = 0;
+    for (size_t i = 0; i < hooks->n_parts && !jt_failed(ctx); i++) {
+        const jt_hooks_part *part = &hooks->part[i];
+        jt_route_site own = *site;
+        own.token_ids += first;
+        own.positions += first;
+        jt_input rows = jt_input_of(jt_some_rows(&x->x, first, part->tokens));
+        routes[i] = route_tokens(ctx, m, part->hooks, &own, &rows);
+        first += part->tokens;
+    }
+    return jt_failed(ctx) ? (jt_route){0} : join_routes(ctx, routes, hooks->n_parts);
 }
 
 typedef struct combine_args {
@@ -139,15 +149,25 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     jt_combine(ctx, &plan, &rows, y);
 }
 
-/* Watchers see what the experts gave, without a twin's. */
+static void count_loads(jt_context *ctx, const jt_plan *plan)
+{
+    for (int e = 0; e < plan->n_experts; e++)
+        ctx->loads += plan->start[e + 1] > plan->start[e];
+}
+
+/* Watchers see what the experts gave to the first part. */
 static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
                          const jt_route_site *site, const jt_plan *plan,
                          const jt_tensor *rows)
 {
     jt_plan own = *plan;
-    own.n_tokens /= hooks->twin ? 2 : 1;
-    for (int i = 0; i < hooks->n_watchers && !site->replay && !jt_failed(ctx); i++) {
-        const jt_watcher *w = &hooks->watcher[i];
+    const jt_hooks *of = hooks;
+    if (hooks->n_parts) {
+        of = hooks->part[0].hooks;
+        own.n_tokens = (int)hooks->part[0].tokens;
+    }
+    for (int i = 0; i < of->n_watchers && !site->replay && !jt_failed(ctx); i++) {
+        const jt_watcher *w = &of->watcher[i];
         if (w->on_outputs)
             w->on_outputs(w->self, site, &own, rows->data, jt_cols(rows));
     }
@@ -158,8 +178,8 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
                                    const jt_route_site *site, jt_input *router_x,
                                    jt_input *x)
 {
-    jt_route route = hooks->twin ? route_twins(ctx, m, hooks, site, router_x)
-                                 : route_tokens(ctx, m, hooks, site, router_x);
+    jt_route route = hooks->n_parts ? route_parts(ctx, m, hooks, site, router_x)
+                                    : route_tokens(ctx, m, hooks, site, router_x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
     jt_plan plan = jt_plan_build(ctx, &route);
@@ -167,6 +187,7 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
     if (jt_failed(ctx))
         return y;
     jt_zero(ctx, y.data, jt_rows(&y) * jt_cols(&y));
+    count_loads(ctx, &plan);
     jt_input weighed;
     jt_input *experts_x = x;
     if (m->router.weigh_input) {

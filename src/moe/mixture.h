@@ -28,15 +28,23 @@ typedef struct jt_route_term {
                 const jt_tensor *scores, const jt_route *route);
 } jt_route_term;
 
-/* With a twin the rows of a pass are two sequences of the same tokens, one after the
- * other: the first half follows the policies here, the second those of the twin. */
+/* The next rows of a pass, and who may change and see where they go. */
+typedef struct jt_hooks_part {
+    const jt_hooks *hooks;
+    size_t tokens;
+} jt_hooks_part;
+
+/* A pass of several sequences has parts, each with hooks of its own: `part` then covers
+ * all its rows, and the rest here is empty. */
 enum { JT_MAX_HOOKS = 16 };
 struct jt_hooks {
     jt_policy policy[JT_MAX_HOOKS];
     jt_watcher watcher[JT_MAX_HOOKS];
     jt_route_term term[JT_MAX_HOOKS];
     int n_policies, n_watchers, n_terms;
-    const jt_hooks *twin; /* or NULL; what it watches is not shown its outputs */
+    const jt_hooks_part *part; /* [n_parts]; none: one sequence, or all alike. What the
+                                  experts gave is shown to the watchers of the first */
+    size_t n_parts;
 };
 
 /* score, select, dispatch, apply, combine: [tokens, d]. */

@@ -31,6 +31,7 @@ typedef struct jt_reply {
     int32_t token;     /* the last that was sampled */
     jt_tokens closing; /* the tokens that end a thought */
     bool closed;       /* they came last: now one is sampled */
+    bool loose;        /* the answer's text comes of a token that was sampled freely */
 } jt_reply;
 
 /* Tokens that follow in the context; none: the reply is over. */

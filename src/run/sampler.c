@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
-#include "junto/generate.h"
+#include "run/sampler.h"
 
 typedef struct candidate {
     int32_t id;
@@ -28,6 +28,7 @@ struct jt_sampler {
     int32_t *history;
     size_t n_history, history_capacity;
     int32_t *seen; /* [vocab], how often each token stands in the penalty window */
+    float *bias;   /* [vocab]; NULL: none */
 };
 
 jt_sampling jt_sampling_default(void)
@@ -84,6 +85,19 @@ static jt_status check_sampling(const jt_sampling *s, jt_err *err)
     return check_range("repeat-last-n", s->repeat_last_n, -1, INT32_MAX, err);
 }
 
+static bool copy_bias(jt_sampler *s, const jt_sampling *sampling)
+{
+    if (sampling->n_bias == 0)
+        return true;
+    s->bias = jt_calloc(s->n_vocab, sizeof *s->bias);
+    for (size_t i = 0; i < sampling->n_bias && s->bias; i++) {
+        const jt_logit_bias *b = &sampling->bias[i];
+        if (b->id >= 0 && (size_t)b->id < s->n_vocab)
+            s->bias[b->id] += b->bias;
+    }
+    return s->bias;
+}
+
 jt_status jt_sampler_new(jt_sampler **out, const jt_sampling *sampling, size_t n_vocab,
                          jt_err *err)
 {
@@ -92,13 +106,15 @@ jt_status jt_sampler_new(jt_sampler **out, const jt_sampling *sampling, size_t n
     if (!s)
         return jt_fail_memory(err, "preparing to sample");
     s->params = *sampling;
+    s->params.bias = NULL;
     s->n_vocab = n_vocab;
     s->rng = (jt_rng){.seed = sampling->seed};
     s->list = jt_alloc(n_vocab, sizeof *s->list);
     s->seen = jt_calloc(n_vocab, sizeof *s->seen);
     bool typical = sampling->typical_p < 1.0f;
     s->order = typical ? jt_alloc(n_vocab, sizeof *s->order) : NULL;
-    if (!s->list || !s->seen || (typical && !s->order)) {
+    bool fits = s->list && s->seen && (!typical || s->order);
+    if (!fits || !copy_bias(s, sampling)) {
         jt_sampler_free(s);
         return jt_fail_memory(err, "preparing to sample");
     }
@@ -114,6 +130,7 @@ void jt_sampler_free(jt_sampler *s)
     free(s->order);
     free(s->history);
     free(s->seen);
+    free(s->bias);
     free(s);
 }
 
@@ -138,19 +155,37 @@ static float penalised(const jt_sampler *s, size_t id, float logit)
 {
     const jt_sampling *p = &s->params;
     int32_t times = s->seen[id];
+    logit += s->bias ? s->bias[id] : 0.0f;
     if (times == 0)
         return logit;
     logit = logit > 0.0f ? logit / p->repeat_penalty : logit * p->repeat_penalty;
     return logit - p->presence_penalty - p->frequency_penalty * (float)times;
 }
 
-/* All tokens as candidates; a logit that is not a number can never be drawn. */
+static void add_candidate(jt_sampler *s, size_t id, float logit)
+{
+    /* A logit that is not a number can never be drawn. */
+    logit = isnan(logit) ? -INFINITY : penalised(s, id, logit);
+    s->list[s->count++] = (candidate){(int32_t)id, logit, 0.0f};
+}
+
 static void gather(jt_sampler *s, const float *logits)
 {
-    s->count = s->n_vocab;
-    for (size_t i = 0; i < s->n_vocab; i++) {
-        float logit = isnan(logits[i]) ? -INFINITY : penalised(s, i, logits[i]);
-        s->list[i] = (candidate){(int32_t)i, logit, 0.0f};
+    s->count = 0;
+    for (size_t i = 0; i < s->n_vocab; i++)
+        add_candidate(s, i, logits[i]);
+}
+
+static void gather_masked(jt_sampler *s, const float *logits, const uint64_t *mask,
+                          size_t n_mask)
+{
+    s->count = 0;
+    for (size_t word = 0; word < (n_mask + 63) / 64; word++) {
+        for (uint64_t left = mask[word]; left; left &= left - 1) {
+            size_t id = word * 64 + (size_t)__builtin_ctzll(left);
+            if (id < s->n_vocab)
+                add_candidate(s, id, logits[id]);
+        }
     }
 }
 
@@ -298,9 +333,9 @@ static int32_t draw(jt_sampler *s)
     return s->list[0].id; /* rounding left a gap at the end */
 }
 
-int32_t jt_sampler_next(jt_sampler *s, const float *logits)
+/* One of the candidates, of which there are some. */
+static int32_t choose(jt_sampler *s)
 {
-    gather(s, logits);
     if (s->params.temperature <= 0.0f)
         return greedy(s);
     top_k(s);
@@ -308,4 +343,17 @@ int32_t jt_sampler_next(jt_sampler *s, const float *logits)
     top_p(s);
     min_p(s);
     return draw(s);
+}
+
+int32_t jt_sampler_next(jt_sampler *s, const float *logits)
+{
+    gather(s, logits);
+    return choose(s);
+}
+
+int32_t jt_sampler_next_of(jt_sampler *s, const float *logits, const uint64_t *mask,
+                           size_t n_mask)
+{
+    gather_masked(s, logits, mask, n_mask);
+    return s->count ? choose(s) : -1;
 }

@@ -223,7 +223,7 @@ static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
 
 /* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
  * of both become those of the session. */
-static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
+static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, const jt_hooks *hooks)
 {
     size_t count = chunk->count, bytes = count * sizeof(int32_t);
     jt_span spans[2] = {chunk->spans[0], chunk->spans[0]};
@@ -241,9 +241,10 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
     chunk->count = 2 * count;
     chunk->ids = ids;
     chunk->positions = positions;
-    hooks->twin = &s->twin->hooks;
+    const jt_hooks_part parts[2] = {{hooks, count}, {&s->twin->hooks, count}};
+    const jt_hooks halves = {.part = parts, .n_parts = 2};
     jt_tensor both = jt_attached_forward(&s->adapters, s->ctx, s->model, chunk,
-                                         s->store, hooks);
+                                         s->store, &halves);
     if (jt_failed(s->ctx))
         return both;
     size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);
@@ -254,7 +255,7 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, jt_hooks *hooks)
 
 /* One forward pass over tokens of the context that follow those in the cache. Logits
  * are empty on failure, and otherwise valid until the scratch is rewound. */
-static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hooks)
+static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks *hooks)
 {
     size_t start = s->cache.length;
     for (size_t i = 0; i < count; i++)
@@ -265,7 +266,9 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, jt_hooks *hook
                       .count = count,
                       .ids = s->ids + start,
                       .positions = s->positions,
-                      .all_logits = all};
+                      .all_logits = all,
+                      .on_layer = s->on_layer,
+                      .user = s->on_layer_user};
     s->ctx->err = (jt_err){0};
     weigh_adapters(s, &chunk);
     return s->twin ? run_twins(s, &chunk, hooks)

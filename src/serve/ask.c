@@ -1,6 +1,7 @@
 #include "serve/ask.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- numbers and switches, by a table ---- */
@@ -22,6 +23,7 @@ typedef struct field {
 static const field fields[] = {
     {"stream", BOOLEAN, AT(stream), 0, 0},
     {"ignore_eos", BOOLEAN, AT(ignore_end), 0, 0},
+    {"parallel_tool_calls", BOOLEAN, AT(parallel), 0, 0},
     {"n", INTEGER, AT(n), 1, JT_ASK_CHOICES},
     {"max_tokens", INTEGER, AT(max_tokens), -1, ANY_COUNT},
     {"max_completion_tokens", INTEGER, AT(max_tokens), -1, ANY_COUNT},
@@ -97,20 +99,63 @@ static bool is_set(const json_t *value)
 
 static bool refuse_unknown_wishes(const jt_ask *ask, jt_problem *p)
 {
-    static const char *const names[] = {"logprobs",    "top_logprobs", "logit_bias",
-                                        "echo",        "suffix",       "best_of",
-                                        "functions",   "audio",        "grammar",
-                                        "json_schema", "prediction"};
+    static const char *const names[] = {"echo",         "suffix", "best_of",
+                                        "functions",    "audio",  "prediction",
+                                        "function_call"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (is_set(given(ask->root, names[i])))
             return jt_refuse(p, 400, names[i], "unsupported_parameter",
                              "'%s' is not supported", names[i]);
     }
+    return true;
+}
+
+/* ---- the form of the reply ---- */
+
+/* Keep what has been made of a request with it; NULL: no memory. */
+static const json_t *keep(jt_ask *ask, const char *name, json_t *made)
+{
+    return json_object_set_new_nocheck(ask->root, name, made) ? NULL : made;
+}
+
+/* {"type": "json_schema", "json_schema": {"schema": {..}}}, and its kin. */
+static bool read_format(jt_ask *ask, jt_problem *p)
+{
     const json_t *format = given(ask->root, "response_format");
     const char *type = json_string_value(json_object_get(format, "type"));
-    if (format && (!type || strcmp(type, "text") != 0))
-        return jt_refuse(p, 400, "response_format", "unsupported_parameter",
-                         "'response_format' can only be {\"type\": \"text\"}");
+    if (!format || (type && strcmp(type, "text") == 0))
+        return true;
+    if (type && strcmp(type, "json_object") == 0) {
+        const json_t *schema = given(format, "schema");
+        ask->schema = schema
+                          ? schema
+                          : keep(ask, "\1schema", json_pack("{ss}", "type", "object"));
+        return ask->schema || jt_refuse(p, 500, NULL, NULL, "out of memory");
+    }
+    if (!type || strcmp(type, "json_schema") != 0)
+        return jt_refuse(p, 400, "response_format.type", "invalid_value",
+                         "'response_format.type' must be \"text\", \"json_object\" or "
+                         "\"json_schema\"");
+    ask->schema = given(given(format, "json_schema"), "schema");
+    return json_is_object(ask->schema) ||
+           jt_refuse(p, 400, "response_format.json_schema", "invalid_type",
+                     "'response_format.json_schema.schema' must be an object");
+}
+
+static bool read_form(jt_ask *ask, jt_problem *p)
+{
+    const json_t *schema = given(ask->root, "json_schema");
+    ask->grammar = given(ask->root, "grammar");
+    if (ask->grammar && !json_is_string(ask->grammar))
+        return jt_refuse(p, 400, "grammar", "invalid_type",
+                         "'grammar' must be a string");
+    if (!read_format(ask, p))
+        return false;
+    if ((schema && ask->schema) || (ask->grammar && (schema || ask->schema)))
+        return jt_refuse(p, 400, ask->grammar ? "grammar" : "json_schema",
+                         "invalid_value", "a reply can have one form only");
+    if (schema)
+        ask->schema = schema;
     return true;
 }
 
@@ -146,19 +191,62 @@ static bool read_object(const jt_ask *ask, const char *name, const json_t **out,
            jt_refuse(p, 400, name, "invalid_type", "'%s' must be an object", name);
 }
 
+/* The list of one tool, by its name. */
+static bool find_tool(jt_ask *ask, const json_t *tools, const json_t *choice,
+                      jt_problem *p)
+{
+    const json_t *name = json_object_get(json_object_get(choice, "function"), "name");
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        json_t *tool = json_array_get(tools, i);
+        if (!json_equal(json_object_get(json_object_get(tool, "function"), "name"),
+                        name))
+            continue;
+        ask->must_call = keep(ask, "\1tools", json_pack("[O]", tool));
+        ask->parallel = false;
+        return ask->must_call || jt_refuse(p, 500, NULL, NULL, "out of memory");
+    }
+    return jt_refuse(p, 400, "tool_choice", "invalid_value",
+                     "'tool_choice' names no function of 'tools'");
+}
+
+static bool read_choice(jt_ask *ask, const json_t *tools, bool *none, jt_problem *p)
+{
+    const json_t *choice = given(ask->root, "tool_choice");
+    const char *word = json_is_string(choice) ? json_string_value(choice) : "";
+    *none = strcmp(word, "none") == 0;
+    if (!choice || *none || strcmp(word, "auto") == 0)
+        return true;
+    if (json_array_size(tools) == 0)
+        return jt_refuse(p, 400, "tool_choice", "invalid_value",
+                         "'tool_choice' needs 'tools'");
+    if (json_is_object(choice))
+        return find_tool(ask, tools, choice, p);
+    ask->must_call = tools;
+    return strcmp(word, "required") == 0 ||
+           jt_refuse(p, 400, "tool_choice", "invalid_value",
+                     "'tool_choice' must be \"none\", \"auto\", \"required\" or name a "
+                     "function");
+}
+
 static bool read_tools(jt_ask *ask, jt_problem *p)
 {
     const json_t *tools = given(ask->root, "tools");
-    const json_t *choice = given(ask->root, "tool_choice");
-    const char *word = json_is_string(choice) ? json_string_value(choice) : NULL;
-    bool none = word && strcmp(word, "none") == 0;
+    bool none;
     if (tools && !json_is_array(tools))
         return jt_refuse(p, 400, "tools", "invalid_type", "'tools' must be a list");
-    if (choice && !none && !(word && strcmp(word, "auto") == 0))
-        return jt_refuse(p, 400, "tool_choice", "unsupported_parameter",
-                         "'tool_choice' can only be \"auto\" or \"none\"");
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *function = json_object_get(json_array_get(tools, i), "function");
+        if (!json_is_string(json_object_get(function, "name")))
+            return jt_refuse(p, 400, "tools", "invalid_type",
+                             "tool %zu has no \"function\" with a \"name\"", i);
+    }
+    if (!read_choice(ask, tools, &none, p))
+        return false;
     ask->tools = none || json_array_size(tools) == 0 ? NULL : tools;
-    return true;
+    if (!ask->must_call || !(ask->schema || ask->grammar))
+        return true;
+    return jt_refuse(p, 400, "tool_choice", "invalid_value",
+                     "a reply can have one form only");
 }
 
 static bool read_messages(jt_ask *ask, jt_problem *p)
@@ -193,6 +281,64 @@ static bool read_prompt(jt_ask *ask, jt_problem *p)
     return true;
 }
 
+/* ---- single tokens ---- */
+
+/* {"id": -100..100} */
+static bool read_biases(jt_ask *ask, jt_problem *p)
+{
+    const json_t *biases;
+    const char *name;
+    json_t *value;
+    if (!read_object(ask, "logit_bias", &biases, p))
+        return false;
+    if (json_object_size(biases) > JT_ASK_BIASES)
+        return jt_refuse(p, 400, "logit_bias", "object_above_max_properties",
+                         "'logit_bias' has more than %d entries", JT_ASK_BIASES);
+    json_object_foreach((json_t *)biases, name, value)
+    {
+        char *end;
+        long id = strtol(name, &end, 10);
+        double bias = json_number_value(value);
+        if (end == name || *end || id < 0 || id > INT32_MAX || !json_is_number(value) ||
+            !(fabs(bias) <= 100))
+            return jt_refuse(
+                p, 400, "logit_bias", "invalid_value",
+                "'logit_bias' must have ids of tokens and numbers from -100 "
+                "to 100");
+        ask->bias[ask->n_bias++] = (jt_logit_bias){(int32_t)id, (float)bias};
+    }
+    return true;
+}
+
+static bool read_count(const json_t *value, const char *name, int most, int *out,
+                       jt_problem *p)
+{
+    json_int_t count = json_integer_value(value);
+    if (value && (!json_is_integer(value) || count < 0 || count > most))
+        return jt_refuse(p, 400, name, "invalid_value",
+                         "'%s' must be a whole number from 0 to %d", name, most);
+    *out = (int)count;
+    return true;
+}
+
+/* Of a chat a switch and a number, of a text a number. */
+static bool read_logprobs(jt_ask *ask, jt_problem *p)
+{
+    enum { MOST_OF_A_TEXT = 5 };
+    const json_t *wish = given(ask->root, "logprobs");
+    const json_t *top = given(ask->root, "top_logprobs");
+    ask->logprobs = wish && !json_is_false(wish);
+    if (!ask->chat)
+        return read_count(wish, "logprobs", MOST_OF_A_TEXT, &ask->n_top, p);
+    if (wish && !json_is_boolean(wish))
+        return jt_refuse(p, 400, "logprobs", "invalid_type",
+                         "'logprobs' must be true or false");
+    if (top && !ask->logprobs)
+        return jt_refuse(p, 400, "top_logprobs", "invalid_value",
+                         "'top_logprobs' needs 'logprobs'");
+    return read_count(top, "top_logprobs", JT_TOP_TOKENS, &ask->n_top, p);
+}
+
 /* ---- the whole ---- */
 
 bool jt_ask_json(json_t **root, const char *text, size_t len, jt_problem *p)
@@ -215,24 +361,43 @@ static bool read_own_wishes(jt_ask *ask, jt_problem *p)
         !read_object(ask, "stream_options", &options, p))
         return false;
     ask->include_usage = json_is_true(json_object_get(options, "include_usage"));
+    const json_t *trace = given(own, "trace");
+    if (trace && !json_is_boolean(trace))
+        return jt_refuse(p, 400, "junto.trace", "invalid_type",
+                         "'junto.trace' must be true or false");
+    ask->trace = json_is_true(trace);
     return read_texts(given(own, "policy"), "junto.policy", ask->policy,
                       &ask->n_policies, JT_ASK_POLICIES, p);
+}
+
+bool jt_ask_take(jt_ask *ask, bool chat, json_t *root, const jt_sampling *usual,
+                 jt_problem *p)
+{
+    *ask = (jt_ask){.root = root,
+                    .chat = chat,
+                    .n = 1,
+                    .max_tokens = -1,
+                    .thinking_budget = -1,
+                    .parallel = true,
+                    .sampling = *usual,
+                    .seed = -1};
+    return read_fields(ask, p) && refuse_unknown_wishes(ask, p) &&
+           read_own_wishes(ask, p) && read_form(ask, p) && read_biases(ask, p) &&
+           read_logprobs(ask, p) &&
+           read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
+                      JT_ASK_STOPS, p) &&
+           (chat ? read_messages(ask, p) : read_prompt(ask, p));
 }
 
 bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,
                  const jt_sampling *usual, jt_problem *p)
 {
-    *ask = (jt_ask){.chat = chat,
-                    .n = 1,
-                    .max_tokens = -1,
-                    .thinking_budget = -1,
-                    .sampling = *usual,
-                    .seed = -1};
-    return jt_ask_json(&ask->root, text, len, p) && read_fields(ask, p) &&
-           refuse_unknown_wishes(ask, p) && read_own_wishes(ask, p) &&
-           read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
-                      JT_ASK_STOPS, p) &&
-           (chat ? read_messages(ask, p) : read_prompt(ask, p));
+    json_t *root;
+    *ask = (jt_ask){0};
+    if (jt_ask_json(&root, text, len, p))
+        return jt_ask_take(ask, chat, root, usual, p);
+    json_decref(root);
+    return false;
 }
 
 void jt_ask_free(jt_ask *ask)

@@ -8,10 +8,14 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "serve/answer.h"
+#include "serve/responses.h"
+
+typedef enum interface { CHAT, TEXT, RESPONSE } interface;
 
 /* A request and its answer. */
 typedef struct completion {
+    interface kind;
+    jt_response response; /* of that kind */
     jt_server *server;
     jt_work *work;
     jt_answer_head head;
@@ -26,14 +30,21 @@ typedef struct completion {
 
 /* ---- the beginning and the end ---- */
 
-static void make_head(completion *c, bool chat)
+static void make_id(char *id, size_t size, const char *prefix)
 {
     unsigned char random[12] = {0};
     (void)!getrandom(random, sizeof random, 0);
-    int at = snprintf(c->head.id, sizeof c->head.id, chat ? "chatcmpl-" : "cmpl-");
+    int at = snprintf(id, size, "%s", prefix);
     for (size_t i = 0; i < sizeof random; i++)
-        at += snprintf(c->head.id + at, sizeof c->head.id - (size_t)at, "%02x",
-                       random[i]);
+        at += snprintf(id + at, size - (size_t)at, "%02x", random[i]);
+}
+
+static void make_head(completion *c)
+{
+    static const char *const prefixes[] = {"chatcmpl-", "cmpl-", "resp_"};
+    make_id(c->head.id, sizeof c->head.id, prefixes[c->kind]);
+    make_id(c->response.message, sizeof c->response.message, "msg_");
+    make_id(c->response.item, sizeof c->response.item, "rs_");
     c->head.created = (long long)time(NULL);
     c->head.model = c->server->name;
 }
@@ -66,6 +77,7 @@ static void close_completion(void *self)
     jt_engine_withdraw(c->server->engine, c->work);
     report(c);
     jt_work_free(c->work);
+    jt_response_free(&c->response);
     free(c->out.data);
     free(c->finished);
     free(c);
@@ -98,29 +110,45 @@ static void answer_whole(completion *c, jt_http_answer *answer)
     if (!over || failed(c->work))
         jt_answer_problem(answer, &problem);
     else
-        jt_answer_json(answer, 200, jt_answer_whole(&c->head, c->work));
+        jt_answer_json(answer, 200,
+                       c->kind == RESPONSE
+                           ? jt_response_whole(&c->response, &c->head, c->work)
+                           : jt_answer_whole(&c->head, c->work));
     close_completion(c);
 }
 
 /* ---- as a stream ---- */
 
+static bool add_response_news(completion *c)
+{
+    jt_response *r = &c->response;
+    if (!c->begun && !jt_response_begin(r, &c->out, &c->head, c->work))
+        return false;
+    c->begun = true;
+    return jt_response_news(r, &c->out, &c->head, c->work, &c->ended);
+}
+
 static bool add_news(completion *c)
 {
     jt_work *w = c->work;
+    if (c->kind == RESPONSE)
+        return add_response_news(c);
     bool fits = true, over = true;
+    if (!c->begun)
+        fits = jt_answer_prompt(&c->out, &c->head, w);
     for (size_t i = 0; i < w->n && !c->begun && fits; i++)
         fits = jt_answer_begin(&c->out, &c->head, &w->choice[i]);
     c->begun = true;
     for (size_t i = 0; i < w->n && fits; i++) {
         jt_task *choice = &w->choice[i];
-        jt_said words = jt_task_fetch(choice);
-        fits = jt_answer_words(&c->out, &c->head, choice, &words);
-        free(words.answer.data);
-        free(words.thought.data);
+        jt_said words;
+        fits = jt_task_fetch(choice, &words) &&
+               jt_answer_words(&c->out, &c->head, choice, &words);
         if (words.over && !c->finished[i] && fits) {
             fits = jt_answer_finish(&c->out, &c->head, choice);
             c->finished[i] = true;
         }
+        jt_said_free(&words);
         over &= c->finished[i];
     }
     c->ended = over;
@@ -167,12 +195,28 @@ static void answer_stream(completion *c, jt_http_answer *answer)
 
 /* ---- both ---- */
 
+static bool read_ask(jt_ask *ask, interface kind, const jt_http_call *call,
+                     const jt_sampling *usual, jt_problem *p)
+{
+    json_t *root, *chat = NULL;
+    if (kind != RESPONSE)
+        return jt_ask_read(ask, kind == CHAT, call->body, call->len, usual, p);
+    *ask = (jt_ask){0};
+    bool fine =
+        jt_ask_json(&root, call->body, call->len, p) && jt_response_ask(root, &chat, p);
+    json_decref(root);
+    if (fine)
+        return jt_ask_take(ask, true, chat, usual, p);
+    json_decref(chat);
+    return false;
+}
+
 /* The work of a request, handed to the engine; NULL: the problem is told. */
-static jt_work *begin_work(jt_server *s, bool chat, const jt_http_call *call,
+static jt_work *begin_work(jt_server *s, interface kind, const jt_http_call *call,
                            jt_problem *p)
 {
     jt_ask ask;
-    if (!jt_ask_read(&ask, chat, call->body, call->len, &s->sampling, p)) {
+    if (!read_ask(&ask, kind, call, &s->sampling, p)) {
         jt_ask_free(&ask);
         return NULL;
     }
@@ -184,7 +228,7 @@ static jt_work *begin_work(jt_server *s, bool chat, const jt_http_call *call,
     return NULL;
 }
 
-static void complete(jt_server *s, bool chat, const jt_http_call *call,
+static void complete(jt_server *s, interface kind, const jt_http_call *call,
                      jt_http_answer *answer)
 {
     jt_problem problem;
@@ -194,16 +238,21 @@ static void complete(jt_server *s, bool chat, const jt_http_call *call,
     if (!c || !finished)
         jt_refuse(&problem, 500, NULL, NULL, "out of memory");
     else
-        work = begin_work(s, chat, call, &problem);
+        work = begin_work(s, kind, call, &problem);
     if (!work) {
         free(c);
         free(finished);
+        if (kind == RESPONSE)
+            jt_response_blame(&problem);
         jt_answer_problem(answer, &problem);
         return;
     }
-    *c = (completion){
-        .server = s, .work = work, .socket = call->socket, .finished = finished};
-    make_head(c, chat);
+    *c = (completion){.kind = kind,
+                      .server = s,
+                      .work = work,
+                      .socket = call->socket,
+                      .finished = finished};
+    make_head(c);
     if (work->ask.stream)
         answer_stream(c, answer);
     else
@@ -212,10 +261,16 @@ static void complete(jt_server *s, bool chat, const jt_http_call *call,
 
 void jt_complete_chat(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
 {
-    complete(s, true, call, answer);
+    complete(s, CHAT, call, answer);
 }
 
 void jt_complete_text(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
 {
-    complete(s, false, call, answer);
+    complete(s, TEXT, call, answer);
+}
+
+void jt_complete_response(jt_server *s, const jt_http_call *call,
+                          jt_http_answer *answer)
+{
+    complete(s, RESPONSE, call, answer);
 }

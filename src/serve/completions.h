@@ -1,4 +1,4 @@
-/* /v1/chat/completions and /v1/completions. */
+/* /v1/chat/completions, /v1/completions and /v1/responses. */
 #ifndef JT_COMPLETIONS_H
 #define JT_COMPLETIONS_H
 
@@ -8,5 +8,7 @@ void jt_complete_chat(jt_server *server, const jt_http_call *call,
                       jt_http_answer *answer);
 void jt_complete_text(jt_server *server, const jt_http_call *call,
                       jt_http_answer *answer);
+void jt_complete_response(jt_server *server, const jt_http_call *call,
+                          jt_http_answer *answer);
 
 #endif

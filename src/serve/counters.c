@@ -28,6 +28,23 @@ void jt_counters_set(jt_counters *m, jt_counter metric, double value)
     pthread_mutex_unlock(&m->lock);
 }
 
+void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges)
+{
+    static const char *const kind[] = {
+#define X(name, kind, help) kind,
+        JT_COUNTERS(X)
+#undef X
+    };
+    jt_counters copy;
+    pthread_mutex_lock(&from->lock);
+    memcpy(copy.value, from->value, sizeof copy.value);
+    pthread_mutex_unlock(&from->lock);
+    for (size_t i = 0; i < JT_COUNTER_COUNT; i++) {
+        if (gauges || strcmp(kind[i], "counter") == 0)
+            jt_counters_add(to, (jt_counter)i, copy.value[i]);
+    }
+}
+
 bool jt_counters_write(jt_counters *m, jt_buffer *out)
 {
     static const struct {

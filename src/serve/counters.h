@@ -19,6 +19,7 @@
     X(passes_total, "counter", "Passes that replies shared")                           \
     X(pass_tokens_total, "counter", "Tokens in them")                                  \
     X(pass_seconds_total, "counter", "Seconds in them")                                \
+    X(expert_loads_total, "counter", "Experts in them, each once a layer and pass")    \
     X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
     X(first_token_seconds_count, "counter", "How many those are of")                   \
     X(slots, "gauge", "Replies that can run at once")                                  \
@@ -41,6 +42,9 @@ void jt_counters_open(jt_counters *metrics);
 void jt_counters_close(jt_counters *metrics);
 void jt_counters_add(jt_counters *metrics, jt_counter metric, double value);
 void jt_counters_set(jt_counters *metrics, jt_counter metric, double value);
+
+/* Add what `from` counted to `to`, and what it measures now only if `gauges`. */
+void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges);
 
 /* The text format of Prometheus, version 0.0.4. False: no memory. */
 bool jt_counters_write(jt_counters *metrics, jt_buffer *out);

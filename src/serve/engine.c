@@ -7,6 +7,9 @@
 #include "base/memory.h"
 #include "run/session.h"
 
+/* Tokens of a pass where chunks are as long as prompts. */
+enum { USUAL_BUDGET = 256, WHOLE_PROMPTS = 65536 };
+
 struct jt_engine {
     jt_engine_options options;
     jt_seats seats;
@@ -91,6 +94,10 @@ static jt_task *take_waiting(jt_engine *e)
 static void end(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
 {
     bool cancelled = atomic_load(&c->work->cancelled);
+    if (c->vector && status == JT_OK && c->result.finish == JT_FINISH_LENGTH)
+        jt_embedder_read(&c->embedder, c->vector);
+    jt_embedder_end(&c->embedder);
+    jt_climb_end(&c->climb, c->session);
     status = jt_reply_end(&c->reply, status, err);
     if (status == JT_OK)
         *err = (jt_err){0};
@@ -107,6 +114,10 @@ static jt_status begin(jt_engine *e, jt_task *c, jt_err *err)
     const jt_tokens *prompt = &c->work->prompt;
     JT_TRY(jt_seats_take(&e->seats, c, err));
     JT_TRY(jt_reply_hear(&c->reply, prompt->ids, prompt->count, err));
+    if (c->vector) {
+        jt_session_truncate(c->session, 0);
+        JT_TRY(jt_embedder_begin(&c->embedder, c->session, c->mean, err));
+    }
     size_t kept = jt_session_reuse(c->session, prompt->ids, prompt->count);
     c->result.kept_tokens = kept;
     c->result.prompt_tokens = prompt->count - kept;
@@ -183,6 +194,21 @@ static int nobody_waits(void *user, const char *what, unsigned long long done,
     return 1;
 }
 
+static void tell_routing(jt_engine *e, double tokens)
+{
+    jt_routing_state state = {.running = e->n_running};
+    jt_store_stats store;
+    if (jt_session_store_stats(e->seats.host, &store)) {
+        state.has_store = true;
+        state.hits = store.hits;
+        state.misses = store.misses;
+    }
+    pthread_mutex_lock(&e->lock);
+    state.waiting = e->n_waiting;
+    pthread_mutex_unlock(&e->lock);
+    jt_routing_tell(e->options.routing, (size_t)tokens, &state);
+}
+
 /* Advance all; where that fails, each by itself, so that a failure is only that of the
  * reply which brings it. */
 static void advance(jt_engine *e)
@@ -190,6 +216,7 @@ static void advance(jt_engine *e)
     const jt_prefill *by = e->options.prefill;
     jt_progress progress = {nobody_waits, e};
     double start = jt_seconds(), tokens = 0;
+    uint64_t loads = e->seats.host->ctx->loads;
     jt_status all = by->advance(e->turns, e->n_running, e->budget, &progress, NULL);
     for (size_t i = 0; i < e->n_running; i++) {
         e->status[i] = all;
@@ -202,6 +229,9 @@ static void advance(jt_engine *e)
     count(e, JT_COUNTER_passes_total, 1);
     count(e, JT_COUNTER_pass_tokens_total, tokens);
     count(e, JT_COUNTER_pass_seconds_total, jt_seconds() - start);
+    count(e, JT_COUNTER_expert_loads_total,
+          (double)(e->seats.host->ctx->loads - loads));
+    tell_routing(e, tokens);
 }
 
 /* After its end, a task is its connection's, and may be gone. */
@@ -239,6 +269,8 @@ static void settle(jt_engine *e, size_t i, jt_status status, jt_err *err)
         return; /* dropped before the next pass */
     c->pending += e->turns[i].done;
     c->n_pending -= e->turns[i].done;
+    if (status == JT_OK)
+        status = jt_task_show(c, err);
     if (status == JT_OK && c->n_pending == 0)
         status = go_on(c, err);
     if (status != JT_OK || c->n_pending == 0)
@@ -248,8 +280,9 @@ static void settle(jt_engine *e, size_t i, jt_status status, jt_err *err)
 static void pass(jt_engine *e)
 {
     for (size_t i = 0; i < e->n_running; i++) {
-        const jt_task *c = e->running[i];
-        e->turns[i] = (jt_turn){.part = {c->session, c->pending, c->n_pending}};
+        jt_task *c = e->running[i];
+        e->turns[i] = (jt_turn){.part = {c->session, c->pending, c->n_pending},
+                                .climb = &c->climb};
     }
     advance(e);
     for (size_t i = 0; i < e->n_running; i++)
@@ -322,10 +355,17 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     e->options = *options;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
+    jt_session_options session = *options->session;
+    if (options->prefill->layered)
+        session.chunk = WHOLE_PROMPTS;
     jt_status status = jt_seats_open(&e->seats, options->model, options->slots,
-                                     options->session, options->watcher, err);
+                                     &session, options->watcher, err);
     if (status == JT_OK) {
+        e->seats.onlooker = jt_routing_watcher(options->routing);
         e->budget = (size_t)e->seats.seat[0].session->chunk;
+        if (options->prefill->layered)
+            e->budget = options->session->chunk ? (size_t)options->session->chunk
+                                                : USUAL_BUDGET;
         e->context = jt_session_capacity(e->seats.seat[0].session);
         jt_counters_set(options->metrics, JT_COUNTER_slots, (double)options->slots);
         status = start_thread(e, err);

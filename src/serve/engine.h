@@ -6,6 +6,7 @@
 
 #include "serve/counters.h"
 #include "serve/prefill.h"
+#include "serve/routing.h"
 #include "serve/seats.h"
 
 typedef struct jt_engine jt_engine;
@@ -17,7 +18,8 @@ typedef struct jt_engine_options {
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
     double reply_seconds;
-    jt_counters *metrics; /* outlives the engine */
+    jt_counters *metrics; /* outlives the engine; so does: */
+    jt_routing *routing;  /* told of every pass */
 } jt_engine_options;
 
 /* Errors: those of jt_session_new; JT_E_MEMORY when no thread can be had. */

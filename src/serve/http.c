@@ -100,6 +100,10 @@ static void add_headers(struct MHD_Response *response, const jt_http_answer *a)
         MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (a->allow)
         MHD_add_response_header(response, "Allow", a->allow);
+    if (a->rules) {
+        MHD_add_response_header(response, "Content-Security-Policy", a->rules);
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    }
     if (a->retry_after) {
         snprintf(seconds, sizeof seconds, "%u", a->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);
@@ -210,6 +214,11 @@ static void on_done(void *self, struct MHD_Connection *connection, void **state,
 const char *jt_http_header(const jt_http_call *call, const char *name)
 {
     return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND, name);
+}
+
+const char *jt_http_query(const jt_http_call *call, const char *name)
+{
+    return MHD_lookup_connection_value(call->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
 bool jt_http_gone(int socket)

@@ -28,6 +28,7 @@ typedef struct jt_http_answer {
     size_t len;
     unsigned retry_after; /* seconds; 0: not said */
     const char *allow;    /* methods, for 405; or NULL */
+    const char *rules;    /* what a page may load (Content-Security-Policy); or NULL */
     /* Give at most `most` bytes, waiting for them; 0 at the end, -1: break off. */
     ssize_t (*read)(void *self, char *out, size_t most);
     void (*close)(void *self); /* called in any case, if there is a `read` */
@@ -58,6 +59,8 @@ void jt_http_close(jt_http *http);
 
 /* A header of the request, or NULL. */
 const char *jt_http_header(const jt_http_call *call, const char *name);
+/* A value behind the ? of the path, or NULL. */
+const char *jt_http_query(const jt_http_call *call, const char *name);
 /* Has the client closed its side? */
 bool jt_http_gone(int socket);
 

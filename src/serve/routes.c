@@ -6,6 +6,11 @@
 
 #include "serve/answer.h"
 #include "serve/completions.h"
+#include "serve/embeddings.h"
+#include "serve/fleet.h"
+#include "serve/models.h"
+#include "serve/onlooker.h"
+#include "serve/page.h"
 #include "serve/prompt.h"
 #include "serve/server.h"
 
@@ -31,27 +36,17 @@ static void health(jt_server *s, const jt_http_call *call, jt_http_answer *answe
         jt_answer_problem(answer, &problem);
 }
 
-static void models(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
-{
-    jt_model_info info;
-    (void)call;
-    jt_model_describe(s->replier.model, &info);
-    json_t *meta =
-        json_pack("{ss si sI si si}", "family", info.family, "n_vocab", info.n_vocab,
-                  "n_params", (json_int_t)info.n_params, "n_ctx_train",
-                  info.n_ctx_train, "n_ctx", s->replier.n_ctx);
-    json_t *model =
-        json_pack("{ss ss sI ss so}", "id", s->name, "object", "model", "created",
-                  (json_int_t)s->created, "owned_by", "junto", "meta", meta);
-    jt_answer_json(answer, 200,
-                   json_pack("{ss s[o]}", "object", "list", "data", model));
-}
-
 static void metrics(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
 {
     jt_buffer text = {0};
     (void)call;
-    (void)jt_counters_write(&s->metrics, &text); /* what fits */
+    jt_counters sum;
+    jt_counters_open(&sum);
+    jt_counters_merge(&sum, &s->metrics, true);
+    if (s->fleet)
+        jt_fleet_count(s->fleet, &sum);
+    (void)jt_counters_write(&sum, &text); /* what fits */
+    jt_counters_close(&sum);
     *answer = (jt_http_answer){.status = 200,
                                .type = "text/plain; version=0.0.4; charset=utf-8",
                                .body = text.data,
@@ -132,6 +127,12 @@ static void detokenize(jt_server *s, const jt_http_call *call, jt_http_answer *a
     convert(s, call, answer, decode);
 }
 
+static void page(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    (void)s;
+    jt_page_answer(call->path, answer);
+}
+
 /* ---- the table ---- */
 
 typedef struct route {
@@ -144,9 +145,12 @@ typedef struct route {
 static const route routes[] = {
     {"GET", "/health", true, false, health},
     {"GET", "/metrics", false, false, metrics},
-    {"GET", "/v1/models", false, true, models},
+    {"GET", "/v1/models", false, true, jt_models_answer},
+    {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
+    {"POST", "/v1/responses", false, true, jt_complete_response},
+    {"POST", "/v1/embeddings", false, true, jt_embed_texts},
     {"POST", "/tokenize", false, true, tokenize},
     {"POST", "/detokenize", false, true, detokenize},
 };
@@ -157,7 +161,8 @@ static const route *find(const char *path)
         if (strcmp(routes[i].path, path) == 0)
             return &routes[i];
     }
-    return NULL;
+    static const route of_page = {"GET", "/", true, false, page};
+    return jt_page_has(path) ? &of_page : NULL;
 }
 
 /* Takes as long for a key that is nearly right as for any other of its length. */
@@ -220,7 +225,13 @@ bool jt_route_admit(void *user, const jt_http_call *call, jt_http_answer *answer
 
 void jt_route_answer(void *user, const jt_http_call *call, jt_http_answer *answer)
 {
-    find(call->path)->answer(user, call, answer);
+    jt_server *s = user;
+    const route *r = find(call->path);
+    bool of_one = r->model && r->answer != jt_models_answer;
+    if (of_one && s->fleet)
+        jt_fleet_answer(s->fleet, call, answer, r->answer);
+    else
+        r->answer(s, call, answer);
 }
 
 void jt_route_too_large(void *user, jt_http_answer *answer)

@@ -12,9 +12,10 @@ static jt_status fill(jt_seats *s, jt_seat *seat, bool steered, jt_err *err)
     if (seat->session)
         return JT_OK;
     JT_TRY(jt_session_new(&seat->session, s->model, &s->options, err));
-    return s->watcher && !steered
-               ? jt_session_add_watcher(seat->session, s->watcher, err)
-               : JT_OK;
+    if (s->watcher && !steered)
+        JT_TRY(jt_session_add_watcher(seat->session, s->watcher, err));
+    seat->n_watchers = seat->session->hooks.n_watchers;
+    return JT_OK;
 }
 
 static void empty(jt_seat *seat)
@@ -86,10 +87,25 @@ static jt_status prepare(jt_seats *s, jt_seat *seat, jt_task *task, jt_err *err)
     return jt_steering_attach(seat->steering, seat->session, err);
 }
 
+/* Who looks at this task, and not at the one that was here before. */
+static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
+                       jt_err *err)
+{
+    jt_watcher picks = jt_picks_watcher(&task->recorder);
+    seat->session->hooks.n_watchers = seat->n_watchers;
+    if (s->onlooker.on_route)
+        JT_TRY(jt_session_add_watcher(seat->session, &s->onlooker, err));
+    task->recorder.first = (int32_t)task->work->prompt.count;
+    return task->work->ask.trace ? jt_session_add_watcher(seat->session, &picks, err)
+                                 : JT_OK;
+}
+
 jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
 {
     jt_seat *seat = find(s, &task->work->prompt);
     jt_status status = prepare(s, seat, task, err);
+    if (status == JT_OK)
+        status = watch(s, seat, task, err);
     if (status != JT_OK) {
         if (seat->steering)
             empty(seat);

@@ -8,6 +8,7 @@
 
 typedef struct jt_seat {
     jt_session *session;     /* NULL: made when it is needed */
+    int n_watchers;          /* that are its own */
     jt_steering *steering;   /* policies of its session; NULL: none */
     jt_task *task;           /* that runs here; NULL: free */
     unsigned long long used; /* the larger, the later */
@@ -18,6 +19,7 @@ typedef struct jt_seats {
     jt_session_options options;
     const jt_watcher *watcher; /* of sessions without policies; or NULL */
     jt_session *host;          /* its threads and scratch are those of all */
+    jt_watcher onlooker;       /* of all tasks; all zero: nobody */
     jt_seat *seat;             /* [n] */
     size_t n, n_free;
     unsigned long long clock;

@@ -7,6 +7,8 @@
 
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "fetch/download.h"
+#include "serve/fleet.h"
 #include "serve/routes.h"
 
 /* A field that is not given has its usual value. */
@@ -113,11 +115,16 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .queue = (size_t)s->options.queue,
                                 .reply_seconds = s->options.reply_seconds,
                                 .metrics = &s->metrics};
+    JT_TRY(jt_routing_new(&s->routing, model, err));
+    engine.routing = s->routing;
     s->sampling = jt_sampling_default();
     jt_sampling_from_file(&s->sampling, jt_model_file(model));
+    JT_TRY(jt_token_tree_new(&s->tree, jt_model_tokenizer(model), err));
     JT_TRY(jt_engine_new(&s->engine, &engine, err));
     s->replier = (jt_replier){.model = model,
                               .chat = chat,
+                              .tree = s->tree,
+                              .calls = jt_call_style_find(jt_chat_source(chat)),
                               .n_ctx = jt_engine_context(s->engine),
                               .max_tokens = s->options.max_tokens};
     choose_name(s, model);
@@ -130,6 +137,31 @@ void jt_server_watch(jt_server *s, const jt_watcher *watcher)
     s->watcher = *watcher;
 }
 
+jt_status jt_server_offer_all(jt_server *s, const jt_server_offer *offers, size_t n,
+                              const jt_server_keep *keep, jt_err *err)
+{
+    static const jt_server_keep usual = {.seconds = 300};
+    if (n == 0)
+        return jt_fail(err, JT_E_ARG, "there are no models to offer");
+    JT_TRY(jt_fleet_new(&s->fleet, s, offers, n, keep ? keep : &usual, err));
+    atomic_store(&s->state, JT_SERVER_READY);
+    return JT_OK;
+}
+
+jt_status jt_server_look(char **json, const char *url, const char *api_key, jt_err *err)
+{
+    enum { LIMIT = 16 << 20 };
+    char *path = NULL;
+    size_t bytes, len = strlen(url);
+    while (len && url[len - 1] == '/')
+        len--;
+    if (asprintf(&path, "%.*s/v1/models", (int)len, url) < 0)
+        return jt_fail_memory(err, "asking a server");
+    jt_status status = jt_download_text(json, &bytes, path, api_key, LIMIT, err);
+    free(path);
+    return status;
+}
+
 int jt_server_port(const jt_server *s)
 {
     return jt_http_port(s->http);
@@ -139,6 +171,8 @@ void jt_server_drain(jt_server *s)
 {
     atomic_store(&s->state, JT_SERVER_DRAINING);
     jt_http_quiesce(s->http);
+    if (s->fleet)
+        jt_fleet_drain(s->fleet);
 }
 
 bool jt_server_busy(jt_server *s)
@@ -153,10 +187,15 @@ void jt_server_free(jt_server *s)
     atomic_store(&s->state, JT_SERVER_DRAINING);
     if (s->engine)
         jt_engine_stop(s->engine);
+    if (s->fleet)
+        jt_fleet_stop(s->fleet);
     if (s->http)
         jt_http_close(s->http);
+    jt_fleet_free(s->fleet);
     if (s->engine)
         jt_engine_free(s->engine);
+    jt_token_tree_free(s->tree);
+    jt_routing_free(s->routing);
     jt_counters_close(&s->metrics);
     free(s);
 }

@@ -38,6 +38,31 @@ static int on_thought(void *user, const char *text, size_t len)
     return gather(c, &c->thought, text, len);
 }
 
+/* Tokens of the answer; when they cannot be kept, they are missing. */
+static void on_token(void *user, const jt_sampled *token)
+{
+    jt_task *c = user;
+    if (token->thought)
+        return;
+    pthread_mutex_lock(&c->work->lock);
+    if (jt_grow((void **)&c->sampled, &c->sampled_capacity, c->n_sampled + 1,
+                sizeof *c->sampled))
+        c->sampled[c->n_sampled++] = *token;
+    pthread_mutex_unlock(&c->work->lock);
+}
+
+jt_status jt_task_show(jt_task *c, jt_err *err)
+{
+    jt_work *w = c->work;
+    if (!w->ask.trace)
+        return JT_OK;
+    pthread_mutex_lock(&w->lock);
+    bool fits = jt_picks_move(&c->picks, &c->recorder);
+    pthread_cond_signal(&w->news);
+    pthread_mutex_unlock(&w->lock);
+    return fits ? JT_OK : jt_fail_memory(err, "tracing a reply");
+}
+
 void jt_task_end(jt_task *c, const jt_err *err)
 {
     jt_work *w = c->work;
@@ -50,13 +75,32 @@ void jt_task_end(jt_task *c, const jt_err *err)
 
 /* ---- what the connection reads ---- */
 
-jt_said jt_task_fetch(jt_task *c)
+/* Tokens wait for the text that they are part of. */
+bool jt_task_fetch(jt_task *c, jt_said *out)
 {
     pthread_mutex_lock(&c->work->lock);
-    jt_said words = {c->answer, c->thought, c->over};
+    *out = (jt_said){
+        .answer = c->answer, .thought = c->thought, .picks = c->picks, .over = c->over};
     c->answer = c->thought = (jt_buffer){0};
+    c->picks = (jt_picks){0};
+    if (out->answer.len || c->over) {
+        out->sampled = c->sampled;
+        out->n_sampled = c->n_sampled;
+        c->sampled = NULL;
+        c->n_sampled = c->sampled_capacity = 0;
+    }
     pthread_mutex_unlock(&c->work->lock);
-    return words;
+    return jt_calls_read(&c->calls, &out->answer, out->over, &out->calls);
+}
+
+void jt_said_free(jt_said *said)
+{
+    free(said->answer.data);
+    free(said->thought.data);
+    free(said->picks.list);
+    free(said->sampled);
+    json_decref(said->calls);
+    *said = (jt_said){0};
 }
 
 /* Both with the lock held. */
@@ -72,7 +116,8 @@ static bool has_words(const jt_work *w)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < w->n; i++)
-        bytes += w->choice[i].answer.len + w->choice[i].thought.len;
+        bytes += w->choice[i].answer.len + w->choice[i].thought.len +
+                 w->choice[i].picks.count;
     return bytes > 0;
 }
 
@@ -103,7 +148,7 @@ const char *jt_task_finish(const jt_task *c)
 {
     bool stopped =
         c->result.finish == JT_FINISH_END || c->result.finish == JT_FINISH_STOP;
-    return stopped ? "stop" : "length";
+    return !stopped ? "length" : c->calls.count ? "tool_calls" : "stop";
 }
 
 /* ---- making ---- */
@@ -141,6 +186,50 @@ static bool add_policies(jt_task *c, const jt_ask *ask, const jt_model *model,
     return status == JT_OK || jt_refuse_err(p, "junto.policy", &err);
 }
 
+static bool make_call_grammar(jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    const jt_ask *ask = &w->ask;
+    jt_err err = {0};
+    char *text;
+    if (!jt_call_style_grammar(who->calls, ask->must_call, ask->parallel, &text, p))
+        return false;
+    jt_status status = jt_grammar_new(&w->grammar, text, strlen(text), &err);
+    free(text);
+    return status == JT_OK || jt_refuse_err(p, "tools", &err);
+}
+
+/* The form of the replies, on the thread of the connection: it may take a while. */
+static bool make_grammar(jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    const jt_ask *ask = &w->ask;
+    jt_err err = {0};
+    if (ask->must_call)
+        return make_call_grammar(w, who, p);
+    if (ask->grammar)
+        return jt_grammar_new(&w->grammar, json_string_value(ask->grammar),
+                              json_string_length(ask->grammar), &err) == JT_OK ||
+               jt_refuse_err(p, "grammar", &err);
+    if (!ask->schema)
+        return true;
+    char *text = json_dumps(ask->schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    jt_status status = text
+                           ? jt_grammar_of_schema(&w->grammar, text, strlen(text), &err)
+                           : jt_fail_memory(&err, "reading a JSON schema");
+    free(text);
+    return status == JT_OK || jt_refuse_err(p, "response_format", &err);
+}
+
+static bool add_constraint(jt_task *c, const jt_replier *who, jt_problem *p)
+{
+    jt_err err = {0};
+    if (!c->work->grammar)
+        return true;
+    if (jt_constraint_new(&c->constraint, c->work->grammar, who->tree, &err) != JT_OK)
+        return jt_refuse_err(p, NULL, &err);
+    c->options.constraint = c->constraint;
+    return true;
+}
+
 static uint64_t choose_seed(const jt_ask *ask)
 {
     uint64_t seed;
@@ -159,6 +248,8 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
     jt_sampling sampling = ask->sampling;
     int most = ask->max_tokens, bound = who->max_tokens;
     sampling.seed = seed;
+    sampling.bias = ask->bias;
+    sampling.n_bias = ask->n_bias;
     c->options = (jt_generate_options){
         .max_tokens = bound && (most < 0 || most > bound) ? bound : most,
         .ignore_end = ask->ignore_end,
@@ -169,11 +260,18 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
         .user = c,
         .thinking = ask->chat ? jt_chat_thinking(who->chat) : NULL,
         .in_thought = in_thought,
-        .thinking_budget = ask->thinking_budget};
+        .thinking_budget = ask->thinking_budget,
+        .on_token = ask->logprobs ? on_token : NULL,
+        .n_top = (size_t)ask->n_top};
+    if (ask->tools && who->calls) {
+        c->calls = (jt_calls){
+            .style = who->calls, .tools = ask->tools, .forced = ask->must_call != NULL};
+        c->options.shown = jt_call_style_shown(who->calls);
+    }
     size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
     if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)
         return jt_refuse_err(p, NULL, &err);
-    return add_policies(c, ask, who->model, p);
+    return add_constraint(c, who, p) && add_policies(c, ask, who->model, p);
 }
 
 static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
@@ -192,9 +290,8 @@ static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
 static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
 {
     bool in_thought;
-    if (!jt_prompt_make(&w->ask, who->chat, jt_model_tokenizer(who->model), &w->prompt,
-                        &in_thought, p) ||
-        !fits_context(w, who, p))
+    if (!jt_prompt_make(&w->ask, who->chat, w->tokenizer, &w->prompt, &in_thought, p) ||
+        !fits_context(w, who, p) || !make_grammar(w, who, p))
         return false;
     size_t n = (size_t)w->ask.n;
     uint64_t seed = choose_seed(&w->ask);
@@ -226,6 +323,7 @@ jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
     pthread_condattr_destroy(&clock);
     pthread_mutex_init(&w->lock, NULL);
     w->ask = *ask;
+    w->tokenizer = jt_model_tokenizer(who->model);
     *ask = (jt_ask){0};
     w->asked = jt_seconds();
     if (make(w, who, p))
@@ -240,11 +338,17 @@ void jt_work_free(jt_work *w)
         jt_task *c = &w->choice[i];
         jt_sampler_free(c->sampler);
         jt_steering_free(c->steering);
+        jt_constraint_free(c->constraint);
+        jt_calls_free(&c->calls);
+        free(c->sampled);
         free(c->answer.data);
         free(c->thought.data);
+        free(c->picks.list);
+        free(c->recorder.fresh.list);
     }
     free(w->choice);
     free(w->prompt.ids);
+    jt_grammar_free(w->grammar);
     jt_ask_free(&w->ask);
     pthread_cond_destroy(&w->news);
     pthread_mutex_destroy(&w->lock);

@@ -11,9 +11,12 @@
 
 #include "junto/chat.h"
 #include "junto/steer.h"
+#include "run/embed.h"
 #include "run/reply.h"
 #include "serve/ask.h"
 #include "serve/buffer.h"
+#include "serve/calls.h"
+#include "serve/picks.h"
 
 typedef struct jt_work jt_work;
 
@@ -21,25 +24,39 @@ typedef struct jt_work jt_work;
 typedef struct jt_task {
     jt_work *work;
     jt_sampler *sampler;
-    jt_steering *steering; /* NULL without policies; its seat takes it */
+    jt_steering *steering;     /* NULL without policies; its seat takes it */
+    jt_constraint *constraint; /* NULL: any text */
     jt_generate_options options;
 
+    float *vector; /* [d] what its prompt becomes; NULL: that is not asked for */
+    bool mean;     /* of its tokens; otherwise the last */
+
     /* Of the engine's thread, while the task has a seat. */
+    jt_embedder embedder;
     jt_reply reply;
     jt_session *session;
+    jt_climb climb;
     const int32_t *pending; /* what the model has to run before the next step */
     size_t n_pending;
+    jt_pick_recorder recorder; /* when a trace was asked for */
 
     /* Guarded. */
     jt_generate_result result; /* of the engine's thread until `over` */
     jt_buffer answer, thought; /* that nobody has fetched */
+    jt_sampled *sampled; /* [n_sampled] the same of tokens, if they are asked for */
+    size_t n_sampled, sampled_capacity;
+    jt_picks picks; /* the same */
     bool over;
     jt_err err; /* code JT_OK: the reply is whole */
+
+    jt_calls calls; /* of the connection's thread: those in the answer */
 } jt_task;
 
 struct jt_work {
     jt_ask ask;
     jt_tokens prompt;
+    jt_grammar *grammar; /* of all choices; NULL: any text */
+    const jt_tokenizer *tokenizer;
     pthread_mutex_t lock;
     pthread_cond_t news;
     atomic_bool cancelled;
@@ -52,7 +69,9 @@ struct jt_work {
 typedef struct jt_replier {
     const jt_model *model;
     const jt_chat *chat;
-    int n_ctx, max_tokens; /* max_tokens 0: no bound */
+    const jt_token_tree *tree;
+    const jt_call_style *calls; /* NULL: none that is known */
+    int n_ctx, max_tokens;      /* max_tokens 0: no bound */
 } jt_replier;
 
 /* Take `ask` over (also on failure) and make all that its replies need. NULL: the
@@ -60,13 +79,22 @@ typedef struct jt_replier {
 jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *problem);
 void jt_work_free(jt_work *work); /* every choice is over, or was never handed on */
 
-/* What a choice has said since it was asked last, which the caller frees, and whether
- * it is over. */
+/* What a choice has said since it was asked last, and whether it is over. */
 typedef struct jt_said {
     jt_buffer answer, thought;
+    jt_sampled *sampled; /* [n_sampled] tokens of the answer */
+    size_t n_sampled;
+    json_t *calls;  /* that are complete; NULL: none */
+    jt_picks picks; /* of tokens that were run since */
     bool over;
 } jt_said;
-jt_said jt_task_fetch(jt_task *choice);
+/* False: no memory. Free in any case. */
+bool jt_task_fetch(jt_task *choice, jt_said *out);
+void jt_said_free(jt_said *said);
+
+/* The tokens of a pass have been run: what was noted of them can be fetched. From the
+ * engine. JT_E_MEMORY. */
+jt_status jt_task_show(jt_task *choice, jt_err *err);
 
 /* The reply has ended; failures in `err`. From the engine. */
 void jt_task_end(jt_task *choice, const jt_err *err);
@@ -76,7 +104,7 @@ void jt_task_end(jt_task *choice, const jt_err *err);
 void jt_work_wait(jt_work *work, bool whole);
 bool jt_work_over(jt_work *work);
 
-/* "stop" or "length" */
+/* "stop", "length" or "tool_calls" */
 const char *jt_task_finish(const jt_task *choice);
 
 #endif

@@ -27,7 +27,6 @@ static double pass(jt_rewire *w, jt_session *s, size_t first, size_t count,
                       .positions = positions,
                       .all_logits = true};
     hooks.n_watchers = 0;
-    hooks.twin = NULL;
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         positions[i] = (int32_t)(first + i);
         targets[i] = i + 1 < count ? s->ids[first + i + 1] : -1;

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIXTURE = str(GOLDEN / "mixtral.gguf")
 DENSE = str(GOLDEN / "llama.gguf")
 TEXT = str(GOLDEN / "text.txt")
-VERBS = ["run", "chat", "serve", "info", "families", "policies", "tokenize", "template", "logits", "trace", "report", "compare", "audit", "bench", "perplexity", "eval", "modes", "simulate", "plan", "recipe",
+VERBS = ["run", "chat", "serve", "pull", "list", "rm", "ps", "info", "families", "policies", "tokenize", "template", "logits", "trace", "report", "compare", "audit", "bench", "perplexity", "eval", "modes", "simulate", "plan", "recipe",
          "train", "train-tokenizer", "tune", "adapter", "merge-adapter", "upcycle", "convert",
          "quantize", "imatrix", "diff",
          "completion", "man", "help"]

@@ -1,4 +1,5 @@
 /* Sessions in one pass: each gets the bits that it would have got alone. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include "base/memory.h"
 #include "junto/junto.h"
+#include "run/session.h"
 
 enum { SESSIONS = 5, LENGTH = 40 };
 
@@ -85,6 +87,72 @@ static void same_bits(void **state)
     jt_model_free(model);
 }
 
+/* A prompt climbs layer by layer while others go on: all get the bits that they would
+ * have got alone. */
+static void same_bits_halfway(void **state)
+{
+    jt_model *model = open_model(*state);
+    enum { PROMPT = 21 };
+    size_t bytes = vocab_of(model) * sizeof(float), at = 6;
+    jt_session *prompt = open_session(model, 0, NULL),
+               *alone = open_session(model, 0, NULL);
+    jt_session *other = open_session(model, 0, prompt),
+               *beside = open_session(model, 0, NULL);
+    jt_climb climb = {0};
+    assert_int_equal(jt_session_eval(prompt, text[0], 5, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval(alone, text[0], 5, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval(alone, text[0] + 5, PROMPT, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval(other, text[1], at, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval(beside, text[1], at, NULL, NULL), JT_OK);
+    size_t passes = 0;
+    do {
+        bool rests = passes % 3 == 1; /* a pass without others */
+        jt_part part[] = {{other, text[1] + at, 1}, {prompt, text[0] + 5, PROMPT}};
+        assert_int_equal(
+            jt_session_eval_climbing(part + rests, 2 - rests, &climb, 1, NULL), JT_OK);
+        if (!rests) {
+            assert_int_equal(jt_session_eval(beside, text[1] + at, 1, NULL, NULL),
+                             JT_OK);
+            assert_memory_equal(jt_session_logits(other), jt_session_logits(beside),
+                                bytes);
+            at++;
+        }
+        assert_int_equal(jt_session_length(prompt), climb.layer ? 5 : 5 + PROMPT);
+        passes++;
+    } while (climb.layer);
+    assert_int_equal(passes, model->params.n_layers);
+    assert_memory_equal(jt_session_logits(prompt), jt_session_logits(alone), bytes);
+    jt_climb_end(&climb, prompt);
+    jt_session_free(beside);
+    jt_session_free(other);
+    jt_session_free(alone);
+    jt_session_free(prompt);
+    jt_model_free(model);
+}
+
+/* What has begun to climb and is given up leaves nothing behind. */
+static void a_climb_can_be_given_up(void **state)
+{
+    (void)state;
+    jt_model *model = open_model("qwen3next"); /* with a state, which cannot go back */
+    size_t bytes = vocab_of(model) * sizeof(float);
+    jt_session *s = open_session(model, 0, NULL), *alone = open_session(model, 0, NULL);
+    jt_climb climb = {0};
+    jt_part part = {s, text[0] + 4, 9};
+    assert_int_equal(jt_session_eval(alone, text[0], 13, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval(s, text[0], 4, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_eval_climbing(&part, 1, &climb, 1, NULL), JT_OK);
+    jt_climb_end(&climb, s);
+    assert_int_equal(jt_session_length(s), 4);
+    assert_int_equal(climb.layer, 0);
+    assert_int_equal(jt_session_eval(s, text[0] + 4, 9, NULL, NULL), JT_OK);
+    assert_memory_equal(jt_session_logits(s), jt_session_logits(alone), bytes);
+    jt_climb_end(&climb, s);
+    jt_session_free(alone);
+    jt_session_free(s);
+    jt_model_free(model);
+}
+
 /* Scores of every expert, doubled. */
 static void sharpen(void *self, const jt_route_site *site, float *logits, int tokens,
                     int n)
@@ -123,6 +191,82 @@ static void policies_stay_at_home(void **state)
     assert_memory_not_equal(jt_session_logits(group[0]), jt_session_logits(group[1]),
                             bytes);
     for (int s = 1; s >= 0; s--) {
+        jt_session_free(alone[s]);
+        jt_session_free(group[s]);
+    }
+    jt_model_free(model);
+}
+
+/* What a watcher saw, in the order in which it came. */
+typedef struct sight {
+    int tokens, most; /* of all passes, of the largest */
+    double sum;       /* of places, experts and weights */
+} sight;
+
+static void look(void *self, const jt_route_site *site, const jt_route *route)
+{
+    sight *s = self;
+    s->tokens += route->n_tokens;
+    s->most = route->n_tokens > s->most ? route->n_tokens : s->most;
+    for (int t = 0; t < route->n_tokens; t++) {
+        double token = site->token_ids[t] + 0.1 * site->positions[t];
+        for (int j = 0; j < route->k; j++)
+            s->sum += token * (route->expert[t * route->k + j] + 1.0) *
+                      (double)route->weight[t * route->k + j];
+    }
+}
+
+static int one_slot(void *self, const jt_route_site *site, int k)
+{
+    (void)self;
+    (void)site;
+    (void)k;
+    return 1;
+}
+
+/* The first two share a watcher, the third has one expert per token, too. */
+static void watched(jt_session *const *s, sight *seen)
+{
+    jt_watcher both = {.self = &seen[0], .on_route = look};
+    jt_watcher other = {.self = &seen[1], .on_route = look};
+    jt_policy policy = {.on_k = one_slot};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(jt_session_add_watcher(s[i], i < 2 ? &both : &other, NULL),
+                         JT_OK);
+    assert_int_equal(jt_session_add_policy(s[2], &policy, NULL), JT_OK);
+}
+
+/* Watchers see their own sessions, which share passes all the same. */
+static void watchers_see_their_own(void **state)
+{
+    (void)state;
+    jt_model *model = open_model("mixtral");
+    size_t bytes = vocab_of(model) * sizeof(float);
+    sight seen[2] = {0}, alone_seen[2] = {0};
+    jt_session *group[3], *alone[3];
+    for (int s = 0; s < 3; s++) {
+        group[s] = open_session(model, 0, s ? group[0] : NULL);
+        alone[s] = open_session(model, 0, NULL);
+    }
+    watched(group, seen);
+    watched(alone, alone_seen);
+    jt_part part[3];
+    for (int s = 0; s < 3; s++) {
+        part[s] = (jt_part){group[s], text[s], 5 + (size_t)s};
+        assert_int_equal(jt_session_eval(alone[s], text[s], 5 + (size_t)s, NULL, NULL),
+                         JT_OK);
+    }
+    assert_int_equal(jt_session_eval_together(part, 3, NULL, NULL), JT_OK);
+    for (int s = 0; s < 3; s++)
+        assert_memory_equal(jt_session_logits(group[s]), jt_session_logits(alone[s]),
+                            bytes);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(seen[i].tokens, alone_seen[i].tokens);
+        assert_true(fabs(seen[i].sum - alone_seen[i].sum) < 1e-6 * seen[i].sum);
+    }
+    assert_int_equal(seen[0].most, 5 + 6);
+    assert_int_equal(alone_seen[0].most, 6);
+    for (int s = 2; s >= 0; s--) {
         jt_session_free(alone[s]);
         jt_session_free(group[s]);
     }
@@ -169,9 +313,22 @@ static void failures_change_nothing(void **state)
         "same bits: " name, same_bits, NULL, NULL, (void *)(uintptr_t)name \
     }
 
+#define HALFWAY(name)                                              \
+    {                                                              \
+        "same bits halfway: " name, same_bits_halfway, NULL, NULL, \
+            (void *)(uintptr_t)name                                \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        HALFWAY("mixtral"),
+        HALFWAY("gpt-oss"),
+        HALFWAY("qwen3next"),
+        HALFWAY("llama4"),
+        HALFWAY("falcon-h1"),
+        HALFWAY("deepseek2"),
+        cmocka_unit_test(a_climb_can_be_given_up),
         SAME("mixtral"),
         SAME("gpt-oss"),
         SAME("deepseek2"),
@@ -183,6 +340,7 @@ int main(void)
         SAME("minimax-01"),
         SAME("gemma4-moe"),
         cmocka_unit_test(policies_stay_at_home),
+        cmocka_unit_test(watchers_see_their_own),
         cmocka_unit_test(failures_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

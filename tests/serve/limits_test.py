@@ -33,7 +33,7 @@ class Errors(ServerTest):
                              ("stream_options", []), ("junto", "x"), ("prompt", None),
                              ("prompt", []), ("prompt", ["a", "b"]), ("prompt", [1, "b"]),
                              ("prompt", [1 << 40]), ("prompt", [-1]), ("prompt", {}),
-                             ("logprobs", 3), ("response_format", {"type": "json_object"})):
+                             ("logprobs", 9), ("suffix", "x")):
             self.refused(400, field, TEXT, {**good, field: value})
         self.refused(400, "junto.policy", TEXT, {**good, "junto": {"policy": "nope"}})
         self.refused(400, "junto.policy", TEXT, {**good, "junto": {"policy": "topk:k=99"}})

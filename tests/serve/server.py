@@ -35,11 +35,11 @@ class Reply:
 class Server:
     """A running `junto serve` on a port of its own."""
 
-    def __init__(self, *flags, env=None):
+    def __init__(self, *flags, env=None, models=(MODEL,)):
         self.log = tempfile.TemporaryFile()
         environment = {k: v for k, v in os.environ.items() if k != "JUNTO_API_KEY"}
         self.process = subprocess.Popen(
-            [JUNTO, "serve", MODEL, "--port", "0", "-t", "2", *map(str, flags)],
+            [JUNTO, "serve", *map(str, models), "--port", "0", "-t", "2", *map(str, flags)],
             stderr=self.log, stdin=subprocess.DEVNULL,
             env={**environment, **(env or {})})
         line = self.wait_for("listening", "url=")
@@ -101,6 +101,12 @@ class Server:
                 f"Content-Length: {len(data)}\r\n\r\n")
         client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         client.sendall(head.encode() + data)
+        return client
+
+    def open_get(self, path):
+        """A socket on which this has been asked for, and nothing read."""
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         return client
 
     def figure(self, name):

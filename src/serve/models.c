@@ -1,0 +1,39 @@
+#include "serve/models.h"
+
+#include "serve/answer.h"
+#include "serve/fleet.h"
+
+static json_t *sizes(const jt_server *s)
+{
+    jt_model_info info;
+    jt_model_describe(s->replier.model, &info);
+    return json_pack("{ss si sI si si}", "family", info.family, "n_vocab", info.n_vocab,
+                     "n_params", (json_int_t)info.n_params, "n_ctx_train",
+                     info.n_ctx_train, "n_ctx", s->replier.n_ctx);
+}
+
+json_t *jt_models_one(const char *name, long long created, const jt_server *server,
+                      json_t *state)
+{
+    return json_pack("{ss ss sI ss so so*}", "id", name, "object", "model", "created",
+                     (json_int_t)created, "owned_by", "junto", "junto", state, "meta",
+                     server ? sizes(server) : NULL);
+}
+
+static json_t *only_one(jt_server *s)
+{
+    jt_counters now;
+    jt_counters_open(&now);
+    jt_counters_merge(&now, &s->metrics, true);
+    json_t *state = json_pack("{ss si}", "state", "loaded", "running",
+                              (int)now.value[JT_COUNTER_slots_busy]);
+    jt_counters_close(&now);
+    return json_pack("[o]", jt_models_one(s->name, s->created, s, state));
+}
+
+void jt_models_answer(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
+{
+    (void)call;
+    json_t *list = s->fleet ? jt_fleet_json(s->fleet) : only_one(s);
+    jt_answer_json(answer, 200, json_pack("{ss so}", "object", "list", "data", list));
+}
