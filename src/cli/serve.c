@@ -82,11 +82,13 @@ static const cli_option reply_options[] = {
      .help = "replies that run at once, each with a context of its own"},
     {.flags = "--prefill",
      .kind = CLI_CHOICE,
-     .value = "chunked|whole",
+     .value = "chunked|layered|whole",
      .initial = "chunked",
      .offset = FIELD(prefill),
-     .help = "run prompts in chunks between which other replies go on, or each as a "
-             "whole"},
+     .help =
+         "between the passes in which other replies go on, run a chunk of a prompt "
+         "through all layers, or all of it through some layers, which reads less; or "
+         "each prompt as a whole"},
     {.flags = "-n --predict --n-predict",
      .kind = CLI_INT,
      .value = "N",

@@ -150,6 +150,12 @@ static void add_shared(jt_context *ctx, const jt_mixture *m, const jt_store *sto
     combine(ctx, &plan, &rows, y);
 }
 
+static void count_loads(jt_context *ctx, const jt_plan *plan)
+{
+    for (int e = 0; e < plan->n_experts; e++)
+        ctx->loads += plan->start[e + 1] > plan->start[e];
+}
+
 /* Watchers see what the experts gave to the first part. */
 static void show_outputs(const jt_context *ctx, const jt_hooks *hooks,
                          const jt_route_site *site, const jt_plan *plan,
@@ -182,6 +188,7 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
     if (jt_failed(ctx))
         return y;
     jt_zero(ctx, y.data, jt_rows(&y) * jt_cols(&y));
+    count_loads(ctx, &plan);
     jt_input weighed;
     jt_input *experts_x = x;
     if (m->router.weigh_input) {

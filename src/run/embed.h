@@ -1,5 +1,5 @@
-/* What a model makes of a text as one vector: its hidden states after the last layer and
- * the final norm, their mean over the tokens or the last one, of length 1. */
+/* What a model makes of a text as one vector: its hidden states after the last layer
+ * and the final norm, their mean over the tokens or the last one, of length 1. */
 #ifndef JT_RUN_EMBED_H
 #define JT_RUN_EMBED_H
 

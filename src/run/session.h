@@ -43,12 +43,33 @@ struct jt_session {
     jt_attendant attendant; /* before NULL: none */
     void (*on_layer)(void *user, int layer, const jt_tensor *h); /* as in jt_chunk */
     void *on_layer_user;
-    int32_t *ids;           /* [capacity] the tokens of the context */
-    int32_t *positions;     /* [chunk] */
-    float *logits;          /* [vocab], after the last token */
+    int32_t *ids;       /* [capacity] the tokens of the context */
+    int32_t *positions; /* [chunk] */
+    float *logits;      /* [vocab], after the last token */
     bool has_logits;
     int capacity, length, chunk;
 };
+
+/* A prompt that climbs through the layers, some in each pass (Layered prefill). All
+ * zero is before the first; between two passes its session is not used for anything
+ * else. */
+typedef struct jt_climb {
+    int layer; /* the next; 0: it has not begun, or is done */
+    float *h;  /* [count, d] what goes into it */
+    size_t capacity;
+} jt_climb;
+
+/* As jt_session_eval_together, in one pass, but that the last part climbs through
+ * `layers` more layers only; it is evaluated when climb->layer is 0 again. Its session
+ * must have room for all its tokens in a chunk, and share its passes. After a failure
+ * it has not begun. */
+jt_status jt_session_eval_climbing(const jt_part *parts, size_t n, jt_climb *climb,
+                                   int layers, jt_err *err);
+/* Give up a climb, and free. All zero is fine, then `session` may be NULL. */
+void jt_climb_end(jt_climb *climb, jt_session *session);
+
+/* Whether a session shares its passes with others. */
+bool jt_session_shares(const jt_session *s);
 
 /* Whether `count` more tokens may follow: JT_E_ARG, JT_E_LIMIT. */
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,

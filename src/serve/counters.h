@@ -19,6 +19,7 @@
     X(passes_total, "counter", "Passes that replies shared")                           \
     X(pass_tokens_total, "counter", "Tokens in them")                                  \
     X(pass_seconds_total, "counter", "Seconds in them")                                \
+    X(expert_loads_total, "counter", "Experts in them, each once a layer and pass")    \
     X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
     X(first_token_seconds_count, "counter", "How many those are of")                   \
     X(slots, "gauge", "Replies that can run at once")                                  \

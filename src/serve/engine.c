@@ -7,6 +7,9 @@
 #include "base/memory.h"
 #include "run/session.h"
 
+/* Tokens of a pass where chunks are as long as prompts. */
+enum { USUAL_BUDGET = 256, WHOLE_PROMPTS = 65536 };
+
 struct jt_engine {
     jt_engine_options options;
     jt_seats seats;
@@ -94,6 +97,7 @@ static void end(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
     if (c->vector && status == JT_OK && c->result.finish == JT_FINISH_LENGTH)
         jt_embedder_read(&c->embedder, c->vector);
     jt_embedder_end(&c->embedder);
+    jt_climb_end(&c->climb, c->session);
     status = jt_reply_end(&c->reply, status, err);
     if (status == JT_OK)
         *err = (jt_err){0};
@@ -212,6 +216,7 @@ static void advance(jt_engine *e)
     const jt_prefill *by = e->options.prefill;
     jt_progress progress = {nobody_waits, e};
     double start = jt_seconds(), tokens = 0;
+    uint64_t loads = e->seats.host->ctx->loads;
     jt_status all = by->advance(e->turns, e->n_running, e->budget, &progress, NULL);
     for (size_t i = 0; i < e->n_running; i++) {
         e->status[i] = all;
@@ -224,6 +229,8 @@ static void advance(jt_engine *e)
     count(e, JT_COUNTER_passes_total, 1);
     count(e, JT_COUNTER_pass_tokens_total, tokens);
     count(e, JT_COUNTER_pass_seconds_total, jt_seconds() - start);
+    count(e, JT_COUNTER_expert_loads_total,
+          (double)(e->seats.host->ctx->loads - loads));
     tell_routing(e, tokens);
 }
 
@@ -273,8 +280,9 @@ static void settle(jt_engine *e, size_t i, jt_status status, jt_err *err)
 static void pass(jt_engine *e)
 {
     for (size_t i = 0; i < e->n_running; i++) {
-        const jt_task *c = e->running[i];
-        e->turns[i] = (jt_turn){.part = {c->session, c->pending, c->n_pending}};
+        jt_task *c = e->running[i];
+        e->turns[i] = (jt_turn){.part = {c->session, c->pending, c->n_pending},
+                                .climb = &c->climb};
     }
     advance(e);
     for (size_t i = 0; i < e->n_running; i++)
@@ -347,11 +355,17 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     e->options = *options;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
+    jt_session_options session = *options->session;
+    if (options->prefill->layered)
+        session.chunk = WHOLE_PROMPTS;
     jt_status status =
-        jt_seats_open(&e->seats, options->model, options->slots, options->session, err);
+        jt_seats_open(&e->seats, options->model, options->slots, &session, err);
     if (status == JT_OK) {
         e->seats.onlooker = jt_routing_watcher(options->routing);
         e->budget = (size_t)e->seats.seat[0].session->chunk;
+        if (options->prefill->layered)
+            e->budget = options->session->chunk ? (size_t)options->session->chunk
+                                                : USUAL_BUDGET;
         e->context = jt_session_capacity(e->seats.seat[0].session);
         jt_counters_set(options->metrics, JT_COUNTER_slots, (double)options->slots);
         status = start_thread(e, err);

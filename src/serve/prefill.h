@@ -4,31 +4,34 @@
  * wait for. "whole" takes everything at once: the prompt is read as fast as can be, and
  * nobody else goes on meanwhile. "chunked" bounds the tokens of a pass: every reply
  * goes on by its token, and prompts share what is left, in the order in which they came
- * (Agrawal et al. 2023, SARATHI).
- *
- * A policy runs the model itself, so that one may run a prompt through some layers only
- * and say `done` when it has seen the last (layered prefill). */
+ * (Agrawal et al. 2023, SARATHI). "layered" bounds its work: a prompt that is longer
+ * than the budget goes through a group of layers in each pass, all its tokens at once,
+ * so that it reads each expert once and not once a chunk ("From Tokens to Layers",
+ * layered prefill: n tokens, n / budget groups). */
 #ifndef JT_PREFILL_H
 #define JT_PREFILL_H
 
-#include "junto/session.h"
+#include "run/session.h"
 
 /* A reply that waits for the model. */
 typedef struct jt_turn {
-    jt_part part; /* what it waits for: one token, or more of a prompt */
-    size_t done;  /* how many of them the session holds now */
+    jt_part part;    /* what it waits for: one token, or more of a prompt */
+    size_t done;     /* how many of them the session holds now */
+    jt_climb *climb; /* of a prompt that goes through some layers in a pass */
 } jt_turn;
 
 typedef struct jt_prefill {
     const char *name;
+    bool layered; /* sessions need room for a whole prompt in a chunk */
     /* Run a piece of what turns [n] wait for, those that came first standing first; at
      * most about `budget` tokens where the policy bounds them. At least one token is
-     * done. Errors: those of jt_session_eval_together, then nothing is. */
+     * done, or a prompt has come some layers on. Errors: those of
+     * jt_session_eval_together, then nothing is. */
     jt_status (*advance)(jt_turn *turns, size_t n, size_t budget,
                          const jt_progress *progress, jt_err *err);
 } jt_prefill;
 
-/* NULL for another name than "whole" and "chunked". */
+/* NULL for another name than "whole", "chunked" and "layered". */
 const jt_prefill *jt_prefill_find(const char *name);
 
 #endif

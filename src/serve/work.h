@@ -35,6 +35,7 @@ typedef struct jt_task {
     jt_embedder embedder;
     jt_reply reply;
     jt_session *session;
+    jt_climb climb;
     const int32_t *pending; /* what the model has to run before the next step */
     size_t n_pending;
     jt_pick_recorder recorder; /* when a trace was asked for */

@@ -48,6 +48,8 @@ struct jt_context {
     jt_precision precision; /* of products with a tape, forward and back */
     jt_err err;             /* code JT_OK while all is well */
     double times[JT_STAGE_COUNT];
+    uint64_t
+        loads; /* experts that passes have worked with, each once a layer and pass */
     double lap;
     jt_product_watch watch;
     jt_product_change change;

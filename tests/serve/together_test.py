@@ -25,7 +25,25 @@ class Together(ServerTest):
 
     def test_nor_on_how_prompts_are_run(self):
         whole = self.server_with("-c", 512, "-b", 64, "--prefill", "whole", "-np", 2)
-        self.assertEqual(at_once(asks(whole)), at_once(asks(self.server)))
+        layered = self.server_with("-c", 512, "-b", 32, "--prefill", "layered")
+        expected = at_once(asks(self.server))
+        self.assertEqual(at_once(asks(whole)), expected)
+        self.assertEqual(at_once(asks(layered)), expected)
+
+    def test_layers_load_fewer_experts_than_chunks(self):
+        def loads(server):
+            before = server.figure("expert_loads_total")
+            server.text("It was the best of times, " * 40, max_tokens=1)
+            return server.figure("expert_loads_total") - before
+        layered = self.server_with("-c", 512, "-b", 32, "--prefill", "layered")
+        self.assertLess(2 * loads(layered), loads(self.server))
+
+    def test_who_leaves_halfway_leaves_nothing_behind(self):
+        server = self.server_with("-c", 1024, "-b", 8, "--prefill", "layered", "-np", 1)
+        text = server.text("My dear friend, " * 100, max_tokens=5)
+        for _ in range(5):
+            server.open("/v1/completions", {"prompt": "And they came, " * 100}).close()
+        self.assertEqual(server.text("My dear friend, " * 100, max_tokens=5), text)
 
     def test_nor_on_policies_of_others(self):
         plain = self.server.text("The king said")
