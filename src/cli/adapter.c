@@ -155,11 +155,12 @@ static int info_json(cli_context *cli, const jt_adapter *a, const jt_adapter_inf
     }
     return cli_print_json(
         cli,
-        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:o}", "path",
+        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:I, s:o}", "path",
                   cli_json_text(info->path, strlen(info->path)), "kind", info->kind,
                   "method", info->method, "mixed", (json_int_t)info->n_mixed, "top_k",
                   info->top_k, "family", info->family, "model", fingerprint, "params",
-                  (json_int_t)info->n_params, "targets", targets));
+                  (json_int_t)info->n_params, "tasks", (json_int_t)info->n_tasks,
+                  "targets", targets));
 }
 
 static int info(cli_context *cli, const struct adapter_args *args, const opened *o)
@@ -172,10 +173,11 @@ static int info(cli_context *cli, const struct adapter_args *args, const opened 
     if (info.method)
         printf("method   %s, %d of %zu for a token\n", info.method, info.top_k,
                info.n_mixed);
-    printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n\n",
+    printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n",
            info.kind, *info.family ? info.family : "(not said)",
            (unsigned long long)info.fingerprint, info.n_targets,
            cli_show_count((double)info.n_params).text);
+    printf(info.n_tasks ? "tasks    %zu\n\n" : "%.0zu\n", info.n_tasks);
     printf("%-32s %-20s %5s %8s %9s\n", "target", "shape", "rank", "scale", "norm");
     for (size_t i = 0; i < info.n_targets; i++) {
         jt_adapter_target_info t;

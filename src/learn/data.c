@@ -22,6 +22,7 @@ struct jt_data {
     corpus *sources;
     double *shares;
     uint64_t *splits; /* for jt_mix_pick */
+    bool alone;       /* a batch has one source */
 };
 
 static jt_status check_options(const jt_data_source *sources, size_t n_sources,
@@ -198,6 +199,7 @@ jt_status jt_data_open(jt_data **out, const jt_data_source *sources, size_t n_so
     if (!data)
         return jt_fail_memory(err, "opening training data");
     data->seq_len = options->seq_len;
+    data->alone = options->alone;
     data->sources = jt_calloc(n_sources, sizeof *data->sources);
     jt_status status =
         data->sources ? JT_OK : jt_fail_memory(err, "opening training data");
@@ -250,8 +252,10 @@ jt_status jt_data_train_batch(const jt_data *data, uint64_t index, jt_batch *bat
         return jt_fail(err, JT_E_LIMIT, "there is no training step %llu",
                        (unsigned long long)index);
     for (size_t row = 0; row < batch->n_seqs; row++) {
-        uint64_t sequence = index * batch->n_seqs + row;
+        uint64_t sequence = data->alone ? index : index * batch->n_seqs + row;
         size_t source = jt_mix_pick(data->splits, data->n_sources, &sequence);
+        if (data->alone)
+            sequence = sequence * batch->n_seqs + row;
         jt_order_fill(data->sources[source].order, sequence, batch, row);
     }
     return JT_OK;
