@@ -8,7 +8,8 @@
  * heads joined to one A and one B of a LoRA. One head: Poly. In training a may be drawn
  * from the relaxed Bernoulli distribution of temperature 1, a = sigmoid(Z + logit(u)).
  * Without a task all skills have 1 / skills (MHR-mu). Experts of a stack have skills
- * apart and weights in common. */
+ * apart and weights in common. Where rows of the weight are in another order than where
+ * heads were cut, ROWS says which row of the weight each joined row is. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +18,14 @@
 #include "base/memory.h"
 #include "base/random.h"
 
-enum { SKILLS_A, SKILLS_B, LOGITS, WEIGHTS };
+enum { SKILLS_A, SKILLS_B, LOGITS, WEIGHTS, ROWS };
 
 /* Of WEIGHTS, [3, heads, skills], which no file has. */
 enum { ACTIVE, MIXED, GRADIENT, PLANES };
 
 static const char skills_a[] = "poly_a", skills_b[] = "poly_b",
                   logits[] = "poly_logits";
+static const char rows_name[] = "poly_rows";
 static const float tiny = 1e-12f; /* beside the sum, as in the authors' code */
 
 static float *plane(const jt_adapter *a, const jt_adapter_slot *s, int which)
@@ -104,11 +106,12 @@ static void each_piece(const jt_adapter *a, const jt_adapter_slot *s, int which,
 {
     const jt_tensor *z = jt_slot_source(a, s, LOGITS);
     const jt_tensor *t = jt_slot_source(a, s, which);
+    const int32_t *place = jt_slot_source(a, s, ROWS)->data;
     size_t heads = z->shape[1], skills = z->shape[2], rows = t->shape[1];
     for (size_t i = 0; i < t->shape[0] * rows; i++) {
         size_t block = i / rows, r = i % rows, e = block / (heads * skills);
         size_t q = block / skills % heads;
-        size_t to = which ? (e * s->rows + q * rows + r) * s->rank
+        size_t to = which ? (e * s->rows + (size_t)place[q * rows + r]) * s->rank
                           : (e * s->rank + r) * s->cols + q * jt_cols(t);
         fn(a, s, which, &(piece){t, to, i, jt_cols(t), block % (heads * skills)});
     }
@@ -165,6 +168,19 @@ static void spread(const jt_adapter *a)
 
 /* ---- a fresh one ---- */
 
+/* Rows in their order, which a file need not keep. */
+static jt_status add_rows(jt_adapter *a, jt_adapter_slot *s, jt_err *err)
+{
+    JT_TRY(jt_adapter_add_source(a, &s->source[ROWS],
+                                 (jt_str){s->target, strlen(s->target)}, rows_name,
+                                 JT_I32, 1, (size_t[]){s->rows}, err));
+    int32_t *place = a->source[s->source[ROWS]].t.data;
+    for (size_t r = 0; r < s->rows; r++)
+        place[r] = (int32_t)r;
+    a->source[s->source[ROWS]].kept = false;
+    return JT_OK;
+}
+
 static jt_status add_weights(jt_adapter *a, jt_adapter_slot *s, size_t heads,
                              size_t skills, jt_err *err)
 {
@@ -208,6 +224,7 @@ static jt_status start_slot(jt_adapter *a, jt_adapter_slot *s,
                         shape_a[0] * shape_a[1] * shape_a[2], shape_a[2], o->seed,
                         stream);
     start_logits(jt_slot_source(a, s, LOGITS), o->seed, stream + 1);
+    JT_TRY(add_rows(a, s, err));
     return add_weights(a, s, o->heads, o->skills, err);
 }
 
@@ -244,6 +261,28 @@ void jt_poly_only_routing(jt_adapter *a)
 
 /* ---- from a file ---- */
 
+/* The order of the rows: as the file has it, or none. */
+static jt_status bind_rows(jt_adapter *a, jt_adapter_slot *s, jt_err *err)
+{
+    jt_str target = {s->target, strlen(s->target)};
+    size_t at;
+    if (!jt_adapter_has_source(a, target, rows_name))
+        return add_rows(a, s, err);
+    JT_TRY(jt_adapter_need_source(a, target, rows_name, JT_I32, 1, &at, err));
+    const int32_t *place = a->source[at].t.data;
+    bool *seen =
+        a->source[at].t.shape[0] == s->rows ? jt_calloc(s->rows, sizeof *seen) : NULL;
+    bool fits = seen != NULL;
+    for (size_t r = 0; r < s->rows && fits; r++) {
+        fits = place[r] >= 0 && (size_t)place[r] < s->rows && !seen[place[r]];
+        if (fits)
+            seen[place[r]] = true;
+    }
+    free(seen);
+    s->source[ROWS] = at;
+    return fits ? JT_OK : jt_adapter_fail_source(a, at, err);
+}
+
 static jt_status bind_slot(jt_adapter *a, size_t at, jt_str target, float alpha,
                            jt_err *err)
 {
@@ -269,24 +308,64 @@ static jt_status bind_slot(jt_adapter *a, size_t at, jt_str target, float alpha,
     memcpy(s->source, source, sizeof source);
     for (int i = SKILLS_A; i <= LOGITS; i++)
         a->source[s->source[i]].trained = true;
+    JT_TRY(bind_rows(a, s, err));
     return add_weights(a, s, heads, skills, err);
 }
 
 static jt_status bind(jt_adapter *a, float alpha, jt_err *err)
 {
-    size_t n = a->n_sources, tasks = 0;
+    size_t n = a->n_sources;
     for (size_t i = 0; i < n; i++) {
         jt_str target;
-        if (!jt_adapter_source_of(a, i, logits, &target))
-            continue;
-        JT_TRY(bind_slot(a, i, target, alpha, err));
-        if (tasks && a->source[i].t.shape[0] != tasks)
-            return jt_adapter_fail_source(a, i, err);
-        tasks = a->source[i].t.shape[0];
+        if (jt_adapter_source_of(a, i, logits, &target))
+            JT_TRY(bind_slot(a, i, target, alpha, err));
+    }
+    return jt_poly_settle(a, err);
+}
+
+jt_status jt_poly_settle(jt_adapter *a, jt_err *err)
+{
+    size_t tasks = jt_poly_tasks(a);
+    for (size_t i = 0; i < a->count; i++) {
+        if (jt_slot_source(a, &a->slot[i], LOGITS)->shape[0] != tasks)
+            return jt_adapter_fail_source(a, a->slot[i].source[LOGITS], err);
     }
     a->task = tasks == 1 ? 0 : JT_ADAPTER_NO_TASK;
     make(a);
     return JT_OK;
+}
+
+/* ---- from peft ---- */
+
+jt_status jt_poly_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
+                      const size_t shape[3], const jt_adapter_options *o, jt_err *err)
+{
+    JT_TRY(jt_adapter_add(a, slot, target, shape, o->rank, o->alpha, err));
+    return start_slot(a, *slot, o, 0, err);
+}
+
+void jt_poly_from_peft(const jt_adapter *a, const jt_adapter_slot *s,
+                       const float *from_a, const float *from_b, const float *z,
+                       const uint32_t *map)
+{
+    jt_adapter_source *rows = &a->source[s->source[ROWS]];
+    const jt_tensor *to_a = jt_slot_source(a, s, SKILLS_A);
+    const jt_tensor *to_b = jt_slot_source(a, s, SKILLS_B);
+    const jt_tensor *to_z = jt_slot_source(a, s, LOGITS);
+    size_t rank = s->rank, wide = jt_cols(to_a), high = to_b->shape[1];
+    memcpy(to_z->data, z, jt_rows(to_z) * jt_cols(to_z) * sizeof *z);
+    for (size_t i = 0; i < to_a->shape[0]; i++) {
+        for (size_t k = 0; k < rank; k++) {
+            for (size_t c = 0; c < wide; c++)
+                jt_row(to_a, i * rank + k)[c] = from_a[(i * wide + c) * rank + k];
+            for (size_t r = 0; r < high; r++)
+                jt_row(to_b, i * high + r)[k] = from_b[(i * rank + k) * high + r];
+        }
+    }
+    for (size_t r = 0; r < s->rows; r++) {
+        ((int32_t *)rows->t.data)[map[r]] = (int32_t)r;
+        rows->kept |= map[r] != r;
+    }
 }
 
 size_t jt_poly_tasks(const jt_adapter *a)

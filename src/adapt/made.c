@@ -86,21 +86,35 @@ jt_status jt_adapter_fail_source(const jt_adapter *a, size_t at, jt_err *err)
                    a->source[at].name);
 }
 
+/* Its number; that of none where it is missing. */
+static size_t find_source(const jt_adapter *a, jt_str target, const char *tail)
+{
+    size_t i = 0;
+    for (; i < a->n_sources; i++) {
+        jt_str own;
+        if (jt_adapter_source_of(a, i, tail, &own) && own.len == target.len &&
+            memcmp(own.data, target.data, own.len) == 0)
+            break;
+    }
+    return i;
+}
+
+bool jt_adapter_has_source(const jt_adapter *a, jt_str target, const char *tail)
+{
+    return find_source(a, target, tail) < a->n_sources;
+}
+
 jt_status jt_adapter_need_source(const jt_adapter *a, jt_str target, const char *tail,
                                  jt_dtype dtype, int n_dims, size_t *at, jt_err *err)
 {
-    for (size_t i = 0; i < a->n_sources; i++) {
-        jt_str own;
-        if (!jt_adapter_source_of(a, i, tail, &own) || own.len != target.len ||
-            memcmp(own.data, target.data, own.len) != 0)
-            continue;
-        *at = i;
-        return a->source[i].t.dtype == dtype && a->source[i].t.n_dims == n_dims
-                   ? JT_OK
-                   : jt_adapter_fail_source(a, i, err);
-    }
-    return jt_fail(err, JT_E_FORMAT, "tensor '%.*s.%s' is missing",
-                   JT_GGUF_SHOW(target), tail);
+    *at = find_source(a, target, tail);
+    if (*at == a->n_sources)
+        return jt_fail(err, JT_E_FORMAT, "tensor '%.*s.%s' is missing",
+                       JT_GGUF_SHOW(target), tail);
+    const jt_tensor *t = &a->source[*at].t;
+    return t->dtype == dtype && t->n_dims == n_dims
+               ? JT_OK
+               : jt_adapter_fail_source(a, *at, err);
 }
 
 /* ---- files ---- */

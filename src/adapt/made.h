@@ -58,6 +58,7 @@ void jt_adapter_free_sources(jt_adapter *a);
  * JT_E_FORMAT when it is missing or another. */
 jt_status jt_adapter_need_source(const jt_adapter *a, jt_str target, const char *tail,
                                  jt_dtype dtype, int n_dims, size_t *at, jt_err *err);
+bool jt_adapter_has_source(const jt_adapter *a, jt_str target, const char *tail);
 /* Does the name of source `at` end with ".TAIL"? Then *target is what comes before. */
 bool jt_adapter_source_of(const jt_adapter *a, size_t at, const char *tail,
                           jt_str *target);
@@ -76,6 +77,17 @@ static inline const jt_tensor *jt_slot_source(const jt_adapter *a,
 /* poly: how many tasks it tells apart, 0 for other kinds; fresh weights of `tasks`
  * tasks; only weights are trained, skills stay. */
 size_t jt_poly_tasks(const jt_adapter *a);
+/* A slot as it begins, with o->tasks, heads and skills; and, when all are there and
+ * filled, their parts: for task 0 where it is the only one, else for none. */
+jt_status jt_poly_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
+                      const size_t shape[3], const jt_adapter_options *o, jt_err *err);
+jt_status jt_poly_settle(jt_adapter *a, jt_err *err);
+/* What peft calls poly_lora_A [heads, skills, columns / heads, rank], poly_lora_B
+ * [heads, skills, rank, rows / heads] and module_logits [tasks, heads skills], into the
+ * slot; row r of the weight is map[r] there. */
+void jt_poly_from_peft(const jt_adapter *a, const jt_adapter_slot *slot,
+                       const float *skills_a, const float *skills_b,
+                       const float *logits, const uint32_t *map);
 jt_status jt_poly_for_tasks(jt_adapter *a, size_t tasks, uint64_t seed, jt_err *err);
 void jt_poly_only_routing(jt_adapter *a);
 
