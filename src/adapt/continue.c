@@ -49,7 +49,7 @@ static jt_status go_on(jt_adapter **a, const jt_adapter_kind *kind,
                        kind->name, from->name);
     if (kind == &jt_adapter_mora) {
         jt_mora_set(*a, o);
-        return jt_mora_grow(*a, o->rank, o->seed, err);
+        return o->grow ? jt_mora_grow(*a, o->rank, o->seed, err) : JT_OK;
     }
     if (kind != &jt_adapter_poly)
         return JT_OK;

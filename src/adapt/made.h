@@ -30,6 +30,7 @@ typedef struct jt_adapter_options {
     bool only_routing;           /* poly, to go on from */
     size_t bits;                 /* bits */
     size_t active;               /* mora: ranks that work on a token */
+    bool grow;                   /* mora, to go on from */
     float heat, threshold;       /* mora */
     uint64_t seed;
 } jt_adapter_options;
@@ -104,7 +105,8 @@ void jt_mora_freeze(const jt_adapter *a);
  *   lora   from any kind of plain A and B: those that its parts are
  *   poly   from poly: the same skills, fresh weights of o->tasks tasks; with
  *          o->only_routing only these are trained
- *   mora   from mora: o->rank ranks beside those that are there, which stay
+ *   mora   from mora: with o->grow o->rank ranks beside those that are there, which
+ *          stay
  *   other  the same kind, as it is (not bits, whose values before rounding are gone)
  * JT_E_ARG for other pairs, and errors of jt_adapter_open. */
 jt_status jt_adapter_continue(jt_adapter **out, const char *path,

@@ -119,6 +119,7 @@ typedef struct jt_config_adapter {
     const char *tables;
     int skills, heads; /* poly */
     bool sampled, only_routing;
+    bool grow; /* mora */
     int bits;
     int active; /* mora; 0: rank */
     double heat, threshold;

@@ -229,6 +229,7 @@ static const jt_config_key adapter_keys[] = {
          "poly: skills stay as adapter.init has them (MHR-z)"),
     INT(A, bits, "1", 1, 8, "bits: of a value; 1, 2, 4 or 8"),
     INT(A, active, "0", 0, 65536, "mora: ranks that work on a token; 0: adapter.rank"),
+    BOOL(A, grow, "true", "mora: fresh ranks beside those of adapter.init"),
     REAL(A, heat, "0.03", 1e-6, 1e6, "mora: temperature of their weights"),
     REAL(A, threshold, "0.2", -1, 1,
          "mora: outside of training, what activates a rank less is left out"),

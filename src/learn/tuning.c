@@ -192,6 +192,7 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .only_routing = c->only_routing,
                                 .bits = (size_t)c->bits,
                                 .active = (size_t)(c->active ? c->active : c->rank),
+                                .grow = c->grow,
                                 .heat = (float)c->heat,
                                 .threshold = (float)c->threshold,
                                 .seed = (uint64_t)config->train.seed};
@@ -234,7 +235,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     const jt_blend_method *method = jt_tuning_method(config);
     jt_adapter_options o = options_of(config);
     t->config = config;
-    if (*config->adapter.init && !method) {
+    if (!method && *config->adapter.init) {
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
     } else {

@@ -31,6 +31,7 @@ static jt_config config_of(const char *kind)
                                    .heads = 2,
                                    .bits = 2,
                                    .active = 2,
+                                   .grow = true,
                                    .heat = 0.3,
                                    .threshold = 0.1},
                        .data = {.n_sources = 2},
