@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter_score.h"
 #include "common.h"
 #include "verbs.h"
 
@@ -13,24 +14,28 @@ struct adapter_args {
     int rank;
     float density;
     int64_t seed;
+    const char *samples;
+    int first, choose, shortlist, threads;
     bool json;
 };
 
 static const cli_option operands[] = {
     {.flags = "ACTION",
      .kind = CLI_CHOICE,
-     .value = "info|add|cat|extract|diff|convert",
+     .value = "info|add|cat|extract|diff|convert|score",
      .required = true,
      .offset = offsetof(struct adapter_args, action),
      .help =
          "info shows what is in an adapter; add and cat make one of several; extract "
-         "makes one of two models; diff compares two; convert changes the format"},
+         "makes one of two models; diff compares two; convert changes the format; "
+         "score says which suit a task"},
     {.flags = "FILE",
      .kind = CLI_LIST,
      .required = true,
      .offset = offsetof(struct adapter_args, files),
      .help = "adapters, for add and cat with a scale if wanted (FILE:0.5); for extract "
-             "the model before and the model after tuning"},
+             "the model before and the model after tuning; for score also a folder "
+             "with all of them"},
     {0}};
 
 static const cli_option options[] = {
@@ -84,10 +89,44 @@ static const cli_option options[] = {
      .initial = "1",
      .offset = offsetof(struct adapter_args, seed),
      .help = "of what dare drops"},
+    {.flags = "--samples",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = offsetof(struct adapter_args, samples),
+     .help = "score: what the task is like, in the forms that tune takes; what the "
+             "model is to say is scored"},
+    {.flags = "--first",
+     .kind = CLI_INT,
+     .value = "K",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, first),
+     .max = 1000000000,
+     .help = "score: only the first K samples; 0: all"},
+    {.flags = "--choose",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, choose),
+     .max = 16,
+     .help = "score: also find groups of N that are good and differ; 0: none"},
+    {.flags = "--shortlist",
+     .kind = CLI_INT,
+     .value = "M",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, shortlist),
+     .max = 1000000,
+     .help = "score: groups are of the best M; 0: twice N"},
+    {.flags = "-t --threads",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, threads),
+     .max = 4096,
+     .help = "score: 0: all processors"},
     {.flags = "--json",
      .kind = CLI_FLAG,
      .offset = offsetof(struct adapter_args, json),
-     .help = "info, diff: one JSON object instead of text"},
+     .help = "info, diff, score: one JSON object instead of text"},
     {0}};
 
 /* The model, if one is named, and the adapters, which it owns. */
@@ -287,6 +326,19 @@ static int run_opened(cli_context *cli, const struct adapter_args *args,
     return status == JT_OK ? CLI_DONE : cli_fail(cli, &err);
 }
 
+static int score(cli_context *cli, const struct adapter_args *args)
+{
+    const adapter_score_args how = {.files = &args->files,
+                                    .model = args->model,
+                                    .samples = args->samples,
+                                    .first = args->first,
+                                    .choose = args->choose,
+                                    .shortlist = args->shortlist,
+                                    .threads = args->threads,
+                                    .json = args->json};
+    return adapter_score(cli, &how);
+}
+
 /* How many files an action takes; 0: any number. */
 static size_t files_of(const char *action)
 {
@@ -299,7 +351,9 @@ static int run(cli_context *cli, const void *raw)
 {
     const struct adapter_args *args = raw;
     size_t files = files_of(args->action);
-    bool writes = strcmp(args->action, "info") && strcmp(args->action, "diff");
+    bool scores = !strcmp(args->action, "score");
+    bool writes =
+        !scores && strcmp(args->action, "info") && strcmp(args->action, "diff");
     opened o = {0};
     jt_err err = {0};
     int code;
@@ -310,6 +364,8 @@ static int run(cli_context *cli, const void *raw)
         return cli_usage(cli, writes ? "%s needs -o" : "%s writes no file: no -o",
                          args->action);
     cli_interrupt_catch();
+    if (scores)
+        return score(cli, args);
     if (!strcmp(args->action, "extract"))
         return extract(cli, args, &err) == JT_OK ? CLI_DONE : cli_fail(cli, &err);
     if (open_all(&o, args, &err) == JT_OK)
@@ -332,12 +388,14 @@ static const char *const examples[] = {
     "read what PEFT wrote",
     "junto adapter extract base.gguf tuned.gguf -r 32 -o tuned.safetensors",
     "the difference of two models as a LoRA of rank 32",
+    "junto adapter score adapters/ -m model.gguf --samples five.jsonl --choose 4",
+    "which of the adapters in a folder suit a task, and four that are good and differ",
     NULL};
 
 const cli_verb cli_verb_adapter = {
     .name = "adapter",
     .section = "Make",
-    .summary = "look at adapters, join, extract, compare and convert them",
+    .summary = "look at adapters, join, extract, compare, convert and choose them",
     .details =
         "An adapter is a small addition to the weights of a model: LoRA, "
         "rank-stabilised LoRA, DoRA or SHiRA. run, chat, perplexity and logits use "

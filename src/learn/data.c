@@ -137,20 +137,21 @@ static jt_status index_source(corpus *s, size_t index, const jt_data_options *op
                         err);
 }
 
-static jt_status open_source(corpus *s, size_t index, const jt_data_source *from,
-                             const jt_tokenizer *tok, size_t n_vocab,
-                             const jt_data_options *options, jt_err *err)
+static const char *domain_of(const jt_data_source *from)
 {
     const char *slash = strrchr(from->path, '/');
-    const char *domain = from->domain ? from->domain : slash ? slash + 1 : from->path;
+    return from->domain ? from->domain : slash ? slash + 1 : from->path;
+}
+
+jt_status jt_docs_open(jt_docs *out, const jt_data_source *from,
+                       const jt_tokenizer *tok, size_t n_vocab,
+                       const jt_data_options *options, jt_err *err)
+{
     read_fn *read = find_reader(from->path);
     if (!tok && read != jt_data_read_tokens)
         return jt_fail(err, JT_E_ARG, "'%s' is text, for which a tokenizer is needed",
                        from->path);
-    s->domain = jt_strndup(domain, strlen(domain));
-    if (!s->domain)
-        return jt_fail_memory(err, "opening training data");
-    JT_TRY(jt_map_open(&s->docs.map, from->path, err));
+    JT_TRY(jt_map_open(&out->map, from->path, err));
     const jt_chat_format *chat = options->chat;
     jt_reader reader = {
         .source = from,
@@ -158,13 +159,24 @@ static jt_status open_source(corpus *s, size_t index, const jt_data_source *from
         .n_vocab = n_vocab,
         .chat = chat ? chat : jt_chat_format_named("chatml"),
         .progress = &options->progress,
-        .domain = domain,
-        .docs = &s->docs,
+        .domain = domain_of(from),
+        .docs = out,
     };
     jt_status status = read_documents(&reader, read, err);
-    if (status == JT_OK)
-        status = index_source(s, index, options, err);
     free(reader.scratch.ids);
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", from->path);
+}
+
+static jt_status open_source(corpus *s, size_t index, const jt_data_source *from,
+                             const jt_tokenizer *tok, size_t n_vocab,
+                             const jt_data_options *options, jt_err *err)
+{
+    const char *domain = domain_of(from);
+    s->domain = jt_strndup(domain, strlen(domain));
+    if (!s->domain)
+        return jt_fail_memory(err, "opening training data");
+    JT_TRY(jt_docs_open(&s->docs, from, tok, n_vocab, options, err));
+    jt_status status = index_source(s, index, options, err);
     return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", from->path);
 }
 

@@ -133,6 +133,32 @@ class Files(Adapters):
             self.assertLess(self.apart(self.logits(LLAMA, "--adapter", path), wanted),
                             1e-3)
 
+    def test_score(self):
+        samples = self.folder / "samples.jsonl"
+        samples.write_text('{"prompt": "a b", "completion": " c"}\n' * 3)
+        bank = self.folder / "bank"
+        bank.mkdir()
+        out, args = self.tune()
+        self.good(*args)
+        for name in "one", "two":
+            shutil.copy(out / "adapter.safetensors", bank / f"{name}.safetensors")
+        found = self.good("adapter", "score", bank, "-m", MIXTURE, "--samples", samples,
+                          "--first", "2", "--choose", "2", "--json").json()
+        self.assertEqual(found["samples"], 2)
+        one, two, none = found["scores"]
+        self.assertEqual(one["nll"], two["nll"])
+        self.assertNotEqual(one["nll"], none["nll"])
+        self.assertIsNone(none["adapter"])
+        self.assertAlmostEqual(found["similarity"][0][1], 1, 6)
+        self.assertEqual(len(found["groups"]), 1)
+        self.assertIn("one.safetensors", self.good("adapter", "score", bank, "-m", MIXTURE,
+                                                   "--samples", samples).text())
+        self.bad(2, "score needs", "adapter", "score", bank, "-m", MIXTURE)
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.bad(2, "has no adapters", "adapter", "score", empty, "-m", MIXTURE,
+                 "--samples", samples)
+
     def test_join_and_merge(self):
         cat, merged = self.folder / "cat.safetensors", self.folder / "merged.gguf"
         self.good("adapter", "cat", f"{PEFT}:0.5", f"{PEFT}:0.25", "-m", LLAMA, "-o", cat)
