@@ -47,16 +47,25 @@ JT_API jt_status jt_adapter_save(const jt_adapter *adapter, const char *path,
                                  jt_err *err);
 
 typedef struct jt_adapter_info {
-    const char *path, *kind; /* "lora", "rslora", "dora", "shira" */
+    const char *path, *kind; /* "lora", "rslora", "dora", "shira", "mos", "poly",
+                                "bits", "mora" */
     const char *family;      /* of the model, "" where the file does not say */
     uint64_t fingerprint;    /* of the model, 0 likewise */
     size_t n_targets;
-    uint64_t n_params;
+    uint64_t n_params;  /* that were tuned */
+    size_t n_tasks;     /* that it tells apart; 0: it knows no tasks */
     const char *method; /* of a routed mixture: "mixlora", "x-lora", ..; else NULL */
     size_t n_mixed;     /* adapters in it */
     int top_k;          /* of which a token gets so many */
 } jt_adapter_info;
 JT_API void jt_adapter_describe(const jt_adapter *adapter, jt_adapter_info *info);
+
+/* The task that an adapter of kind "poly" mixes its skills for, from now on: before it
+ * is attached, as sessions read its values. Without: task 0 where there is one task,
+ * and else the mean of all skills, which is JT_ADAPTER_NO_TASK. JT_E_ARG (no such task,
+ * a kind without tasks). */
+#define JT_ADAPTER_NO_TASK SIZE_MAX
+JT_API jt_status jt_adapter_set_task(jt_adapter *adapter, size_t task, jt_err *err);
 
 /* One of its targets. */
 typedef struct jt_adapter_target_info {
@@ -65,8 +74,8 @@ typedef struct jt_adapter_target_info {
     size_t rank;              /* 0 for sparse kinds */
     float alpha, scale;
     uint64_t n_params;
-    double norm; /* Euclidean, of the change; NAN where that needs the model (DoRA), and
-                    where several adapters are mixed */
+    double norm; /* Euclidean, of the change; NAN where that needs the model (DoRA) or a
+                    token (MoRA, several adapters that are mixed) */
 } jt_adapter_target_info;
 JT_API void jt_adapter_target_at(const jt_adapter *adapter, size_t i,
                                  jt_adapter_target_info *info);

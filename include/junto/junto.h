@@ -5,6 +5,7 @@
 #include "junto/adapter.h"
 #include "junto/audit.h"
 #include "junto/chat.h"
+#include "junto/choose.h"
 #include "junto/compare.h"
 #include "junto/convert.h"
 #include "junto/dtype.h"

@@ -6,13 +6,15 @@
 #include <string.h>
 
 #include "adapt/blend.h"
+#include "adapt/made.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
 #include "model/model.h"
 
-static const jt_adapter_kind *const kinds[] = {&jt_adapter_lora, &jt_adapter_rslora,
-                                               &jt_adapter_dora, &jt_adapter_shira};
+static const jt_adapter_kind *const kinds[] = {
+    &jt_adapter_lora, &jt_adapter_rslora, &jt_adapter_dora, &jt_adapter_shira,
+    &jt_adapter_mos,  &jt_adapter_poly,   &jt_adapter_bits, &jt_adapter_mora};
 
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len)
 {
@@ -58,6 +60,7 @@ void jt_adapter_free(jt_adapter *a)
     for (size_t i = 0; i < a->count; i++)
         free_slot(&a->slot[i]);
     jt_blend_free(a->blend);
+    jt_adapter_free_sources(a);
     free(a->slot);
     free(a->path);
     free(a->family);
@@ -93,11 +96,14 @@ static bool make_parts(const jt_adapter_kind *kind, jt_adapter_slot *s, size_t v
 {
     size_t all;
     if (kind->sparse)
-        return jt_mul(s->count, s->rows, &all) && jt_adapter_make_part(&s->part[0], 1, &values) &&
+        return jt_mul(s->count, s->rows, &all) &&
+               jt_adapter_make_part(&s->part[0], 1, &values) &&
                (s->start = jt_calloc(all + 1, sizeof *s->start)) != NULL &&
                (s->column = jt_calloc(values, sizeof *s->column)) != NULL;
-    return jt_adapter_make_part(&s->part[JT_LOW_A], 3, (size_t[]){s->count, s->rank, s->cols}) &&
-           jt_adapter_make_part(&s->part[JT_LOW_B], 3, (size_t[]){s->count, s->rows, s->rank}) &&
+    return jt_adapter_make_part(&s->part[JT_LOW_A], 3,
+                                (size_t[]){s->count, s->rank, s->cols}) &&
+           jt_adapter_make_part(&s->part[JT_LOW_B], 3,
+                                (size_t[]){s->count, s->rows, s->rank}) &&
            (!kind->magnitude ||
             jt_adapter_make_part(&s->part[JT_LOW_M], 2, (size_t[]){s->count, s->rows}));
 }
@@ -106,8 +112,11 @@ jt_status jt_adapter_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
                          const size_t shape[3], size_t rank, float alpha, jt_err *err)
 {
     const jt_adapter_kind *kind = a->kind;
-    jt_adapter_slot s = {
-        .count = shape[0], .rows = shape[1], .cols = shape[2], .alpha = alpha};
+    jt_adapter_slot s = {.count = shape[0],
+                         .rows = shape[1],
+                         .cols = shape[2],
+                         .alpha = alpha,
+                         .setting = a->setting};
     size_t most = kind->sparse ? shape[0] * shape[1] * shape[2] : JT_ADAPTER_MOST_RANK;
     if (rank < 1 || rank > most)
         return jt_fail(err, JT_E_FORMAT, "'%.*s' has %s %zu, expected 1 to %zu",
@@ -278,10 +287,16 @@ void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
                               .family = a->family,
                               .fingerprint = a->fingerprint,
                               .n_targets = a->count + (b ? b->n_banks : 0),
+                              .n_tasks = jt_poly_tasks(a),
                               .method = b ? b->method->name : NULL,
                               .n_mixed = b ? b->n : 0,
                               .top_k = b ? b->k : 0};
-    for (size_t i = 0; i < a->count; i++)
+    for (size_t i = 0; i < a->n_sources; i++)
+        info->n_params += a->source[i].trained && a->source[i].kept
+                              ? jt_rows(&a->source[i].t) * jt_cols(&a->source[i].t)
+                              : 0;
+    bool shared = info->n_params > 0; /* what parts are made of */
+    for (size_t i = 0; i < a->count && !shared; i++)
         info->n_params += params_of(&a->slot[i]);
     for (size_t i = 0; b && i < jt_blend_parts(b); i++) {
         const jt_tensor *t = jt_blend_part_at(b, i).tensor;
@@ -293,7 +308,8 @@ void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
 static double change_norm(const jt_adapter *a, const jt_adapter_slot *s)
 {
     double sum = 0.0;
-    float *row = a->kind->magnitude ? NULL : jt_alloc(s->cols, sizeof *row);
+    bool known = !a->kind->magnitude && !a->kind->by_token;
+    float *row = known ? jt_alloc(s->cols, sizeof *row) : NULL;
     if (!row)
         return NAN;
     for (size_t r = 0; r < s->count * s->rows; r++) {
@@ -306,20 +322,34 @@ static double change_norm(const jt_adapter *a, const jt_adapter_slot *s)
     return sqrt(sum);
 }
 
+jt_status jt_adapter_set_task(jt_adapter *a, size_t task, jt_err *err)
+{
+    size_t tasks = jt_poly_tasks(a);
+    if (!tasks)
+        return jt_fail(err, JT_E_ARG, "'%s': adapters of kind '%s' know no tasks",
+                       a->path, a->kind->name);
+    if (task >= tasks && task != JT_ADAPTER_NO_TASK)
+        return jt_fail(err, JT_E_ARG, "'%s' has tasks 0 to %zu, not %zu", a->path,
+                       tasks - 1, task);
+    a->task = task;
+    a->kind->making->make(a);
+    return JT_OK;
+}
+
 void jt_adapter_target_at(const jt_adapter *a, size_t i, jt_adapter_target_info *info)
 {
     if (i >= a->count) {
         const jt_adapter_bank *bank = &a->blend->bank[i - a->count];
-        *info = (jt_adapter_target_info){
-            .name = bank->target,
-            .count = 1,
-            .rows = bank->rows,
-            .cols = bank->cols,
-            .rank = bank->rank,
-            .alpha = a->blend->scale * (float)bank->rank,
-            .scale = a->blend->scale,
-            .n_params = a->blend->n * bank->rank * (bank->rows + bank->cols),
-            .norm = NAN};
+        *info = (jt_adapter_target_info){.name = bank->target,
+                                         .count = 1,
+                                         .rows = bank->rows,
+                                         .cols = bank->cols,
+                                         .rank = bank->rank,
+                                         .alpha = a->blend->scale * (float)bank->rank,
+                                         .scale = a->blend->scale,
+                                         .n_params = a->blend->n * bank->rank *
+                                                     (bank->rows + bank->cols),
+                                         .norm = NAN};
         return;
     }
     const jt_adapter_slot *s = &a->slot[i];

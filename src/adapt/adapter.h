@@ -12,7 +12,12 @@
 #include "junto/adapter.h"
 #include "tensor/ops.h"
 
-enum { JT_ADAPTER_PARTS = 3, JT_ADAPTER_MOST_RANK = 65536 };
+enum {
+    JT_ADAPTER_PARTS = 3,
+    JT_ADAPTER_SOURCES = 5,
+    JT_ADAPTER_SETTINGS = 3,
+    JT_ADAPTER_MOST_RANK = 65536
+};
 
 /* Parts of the low-rank kinds, of a weight [count, rows, cols]. */
 enum {
@@ -35,6 +40,10 @@ typedef struct jt_adapter_slot {
      * start[r + 1], each in its column. */
     size_t *start;
     uint32_t *column;
+    /* Of kinds whose parts are made: of which sources of the adapter. */
+    size_t source[JT_ADAPTER_SOURCES];
+    const float *setting; /* of the adapter */
+    size_t frozen;        /* mora: the first ranks, which are not trained */
 } jt_adapter_slot;
 
 /* One product whose result a slot changes. */
@@ -50,11 +59,19 @@ typedef struct jt_use {
     float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
 } jt_use;
 
+struct jt_adapter_making; /* adapt/made.h */
+
 typedef struct jt_adapter_kind {
     const char *name, *what;
     const char *part[JT_ADAPTER_PARTS]; /* names in files; NULL after the last */
+    /* Numbers of the whole adapter, in the metadata of files; NULL after the last. */
+    const char *setting[JT_ADAPTER_SETTINGS];
     bool low_rank, sparse, magnitude;
+    bool by_token; /* what it does to a weight depends on the token: no merging */
+    const struct jt_adapter_making *making; /* of parts that are made of others */
     float (*scale)(float alpha, size_t rank);
+    /* NULL, or: are the settings of a file in range? JT_E_FORMAT. */
+    jt_status (*check)(const jt_adapter *a, jt_err *err);
     /* Are all values such that nothing changes? `norm` as in jt_use, of all rows. */
     bool (*is_fresh)(const jt_adapter_slot *slot, const float *norm);
     /* Row `row` (of all count * rows) of the weight, decoded in w, becomes that of the
@@ -69,7 +86,7 @@ typedef struct jt_adapter_kind {
 } jt_adapter_kind;
 
 extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
-    jt_adapter_shira;
+    jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
 typedef struct jt_blend jt_blend; /* adapt/blend.h */
@@ -81,8 +98,14 @@ struct jt_adapter {
     jt_adapter_slot *slot;
     size_t count, room;
     jt_blend *blend; /* adapters that are mixed token by token; or NULL */
+    float setting[JT_ADAPTER_SETTINGS];
+    struct jt_adapter_source *source; /* adapt/made.h */
+    size_t n_sources, source_room;
+    size_t task;   /* that the parts are made for, of kinds that know tasks */
+    uint64_t draw; /* of the noise with which they are made in training; 0: none */
 };
 
+/* Slots point to the adapter's settings, so adapters never move. */
 jt_status jt_adapter_new(jt_adapter **out, const jt_adapter_kind *kind,
                          const char *path, jt_err *err);
 
@@ -96,6 +119,17 @@ jt_adapter_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
 
 /* Room for an F32 tensor, not initialised; false without memory. */
 bool jt_adapter_make_part(jt_tensor *t, int n_dims, const size_t *shape);
+
+/* What the low-rank kinds do to the products of `uses`, whose `low` is as it shall be
+ * multiplied with B. */
+void jt_low_rank_change(jt_context *ctx, jt_use *uses, size_t count);
+void jt_low_rank_merge_row(const jt_adapter_slot *slot, float scale, size_t row,
+                           float *w);
+bool jt_low_rank_is_fresh(const jt_adapter_slot *slot, const float *norm);
+float jt_low_rank_by_rank(float alpha, size_t rank); /* alpha / rank */
+/* A uniform in +-1 / sqrt(columns), as PEFT and PyTorch's linear layers begin. */
+void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
+                         uint64_t stream);
 
 /* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */

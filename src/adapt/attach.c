@@ -121,6 +121,9 @@ static jt_status prepare(jt_attached *attached, jt_attachment *at, jt_context *c
         uint32_t weight;
         if (at->scale == 0.0f && !trains)
             continue;
+        if (a->kind->by_token && !strcmp(a->slot[i].target, "token_embd.weight"))
+            return jt_fail(err, JT_E_UNSUPPORTED, "'%s' adapters of the embedding",
+                           a->kind->name);
         tensor_of(file, &a->slot[i], &weight);
         if (at->norm)
             make_norms(attached, at, ctx, i);

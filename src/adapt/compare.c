@@ -33,10 +33,13 @@ jt_status jt_adapter_compare(const jt_adapter *a, const jt_adapter *b, size_t i,
     const jt_adapter_slot *y =
         jt_adapter_find(b, (jt_str){x->target, strlen(x->target)});
     double sum[3] = {0};
-    if (a->kind->magnitude || b->kind->magnitude)
+    if (a->kind->magnitude || b->kind->magnitude || a->kind->by_token ||
+        b->kind->by_token)
         return jt_fail(err, JT_E_ARG,
-                       "what DoRA changes depends on the model: it cannot "
-                       "be compared");
+                       "what a '%s' adapter changes depends on more than its values: "
+                       "it cannot be compared",
+                       a->kind->magnitude || a->kind->by_token ? a->kind->name
+                                                               : b->kind->name);
     if (y && (y->count != x->count || y->rows != x->rows || y->cols != x->cols))
         return jt_fail(err, JT_E_ARG, "'%s' has different shapes", x->target);
     float *row = jt_alloc(2 * x->cols, sizeof *row);

@@ -7,6 +7,7 @@
 
 #include "adapt/blend_file.h"
 #include "adapt/files.h"
+#include "adapt/made.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
 
@@ -200,18 +201,19 @@ static jt_status read_slots(jt_adapter *a, const jt_safetensors *file, float alp
     return JT_OK;
 }
 
-static jt_status read_alpha_text(const jt_safetensors *file, float *alpha, jt_err *err)
+static jt_status read_float(const jt_safetensors *file, const char *name, float *out,
+                            jt_err *err)
 {
     jt_str text;
-    char copy[32] = "", *end;
-    JT_TRY(read_text(file, "junto.adapter.alpha", &text, err));
+    char key[64], copy[32] = "", *end;
+    snprintf(key, sizeof key, "junto.adapter.%s", name);
+    JT_TRY(read_text(file, key, &text, err));
     if (text.len < sizeof copy)
         memcpy(copy, text.data, text.len);
-    *alpha = strtof(copy, &end);
-    return *copy && !*end
-               ? JT_OK
-               : jt_fail(err, JT_E_FORMAT, "metadata 'junto.adapter.alpha' is '%.*s'",
-                         JT_GGUF_SHOW(text));
+    *out = strtof(copy, &end);
+    return *copy && !*end ? JT_OK
+                          : jt_fail(err, JT_E_FORMAT, "metadata '%s' is '%.*s'", key,
+                                    JT_GGUF_SHOW(text));
 }
 
 static jt_status read_all(jt_adapter *a, const jt_safetensors *file, jt_err *err)
@@ -220,13 +222,21 @@ static jt_status read_all(jt_adapter *a, const jt_safetensors *file, jt_err *err
     float alpha;
     JT_TRY(read_text(file, "junto.adapter.family", &family, err));
     JT_TRY(read_number(file, "junto.adapter.model", 16, &a->fingerprint, err));
-    JT_TRY(read_alpha_text(file, &alpha, err));
+    JT_TRY(read_float(file, alpha_name, &alpha, err));
+    for (int i = 0; i < JT_ADAPTER_SETTINGS && a->kind->setting[i]; i++) {
+        JT_TRY(read_float(file, a->kind->setting[i], &a->setting[i], err));
+        if (!isfinite(a->setting[i]))
+            return jt_fail(err, JT_E_FORMAT,
+                           "metadata 'junto.adapter.%s' is not finite",
+                           a->kind->setting[i]);
+    }
     free(a->family);
     a->family = jt_strndup(family.data, family.len);
     if (!a->family)
         return jt_fail_memory(err, "reading an adapter");
     JT_TRY(jt_blend_read(&a->blend, file, err));
-    return read_slots(a, file, alpha, err);
+    return a->kind->making ? jt_made_read(a, file, alpha, err)
+                           : read_slots(a, file, alpha, err);
 }
 
 jt_status jt_adapter_read_junto(jt_adapter **out, const char *path,
@@ -329,6 +339,12 @@ static jt_status write_metadata(jt_safetensors_writer *w, const jt_adapter *a,
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.family", a->family, err));
     snprintf(text, sizeof text, "%016" PRIx64, a->fingerprint);
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.model", text, err));
+    for (int i = 0; i < JT_ADAPTER_SETTINGS && a->kind->setting[i]; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "junto.adapter.%s", a->kind->setting[i]);
+        snprintf(text, sizeof text, "%.9g", (double)a->setting[i]);
+        JT_TRY(jt_safetensors_set_metadata(w, key, text, err));
+    }
     snprintf(text, sizeof text, "%zu", most);
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.rank", text, err));
     snprintf(text, sizeof text, "%.9g", a->count ? (double)a->slot[0].alpha : 1.0);
@@ -338,6 +354,10 @@ static jt_status write_metadata(jt_safetensors_writer *w, const jt_adapter *a,
 static jt_status write_all(jt_safetensors_writer *w, const jt_adapter *a, jt_err *err)
 {
     JT_TRY(write_metadata(w, a, err));
+    if (a->kind->making) {
+        JT_TRY(jt_made_describe(w, a, err));
+        return jt_made_write(w, a, err);
+    }
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(describe_slot(w, a, &a->slot[i], err));
     if (a->blend)

@@ -233,7 +233,7 @@ static jt_status write_all(const writing *x, const jt_adapter *a, jt_err *err)
 jt_status jt_adapter_write_gguf(const jt_adapter *a, const char *path,
                                 const jt_model *model, jt_err *err)
 {
-    if (!a->kind->low_rank || a->kind->magnitude)
+    if (!a->kind->low_rank || a->kind->magnitude || a->kind->by_token)
         return jt_fail(err, JT_E_UNSUPPORTED, "adapters of kind '%s' in GGUF files",
                        a->kind->name);
     if (!a->count)

@@ -33,7 +33,8 @@ static jt_status check(const joining *j)
         if (a->blend)
             return jt_fail(j->err, JT_E_ARG, "'%s' is a mixture: it cannot be joined",
                            a->path);
-        if (a->kind->magnitude || a->kind->sparse != first->kind->sparse)
+        if (a->kind->magnitude || a->kind->by_token ||
+            a->kind->sparse != first->kind->sparse)
             return jt_fail(j->err, JT_E_ARG, "'%s' and '%s' cannot be joined",
                            first->kind->name, a->kind->name);
         if (a->fingerprint && first->fingerprint &&

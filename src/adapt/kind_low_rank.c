@@ -9,10 +9,11 @@
 #include <string.h>
 
 #include "adapt/adapter.h"
+#include "base/random.h"
 #include "tensor/gemms.h"
 #include "tensor/tape.h"
 
-static float by_rank(float alpha, size_t rank)
+float jt_low_rank_by_rank(float alpha, size_t rank)
 {
     return alpha / (float)rank;
 }
@@ -253,7 +254,7 @@ static void change_train(jt_context *ctx, jt_use *uses, size_t count)
     jt_tape_push(ctx, uses_backward, &saved, sizeof saved);
 }
 
-static void change(jt_context *ctx, jt_use *uses, size_t count)
+void jt_low_rank_change(jt_context *ctx, jt_use *uses, size_t count)
 {
     if (ctx->tape)
         change_train(ctx, uses, count);
@@ -263,7 +264,7 @@ static void change(jt_context *ctx, jt_use *uses, size_t count)
 
 /* ---- whole weights ---- */
 
-static void merge_row(const jt_adapter_slot *s, float scale, size_t row, float *w)
+void jt_low_rank_merge_row(const jt_adapter_slot *s, float scale, size_t row, float *w)
 {
     size_t matrix = row / s->rows;
     const float *b = jt_row(&s->part[JT_LOW_B], row);
@@ -278,7 +279,7 @@ static void merge_row(const jt_adapter_slot *s, float scale, size_t row, float *
 static void merge_row_dora(const jt_adapter_slot *s, float scale, size_t row, float *w)
 {
     double sum = 0.0;
-    merge_row(s, scale, row, w);
+    jt_low_rank_merge_row(s, scale, row, w);
     for (size_t c = 0; c < s->cols; c++)
         sum += (double)w[c] * (double)w[c];
     float factor = ((const float *)s->part[JT_LOW_M].data)[row] / (float)sqrt(sum);
@@ -286,7 +287,7 @@ static void merge_row_dora(const jt_adapter_slot *s, float scale, size_t row, fl
         w[c] *= factor;
 }
 
-static bool is_fresh(const jt_adapter_slot *s, const float *norm)
+bool jt_low_rank_is_fresh(const jt_adapter_slot *s, const float *norm)
 {
     const float *b = s->part[JT_LOW_B].data, *m = s->part[JT_LOW_M].data;
     for (size_t i = 0; i < s->count * s->rows * s->rank; i++) {
@@ -300,27 +301,37 @@ static bool is_fresh(const jt_adapter_slot *s, const float *norm)
     return true;
 }
 
+void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
+                         uint64_t stream)
+{
+    jt_rng rng = {seed, stream, 0};
+    float most = 1.0f / sqrtf((float)cols);
+    for (size_t i = 0; i < n; i++)
+        a[i] = (2.0f * jt_rng_float(&rng) - 1.0f) * most;
+}
+
 /* ---- the kinds ---- */
 
-#define LOW_RANK .low_rank = true, .is_fresh = is_fresh, .change = change
+#define LOW_RANK \
+    .low_rank = true, .is_fresh = jt_low_rank_is_fresh, .change = jt_low_rank_change
 
 const jt_adapter_kind jt_adapter_lora = {.name = "lora",
                                          .what = "W + alpha / r B A",
                                          .part = {"lora_a", "lora_b"},
-                                         .scale = by_rank,
-                                         .merge_row = merge_row,
+                                         .scale = jt_low_rank_by_rank,
+                                         .merge_row = jt_low_rank_merge_row,
                                          LOW_RANK};
 const jt_adapter_kind jt_adapter_rslora = {.name = "rslora",
                                            .what = "W + alpha / sqrt(r) B A",
                                            .part = {"lora_a", "lora_b"},
                                            .scale = by_root,
-                                           .merge_row = merge_row,
+                                           .merge_row = jt_low_rank_merge_row,
                                            LOW_RANK};
 const jt_adapter_kind jt_adapter_dora = {.name = "dora",
                                          .what = "rows of W + alpha / r B A, "
                                                  "with norms m",
                                          .part = {"lora_a", "lora_b", "dora_m"},
                                          .magnitude = true,
-                                         .scale = by_rank,
+                                         .scale = jt_low_rank_by_rank,
                                          .merge_row = merge_row_dora,
                                          LOW_RANK};

@@ -13,6 +13,8 @@ static jt_status check(const jt_adapter *a, const jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_FORMAT, "it has no tensors of an adapter");
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(jt_adapter_check(a, &a->slot[i], err));
+    if (a->kind->check)
+        JT_TRY(a->kind->check(a, err));
     return model ? jt_adapter_fits(a, model, err) : JT_OK;
 }
 

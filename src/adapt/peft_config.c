@@ -51,12 +51,14 @@ jt_status jt_peft_kind(const json_t *config, const jt_adapter_kind **out, jt_err
     bool rooted = json_is_true(json_object_get(config, "use_rslora"));
     if (type && strcmp(type, "SHIRA") == 0)
         *out = &jt_adapter_shira;
+    else if (type && strcmp(type, "POLY") == 0)
+        *out = &jt_adapter_poly;
     else if (type && strcmp(type, "LORA") == 0)
         *out = dora ? &jt_adapter_dora : rooted ? &jt_adapter_rslora : &jt_adapter_lora;
     else
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "adapter_config.json: peft_type '%s' is not supported (known: "
-                       "LORA, SHIRA)",
+                       "LORA, SHIRA, POLY)",
                        type ? type : "(none)");
     return check_config(config, err);
 }

@@ -16,6 +16,7 @@
 
 #include "adapt/blend_peft.h"
 #include "adapt/files.h"
+#include "adapt/made.h"
 #include "adapt/peft_config.h"
 #include "adapt/peft_names.h"
 #include "base/file.h"
@@ -372,6 +373,62 @@ static jt_status read_sparse(reader *r, module *m)
     return read_sparse_values(r, m, &place[0]);
 }
 
+/* ---- skills ---- */
+
+static jt_status check_skills(const reader *r, const module *m, const jt_safetensor *z,
+                              const size_t shape[3], jt_adapter_options *o)
+{
+    const uint64_t *a = m->a->shape, *b = m->b->shape;
+    bool fits = m->a->n_dims == 4 && m->b->n_dims == 4 && z->n_dims == 2 &&
+                a[0] == b[0] && a[1] == b[1] && a[3] == b[2] &&
+                z->shape[1] == a[0] * a[1] && a[0] * a[2] == shape[2] &&
+                b[0] * b[3] == shape[1] && z->shape[0] && a[0] && a[1] && a[3];
+    if (!fits)
+        return jt_fail(r->err, JT_E_FORMAT,
+                       "tensors of '%s' are no skills of a weight [%zu, %zu]", m->key,
+                       shape[1], shape[2]);
+    *o = (jt_adapter_options){.rank = (size_t)a[3],
+                              .alpha = 1.0f,
+                              .heads = (size_t)a[0],
+                              .skills = (size_t)a[1],
+                              .tasks = (size_t)z->shape[0]};
+    return JT_OK;
+}
+
+static jt_status read_skills(reader *r, module *m)
+{
+    jt_peft_place place[JT_PEFT_PLACES];
+    const jt_safetensor *z;
+    jt_adapter_options o;
+    jt_adapter_slot *slot;
+    size_t shape[3];
+    floats x = {0};
+    JT_TRY(need(r, m, ".poly_lora_B", &m->b));
+    JT_TRY(need(r, m, ".poly_router.module_logits", &z));
+    name_weight(m);
+    if (jt_peft_find(&r->names, m->path, place) != 1 || place[0].tensor->n_dims != 2)
+        return jt_fail(r->err, JT_E_UNSUPPORTED, "the model has no one matrix for '%s'",
+                       m->path);
+    jt_str target = {place[0].target, strlen(place[0].target)};
+    JT_TRY(jt_adapter_target(r->model->file, target, shape, r->err));
+    JT_TRY(check_skills(r, m, z, shape, &o));
+    JT_TRY(jt_poly_add(r->a, &slot, target, shape, &o, r->err));
+    jt_status status = fetch(r, m->a, &x.a);
+    if (status == JT_OK)
+        status = fetch(r, m->b, &x.b);
+    if (status == JT_OK)
+        status = fetch(r, z, &x.m);
+    const uint32_t *map =
+        status == JT_OK ? jt_peft_map(&r->names, &place[0], shape[1], &status, r->err)
+                        : NULL;
+    if (map && status == JT_OK)
+        jt_poly_from_peft(r->a, slot, x.a, x.b, x.m, map);
+    free(x.a);
+    free(x.b);
+    free(x.m);
+    return status;
+}
+
 /* ---- the whole ---- */
 
 /* Tensors that come with a module, or are copies of what the model has. */
@@ -380,7 +437,8 @@ static bool is_companion(jt_str name)
     static const char *const tails[] = {
         ".lora_B.weight",         ".lora_embedding_B",
         ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
-        ".shira_indices",         ".base_layer.weight"};
+        ".shira_indices",         ".poly_lora_B",
+        ".base_layer.weight",     ".poly_router.module_logits"};
     module m;
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
         if (cut(name, tails[i], &m))
@@ -393,6 +451,9 @@ static jt_status read_tensor(reader *r, const jt_safetensor *t)
 {
     module m = {.a = t};
     bool sparse = r->a->kind->sparse;
+    if (r->a->kind->making && cut(t->name, ".poly_lora_A", &m) &&
+        strlen(m.path) + 8 < sizeof m.path)
+        return read_skills(r, &m);
     if (!sparse && cut(t->name, ".lora_A.weight", &m))
         return read_module(r, &m);
     if (!sparse && cut(t->name, ".lora_embedding_A", &m) &&
@@ -416,7 +477,7 @@ static jt_status read_all(reader *r, const char *path)
     JT_TRY(jt_adapter_set_model(r->a, r->model, r->err));
     for (size_t i = 0; i < jt_safetensors_count(r->file); i++)
         JT_TRY(read_tensor(r, jt_safetensors_at(r->file, i)));
-    return JT_OK;
+    return kind->making ? jt_poly_settle(r->a, r->err) : JT_OK;
 }
 
 /* Both files, on disk or in memory. */

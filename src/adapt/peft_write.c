@@ -408,6 +408,9 @@ jt_status jt_adapter_write_peft(const jt_adapter *a, const char *folder,
     writer w = {.a = a, .err = err};
     if (!a->count)
         return jt_fail(err, JT_E_ARG, "an adapter without targets");
+    if (a->kind->by_token)
+        return jt_fail(err, JT_E_UNSUPPORTED, "adapters of kind '%s' in PEFT folders",
+                       a->kind->name);
     JT_TRY(jt_peft_names_open(&w.names, model, err));
     jt_status status = write_folder(&w, folder);
     jt_peft_names_close(&w.names);

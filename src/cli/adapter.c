@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapter_score.h"
 #include "common.h"
 #include "verbs.h"
 
@@ -13,24 +14,28 @@ struct adapter_args {
     int rank;
     float density;
     int64_t seed;
+    const char *samples;
+    int first, choose, shortlist, threads;
     bool json;
 };
 
 static const cli_option operands[] = {
     {.flags = "ACTION",
      .kind = CLI_CHOICE,
-     .value = "info|add|cat|extract|diff|convert",
+     .value = "info|add|cat|extract|diff|convert|score",
      .required = true,
      .offset = offsetof(struct adapter_args, action),
      .help =
          "info shows what is in an adapter; add and cat make one of several; extract "
-         "makes one of two models; diff compares two; convert changes the format"},
+         "makes one of two models; diff compares two; convert changes the format; "
+         "score says which suit a task"},
     {.flags = "FILE",
      .kind = CLI_LIST,
      .required = true,
      .offset = offsetof(struct adapter_args, files),
      .help = "adapters, for add and cat with a scale if wanted (FILE:0.5); for extract "
-             "the model before and the model after tuning"},
+             "the model before and the model after tuning; for score also a folder "
+             "with all of them"},
     {0}};
 
 static const cli_option options[] = {
@@ -85,10 +90,44 @@ static const cli_option options[] = {
      .initial = "1",
      .offset = offsetof(struct adapter_args, seed),
      .help = "of what dare drops"},
+    {.flags = "--samples",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = offsetof(struct adapter_args, samples),
+     .help = "score: what the task is like, in the forms that tune takes; what the "
+             "model is to say is scored"},
+    {.flags = "--first",
+     .kind = CLI_INT,
+     .value = "K",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, first),
+     .max = 1000000000,
+     .help = "score: only the first K samples; 0: all"},
+    {.flags = "--choose",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, choose),
+     .max = 16,
+     .help = "score: also find groups of N that are good and differ; 0: none"},
+    {.flags = "--shortlist",
+     .kind = CLI_INT,
+     .value = "M",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, shortlist),
+     .max = 1000000,
+     .help = "score: groups are of the best M; 0: twice N"},
+    {.flags = "-t --threads",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = offsetof(struct adapter_args, threads),
+     .max = 4096,
+     .help = "score: 0: all processors"},
     {.flags = "--json",
      .kind = CLI_FLAG,
      .offset = offsetof(struct adapter_args, json),
-     .help = "info, diff: one JSON object instead of text"},
+     .help = "info, diff, score: one JSON object instead of text"},
     {0}};
 
 /* The model, if one is named, and the adapters, which it owns. */
@@ -156,11 +195,12 @@ static int info_json(cli_context *cli, const jt_adapter *a, const jt_adapter_inf
     }
     return cli_print_json(
         cli,
-        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:o}", "path",
+        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:I, s:o}", "path",
                   cli_json_text(info->path, strlen(info->path)), "kind", info->kind,
                   "method", info->method, "mixed", (json_int_t)info->n_mixed, "top_k",
                   info->top_k, "family", info->family, "model", fingerprint, "params",
-                  (json_int_t)info->n_params, "targets", targets));
+                  (json_int_t)info->n_params, "tasks", (json_int_t)info->n_tasks,
+                  "targets", targets));
 }
 
 static int info(cli_context *cli, const struct adapter_args *args, const opened *o)
@@ -173,10 +213,11 @@ static int info(cli_context *cli, const struct adapter_args *args, const opened 
     if (info.method)
         printf("method   %s, %d of %zu for a token\n", info.method, info.top_k,
                info.n_mixed);
-    printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n\n",
+    printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n",
            info.kind, *info.family ? info.family : "(not said)",
            (unsigned long long)info.fingerprint, info.n_targets,
            cli_show_count((double)info.n_params).text);
+    printf(info.n_tasks ? "tasks    %zu\n\n" : "%.0zu\n", info.n_tasks);
     printf("%-32s %-20s %5s %8s %9s\n", "target", "shape", "rank", "scale", "norm");
     for (size_t i = 0; i < info.n_targets; i++) {
         jt_adapter_target_info t;
@@ -286,6 +327,19 @@ static int run_opened(cli_context *cli, const struct adapter_args *args,
     return status == JT_OK ? CLI_DONE : cli_fail(cli, &err);
 }
 
+static int score(cli_context *cli, const struct adapter_args *args)
+{
+    const adapter_score_args how = {.files = &args->files,
+                                    .model = args->model,
+                                    .samples = args->samples,
+                                    .first = args->first,
+                                    .choose = args->choose,
+                                    .shortlist = args->shortlist,
+                                    .threads = args->threads,
+                                    .json = args->json};
+    return adapter_score(cli, &how);
+}
+
 /* How many files an action takes; 0: any number. */
 static size_t files_of(const char *action)
 {
@@ -298,7 +352,9 @@ static int run(cli_context *cli, const void *raw)
 {
     const struct adapter_args *args = raw;
     size_t files = files_of(args->action);
-    bool writes = strcmp(args->action, "info") && strcmp(args->action, "diff");
+    bool scores = !strcmp(args->action, "score");
+    bool writes =
+        !scores && strcmp(args->action, "info") && strcmp(args->action, "diff");
     opened o = {0};
     jt_err err = {0};
     int code;
@@ -309,6 +365,8 @@ static int run(cli_context *cli, const void *raw)
         return cli_usage(cli, writes ? "%s needs -o" : "%s writes no file: no -o",
                          args->action);
     cli_interrupt_catch();
+    if (scores)
+        return score(cli, args);
     if (!strcmp(args->action, "extract"))
         return extract(cli, args, &err) == JT_OK ? CLI_DONE : cli_fail(cli, &err);
     if (open_all(&o, args, &err) == JT_OK)
@@ -331,12 +389,14 @@ static const char *const examples[] = {
     "read what PEFT wrote",
     "junto adapter extract base.gguf tuned.gguf -r 32 -o tuned.safetensors",
     "the difference of two models as a LoRA of rank 32",
+    "junto adapter score adapters/ -m model.gguf --samples five.jsonl --choose 4",
+    "which of the adapters in a folder suit a task, and four that are good and differ",
     NULL};
 
 const cli_verb cli_verb_adapter = {
     .name = "adapter",
     .section = "Make",
-    .summary = "look at adapters, join, extract, compare and convert them",
+    .summary = "look at adapters, join, extract, compare, convert and choose them",
     .details =
         "An adapter is a small addition to the weights of a model: LoRA, "
         "rank-stabilised LoRA, DoRA or SHiRA. run, chat, perplexity and logits use "

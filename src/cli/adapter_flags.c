@@ -8,45 +8,72 @@
 const cli_option cli_adapter_options[] = {
     {.flags = "--adapter --lora",
      .kind = CLI_LIST,
-     .value = "FILE[:SCALE]",
+     .value = "FILE[@TASK][:SCALE]",
      .offset = 0,
-     .help = "an adapter (of Junto or llama.cpp, or a PEFT folder), its change times a "
-             "scale (default 1); may be given several times: changes add up"},
+     .help =
+         "an adapter (of Junto or llama.cpp, or a PEFT folder), its change times a "
+         "scale (default 1); may be given several times: changes add up. @TASK: the "
+         "number of the task that one of kind poly shall mix its skills for"},
     {0}};
 
+/* What stands behind a path, "FILE@2:0.5". */
+typedef struct behind {
+    float scale;
+    bool has_task;
+    size_t task;
+} behind;
+
+/* Cut "@2" off; a file that has the whole name comes first. */
+static void read_task(char *path, behind *out)
+{
+    char *at = strrchr(path, '@');
+    if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1) ||
+        access(path, F_OK) == 0)
+        return;
+    out->has_task = true;
+    out->task = strtoul(at + 1, NULL, 10);
+    *at = '\0';
+}
+
 /* "FILE:0.5"; a file that has the whole name comes first. The caller frees *path. */
-static jt_status read_item(const char *item, char **path, float *scale, jt_err *err)
+static jt_status read_item(const char *item, char **path, behind *out, jt_err *err)
 {
     const char *colon = strrchr(item, ':');
     char *end = NULL;
-    *scale = 1.0f;
+    *out = (behind){.scale = 1.0f};
     size_t len = strlen(item);
     if (colon && colon[1] && access(item, F_OK) != 0) {
-        *scale = strtof(colon + 1, &end);
+        out->scale = strtof(colon + 1, &end);
         if (*end)
             return jt_fail(err, JT_E_ARG, "--adapter: '%s' is no scale", colon + 1);
         len = (size_t)(colon - item);
     }
     *path = strndup(item, len);
-    return *path ? JT_OK : jt_fail(err, JT_E_MEMORY, "out of memory");
+    if (!*path)
+        return jt_fail(err, JT_E_MEMORY, "out of memory");
+    read_task(*path, out);
+    return JT_OK;
 }
 
 jt_status cli_open_adapter(cli_model *m, const char *item, jt_adapter **out,
                            float *scale, jt_err *err)
 {
     char *path;
+    behind b;
     jt_adapter **more =
         realloc(m->adapters, (m->n_adapters + 1) * sizeof(jt_adapter *));
     if (!more)
         return jt_fail(err, JT_E_MEMORY, "out of memory");
     m->adapters = more;
-    JT_TRY(read_item(item, &path, scale, err));
+    JT_TRY(read_item(item, &path, &b, err));
     jt_status status = jt_adapter_open(out, path, m->model, err);
     free(path);
-    if (status != JT_OK)
-        return jt_fail_within(err, status, "--adapter");
-    m->adapters[m->n_adapters++] = *out;
-    return JT_OK;
+    *scale = b.scale;
+    if (status == JT_OK) {
+        m->adapters[m->n_adapters++] = *out;
+        status = b.has_task ? jt_adapter_set_task(*out, b.task, err) : JT_OK;
+    }
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "--adapter");
 }
 
 jt_status cli_add_adapters(cli_model *m, jt_session *session, const cli_list *list,

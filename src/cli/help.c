@@ -72,6 +72,23 @@ static void write_aliases(char *text, size_t size, const cli_option *option)
     }
 }
 
+/* Choices that are too many for a line go on in the next. Gives the column. */
+static int print_choices(FILE *out, const char *text, int indent)
+{
+    int at = fprintf(out, "%*s", indent, "");
+    while (*text) {
+        int len = (int)strcspn(text, "|");
+        len += text[len] == '|';
+        if (at + len > WIDTH) {
+            fputc('\n', out);
+            at = fprintf(out, "%*s", indent + 9, "");
+        }
+        at += fprintf(out, "%.*s", len, text);
+        text += len;
+    }
+    return at;
+}
+
 static void print_option(FILE *out, const cli_option *option)
 {
     char synopsis[128], aliases[128], text[640];
@@ -83,7 +100,7 @@ static void print_option(FILE *out, const cli_option *option)
              usual ? " (default: " : "", usual ? usual : "", usual ? ")" : "",
              *aliases ? " [also " : "", aliases, *aliases ? "]" : "");
     int indent = is_flag && !strncmp(synopsis, "--", 2) ? 6 : 2;
-    int at = fprintf(out, "%*s%s", indent, "", synopsis);
+    int at = print_choices(out, synopsis, indent);
     if (at + 2 > HELP_COLUMN) {
         fputc('\n', out);
         at = 0;

@@ -8,7 +8,7 @@
 
 struct tune_args {
     struct train_args train; /* settings and what it shares with junto train */
-    const char *model, *out, *method, *targets, *mask, *chat, *schedule;
+    const char *model, *out, *method, *init, *targets, *mask, *chat, *schedule;
     cli_list data, parts, markers;
     int experts, top_k;
     float balance, gate_loss, entropy;
@@ -32,11 +32,18 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value = "lora|rslora|dora|shira|mixlora|meteora|lora-mixer|x-lora|phi-4",
+     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|mixlora|meteora|lora-mixer|"
+              "x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
      .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "
-             "token: see docs/adapters.md"},
+             "token: see docs/adapters.md. Settings that only some kinds have are keys "
+             "of [adapter] for --set, as adapter.skills=4"},
+    {.flags = "--init",
+     .kind = CLI_PATH,
+     .value = "FILE",
+     .offset = FIELD(init),
+     .help = "an adapter to go on from (docs/adapters.md: what each kind makes of it)"},
     {.flags = "-r --rank",
      .kind = CLI_INT,
      .value = "N",
@@ -268,6 +275,8 @@ static json_t *adapter_of(const struct tune_args *a)
                   (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
                   (double)a->entropy, "train_experts", a->train_experts);
     json_object_set_new(adapter, "part", parts_of(a));
+    if (a->init)
+        json_object_set_new(adapter, "init", json_string(a->init));
     if (a->targets)
         json_object_set_new(adapter, "target", json_string(a->targets));
     return adapter;

@@ -99,8 +99,9 @@ typedef struct jt_config_part {
 
 /* [adapter]: instead of the model of model.init an adapter for it is trained. */
 typedef struct jt_config_adapter {
-    const char *kind;   /* "none": the model itself; "lora", "rslora", "dora", "shira",
-                           or a method that mixes LoRAs */
+    const char *kind;   /* "none": the model itself; a kind of adapter; or a method that
+                           mixes LoRAs */
+    const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
     const char *mask;   /* shira: "magnitude", "random" */
     int rank;
@@ -114,6 +115,14 @@ typedef struct jt_config_adapter {
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    int shards, budget, own; /* mos */
+    const char *tables;
+    int skills, heads; /* poly */
+    bool sampled, only_routing;
+    bool grow; /* mora */
+    int bits;
+    int active; /* mora; 0: rank */
+    double heat, threshold;
 } jt_config_adapter;
 
 /* [train] */

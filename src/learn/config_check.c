@@ -224,6 +224,11 @@ static jt_status check_adapter(const jt_config *c, jt_err *err)
     }
     if (is(c->adapter.kind, "phi-4") && !c->adapter.n_parts)
         return FAIL("adapter.part: phi-4 needs adapters, each with a marker");
+    int bits = c->adapter.bits;
+    if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
+        return FAIL("adapter.bits: %d, expected 1, 2, 4 or 8", bits);
+    if (c->adapter.only_routing && (!is(c->adapter.kind, "poly") || !*c->adapter.init))
+        return FAIL("adapter.only_routing: needs a poly adapter in adapter.init");
     return JT_OK;
 }
 

@@ -179,9 +179,13 @@ static const jt_config_key group_keys[] = {
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
     CHOICE(A, kind, "none",
-           "none|lora|rslora|dora|shira|mixlora|meteora|lora-mixer|x-lora|phi-4",
+           "none|lora|rslora|dora|shira|mos|poly|bits|mora|mixlora|meteora|lora-mixer|"
+           "x-lora|phi-4",
            "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
            "token by token"),
+    PATH(A, init, "",
+         "an adapter to go on from; lora: from the A and B of any low-rank kind; poly: "
+         "with fresh routing; mora: with fresh ranks beside those that are there"),
     TEXT(A, target,
          "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
          "expression: the weights that are changed, by name"),
@@ -210,6 +214,25 @@ static const jt_config_key adapter_keys[] = {
     INT(A, head_width, "0", 0, MAX_WIDTH,
         "x-lora: values between them; 0: as many as the model has"),
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    INT(A, shards, "4", 1, 65536, "mos: pieces of a vector"),
+    INT(A, budget, "2", 1, 65536,
+        "mos: values are as many as those of a LoRA of this rank"),
+    INT(A, own, "1", 0, 65536, "mos: of which each matrix has for itself"),
+    CHOICE(A, tables, "apart", "apart|paired|same",
+           "mos: A and B take other shards; the same ones; all matrices take the same"),
+    INT(A, skills, "8", 1, 65536, "poly: of which each task takes its mixture"),
+    INT(A, heads, "1", 1, 65536,
+        "poly: parts of inputs and outputs that are mixed apart (MHR); 1: Poly"),
+    BOOL(A, sampled, "false",
+         "poly: weights are drawn in training (relaxed Bernoulli distribution)"),
+    BOOL(A, only_routing, "false",
+         "poly: skills stay as adapter.init has them (MHR-z)"),
+    INT(A, bits, "1", 1, 8, "bits: of a value; 1, 2, 4 or 8"),
+    INT(A, active, "0", 0, 65536, "mora: ranks that work on a token; 0: adapter.rank"),
+    BOOL(A, grow, "true", "mora: fresh ranks beside those of adapter.init"),
+    REAL(A, heat, "0.03", 1e-6, 1e6, "mora: temperature of their weights"),
+    REAL(A, threshold, "0.2", -1, 1,
+         "mora: outside of training, what activates a rank less is left out"),
     {0}};
 
 #define Q jt_config_part

@@ -22,6 +22,7 @@ struct jt_data {
     corpus *sources;
     double *shares;
     uint64_t *splits; /* for jt_mix_pick */
+    bool alone;       /* a batch has one source */
 };
 
 static jt_status check_options(const jt_data_source *sources, size_t n_sources,
@@ -136,20 +137,21 @@ static jt_status index_source(corpus *s, size_t index, const jt_data_options *op
                         err);
 }
 
-static jt_status open_source(corpus *s, size_t index, const jt_data_source *from,
-                             const jt_tokenizer *tok, size_t n_vocab,
-                             const jt_data_options *options, jt_err *err)
+static const char *domain_of(const jt_data_source *from)
 {
     const char *slash = strrchr(from->path, '/');
-    const char *domain = from->domain ? from->domain : slash ? slash + 1 : from->path;
+    return from->domain ? from->domain : slash ? slash + 1 : from->path;
+}
+
+jt_status jt_docs_open(jt_docs *out, const jt_data_source *from,
+                       const jt_tokenizer *tok, size_t n_vocab,
+                       const jt_data_options *options, jt_err *err)
+{
     read_fn *read = find_reader(from->path);
     if (!tok && read != jt_data_read_tokens)
         return jt_fail(err, JT_E_ARG, "'%s' is text, for which a tokenizer is needed",
                        from->path);
-    s->domain = jt_strndup(domain, strlen(domain));
-    if (!s->domain)
-        return jt_fail_memory(err, "opening training data");
-    JT_TRY(jt_map_open(&s->docs.map, from->path, err));
+    JT_TRY(jt_map_open(&out->map, from->path, err));
     const jt_chat_format *chat = options->chat;
     jt_reader reader = {
         .source = from,
@@ -157,13 +159,24 @@ static jt_status open_source(corpus *s, size_t index, const jt_data_source *from
         .n_vocab = n_vocab,
         .chat = chat ? chat : jt_chat_format_named("chatml"),
         .progress = &options->progress,
-        .domain = domain,
-        .docs = &s->docs,
+        .domain = domain_of(from),
+        .docs = out,
     };
     jt_status status = read_documents(&reader, read, err);
-    if (status == JT_OK)
-        status = index_source(s, index, options, err);
     free(reader.scratch.ids);
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", from->path);
+}
+
+static jt_status open_source(corpus *s, size_t index, const jt_data_source *from,
+                             const jt_tokenizer *tok, size_t n_vocab,
+                             const jt_data_options *options, jt_err *err)
+{
+    const char *domain = domain_of(from);
+    s->domain = jt_strndup(domain, strlen(domain));
+    if (!s->domain)
+        return jt_fail_memory(err, "opening training data");
+    JT_TRY(jt_docs_open(&s->docs, from, tok, n_vocab, options, err));
+    jt_status status = index_source(s, index, options, err);
     return status == JT_OK ? JT_OK : jt_fail_within(err, status, "'%s'", from->path);
 }
 
@@ -198,6 +211,7 @@ jt_status jt_data_open(jt_data **out, const jt_data_source *sources, size_t n_so
     if (!data)
         return jt_fail_memory(err, "opening training data");
     data->seq_len = options->seq_len;
+    data->alone = options->alone;
     data->sources = jt_calloc(n_sources, sizeof *data->sources);
     jt_status status =
         data->sources ? JT_OK : jt_fail_memory(err, "opening training data");
@@ -250,8 +264,10 @@ jt_status jt_data_train_batch(const jt_data *data, uint64_t index, jt_batch *bat
         return jt_fail(err, JT_E_LIMIT, "there is no training step %llu",
                        (unsigned long long)index);
     for (size_t row = 0; row < batch->n_seqs; row++) {
-        uint64_t sequence = index * batch->n_seqs + row;
+        uint64_t sequence = data->alone ? index : index * batch->n_seqs + row;
         size_t source = jt_mix_pick(data->splits, data->n_sources, &sequence);
+        if (data->alone)
+            sequence = sequence * batch->n_seqs + row;
         jt_order_fill(data->sources[source].order, sequence, batch, row);
     }
     return JT_OK;

@@ -27,6 +27,11 @@ typedef struct jt_docs {
 /* Append the document tokens[start .. start + count); it is skipped when there is
  * nothing to learn in it. */
 jt_status jt_docs_add(jt_docs *docs, size_t start, size_t count, jt_err *err);
+/* Read the documents of a source, whatever the end of its name says that it is; *out
+ * begins as {0} and is freed in every case. Errors name the file. */
+jt_status jt_docs_open(jt_docs *out, const jt_data_source *from,
+                       const jt_tokenizer *tok, size_t n_vocab,
+                       const jt_data_options *options, jt_err *err);
 /* Set documents apart, `share` of them. */
 jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err);
 void jt_docs_free(jt_docs *docs);

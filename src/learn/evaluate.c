@@ -45,6 +45,7 @@ static jt_status evaluate_domain(jt_trainer *t, const jt_evaluation_options *o,
     double sum = 0.0, counted = 0.0;
     if (most && sequences > most)
         sequences = most;
+    jt_tuning_begin(t->tuning, source, 0);
     for (size_t first = 0; first < sequences; first += per) {
         JT_TRY(jt_progress_report(&t->options->progress, "evaluating", first, sequences,
                                   err));

@@ -149,7 +149,8 @@ static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
     plan->n_params = info.n_params;
     plan->n_active_params = info.n_active_params;
     plan->n_trained_params = size.trained;
-    plan->weight_bytes = info.file_bytes + v.values * sizeof(float);
+    plan->weight_bytes = info.file_bytes + v.values * sizeof(float) +
+                         2 * tuning->part_values * sizeof(float);
     plan->gradient_bytes = v.values * sizeof(float);
     plan->optimiser_bytes = size.bytes;
     plan->activation_bytes = jt_plan_activation_bytes(sizes, model, config);

@@ -113,6 +113,12 @@ static char *base_text(const jt_recipe *recipe, const jt_recipe_variant *variant
         failed |= json_object_set_new(model, "init", json_string("model.gguf"));
         failed |= json_object_set_new(base, "model", model);
     }
+    if (variant->begins != (size_t)(variant - recipe->variant)) {
+        json_t *adapter = json_object_get(base, "adapter");
+        adapter = adapter ? json_copy(adapter) : json_object();
+        failed |= json_object_set_new(adapter, "init", json_string("a.safetensors"));
+        failed |= json_object_set_new(base, "adapter", adapter);
+    }
     char *text = failed ? NULL : json_dumps(base, JSON_COMPACT);
     json_decref(base);
     return text;

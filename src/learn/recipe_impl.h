@@ -25,6 +25,8 @@ typedef struct jt_recipe_variant {
     size_t n_sources;
     size_t *adapter; /* earlier variants whose adapters it mixes */
     size_t n_adapters;
+    size_t begins; /* earlier variant whose adapter this one goes on from; its own
+                      index: none */
 } jt_recipe_variant;
 
 struct jt_recipe {
@@ -112,6 +114,7 @@ typedef struct jt_recipe_job {
     const char *dir;      /* folder of this training */
     const char *init;     /* model to go on from, or NULL */
     const char (*adapter)[4200]; /* [variant->n_adapters] files that it mixes */
+    const char *begins;   /* file of the adapter to go on from, or NULL */
     bool export;          /* write DIR/model.gguf */
     jt_progress progress; /* called before each step with the steps done */
 } jt_recipe_job;

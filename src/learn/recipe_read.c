@@ -303,10 +303,11 @@ static jt_status read_adapters(reader *r, json_t *table, size_t i, jt_recipe_var
 
 static jt_status read_variant(reader *r, json_t *table, size_t i)
 {
-    static const char *const known[] = {"name",  "text",    "from",     "mixed", "set",
-                                        "probe", "sources", "adapters", NULL};
+    static const char *const known[] = {"name",    "text",  "from",    "mixed",
+                                        "set",     "probe", "sources", "adapters",
+                                        "adapter", NULL};
     jt_recipe_variant *v = &r->recipe->variant[i];
-    const char *from;
+    const char *from, *begins;
     char where[64] = "[[variant]]";
     r->where = where;
     JT_TRY(check_keys(r, table, known));
@@ -327,6 +328,10 @@ static jt_status read_variant(reader *r, json_t *table, size_t i)
         return jt_fail(r->err, JT_E_ARG, "%s: there is no '%.40s' before it", where,
                        from);
     v->goes_on = v->from != i;
+    JT_TRY(read_text(r, table, "adapter", false, &begins));
+    v->begins = i;
+    if (begins)
+        JT_TRY(find_variant(r->recipe, i, begins, strlen(begins), &v->begins, r->err));
     JT_TRY(read_sources(r, table, v));
     JT_TRY(read_adapters(r, table, i, v));
     v->mixed = json_is_true(json_object_get(table, "mixed"));

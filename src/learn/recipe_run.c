@@ -190,6 +190,9 @@ static jt_status plan(runner *r)
         r->runs[i] |= wanted(r->options, recipe->variant[i].name);
         if (r->runs[i] && from != i)
             r->runs[from] = r->parent[from] = true;
+        size_t begins = recipe->variant[i].begins;
+        if (r->runs[i] && begins != i)
+            r->runs[begins] = r->parent[begins] = true;
         for (size_t j = 0; r->runs[i] && j < recipe->variant[i].n_adapters; j++) {
             size_t part = recipe->variant[i].adapter[j];
             r->runs[part] = r->parent[part] = true;
@@ -215,7 +218,7 @@ static int on_step(void *user, const char *what, unsigned long long done,
 static jt_status run_one(runner *r, size_t variant, int seed)
 {
     const jt_recipe_variant *v = &r->recipe->variant[variant];
-    char dir[MAX_PATH + 64], init[MAX_PATH + 64];
+    char dir[MAX_PATH + 64], init[MAX_PATH + 64], begins[MAX_PATH + 64];
     double start = jt_seconds();
     char(*adapter)[MAX_PATH + 104] = jt_calloc(v->n_adapters, sizeof *adapter);
     if (!adapter)
@@ -224,6 +227,7 @@ static jt_status run_one(runner *r, size_t variant, int seed)
         path_of(r, v->adapter[i], seed, "/adapter.safetensors", adapter[i]);
     path_of(r, variant, seed, "", dir);
     path_of(r, v->from, seed, "/model.gguf", init);
+    path_of(r, v->begins, seed, "/adapter.safetensors", begins);
     jt_recipe_job job = {.recipe = r->recipe,
                          .variant = v,
                          .options = r->options,
@@ -232,6 +236,7 @@ static jt_status run_one(runner *r, size_t variant, int seed)
                          .dir = dir,
                          .init = v->from != variant ? init : NULL,
                          .adapter = (const char(*)[MAX_PATH + 104]) adapter,
+                         .begins = v->begins != variant ? begins : NULL,
                          .export = r->parent[variant] || r->options->keep,
                          .progress = {on_step, r}};
     snprintf(r->what, sizeof r->what, "%s, seed %d (%d of %d)", v->name, job.seed,

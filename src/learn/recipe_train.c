@@ -11,7 +11,7 @@
 #include "learn/recipe_impl.h"
 #include "learn/train.h"
 
-enum { OURS = 5, SETTING = 4300, FIRST_STEPS = 5 };
+enum { OURS = 6, SETTING = 4300, FIRST_STEPS = 5 };
 
 typedef struct training {
     const jt_recipe_job *job;
@@ -75,6 +75,8 @@ static jt_status configure(const jt_recipe_job *job, int64_t steps, jt_config *o
     add_path(m, "output.dir", job->dir);
     if (steps)
         add_number(m, "train.steps", steps);
+    if (job->begins)
+        add_path(m, "adapter.init", job->begins);
     if (job->init)
         add_path(m, "model.init", job->init);
     if (o->threads)

@@ -92,6 +92,8 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     jt_context *ctx = &t->ctx;
     float scale = 1.0f / (float)t->config->train.accumulate;
     JT_TRY(jt_data_train_batch(t->data, (uint64_t)index, &t->batch, err));
+    jt_tuning_begin(t->tuning, (size_t)t->batch.domains[0],
+                    t->config->adapter.sampled ? (uint64_t)index + 1 : 0);
     jt_balance_micro(t->balance, scale);
     if (t->on_batch)
         t->on_batch(t->user, &t->batch);
@@ -106,6 +108,8 @@ static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err 
     bool finite = isfinite(*loss);
     if (finite)
         jt_tape_backward(ctx);
+    if (!jt_failed(ctx))
+        jt_tuning_end(t->tuning);
     ctx->tape = NULL;
     jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {

@@ -286,6 +286,7 @@ jt_status jt_trainer_export(jt_trainer *t, jt_err *err)
         return jt_fail(err, JT_E_ARG, "output.type: unknown type '%s'",
                        t->config->output.type);
     char *path = jt_trainer_path(t, jt_trainer_product(t));
+    jt_tuning_begin(t->tuning, JT_ADAPTER_NO_TASK, 0); /* what is kept follows */
     if (!path)
         return jt_fail_memory(err, "writing a model");
     jt_status status =

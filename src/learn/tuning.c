@@ -28,11 +28,9 @@ typedef struct fresh {
 
 static void start_low_rank(const fresh *f, const jt_adapter_slot *s)
 {
-    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
-    float *a = s->part[JT_LOW_A].data, *b = s->part[JT_LOW_B].data;
-    float most = 1.0f / sqrtf((float)s->cols);
-    for (size_t i = 0; i < s->count * s->rank * s->cols; i++)
-        a[i] = (2.0f * jt_rng_float(&rng) - 1.0f) * most;
+    float *b = s->part[JT_LOW_B].data;
+    jt_low_rank_start_a(s->part[JT_LOW_A].data, s->count * s->rank * s->cols, s->cols,
+                        (uint64_t)f->config->train.seed, f->stream);
     memset(b, 0, s->count * s->rows * s->rank * sizeof *b);
 }
 
@@ -134,6 +132,8 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
     f->stream++;
     if (kind->sparse)
         return start_sparse(f, s, per);
+    if (kind->making)
+        return JT_OK; /* when all slots are there */
     start_low_rank(f, s);
     return kind->magnitude ? start_magnitude(f, s) : JT_OK;
 }
@@ -166,20 +166,87 @@ static jt_status add_slots(fresh *f, const jt_model *model)
 
 /* ---- life ---- */
 
+static const jt_adapter_kind *kind_of(const jt_config *config)
+{
+    const char *name = jt_tuning_method(config) ? "lora" : config->adapter.kind;
+    return jt_adapter_kind_find(name, strlen(name));
+}
+
+bool jt_tuning_by_task(const jt_config *config)
+{
+    return kind_of(config) == &jt_adapter_poly;
+}
+
+static jt_adapter_options options_of(const jt_config *config)
+{
+    const jt_config_adapter *c = &config->adapter;
+    return (jt_adapter_options){.rank = (size_t)c->rank,
+                                .alpha = (float)c->alpha,
+                                .shards = (size_t)c->shards,
+                                .budget = (size_t)c->budget,
+                                .own = (size_t)c->own,
+                                .tables = c->tables,
+                                .skills = (size_t)c->skills,
+                                .heads = (size_t)c->heads,
+                                .tasks = config->data.n_sources,
+                                .only_routing = c->only_routing,
+                                .bits = (size_t)c->bits,
+                                .active = (size_t)(c->active ? c->active : c->rank),
+                                .grow = c->grow,
+                                .heat = (float)c->heat,
+                                .threshold = (float)c->threshold,
+                                .seed = (uint64_t)config->train.seed};
+}
+
+static jt_status make_fresh(jt_tuning *t, const jt_config *config,
+                            const jt_model *model, const jt_adapter_options *o,
+                            jt_err *err)
+{
+    fresh f = {.config = config, .a = t->adapter, .err = err};
+    JT_TRY(add_slots(&f, model));
+    if (t->adapter->kind == &jt_adapter_mora)
+        jt_mora_set(t->adapter, o);
+    return t->adapter->kind->making
+               ? t->adapter->kind->making->start(t->adapter, o, err)
+               : JT_OK;
+}
+
+/* Gradients of parts are not variables: they go on to the sources. */
+static jt_status make_room(jt_tuning *t, jt_err *err)
+{
+    jt_adapter *a = t->adapter;
+    for (int pass = 0; a->kind->making && pass < 2; pass++) {
+        size_t n = 0;
+        for (size_t i = 0; i < 2 * a->count; i++) {
+            jt_tensor *part = &a->slot[i / 2].part[i % 2];
+            part->grad = pass ? t->part_grad + n : NULL;
+            n += jt_rows(part) * jt_cols(part);
+        }
+        t->part_values = n;
+        if (!pass && !(t->part_grad = jt_calloc(n, sizeof *t->part_grad)))
+            return jt_fail_memory(err, "starting an adapter");
+    }
+    return JT_OK;
+}
+
 static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *model,
                         jt_context *ctx, jt_err *err)
 {
     const jt_blend_method *method = jt_tuning_method(config);
-    const char *kind = method ? "lora" : config->adapter.kind;
+    jt_adapter_options o = options_of(config);
     t->config = config;
-    JT_TRY(jt_adapter_new(&t->adapter, jt_adapter_kind_find(kind, strlen(kind)),
-                          "(new)", err));
+    if (!method && *config->adapter.init) {
+        JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
+                                   model, &o, err));
+    } else {
+        JT_TRY(jt_adapter_new(&t->adapter, kind_of(config), "(new)", err));
+        if (method)
+            JT_TRY(jt_tuning_blend(&t->adapter->blend, config, model, err));
+        if (!method || method->producer == JT_BY_LAYER)
+            JT_TRY(make_fresh(t, config, model, &o, err));
+    }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
-    fresh f = {.config = config, .a = t->adapter, .err = err};
-    if (method)
-        JT_TRY(jt_tuning_blend(&t->adapter->blend, config, model, err));
-    if (!method || method->producer == JT_BY_LAYER)
-        JT_TRY(add_slots(&f, model));
+    JT_TRY(make_room(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     ctx->change = jt_attached_change(&t->attached);
     if (!method)
@@ -212,6 +279,7 @@ void jt_tuning_free(jt_tuning *t)
     jt_attached_free(&t->attached);
     jt_adapter_free(t->adapter);
     free(t->label);
+    free(t->part_grad);
     free(t);
 }
 
@@ -274,6 +342,27 @@ void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
         jt_attached_refresh(&t->attached, ctx);
 }
 
+void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
+{
+    const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
+    if (!making)
+        return;
+    t->adapter->task = task;
+    t->adapter->draw = draw;
+    making->make(t->adapter);
+}
+
+void jt_tuning_end(jt_tuning *t)
+{
+    const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
+    if (making) {
+        making->spread(t->adapter);
+        memset(t->part_grad, 0, t->part_values * sizeof *t->part_grad);
+    } else if (t && t->adapter->kind == &jt_adapter_mora) {
+        jt_mora_freeze(t->adapter);
+    }
+}
+
 /* ---- parameters ---- */
 
 /* A matrix, a stack of them, or a vector. */
@@ -310,7 +399,11 @@ static void list_all(jt_variables *v, const jt_config *config, const jt_adapter 
         if (jt_tuning_trains(config, &part))
             list_one(v, part.name, part.tensor);
     }
-    for (size_t i = 0; i < a->count; i++) {
+    for (size_t i = 0; i < a->n_sources; i++) {
+        if (a->source[i].trained)
+            list_one(v, a->source[i].name, &a->source[i].t);
+    }
+    for (size_t i = 0; i < a->count && !a->kind->making; i++) {
         for (int j = 0; j < JT_ADAPTER_PARTS && a->kind->part[j]; j++) {
             char name[160];
             snprintf(name, sizeof name, "%s.%s", a->slot[i].target, a->kind->part[j]);

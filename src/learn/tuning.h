@@ -4,6 +4,7 @@
 #define JT_TUNING_H
 
 #include "adapt/attach.h"
+#include "adapt/made.h"
 #include "learn/config.h"
 #include "learn/data.h"
 #include "learn/tuning_blend.h"
@@ -17,6 +18,8 @@ typedef struct jt_tuning {
     jt_route_term term;
     jt_route_term balance; /* of mixtures in place of FFNs, in training */
     int32_t *label;
+    float *part_grad; /* of parts that are made of what is trained; NULL: none is */
+    size_t part_values;
 } jt_tuning;
 
 /* Does a configuration ask for an adapter? */
@@ -26,14 +29,19 @@ bool jt_is_tuning(const jt_config *config);
  * embedding), attached to `ctx`:
  *   low rank   A uniform in +-1 / sqrt(columns), as PEFT and PyTorch's linear layers
  *              begin, B 0; magnitudes the norms of the rows
+ *   mos, poly, bits   what their files say; mora as low rank
  *   shira      rank * (rows + columns) values of each matrix, all 0: those where the
  *              weight is largest, or any
- * so that it changes nothing; or a mixture (tuning_blend.h), MixLoRA with LoRAs for the
- * weights outside of FFNs beside it. Borrows all. JT_E_ARG (no such weight, more values
- * than there are), JT_E_MEMORY. */
+ * so that it changes nothing (but for bits, where B cannot be 0). With
+ * config->adapter.init, that adapter or what the kind makes of it. Or a mixture
+ * (tuning_blend.h), MixLoRA with LoRAs for the weights outside of FFNs beside it.
+ * Borrows all. JT_E_ARG (no such weight, more values than there are), JT_E_MEMORY. */
 jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model *model,
                         jt_context *ctx, jt_err *err);
 void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
+
+/* Does a batch have to be of one task, that is of one source? */
+bool jt_tuning_by_task(const jt_config *config);
 
 /* Its parameters, with gradients. They live in the adapter, which must outlive `out`.
  */
@@ -52,5 +60,10 @@ const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *tuning);
 
 /* Before a forward pass: the values may have changed. NULL is fine. */
 void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);
+
+/* Around the passes of a batch: parts are made for `task` and with the noise of `draw`
+ * (0: none); and gradients are brought to what is trained. NULL is fine. */
+void jt_tuning_begin(jt_tuning *tuning, size_t task, uint64_t draw);
+void jt_tuning_end(jt_tuning *tuning);
 
 #endif

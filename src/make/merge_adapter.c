@@ -168,6 +168,11 @@ jt_status jt_adapter_merge(const char *out, const jt_model *model,
                            "weights");
         if (fits != JT_OK)
             return jt_fail_within(err, fits, "'%s'", mix->adapters[i]->path);
+        if (mix->adapters[i]->kind->by_token)
+            return jt_fail(err, JT_E_UNSUPPORTED,
+                           "'%s': what a '%s' adapter changes depends on the token: it "
+                           "is no part of a weight",
+                           mix->adapters[i]->path, mix->adapters[i]->kind->name);
     }
     JT_TRY(jt_pool_new(&m.pool, 0, err));
     jt_status status = write_file(&m, out);

@@ -105,6 +105,36 @@ static void check_case(void **state)
     adapted_close(&a);
 }
 
+/* Skills for one task, as peft mixes them for it; also out of a file of Junto. */
+static void check_tasks(void **state)
+{
+    adapted a;
+    char path[256];
+    jt_adapter *again;
+    jt_err err = {0};
+    (void)state;
+    adapted_open(&a, "llama", "llama-poly");
+    adapted_must(jt_adapter_set_task(a.adapter, 1, &err), &err);
+    check_level(&a, "scalar");
+    float *logits = adapted_run(&a.g, &exact, &a.adapter, &one, 1);
+    print_message("  llama-poly     error %.2e\n",
+                  golden_error(logits, a.g.logits, a.g.count * a.g.vocab));
+    snprintf(path, sizeof path, "%s/poly.safetensors", scratch_dir.dir);
+    adapted_must(jt_adapter_save(a.adapter, path, JT_ADAPTER_JUNTO, NULL, &err), &err);
+    adapted_must(jt_adapter_open(&again, path, a.g.model, &err), &err);
+    adapted_must(jt_adapter_set_task(again, 1, &err), &err);
+    float *read = adapted_run(&a.g, &exact, &again, &one, 1);
+    assert_memory_equal(read, logits, bytes_of(&a.g));
+    adapted_must(jt_adapter_set_task(again, 2, &err), &err);
+    free(read);
+    read = adapted_run(&a.g, &exact, &again, &one, 1);
+    assert_true(golden_error(read, logits, a.g.count * a.g.vocab) > 1e-2);
+    free(read);
+    free(logits);
+    jt_adapter_free(again);
+    adapted_close(&a);
+}
+
 /* ---- several ---- */
 
 /* Twice at half the strength is once; and the order does not matter. */
@@ -237,6 +267,7 @@ int main(void)
          &(one_case){"llama", "llama-shira", 0}},
         {"weights, experts", check_weights, NULL, NULL,
          &(one_case){"mixtral", "mixtral-lora", 0}},
+        cmocka_unit_test(check_tasks),
         cmocka_unit_test(check_sum),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -39,6 +39,9 @@ ADAPTERS = {
         rank_pattern={"down_proj": 2}, alpha_pattern={"layers.1.self_attn.q_proj": 3})),
     "llama-dora": ("llama", "dora", dict(r=3, lora_alpha=6, target_modules=LINEAR)),
     "llama-shira": ("llama", "shira", dict(r=1, target_modules=["q_proj", "up_proj"])),
+    "llama-poly": ("llama", "poly", dict(
+        r=3, n_tasks=3, n_skills=4, n_splits=2,
+        target_modules=["q_proj", "k_proj", "down_proj"])),
     "llama-ends": ("llama", "lora", dict(
         r=2, lora_alpha=2, target_modules=["embed_tokens", "lm_head", "v_proj"])),
     "mixtral-lora": ("mixtral", "lora", dict(
@@ -66,15 +69,24 @@ def base(folder):
         attn_implementation="eager").eval()
 
 
+TASK = 1  # of poly
+
+
 def logits_of(model, tokens):
+    more = {}
+    if isinstance(model, peft.PeftModel) and model.peft_type == "POLY":
+        model, more = model.base_model, {"task_ids": torch.tensor([TASK])}
     with torch.no_grad():
-        return model(torch.from_numpy(tokens).long()[None]).logits[0].float().numpy()
+        ids = torch.from_numpy(tokens).long()[None]
+        return model(ids, **more).logits[0].float().numpy()
 
 
 def build(name):
     folder, kind, settings = ADAPTERS[name]
     torch.manual_seed(zlib.crc32(name.encode()))
-    if kind == "shira":
+    if kind == "poly":
+        config = peft.PolyConfig(**settings)
+    elif kind == "shira":
         config = peft.ShiraConfig(random_seed=5, **settings)
     else:
         config = peft.LoraConfig(use_dora=kind == "dora", use_rslora=kind == "rslora",
@@ -83,6 +95,8 @@ def build(name):
     for key, value in model.named_parameters():
         if "lora_magnitude" in key:
             value.data *= 1 + 0.3 * torch.rand_like(value)
+        elif "module_logits" in key:
+            value.data = 2 * torch.randn_like(value)
         elif "lora_" in key or "shira_weight" in key:
             # Close decisions of routers must stay as they are: small for experts.
             scale = 0.05 if ".experts" in key or ".gate." in key else 0.1
@@ -208,6 +222,8 @@ def write_old():
 
 def check(junto):
     for name, (folder, kind, _) in ADAPTERS.items():
+        if kind == "poly":  # is written as LoRA
+            continue
         with tempfile.TemporaryDirectory() as room:
             own, back = f"{room}/a.safetensors", f"{room}/peft"
             for source, out in ((HERE / name, own), (own, back)):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import unittest
 from pathlib import Path
 
@@ -46,6 +47,31 @@ class Adapters(CommandTest):
 
 
 class Tuning(Adapters):
+    def test_made_kinds(self):
+        more = ("--target", "attn_v[.]|ffn_down", "--set", "adapter.shards=2",
+                "--set", "adapter.skills=2", "--set", "adapter.heads=2", "--json")
+        for kind in ("mos", "poly", "bits", "mora"):
+            out, args = self.tune(*more, "--method", kind)
+            self.good(*args)
+            adapter = out / "adapter.safetensors"
+            info = self.good("adapter", "info", adapter, "--json").json()
+            self.assertEqual(info["kind"], kind)
+            self.assertEqual(info["tasks"], 1 if kind == "poly" else 0)
+            self.assertGreater(self.apart(self.logits(MIXTURE),
+                                          self.logits(MIXTURE, "--adapter", adapter)), 0)
+            if kind == "poly":
+                self.assertEqual(self.logits(MIXTURE, "--adapter", adapter),
+                                 self.logits(MIXTURE, "--adapter", f"{adapter}@0:1"))
+                self.bad(2, "has tasks 0 to 0, not 3", "logits", MIXTURE, "--tokens",
+                         "1", "-o", self.folder / "x", "--adapter", f"{adapter}@3")
+            kept = self.folder / f"{kind}.safetensors"
+            adapter.rename(kept)
+            shutil.rmtree(out)
+        out, args = self.tune("--init", self.folder / "poly.safetensors", "--json")
+        self.good(*args)
+        self.bad(2, "cannot go on from", *args[:-1], "--method", "mos", "-o",
+                 self.folder / "other")
+
     def test_tune_and_use(self):
         out, args = self.tune("--json", "--eval-every", "6")
         done = self.good(*args).json()
@@ -106,6 +132,32 @@ class Files(Adapters):
         for path in own, back, gguf:
             self.assertLess(self.apart(self.logits(LLAMA, "--adapter", path), wanted),
                             1e-3)
+
+    def test_score(self):
+        samples = self.folder / "samples.jsonl"
+        samples.write_text('{"prompt": "a b", "completion": " c"}\n' * 3)
+        bank = self.folder / "bank"
+        bank.mkdir()
+        out, args = self.tune()
+        self.good(*args)
+        for name in "one", "two":
+            shutil.copy(out / "adapter.safetensors", bank / f"{name}.safetensors")
+        found = self.good("adapter", "score", bank, "-m", MIXTURE, "--samples", samples,
+                          "--first", "2", "--choose", "2", "--json").json()
+        self.assertEqual(found["samples"], 2)
+        one, two, none = found["scores"]
+        self.assertEqual(one["nll"], two["nll"])
+        self.assertNotEqual(one["nll"], none["nll"])
+        self.assertIsNone(none["adapter"])
+        self.assertAlmostEqual(found["similarity"][0][1], 1, 6)
+        self.assertEqual(len(found["groups"]), 1)
+        self.assertIn("one.safetensors", self.good("adapter", "score", bank, "-m", MIXTURE,
+                                                   "--samples", samples).text())
+        self.bad(2, "score needs", "adapter", "score", bank, "-m", MIXTURE)
+        empty = self.folder / "empty"
+        empty.mkdir()
+        self.bad(2, "has no adapters", "adapter", "score", empty, "-m", MIXTURE,
+                 "--samples", samples)
 
     def test_join_and_merge(self):
         cat, merged = self.folder / "cat.safetensors", self.folder / "merged.gguf"
