@@ -39,6 +39,10 @@ struct jt_hooks {
     const jt_hooks *twin; /* or NULL; what it watches is not shown its outputs */
 };
 
+/* Let the policies change the logits [tokens, rows of the router]. */
+void jt_hooks_logits(const jt_hooks *hooks, const jt_route_site *site,
+                     const jt_tensor *logits);
+
 /* score, select, dispatch, apply, combine: [tokens, d]. */
 jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
                              const jt_store *store, const jt_hooks *hooks,

@@ -159,6 +159,44 @@ static void every_way_gives_the_same_bits(void **state)
     jt_model_free(model);
 }
 
+/* ---- guesses ---- */
+
+/* Experts that follow from the layer and the position alone. */
+static void turn_logits(void *self, const jt_route_site *site, float *logits,
+                        int n_tokens, int n_experts)
+{
+    int *asked = self;
+    asked[site->guess] += n_tokens;
+    for (int t = 0; t < n_tokens; t++) {
+        for (int e = 0; e < n_experts; e++)
+            logits[t * n_experts + e] =
+                (float)((e * 5 + site->positions[t] * 3 + site->layer) % n_experts);
+    }
+}
+
+static void guesses_know_who_steers(void **state)
+{
+    (void)state;
+    jt_model *model = open_apart(model_path());
+    jt_session_options options = {
+        .threads = 1, .n_ctx = 64, .store = {.slots = 6, .prefetch = "router"}};
+    jt_err err = {0};
+    jt_session *s;
+    must(jt_session_new(&s, model, &options, &err), &err);
+    int asked[2] = {0};
+    jt_policy policy = {.name = "turn", .self = asked, .on_logits = turn_logits};
+    must(jt_session_add_policy(s, &policy, &err), &err);
+    for (int32_t token = 1; token < 20; token++)
+        must(jt_session_eval(s, &token, 1, NULL, &err), &err);
+    jt_store_stats stats;
+    assert_true(jt_session_store_stats(s, &stats));
+    assert_true(asked[0] > 0 && asked[1] > 0 && asked[1] < asked[0]);
+    assert_true(stats.guesses > 0);
+    assert_int_equal(stats.right_guesses, stats.guesses);
+    jt_session_free(s);
+    jt_model_free(model);
+}
+
 /* ---- budgets ---- */
 
 static void a_budget_is_kept_or_refused(void **state)
@@ -381,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_families_give_the_same_bits),
         cmocka_unit_test(every_way_gives_the_same_bits),
+        cmocka_unit_test(guesses_know_who_steers),
         cmocka_unit_test(a_budget_is_kept_or_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(missing_memory_is_an_error),
