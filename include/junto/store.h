@@ -29,7 +29,7 @@ typedef struct jt_store_options {
                      and scratch together; 0: weights are mapped */
     int slots;    /* experts that the cache holds; default: what fits into ram */
     const char
-        *policy;    /* who leaves the cache: jt_cache_policy_name; default "score" */
+        *policy;    /* who leaves the cache: jt_cache_policy_name; default "learned" */
     const char *io; /* "direct" reads past the page cache, "buffered" through it
                        (and keeps nothing there); default: the faster, measured */
     const char *engine;   /* "uring" or "pread"; default: the first that works here */
@@ -53,7 +53,8 @@ typedef struct jt_store_budget {
     uint64_t process; /* taken before the session began: weights, vocabulary, program */
     uint64_t context; /* keys, values, states */
     uint64_t scratch; /* of a pass */
-    uint64_t reserve; /* what cannot be counted: stacks, page tables */
+    uint64_t reserve; /* what cannot be counted: stacks, page tables; and what the
+                         cache learns */
     uint64_t slot;    /* of an expert in the cache */
     uint64_t expert;  /* of an expert in the file, on average */
     uint64_t least;   /* the smallest budget for these options */

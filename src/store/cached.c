@@ -260,6 +260,12 @@ void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,
         jt_guesses_look(&c->guesses, ctx, hooks, site, l, h, c->slots.where);
 }
 
+size_t jt_cached_learning_bytes(const jt_cached *c)
+{
+    size_t policy = c->policy->bytes ? c->policy->bytes(&c->map) : 0;
+    return policy + jt_guesses_bytes(&c->guesses);
+}
+
 void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
 {
     *out = (jt_store_stats){

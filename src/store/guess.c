@@ -38,10 +38,28 @@ static jt_status choose(jt_guesses *g, const char *prefetch, jt_err *err)
     return JT_OK;
 }
 
+/* Pairs of experts of neighbouring layers; where those of a layer begin goes to
+ * `path` (or NULL). */
+static size_t count_paths(const jt_guesses *g, size_t *path)
+{
+    size_t paths = 0;
+    for (int l = 0; g->used[JT_GUESS_PATHS] && l + 1 < g->map.n_layers; l++) {
+        if (path)
+            path[l] = paths;
+        paths += (size_t)experts_of(&g->map, l) * (size_t)experts_of(&g->map, l + 1);
+    }
+    return paths;
+}
+
+size_t jt_guesses_bytes(const jt_guesses *g)
+{
+    return count_paths(g, NULL) * sizeof *g->paths;
+}
+
 static jt_status allocate(jt_guesses *g, jt_err *err)
 {
     int n = g->map.n_layers;
-    size_t most = (size_t)most_experts(&g->map), paths = 0;
+    size_t most = (size_t)most_experts(&g->map);
     g->path = jt_calloc((size_t)n, sizeof *g->path);
     g->votes = jt_alloc(most, sizeof *g->votes);
     bool all = true;
@@ -52,11 +70,7 @@ static jt_status allocate(jt_guesses *g, jt_err *err)
         guess->rank = jt_alloc(most, sizeof *guess->rank);
         all = all && guess->expert && guess->rank;
     }
-    for (int l = 0; g->path && g->used[JT_GUESS_PATHS] && l + 1 < n; l++) {
-        g->path[l] = paths;
-        paths += (size_t)experts_of(&g->map, l) * (size_t)experts_of(&g->map, l + 1);
-    }
-    g->paths = jt_calloc(paths, sizeof *g->paths);
+    g->paths = jt_calloc(count_paths(g, g->path), sizeof *g->paths);
     if (!g->path || !g->votes || !g->paths || !all)
         return jt_fail_memory(err, "starting a cache");
     return JT_OK;

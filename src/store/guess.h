@@ -59,6 +59,8 @@ typedef struct jt_guesses {
 jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
                           const jt_guess_layer *layers, const char *prefetch,
                           jt_err *err);
+/* Memory of what is learnt. */
+size_t jt_guesses_bytes(const jt_guesses *g);
 void jt_guesses_free(jt_guesses *g); /* {0} is fine */
 
 /* The hidden states [tokens, d] that reach the experts of `layer`, and who steers the

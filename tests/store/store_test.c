@@ -129,7 +129,7 @@ static void every_way_gives_the_same_bits(void **state)
     float *expected = play(model, &options, &count, NULL);
     for (int i = 0; i < 64; i++) {
         jt_store_stats stats;
-        const char *policy = jt_cache_policy_name((size_t)i % 4);
+        const char *policy = jt_cache_policy_name((size_t)i % 5);
         options.chunk = i % 3 ? 7 : 40;
         options.store = (jt_store_options){.slots = 6 + i % 9,
                                            .policy = policy,
@@ -333,7 +333,7 @@ static void a_read_error_fails_one_request(void **state)
                 strstr(err.msg, n % 2 ? "Input/output error" : "the file ends"));
             assert_int_equal(jt_session_length(s), 0);
         }
-        assert_true(failed > 20);
+        assert_true(failed > 10);
         must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err); /* all is well */
         assert_memory_equal(jt_session_logits(s), expected, vocab * sizeof(float));
         jt_session_free(s);
