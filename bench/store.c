@@ -110,7 +110,7 @@ static void must(jt_status status, const jt_err *err)
 
 /* What a phase took and read. */
 typedef struct phase {
-    double seconds, stall, compute;
+    double seconds, stall, compute, predicted;
     uint64_t read, needed, asked, missed, ahead, ahead_used, guesses, right;
 } phase;
 
@@ -121,12 +121,31 @@ static jt_store_stats stats_of(const jt_session *s)
     return stats;
 }
 
-/* Seconds that a session has computed, reading and waiting left out. */
-static double computed(const jt_session *s)
+/* What a session has cost so far, in all. */
+static jt_costs costs_of(const jt_session *s)
 {
-    jt_costs costs;
-    jt_session_costs(s, &costs);
-    return (costs.experts + costs.rest) * (double)stats_of(s).tokens;
+    jt_costs c;
+    jt_session_costs(s, &c);
+    double tokens = (double)stats_of(s).tokens;
+    c.experts *= tokens;
+    c.rest *= tokens;
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        c.lacking[i] *= tokens;
+    return c;
+}
+
+/* Seconds that the tokens of a phase should have taken, with its own disk's speed. */
+static double predict(const jt_costs *before, const jt_session *s, uint64_t read,
+                      int tokens, double disk)
+{
+    jt_costs c = costs_of(s);
+    c.experts = (c.experts - before->experts) / tokens;
+    c.rest = (c.rest - before->rest) / tokens;
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        c.lacking[i] = (c.lacking[i] - before->lacking[i]) / tokens;
+    c.read_bytes = (double)read / tokens;
+    c.disk_speed = disk;
+    return jt_costs_seconds(&c) * tokens;
 }
 
 static uint64_t add_logits(uint64_t sum, const jt_session *s, size_t vocab)
@@ -144,7 +163,8 @@ static phase play(jt_session *s, int count, int chunk, size_t vocab, uint64_t *s
     for (int i = 0; tokens && i < count; i++)
         tokens[i] =
             (int32_t)(((unsigned)(jt_session_length(s) + i) * 7919u + 5u) % vocab);
-    double start = jt_seconds(), compute = computed(s);
+    jt_costs cost = costs_of(s);
+    double start = jt_seconds();
     for (int i = 0; tokens && i < count; i += chunk) {
         int n = count - i < chunk ? count - i : chunk;
         must(jt_session_eval(s, tokens + i, (size_t)n, NULL, &err), &err);
@@ -152,7 +172,8 @@ static phase play(jt_session *s, int count, int chunk, size_t vocab, uint64_t *s
     }
     jt_store_stats now = stats_of(s);
     phase p = {.seconds = jt_seconds() - start,
-               .compute = computed(s) - compute,
+               .compute =
+                   costs_of(s).experts + costs_of(s).rest - cost.experts - cost.rest,
                .stall = now.stall_seconds - before.stall_seconds,
                .read = now.read_bytes - before.read_bytes,
                .missed = now.misses - before.misses,
@@ -230,6 +251,7 @@ static void print_run(const args *a, const jt_session *s, const phase *prompt,
     if (a->prompt)
         print_phase("prompt", prompt, a->prompt, disk);
     print_phase("decode", decode, a->tokens, disk);
+    printf("\"predicted\": %.2f, ", a->ram ? a->tokens / decode->predicted : 0.0);
     printf("\"logits\": \"%016llx\"}\n", (unsigned long long)sum);
 }
 
@@ -239,6 +261,7 @@ static phase decode(const args *a, jt_session *s, size_t vocab, double *disk,
                     uint64_t *sum)
 {
     phase all = {0};
+    jt_costs before = costs_of(s);
     *disk = 0.0;
     for (int i = 0; i < ROUNDS; i++) {
         *disk += a->ram ? disk_speed(a, s) / (ROUNDS + 1) : 0.0;
@@ -247,6 +270,7 @@ static phase decode(const args *a, jt_session *s, size_t vocab, double *disk,
         add_phase(&all, &p);
     }
     *disk += a->ram ? disk_speed(a, s) / (ROUNDS + 1) : 0.0;
+    all.predicted = predict(&before, s, all.read, a->tokens, *disk);
     return all;
 }
 

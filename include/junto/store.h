@@ -69,6 +69,9 @@ typedef enum jt_residency {
     JT_RESIDENCY_HERE
 } jt_residency;
 
+/* Passes of layers are counted by how many experts they lack: up to so many apart. */
+enum { JT_LACKING_MOST = 16 };
+
 /* What a store has done since its session began. */
 typedef struct jt_store_stats {
     jt_store_budget budget;
@@ -79,6 +82,8 @@ typedef struct jt_store_stats {
     uint64_t hits;       /* experts asked for that were there */
     uint64_t hits_ahead; /* that were there or on their way because of a guess */
     uint64_t misses;     /* that had to be read then */
+    uint64_t lacking[JT_LACKING_MOST + 1]; /* passes of a layer that had to read so
+                                              many (the last: or more) */
     uint64_t read_bytes;
     double stall_seconds;            /* that computing waited for reading */
     uint64_t guesses, right_guesses; /* of experts that were not there */

@@ -285,6 +285,7 @@ void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
         .ahead = c->ahead,
         .ahead_used = c->ahead_used,
     };
+    memcpy(out->lacking, c->lacking, sizeof out->lacking);
 }
 
 const char *jt_cache_policy_name(size_t i)

@@ -39,6 +39,7 @@ struct jt_cached {
     double disk_speed;
     uint64_t sampled; /* bytes that measuring it read */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
+    uint64_t lacking[JT_LACKING_MOST + 1];
     double stall_seconds;
 };
 

@@ -230,6 +230,7 @@ static void sort_experts(jt_cached *c, const jt_plan *plan)
         if (s->state == JT_SLOT_COMING)
             hurry(c, slot);
     }
+    c->lacking[c->n_wanted < JT_LACKING_MOST ? c->n_wanted : JT_LACKING_MOST]++;
 }
 
 /* Move what is ready from `coming` to the wave. */

@@ -1,14 +1,16 @@
 /* The policy that learns what comes: the expert whose expected use is smallest leaves.
  *
  * Of each expert it estimates V, the uses that are to come, where one that is i tokens
- * away counts (1 - g) g^(i-1): with g = 0.85 what happens within some ten tokens, about
- * as long as an expert that nobody uses stays in a cache of half the experts. V is
- * linear in what the routers have shown:
+ * away counts (1 - g) g^(i-1). g is 0.5 for a cache of nothing and 1 for one of all
+ * experts: the larger a cache, the longer an expert that nobody uses stays. V is linear
+ * in what the routers have shown:
  *
  *     V_e = a . own_e + w_e . seen
- *     own  = (r, how often e was used lately, and for long)         one a for all
- * experts seen = (r of all experts of the layer, their recent means, 1)     a w of each
- * expert r    = sqrt(n score) - 1, for n experts; a mean halves after 4 tokens, or 64
+ *
+ * own_e holds r of e, and how often it was used lately and for long; seen holds r of
+ * all experts of the layer, their recent means, and 1. r = sqrt(n score) - 1 for n
+ * experts. Lately is a mean that halves after 4 tokens, long one after 64. There is one
+ * a for all experts, and a w of each.
  *
  * a tells how much recent use and score mean, w which experts follow which: the scores
  * of a token tell what it is about. Both are learnt while the tokens pass, by temporal
@@ -26,9 +28,10 @@
 
 enum { OWN_SCORE, OWN_LATELY, OWN_LONG, OWN };
 
-static const double discount = 0.85, rate = 0.1, own_rate = 0.02;
-static const float fade_lately = 0.8409f,
-                   fade_long = 0.98923f; /* 2^(-1/4), 2^(-1/64) */
+static const float first_guess[OWN] = {0.1f, 0.2f, 0.8f};
+static const double rate = 0.1, own_rate = 0.02;
+/* 2^(-1/4), 2^(-1/64) */
+static const float fade_lately = 0.8409f, fade_long = 0.98923f;
 
 /* A layer with n experts; `before` is as it was when the layer routed last. */
 typedef struct layer {
@@ -44,7 +47,8 @@ typedef struct layer {
 typedef struct learner {
     int n_layers;
     layer *layers;
-    int *layer_of; /* [experts] */
+    int *layer_of;   /* [experts] */
+    double discount; /* g */
     float a[OWN];
     float *room; /* all arrays of the layers */
 } learner;
@@ -118,6 +122,7 @@ jt_status jt_learned_start(jt_ranking *r, const jt_foreknowledge *known, jt_err 
     if (!me)
         return jt_fail_memory(err, "starting a cache");
     me->n_layers = r->map.n_layers;
+    me->discount = 0.5 + 0.5 * fmin(1.0, (double)r->n_slots / r->n_experts);
     me->layers = jt_calloc((size_t)me->n_layers, sizeof *me->layers);
     me->layer_of = jt_calloc((size_t)r->n_experts, sizeof *me->layer_of);
     me->room = jt_calloc(all_floats(&r->map), sizeof *me->room);
@@ -130,7 +135,7 @@ jt_status jt_learned_start(jt_ranking *r, const jt_foreknowledge *known, jt_err 
         for (int e = 0; e < n; e++)
             me->layer_of[first + e] = l;
     }
-    me->a[OWN_LATELY] = me->a[OWN_LONG] = 0.5f;
+    memcpy(me->a, first_guess, sizeof me->a);
     return JT_OK;
 }
 
@@ -161,11 +166,10 @@ static void learn(learner *me, layer *y)
 {
     size_t seen = seen_count((size_t)y->n);
     double step = rate / (1e-3 + dot(y->seen_before, y->seen_before, seen));
-    double gradient[OWN] = {0}, norm = 1e-3;
+    double gradient[OWN] = {0}, norm = 1e-3, g = me->discount;
     for (int e = 0; e < y->n; e++) {
         const float *own = y->own_before + e * OWN;
-        double d =
-            (1.0 - discount) * y->used[e] + discount * y->value[e] - y->value_before[e];
+        double d = (1.0 - g) * y->used[e] + g * y->value[e] - y->value_before[e];
         add(y->weight + (size_t)e * seen, (float)(step * d), y->seen_before, seen);
         for (int j = 0; j < OWN; j++) {
             gradient[j] += d * own[j];
