@@ -31,7 +31,7 @@ typedef struct routes {
  * are 38, 72, 91, of lfu 52, 79, 94, of belady 69, 89, 97, and two of three guesses of
  * what the next layer has to read come true. */
 static const routes all_routes[] = {
-    {"even", 0.0, 0.0, 0.0}, {"local", 0.0, 0.9, 0.2}, {"text", 0.5, 0.1, 0.4}};
+    {"even", 0.0, 0.0, 0.4}, {"local", 0.0, 0.9, 0.2}, {"text", 0.5, 0.1, 0.4}};
 enum { ROUTES = sizeof all_routes / sizeof *all_routes };
 
 /* A standard normal number of (layer, position, expert): a sum of uniform ones. */
