@@ -73,6 +73,8 @@ typedef struct jt_route_site {
     uint64_t draw; /* training: seed of whatever is random in this pass; else 0 */
     bool replay;   /* this pass repeats one that was run before, to save memory: what
                       keeps count must not count again */
+    bool guess;    /* the store asks what this layer will choose, before its turn has
+                      come: what keeps count must not count */
 } jt_route_site;
 
 /* Changes what the router does. Functions may be NULL. Experts here are the rows of the

@@ -13,6 +13,7 @@
 
 #include "junto/session.h"
 #include "junto/status.h"
+#include "junto/store.h"
 #include "junto/trace.h"
 
 #ifdef __cplusplus
@@ -30,6 +31,7 @@ typedef struct jt_simulated {
     uint64_t tokens;
     uint64_t uses, misses; /* of experts, once in a pass */
     uint64_t first;        /* misses that no cache can help: the first of an expert */
+    uint64_t lacking[JT_LACKING_MOST + 1]; /* as in jt_store_stats */
 } jt_simulated;
 
 /* Play a trace back. JT_E_ARG (no such policy, no slots), JT_E_LIMIT, JT_E_MEMORY,
@@ -48,14 +50,20 @@ JT_API jt_status jt_trace_uses(jt_trace *trace, double **uses, size_t *n_uses,
  * read. */
 typedef struct jt_costs {
     double experts;    /* computing experts, which overlaps with reading others */
-    double rest;       /* everything else, which does not */
+    double rest;       /* everything else, which overlaps with reading on guesses */
     double read_bytes; /* by the store */
     double disk_speed; /* bytes per second */
     double measured;   /* seconds that it took in all */
+    double layers;     /* that have experts */
+    double lacking[JT_LACKING_MOST + 1]; /* of these, those that lack so many when their
+                                            turn comes */
+    double uses;                         /* of experts */
+    double expert_bytes;                 /* of one */
 } jt_costs;
 
-/* Seconds per token as these costs foretell: rest + max(experts, read_bytes /
- * disk_speed). */
+/* Seconds per token as these costs foretell. A layer that lacks experts ends when the
+ * last of them has been read and computed, or when all are computed, whichever is
+ * later; and no disk reads faster than it can. */
 JT_API double jt_costs_seconds(const jt_costs *costs);
 /* "disk" or "processor": what takes most of that. */
 JT_API const char *jt_costs_limit(const jt_costs *costs);

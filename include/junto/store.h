@@ -29,7 +29,7 @@ typedef struct jt_store_options {
                      and scratch together; 0: weights are mapped */
     int slots;    /* experts that the cache holds; default: what fits into ram */
     const char
-        *policy;    /* who leaves the cache: jt_cache_policy_name; default "score" */
+        *policy;    /* who leaves the cache: jt_cache_policy_name; default "learned" */
     const char *io; /* "direct" reads past the page cache, "buffered" through it
                        (and keeps nothing there); default: the faster, measured */
     const char *engine;   /* "uring" or "pread"; default: the first that works here */
@@ -53,7 +53,8 @@ typedef struct jt_store_budget {
     uint64_t process; /* taken before the session began: weights, vocabulary, program */
     uint64_t context; /* keys, values, states */
     uint64_t scratch; /* of a pass */
-    uint64_t reserve; /* what cannot be counted: stacks, page tables */
+    uint64_t reserve; /* what cannot be counted: stacks, page tables; and what the
+                         cache learns */
     uint64_t slot;    /* of an expert in the cache */
     uint64_t expert;  /* of an expert in the file, on average */
     uint64_t least;   /* the smallest budget for these options */
@@ -68,6 +69,9 @@ typedef enum jt_residency {
     JT_RESIDENCY_HERE
 } jt_residency;
 
+/* Passes of layers are counted by how many experts they lack: up to so many apart. */
+enum { JT_LACKING_MOST = 16 };
+
 /* What a store has done since its session began. */
 typedef struct jt_store_stats {
     jt_store_budget budget;
@@ -78,6 +82,8 @@ typedef struct jt_store_stats {
     uint64_t hits;       /* experts asked for that were there */
     uint64_t hits_ahead; /* that were there or on their way because of a guess */
     uint64_t misses;     /* that had to be read then */
+    uint64_t lacking[JT_LACKING_MOST + 1]; /* passes of a layer that had to read so
+                                              many (the last: or more) */
     uint64_t read_bytes;
     double stall_seconds;            /* that computing waited for reading */
     uint64_t guesses, right_guesses; /* of experts that were not there */

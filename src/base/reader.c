@@ -9,7 +9,7 @@
 
 /* Pieces are small enough for a single expert to keep a disk busy, and for an urgent
  * read not to wait long for those that are under way; larger ones read no faster. */
-enum { PIECE = 1 << 18, USUAL_DEPTH = 32, MOST_DEPTH = 256, AHEAD_FLYING = 8 };
+enum { PIECE = 1 << 18, USUAL_DEPTH = 64, MOST_DEPTH = 256, AHEAD_FLYING = 8 };
 
 typedef struct line {
     jt_read *first, *last;
@@ -212,9 +212,12 @@ void jt_reader_hurry(jt_reader *r, jt_read *read)
     start_more(r);
 }
 
-bool jt_reader_take_back(jt_reader *r, jt_read *read)
+bool jt_reader_give_up(jt_reader *r, jt_read *read)
 {
-    return read->issued == 0 && take_out(read->urgent ? &r->urgent : &r->ahead, read);
+    if (!take_out(read->urgent ? &r->urgent : &r->ahead, read))
+        return false; /* all of it is under way */
+    read->error = JT_READ_GIVEN_UP;
+    return read->flying == 0;
 }
 
 /* ---- what comes back ---- */

@@ -54,7 +54,10 @@ struct jt_read {
     bool urgent;
     jt_read *next;
 };
-enum { JT_READ_SHORT = -1 }; /* the file ends before the bytes do */
+enum {
+    JT_READ_SHORT = -1,   /* the file ends before the bytes do */
+    JT_READ_GIVEN_UP = -2 /* jt_reader_give_up */
+};
 
 typedef struct jt_reader jt_reader;
 
@@ -76,8 +79,10 @@ bool jt_reader_is_direct(const jt_reader *reader);
 void jt_reader_add(jt_reader *reader, jt_read *read, bool urgent);
 /* A read that is queued or under way has become urgent. */
 void jt_reader_hurry(jt_reader *reader, jt_read *read);
-/* Take back a read that has not begun; false: it has, or has ended. */
-bool jt_reader_take_back(jt_reader *reader, jt_read *read);
+/* Read no more of a request: its error becomes JT_READ_GIVEN_UP, unless all of it is
+ * under way or has ended. True: nothing of it is under way, and it will not be heard of
+ * any more; false: it ends as usual. */
+bool jt_reader_give_up(jt_reader *reader, jt_read *read);
 /* A read that has ended; NULL: none has. With `wait`, NULL only when none is left. */
 jt_read *jt_reader_next(jt_reader *reader, bool wait);
 /* Bytes that have come since jt_reader_new. */

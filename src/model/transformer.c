@@ -55,7 +55,7 @@ static void foresee(jt_context *ctx, const pass *p, const jt_route_site *site,
                     const jt_tensor *h)
 {
     if (p->store->foresee)
-        p->store->foresee(p->store->self, ctx, site, h);
+        p->store->foresee(p->store->self, ctx, p->hooks, site, h);
 }
 
 /* The experts of a layer on x = norm(h). */

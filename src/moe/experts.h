@@ -7,6 +7,7 @@
 #include "tensor/ops.h"
 
 typedef struct jt_bank jt_bank;
+typedef struct jt_hooks jt_hooks; /* moe/mixture.h */
 
 /* The parts of an FFN expert. */
 enum { JT_PART_GATE, JT_PART_UP, JT_PART_DOWN, JT_PARTS };
@@ -29,15 +30,16 @@ typedef struct jt_lease {
  * gives the next one; `release` ends the lease, also after a failure of `advance`. When
  * `acquire` fails there is nothing to release. `foresee` (may be NULL) shows the store
  * the hidden states h [tokens, d] that are about to reach the experts of `layer`, from
- * which it may guess what the next layer will ask for. Implementations: src/store/. */
+ * which it may guess what the next layer, steered by `hooks`, will ask for.
+ * Implementations: src/store/. */
 typedef struct jt_store {
     const char *name;
     void *self;
     jt_status (*acquire)(void *self, const jt_bank *bank, jt_lease *lease, jt_err *err);
     jt_status (*advance)(void *self, const jt_bank *bank, jt_lease *lease, jt_err *err);
     void (*release)(void *self, const jt_bank *bank, jt_lease *lease);
-    void (*foresee)(void *self, jt_context *ctx, const jt_route_site *site,
-                    const jt_tensor *h);
+    void (*foresee)(void *self, jt_context *ctx, const jt_hooks *hooks,
+                    const jt_route_site *site, const jt_tensor *h);
 } jt_store;
 
 /* What an expert computes. */

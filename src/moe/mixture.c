@@ -18,6 +18,17 @@ static int count_slots(const jt_router *r, const jt_hooks *hooks,
     return k;
 }
 
+void jt_hooks_logits(const jt_hooks *hooks, const jt_route_site *site,
+                     const jt_tensor *logits)
+{
+    for (int i = 0; i < hooks->n_policies; i++) {
+        const jt_policy *p = &hooks->policy[i];
+        if (p->on_logits)
+            p->on_logits(p->self, site, logits->data, (int)jt_rows(logits),
+                         (int)jt_cols(logits));
+    }
+}
+
 /* Stages 1 and 2, with the policies between and after them. */
 static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
                              const jt_hooks *hooks, const jt_route_site *site,
@@ -33,11 +44,7 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (jt_failed(ctx))
         return route;
-    for (int i = 0; i < hooks->n_policies; i++) {
-        const jt_policy *p = &hooks->policy[i];
-        if (p->on_logits)
-            p->on_logits(p->self, site, logits.data, tokens, jt_router_rows(r));
-    }
+    jt_hooks_logits(hooks, site, &logits);
     jt_router_select(ctx, r, hooks, site, &logits, &scores, &route);
     if (jt_failed(ctx))
         return route;

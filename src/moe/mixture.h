@@ -47,6 +47,10 @@ struct jt_hooks {
     size_t n_parts;
 };
 
+/* Let the policies change the logits [tokens, rows of the router]. */
+void jt_hooks_logits(const jt_hooks *hooks, const jt_route_site *site,
+                     const jt_tensor *logits);
+
 /* score, select, dispatch, apply, combine: [tokens, d]. */
 jt_tensor jt_mixture_forward(jt_context *ctx, const jt_mixture *mixture,
                              const jt_store *store, const jt_hooks *hooks,

@@ -36,7 +36,8 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
         .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
         .experts = jt_stored_experts(stored),
     };
-    b->reserve = UNCOUNTED + (is_buffered(stored, o) ? CACHED : 0);
+    b->reserve = UNCOUNTED + jt_cached_learning_bytes(s->cached) +
+                 (is_buffered(stored, o) ? CACHED : 0);
     uint64_t fixed = b->process + b->context + b->scratch + b->reserve;
     uint64_t least = fixed + (uint64_t)jt_stored_least_slots(stored) * b->slot;
     b->least = least + least / PAGE_TABLES;

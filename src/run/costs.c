@@ -9,8 +9,16 @@ static double reading(const jt_costs *c)
 
 double jt_costs_seconds(const jt_costs *c)
 {
+    double seconds = c->rest + c->experts;
+    if (c->layers > 0.0 && c->uses > 0.0 && c->disk_speed > 0.0) {
+        double layer = c->experts / c->layers, one = c->experts / c->uses;
+        for (int i = 1; i <= JT_LACKING_MOST; i++) {
+            double end = i * c->expert_bytes / c->disk_speed + one;
+            seconds += end > layer ? c->lacking[i] * (end - layer) : 0.0;
+        }
+    }
     double read = reading(c);
-    return c->rest + (read > c->experts ? read : c->experts);
+    return read > seconds ? read : seconds;
 }
 
 const char *jt_costs_limit(const jt_costs *c)
@@ -34,6 +42,12 @@ void jt_session_costs(const jt_session *s, jt_costs *out)
         else if (i != JT_STAGE_DISPATCH) /* the store's: reading, and waiting for it */
             out->rest += seconds;
     }
+    for (int i = 0; i <= JT_LACKING_MOST; i++) {
+        out->lacking[i] = (double)stats.lacking[i] / n;
+        out->layers += out->lacking[i];
+    }
+    out->uses = (double)(stats.hits + stats.hits_ahead + stats.misses) / n;
+    out->expert_bytes = (double)stats.budget.expert;
     out->read_bytes = (double)stats.read_bytes / n;
     out->disk_speed = stats.disk_speed;
 }

@@ -83,7 +83,8 @@ static jt_status make_map(jt_cached *c, jt_err *err)
         int experts = layer->bank->n_experts;
         c->first[l + 1] = c->first[l] + experts;
         c->k[l] = layer->router->k;
-        c->guess_layers[l] = (jt_guess_layer){layer->router, layer->norm};
+        c->guess_layers[l] =
+            (jt_guess_layer){layer->bank->layer, layer->router, layer->norm};
         most = experts > most ? experts : most;
     }
     c->map = (jt_experts_map){n, c->first, c->k};
@@ -249,13 +250,20 @@ jt_watcher jt_cached_watcher(jt_cached *c)
     return (jt_watcher){.name = "store", .self = c, .on_route = on_route};
 }
 
-void jt_cached_foresee(void *self, jt_context *ctx, const jt_route_site *site,
-                       const jt_tensor *h)
+void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,
+                       const jt_route_site *site, const jt_tensor *h)
 {
     jt_cached *c = self;
     int l = stored_layer(c, site->layer);
+    jt_cached_tend(c);
     if (l >= 0)
-        jt_guesses_look(&c->guesses, ctx, site, l, h, c->slots.where);
+        jt_guesses_look(&c->guesses, ctx, hooks, site, l, h, c->slots.where);
+}
+
+size_t jt_cached_learning_bytes(const jt_cached *c)
+{
+    size_t policy = c->policy->bytes ? c->policy->bytes(&c->map) : 0;
+    return policy + jt_guesses_bytes(&c->guesses);
 }
 
 void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
@@ -277,6 +285,7 @@ void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
         .ahead = c->ahead,
         .ahead_used = c->ahead_used,
     };
+    memcpy(out->lacking, c->lacking, sizeof out->lacking);
 }
 
 const char *jt_cache_policy_name(size_t i)

@@ -62,6 +62,9 @@ jt_watcher jt_cached_watcher(jt_cached *c);
 /* Where an expert of a layer of the model is now. */
 jt_residency jt_cached_residency(const jt_cached *c, int layer, int expert);
 
+/* Memory of what it learns: taken bit by bit as tokens pass. */
+size_t jt_cached_learning_bytes(const jt_cached *c);
+
 /* All but the budget. */
 void jt_cached_stats(const jt_cached *c, jt_store_stats *out);
 

@@ -39,6 +39,7 @@ struct jt_cached {
     double disk_speed;
     uint64_t sampled; /* bytes that measuring it read */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
+    uint64_t lacking[JT_LACKING_MOST + 1];
     double stall_seconds;
 };
 
@@ -46,6 +47,8 @@ struct jt_cached {
  * true: direct), with the slab as room. */
 jt_status jt_cached_choose_io(jt_cached *c, jt_err *err);
 
+/* Take note of reads that have ended, and begin others in their place. */
+void jt_cached_tend(jt_cached *c);
 /* Begin to read an expert into its slot. */
 void jt_cached_read(jt_cached *c, int slot, bool urgent);
 /* The place of part `part` of the expert in `slot`. */
@@ -61,7 +64,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
 jt_status jt_cached_advance(void *self, const jt_bank *bank, jt_lease *lease,
                             jt_err *err);
 void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease);
-void jt_cached_foresee(void *self, jt_context *ctx, const jt_route_site *site,
-                       const jt_tensor *h);
+void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,
+                       const jt_route_site *site, const jt_tensor *h);
 
 #endif

@@ -43,10 +43,11 @@ void jt_cached_read(jt_cached *c, int slot, bool urgent)
         c->under[slot] += jt_stored_part_bytes(layer, p) > 0;
     for (int p = 0; p < JT_PARTS; p++) {
         size_t bytes = jt_stored_part_bytes(layer, p);
+        jt_read *read = &c->reads[slot * JT_PARTS + p];
+        *read = (jt_read){0};
         if (!bytes)
             continue;
         const jt_extent *extent = jt_cached_extent(c, expert, p);
-        jt_read *read = &c->reads[slot * JT_PARTS + p];
         *read = (jt_read){.source = extent->source,
                           .offset = extent->offset,
                           .bytes = bytes,
@@ -103,6 +104,12 @@ static bool take_ended(jt_cached *c, bool wait)
     return true;
 }
 
+void jt_cached_tend(jt_cached *c)
+{
+    while (take_ended(c, false)) {
+    }
+}
+
 static void hurry(jt_cached *c, int slot)
 {
     for (int p = 0; p < JT_PARTS; p++) {
@@ -142,7 +149,7 @@ static void read_ahead(jt_cached *c)
     int room = c->next_wanted < c->n_wanted ? 0 : c->slots.count / 4;
     for (int i = 0; guess && i < guess->count && i < room; i++) {
         int expert = c->first[guess->layer] + guess->expert[i];
-        if (c->slots.where[expert] >= 0)
+        if (c->slots.where[expert] >= 0 || !jt_guesses_follow(&c->guesses, guess, i))
             continue;
         int slot = jt_slots_take(&c->slots, &c->ranking, expert, false);
         if (slot < 0)
@@ -153,8 +160,26 @@ static void read_ahead(jt_cached *c)
     }
 }
 
+/* Read no more of an expert that nobody waits for. Its slot is empty when what is under
+ * way has ended; where that is all of it, it may as well stay. */
+static void give_up(jt_cached *c, int slot)
+{
+    bool whole = true;
+    for (int p = 0; p < JT_PARTS; p++) {
+        jt_read *read = &c->reads[slot * JT_PARTS + p];
+        c->under[slot] -= jt_reader_give_up(c->reader, read);
+        whole = whole && read->error != JT_READ_GIVEN_UP;
+    }
+    if (whole)
+        return;
+    c->error[slot] = JT_READ_GIVEN_UP;
+    jt_slots_orphan(&c->slots, slot);
+    if (c->under[slot] == 0)
+        jt_slots_drop(&c->slots, slot);
+}
+
 /* What was read for a layer on guesses that have not come true need not be held, and
- * what has not begun need not be read. */
+ * what is not there need not be read. */
 static void drop_guesses(jt_cached *c, int layer, const jt_plan *plan)
 {
     for (int e = c->first[layer]; e < c->first[layer + 1]; e++) {
@@ -163,16 +188,8 @@ static void drop_guesses(jt_cached *c, int layer, const jt_plan *plan)
             plan->start[local] < plan->start[local + 1])
             continue;
         c->slots.slot[slot].held = false;
-        for (int p = 0; p < JT_PARTS; p++) {
-            jt_read *read = &c->reads[slot * JT_PARTS + p];
-            if (read->source && c->under[slot] &&
-                jt_reader_take_back(c->reader, read)) {
-                c->error[slot] = JT_READ_SHORT; /* it is not whole */
-                c->under[slot]--;
-            }
-        }
-        if (c->slots.slot[slot].state == JT_SLOT_COMING && c->under[slot] == 0)
-            settle(c, slot);
+        if (c->slots.slot[slot].state == JT_SLOT_COMING)
+            give_up(c, slot);
     }
 }
 
@@ -213,6 +230,7 @@ static void sort_experts(jt_cached *c, const jt_plan *plan)
         if (s->state == JT_SLOT_COMING)
             hurry(c, slot);
     }
+    c->lacking[c->n_wanted < JT_LACKING_MOST ? c->n_wanted : JT_LACKING_MOST]++;
 }
 
 /* Move what is ready from `coming` to the wave. */
@@ -276,8 +294,7 @@ static jt_status report_failure(jt_cached *c, jt_err *err)
 static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
                            jt_err *err)
 {
-    while (take_ended(c, false)) {
-    }
+    jt_cached_tend(c);
     gather(c);
     read_wanted(c);
     read_ahead(c);
@@ -315,6 +332,7 @@ void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
         c->slots.slot[c->coming[i]].pinned = false;
     c->n_coming = c->n_wanted = c->next_wanted = 0;
     c->layer = -1;
+    jt_cached_tend(c);
 }
 
 jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
@@ -326,8 +344,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
         return jt_store_mapped.acquire(NULL, bank, lease, err);
     for (int i = 0; i < c->stored.n_sources; i++)
         JT_TRY(jt_source_check(&c->stored.sources[i], err));
-    while (take_ended(c, false)) {
-    }
+    jt_cached_tend(c);
     c->layer = layer;
     c->failed = -1;
     drop_guesses(c, layer, lease->plan);

@@ -1,15 +1,16 @@
 #include "store/guess.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-/* A guesser is trusted from the start, and judged by about its last 64 guesses. One
- * that is not followed is tried only now and then, as looking costs a product per
- * layer. */
+/* A guesser is trusted from the start, and judged by about its last 64 guesses of a
+ * rank. One that is not followed is tried only now and then, as looking costs a product
+ * per layer. */
 static const double worth_at_start = 0.6, worth_rate = 1.0 / 64.0, worth_least = 0.5;
-enum { LOOK_EVERY = 8 };
+enum { LOOK_EVERY = 8, LAST_RANK = JT_GUESS_RANKS - 1 };
 
 static int experts_of(const jt_experts_map *map, int layer)
 {
@@ -37,10 +38,28 @@ static jt_status choose(jt_guesses *g, const char *prefetch, jt_err *err)
     return JT_OK;
 }
 
+/* Pairs of experts of neighbouring layers; where those of a layer begin goes to
+ * `path` (or NULL). */
+static size_t count_paths(const jt_guesses *g, size_t *path)
+{
+    size_t paths = 0;
+    for (int l = 0; g->used[JT_GUESS_PATHS] && l + 1 < g->map.n_layers; l++) {
+        if (path)
+            path[l] = paths;
+        paths += (size_t)experts_of(&g->map, l) * (size_t)experts_of(&g->map, l + 1);
+    }
+    return paths;
+}
+
+size_t jt_guesses_bytes(const jt_guesses *g)
+{
+    return count_paths(g, NULL) * sizeof *g->paths;
+}
+
 static jt_status allocate(jt_guesses *g, jt_err *err)
 {
     int n = g->map.n_layers;
-    size_t most = (size_t)most_experts(&g->map), paths = 0;
+    size_t most = (size_t)most_experts(&g->map);
     g->path = jt_calloc((size_t)n, sizeof *g->path);
     g->votes = jt_alloc(most, sizeof *g->votes);
     bool all = true;
@@ -48,13 +67,10 @@ static jt_status allocate(jt_guesses *g, jt_err *err)
         jt_guess *guess = &g->last[i / 2][i % 2];
         guess->layer = -1;
         guess->expert = jt_alloc(most, sizeof *guess->expert);
-        all = all && guess->expert;
+        guess->rank = jt_alloc(most, sizeof *guess->rank);
+        all = all && guess->expert && guess->rank;
     }
-    for (int l = 0; g->path && g->used[JT_GUESS_PATHS] && l + 1 < n; l++) {
-        g->path[l] = paths;
-        paths += (size_t)experts_of(&g->map, l) * (size_t)experts_of(&g->map, l + 1);
-    }
-    g->paths = jt_calloc(paths, sizeof *g->paths);
+    g->paths = jt_calloc(count_paths(g, g->path), sizeof *g->paths);
     if (!g->path || !g->votes || !g->paths || !all)
         return jt_fail_memory(err, "starting a cache");
     return JT_OK;
@@ -66,8 +82,8 @@ jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
 {
     jt_guesses g = {.map = *map, .layers = layers, .before_layer = -1};
     JT_TRY(choose(&g, prefetch, err));
-    for (int i = 0; i < JT_GUESSERS; i++)
-        g.worth[i] = worth_at_start;
+    for (int i = 0; i < JT_GUESSERS * JT_GUESS_RANKS; i++)
+        g.worth[i / JT_GUESS_RANKS][i % JT_GUESS_RANKS] = worth_at_start;
     jt_status status = allocate(&g, err);
     if (status != JT_OK)
         jt_guesses_free(&g);
@@ -82,8 +98,10 @@ void jt_guesses_free(jt_guesses *g)
     free(g->paths);
     free(g->votes);
     free(g->before);
-    for (int i = 0; i < 2 * JT_GUESSERS; i++)
+    for (int i = 0; i < 2 * JT_GUESSERS; i++) {
         free(g->last[i / 2][i % 2].expert);
+        free(g->last[i / 2][i % 2].rank);
+    }
     *g = (jt_guesses){0};
 }
 
@@ -105,8 +123,11 @@ static void note(jt_guesses *g, jt_guesser by, int layer, int tokens, const int 
         if (best < 0)
             break;
         g->votes[best] = 0.0f;
-        if (where[g->map.first[layer] + best] < 0)
-            guess->expert[guess->count++] = best;
+        if (where[g->map.first[layer] + best] >= 0)
+            continue;
+        guess->rank[guess->count] =
+            (uint8_t)(tokens > 1 || i > LAST_RANK ? LAST_RANK : i);
+        guess->expert[guess->count++] = best;
     }
 }
 
@@ -115,17 +136,26 @@ static void clear_votes(jt_guesses *g, int layer)
     memset(g->votes, 0, (size_t)experts_of(&g->map, layer) * sizeof *g->votes);
 }
 
+/* What following a guesser gains: how far its guesses are better than they must be. */
+static double gain(const jt_guesses *g, jt_guesser by)
+{
+    double sum = 0.0;
+    for (int i = 0; i < JT_GUESS_RANKS; i++)
+        sum += fmax(0.0, g->worth[by][i] - worth_least);
+    return sum;
+}
+
 /* ---- by the next layer's router ---- */
 
 static bool wants_look(const jt_guesses *g)
 {
     return g->used[JT_GUESS_ROUTER] &&
-           (g->forced || g->worth[JT_GUESS_ROUTER] >= worth_least ||
-            g->passes % LOOK_EVERY == 0);
+           (g->forced || gain(g, JT_GUESS_ROUTER) > 0.0 || g->passes % LOOK_EVERY == 0);
 }
 
-void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_route_site *site,
-                     int layer, const jt_tensor *h, const int *where)
+void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_hooks *hooks,
+                     const jt_route_site *site, int layer, const jt_tensor *h,
+                     const int *where)
 {
     static const jt_hooks nobody;
     int next = layer + 1;
@@ -133,15 +163,21 @@ void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_route_site *site,
     g->passes += layer == 0;
     if (next >= g->map.n_layers || !wants_look(g) || jt_failed(ctx))
         return;
+    hooks = hooks->twin ? &nobody : hooks; /* a twin steers half of the rows */
     const jt_router *r = g->layers[next].router;
+    jt_route_site there = *site;
+    there.layer = g->layers[next].layer;
+    there.guess = true;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_input x = jt_input_of(jt_norm_forward(ctx, g->layers[next].norm, h));
     int tokens = (int)jt_rows(h);
     jt_tensor logits = {0};
-    jt_router_score(ctx, r, site, &x, &logits);
+    jt_router_score(ctx, r, &there, &x, &logits);
     jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
-    jt_router_select(ctx, r, &nobody, site, &logits, &scores, &route);
+    if (!jt_failed(ctx))
+        jt_hooks_logits(hooks, &there, &logits);
+    jt_router_select(ctx, r, hooks, &there, &logits, &scores, &route);
     clear_votes(g, next);
     for (int i = 0; !jt_failed(ctx) && i < tokens * route.k; i++) {
         if (route.expert[i] >= 0 && route.expert[i] < r->n_experts)
@@ -220,15 +256,14 @@ static void judge(jt_guesses *g, jt_guesser by, int layer, const jt_route *route
         if (is_expert(route, i))
             g->votes[route->expert[i]] = 1.0f;
     }
-    uint64_t right = 0;
     for (int i = 0; i < guess->count; i++) {
         bool came = g->votes[guess->expert[i]] > 0.0f;
-        g->worth[by] += worth_rate * ((came ? 1.0 : 0.0) - g->worth[by]);
-        right += came;
-    }
-    if (followed) {
-        g->made += (uint64_t)guess->count;
-        g->right += right;
+        if (followed && jt_guesses_follow(g, guess, i)) {
+            g->made++;
+            g->right += came;
+        }
+        double *worth = &g->worth[by][guess->rank[i]];
+        *worth += worth_rate * ((came ? 1.0 : 0.0) - *worth);
     }
     guess->layer = -1;
 }
@@ -254,12 +289,23 @@ void jt_guesses_learn(jt_guesses *g, int layer, const jt_route *route, const int
 static int best(const jt_guesses *g)
 {
     int found = -1;
+    double most = 0.0;
     for (int i = 0; i < JT_GUESSERS; i++) {
-        if (g->used[i] && (g->forced || g->worth[i] >= worth_least) &&
-            (found < 0 || g->worth[i] > g->worth[found]))
+        double gained = g->used[i] ? gain(g, (jt_guesser)i) : 0.0;
+        if (gained > most || (g->used[i] && g->forced && found < 0)) {
             found = i;
+            most = gained;
+        }
     }
     return found;
+}
+
+bool jt_guesses_follow(const jt_guesses *g, const jt_guess *guess, int i)
+{
+    jt_guesser by = guess == &g->last[JT_GUESS_ROUTER][guess->layer & 1]
+                        ? JT_GUESS_ROUTER
+                        : JT_GUESS_PATHS;
+    return g->forced || g->worth[by][guess->rank[i]] >= worth_least;
 }
 
 const jt_guess *jt_guesses_best(const jt_guesses *g, int layer)

@@ -6,9 +6,10 @@
  * the next layer followed expert a of this one (EdgeMoE, section 3.3, order 1), counted
  * as the tokens pass. A guess changes when something is read, never what is computed.
  *
- * Each guesser is judged all the time by the guesses that would have been read: a right
- * one saves at most the reading of an expert, a wrong one costs at most that. So
- * guesses are followed while at least half of them come true. */
+ * Each guesser is judged all the time by the guesses that would have been read, apart
+ * for the likeliest expert, the second and so on: a right one saves at most the reading
+ * of an expert, a wrong one costs at most that. So the guesses of a rank are followed
+ * while at least half of them come true. */
 #ifndef JT_STORE_GUESS_H
 #define JT_STORE_GUESS_H
 
@@ -20,6 +21,7 @@ typedef enum jt_guesser { JT_GUESS_ROUTER, JT_GUESS_PATHS, JT_GUESSERS } jt_gues
 
 /* What guesses are made from: the router of a layer, and the norm before it. */
 typedef struct jt_guess_layer {
+    int layer; /* among all of the model */
     const jt_router *router;
     const jt_norm *norm;
 } jt_guess_layer;
@@ -28,7 +30,11 @@ typedef struct jt_guess {
     int layer;       /* of those with experts; -1: none */
     int count;       /* the likeliest come first */
     int32_t *expert; /* [experts of a layer] that are not in the cache */
+    uint8_t *rank;   /* [experts of a layer] of each among all that were guessed */
 } jt_guess;
+
+/* Ranks that are told apart; what a pass of several tokens guesses has the last one. */
+enum { JT_GUESS_RANKS = 33 };
 
 typedef struct jt_guesses {
     jt_experts_map map;
@@ -37,8 +43,9 @@ typedef struct jt_guesses {
     bool forced;                   /* followed whether it pays or not */
     jt_guess last[JT_GUESSERS][2]; /* of even and of odd layers: the next one is guessed
                                       before this one has shown what it is */
-    double worth[JT_GUESSERS];     /* how many of the last guesses came true, 0 .. 1 */
-    float *votes;                  /* [experts of a layer] */
+    double worth[JT_GUESSERS][JT_GUESS_RANKS]; /* how many of the last guesses came
+                                                  true, 0 .. 1 */
+    float *votes;                              /* [experts of a layer] */
     uint32_t
         *paths;   /* of layer l: [experts of l, experts of l + 1], then layer l + 1 */
     size_t *path; /* [n_layers]: where they begin */
@@ -52,18 +59,23 @@ typedef struct jt_guesses {
 jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
                           const jt_guess_layer *layers, const char *prefetch,
                           jt_err *err);
+/* Memory of what is learnt. */
+size_t jt_guesses_bytes(const jt_guesses *g);
 void jt_guesses_free(jt_guesses *g); /* {0} is fine */
 
-/* The hidden states [tokens, d] that reach the experts of `layer`. `where` [experts]
- * tells what is in the cache: -1 is not. */
-void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_route_site *site,
-                     int layer, const jt_tensor *h, const int *where);
+/* The hidden states [tokens, d] that reach the experts of `layer`, and who steers the
+ * routers. `where` [experts] tells what is in the cache: -1 is not. */
+void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_hooks *hooks,
+                     const jt_route_site *site, int layer, const jt_tensor *h,
+                     const int *where);
 /* A layer has routed: learn from it, judge what was guessed of it, guess the next. */
 void jt_guesses_learn(jt_guesses *g, int layer, const jt_route *route,
                       const int *where);
 
-/* The guess to follow, of layer `layer`; NULL: none. */
+/* The best guess of layer `layer`; NULL: none. Of its experts, follow those that
+ * jt_guesses_follow says. */
 const jt_guess *jt_guesses_best(const jt_guesses *g, int layer);
+bool jt_guesses_follow(const jt_guesses *g, const jt_guess *guess, int i);
 /* "router", "paths", "off" */
 const char *jt_guesses_name(const jt_guesses *g);
 

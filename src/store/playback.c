@@ -57,6 +57,7 @@ void jt_playback_pass(jt_playback *p, int layer, const int32_t *experts, int cou
         jt_ranking_score(&p->ranking, layer, scores);
     p->pass++;
     p->uses += (uint64_t)count;
+    uint64_t misses = p->misses;
     for (int i = 0; i < count; i++) {
         int slot = p->slots.where[experts[i]];
         jt_ranking_use(&p->ranking, experts[i]);
@@ -71,5 +72,7 @@ void jt_playback_pass(jt_playback *p, int layer, const int32_t *experts, int cou
         p->misses++;
         load(p, experts, count, experts[i]);
     }
+    misses = p->misses - misses;
+    p->lacking[misses < JT_LACKING_MOST ? misses : JT_LACKING_MOST]++;
     unpin(p, experts, count);
 }

@@ -2,13 +2,15 @@
 #ifndef JT_STORE_PLAYBACK_H
 #define JT_STORE_PLAYBACK_H
 
+#include "junto/store.h"
 #include "store/slots.h"
 
 typedef struct jt_playback {
     jt_slots slots;
     jt_ranking ranking;
     uint64_t uses, misses;
-    uint64_t pass;    /* number of the one being played */
+    uint64_t lacking[JT_LACKING_MOST + 1]; /* passes that miss so many */
+    uint64_t pass;                         /* number of the one being played */
     uint64_t *served; /* [experts] the last pass that found the expert there */
 } jt_playback;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "store/policy_impl.h"
 
 /* ---- least recently used ---- */
 
@@ -254,6 +255,13 @@ static const jt_cache_policy policies[] = {
      .use = no_use,
      .score = score_score,
      .stop = plain_stop},
+    {.name = "learned",
+     .help = "the one with the fewest uses to come, as learnt from scores and uses",
+     .start = jt_learned_start,
+     .use = jt_learned_use,
+     .score = jt_learned_score,
+     .bytes = jt_learned_bytes,
+     .stop = jt_learned_stop},
     {.name = "pin",
      .help = "the most used ones of a trace stay, the others are lru",
      .traced = true,

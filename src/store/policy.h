@@ -38,13 +38,15 @@ typedef struct jt_cache_policy {
     void (*use)(jt_ranking *r, int expert);
     /* May be NULL: `scores` [experts of the layer] sum to 1, or to less. */
     void (*score)(jt_ranking *r, int layer, const float *scores);
+    /* May be NULL: what it needs beside the values. */
+    size_t (*bytes)(const jt_experts_map *map);
     void (*stop)(jt_ranking *r);
 } jt_cache_policy;
 
 /* The i-th policy; NULL past the last. By name; NULL when there is none. */
 const jt_cache_policy *jt_cache_policy_at(size_t i);
 const jt_cache_policy *jt_cache_policy_find(const char *name);
-#define JT_CACHE_POLICY_USUAL "score"
+#define JT_CACHE_POLICY_USUAL "learned"
 
 struct jt_ranking {
     const jt_cache_policy *policy;

@@ -30,9 +30,16 @@ void jt_slots_free(jt_slots *slots)
     *slots = (jt_slots){0};
 }
 
-void jt_slots_drop(jt_slots *slots, int slot)
+void jt_slots_orphan(jt_slots *slots, int slot)
 {
     slots->where[slots->slot[slot].expert] = -1;
+    slots->slot[slot].expert = -1;
+}
+
+void jt_slots_drop(jt_slots *slots, int slot)
+{
+    if (slots->slot[slot].expert >= 0)
+        slots->where[slots->slot[slot].expert] = -1;
     slots->slot[slot] = (jt_slot){.state = JT_SLOT_EMPTY};
     slots->empty[slots->n_empty++] = slot;
 }

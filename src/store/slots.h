@@ -12,7 +12,7 @@ typedef enum jt_slot_state {
 } jt_slot_state;
 
 typedef struct jt_slot {
-    int expert;
+    int expert; /* -1: nobody's, but not empty yet */
     jt_slot_state state;
     bool pinned; /* in use */
     bool held;   /* read on a guess that has not come true yet */
@@ -34,6 +34,8 @@ void jt_slots_free(jt_slots *slots); /* {0} is fine */
  * ranks lowest and is neither pinned nor held (with `need`, one that is held rather
  * than none). Its state becomes COMING. -1: none can be had now. */
 int jt_slots_take(jt_slots *slots, const jt_ranking *ranking, int expert, bool need);
+/* The expert of a slot is not coming any more; the slot is dropped later. */
+void jt_slots_orphan(jt_slots *slots, int slot);
 /* Make a slot empty. */
 void jt_slots_drop(jt_slots *slots, int slot);
 

@@ -1,5 +1,6 @@
 /* How fast a session will be: its processor and its disk measured, its cache played
  * back. */
+#include <math.h>
 #include <string.h>
 
 #include "junto/simulate.h"
@@ -21,8 +22,9 @@ static jt_status decode(jt_session *s, int tokens, jt_err *err)
 }
 
 /* Seconds per token, of the experts and of all else; waiting for the disk is neither.
- */
-static jt_status measure_processor(jt_costs *out, jt_session *s, jt_err *err)
+ * `foreseen`: the share of what was lacking that guesses had read. */
+static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *s,
+                                   jt_err *err)
 {
     jt_costs warm, both;
     JT_TRY(decode(s, WARM_TOKENS, err));
@@ -32,7 +34,14 @@ static jt_status measure_processor(jt_costs *out, jt_session *s, jt_err *err)
     double all = WARM_TOKENS + TOKENS;
     *out = (jt_costs){.experts =
                           (both.experts * all - warm.experts * WARM_TOKENS) / TOKENS,
-                      .rest = (both.rest * all - warm.rest * WARM_TOKENS) / TOKENS};
+                      .rest = (both.rest * all - warm.rest * WARM_TOKENS) / TOKENS,
+                      .layers = both.layers,
+                      .uses = both.uses,
+                      .expert_bytes = both.expert_bytes};
+    jt_store_stats stats = {0};
+    jt_session_store_stats(s, &stats);
+    uint64_t lacking = stats.misses + stats.ahead_used;
+    *foreseen = lacking ? (double)stats.ahead_used / (double)lacking : 0.0;
     return JT_OK;
 }
 
@@ -48,28 +57,52 @@ static jt_status measure_disk(double *speed, const jt_session *s,
     return jt_measure_disk(speed, source->path, DISK_BYTES, &how, err);
 }
 
-/* Misses and uses of experts per token. */
-static jt_status foresee_misses(double *misses, double *uses, const jt_session *s,
+/* Layers of a token that lack i of k experts, when each is there with probability
+ * `there`, independently: binomial. */
+static void add_binomial(double *lacking, double layers, int k, double there)
+{
+    double chance = layers * pow(there, k);
+    for (int i = 0; i <= k; i++) {
+        lacking[i < JT_LACKING_MOST ? i : JT_LACKING_MOST] += chance;
+        if (there > 0.0)
+            chance *= (double)(k - i) / (i + 1) * (1.0 - there) / there;
+    }
+}
+
+/* What the cache will lack: of even routing, or in the playback of a trace. */
+static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_session *s,
                                 const jt_store_stats *stats, jt_trace *trace,
                                 jt_err *err)
 {
     const jt_stored *stored = &s->model->apart->stored;
     double share = (double)stats->budget.slots / stats->budget.experts;
-    *uses = 0.0;
-    for (int l = 0; l < stored->n_layers; l++)
-        *uses += stored->layers[l].router->k;
-    *misses = *uses * (1.0 - share);
-    if (!trace)
+    if (!trace) {
+        *misses = costs->uses * (1.0 - share);
+        for (int l = 0; l < stored->n_layers; l++)
+            add_binomial(costs->lacking, 1.0, stored->layers[l].router->k, share);
         return JT_OK;
+    }
     jt_simulate_options o = {.policy = stats->policy, .slots = stats->budget.slots};
     jt_simulated played;
     JT_TRY(jt_trace_check_model(trace, s->model, err));
     JT_TRY(jt_simulate(trace, &o, &played, err));
-    if (played.tokens) {
-        *uses = (double)played.uses / (double)played.tokens;
-        *misses = (double)played.misses / (double)played.tokens;
-    }
+    if (!played.tokens)
+        return jt_fail(err, JT_E_ARG, "the trace is empty");
+    double tokens = (double)played.tokens;
+    costs->uses = (double)played.uses / tokens;
+    *misses = (double)played.misses / tokens;
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        costs->lacking[i] = (double)played.lacking[i] / tokens;
     return JT_OK;
+}
+
+/* Guesses bring some of what is lacking, each with the same chance. */
+static void take_foreseen(jt_costs *costs, double foreseen)
+{
+    double left[JT_LACKING_MOST + 1] = {0.0};
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        add_binomial(left, costs->lacking[i], i, foreseen);
+    memcpy(costs->lacking, left, sizeof left);
 }
 
 jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
@@ -77,16 +110,17 @@ jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
 {
     jt_store_stats stats;
     jt_forecast f = {0};
-    double misses = 0.0, uses = 0.0;
+    double misses = 0.0, foreseen = 0.0;
     if (!jt_session_store_stats(s, &stats))
         return jt_fail(err, JT_E_ARG, "the session has no store");
-    JT_TRY(foresee_misses(&misses, &uses, s, &stats, trace, err));
-    jt_status status = measure_processor(&f.costs, s, err);
+    jt_status status = measure_processor(&f.costs, &foreseen, s, err);
     jt_session_truncate(s, 0);
     JT_TRY(status);
+    JT_TRY(foresee_misses(&f.costs, &misses, s, &stats, trace, err));
+    take_foreseen(&f.costs, foreseen);
     JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
-    f.costs.read_bytes = misses * (double)stats.budget.expert;
-    f.hit_rate = uses > 0.0 ? 1.0 - misses / uses : 0.0;
+    f.costs.read_bytes = misses * f.costs.expert_bytes;
+    f.hit_rate = f.costs.uses > 0.0 ? 1.0 - misses / f.costs.uses : 0.0;
     f.seconds = jt_costs_seconds(&f.costs);
     *out = f;
     return JT_OK;

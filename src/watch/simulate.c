@@ -211,6 +211,7 @@ static jt_status play(walk *w, const jt_cache_policy *policy,
         status = walk_trace(w, chunk, play_pass, &playback, err);
     out->uses = playback.uses;
     out->misses = playback.misses;
+    memcpy(out->lacking, playback.lacking, sizeof out->lacking);
     jt_playback_stop(&playback);
     free(future.items);
     return status;

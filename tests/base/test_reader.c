@@ -156,7 +156,7 @@ static void failures_belong_to_their_read(void **state)
     }
 }
 
-static void what_has_not_begun_can_be_taken_back(void **state)
+static void what_is_not_wanted_any_more_is_given_up(void **state)
 {
     (void)state;
     way w;
@@ -167,14 +167,20 @@ static void what_has_not_begun_can_be_taken_back(void **state)
         jt_reader_add(w.reader, &reads[i], false);
     }
     /* The first fills what may be under way ahead of need. */
-    assert_false(jt_reader_take_back(w.reader, &reads[0]));
-    assert_true(jt_reader_take_back(w.reader, &reads[2]));
-    assert_false(jt_reader_take_back(w.reader, &reads[2]));
+    assert_true(jt_reader_give_up(w.reader, &reads[2]));
+    assert_false(jt_reader_give_up(w.reader, &reads[2]));
+    assert_false(jt_reader_give_up(w.reader, &reads[0])); /* when that has ended */
     jt_reader_hurry(w.reader, &reads[1]);
+    uint64_t before = jt_reader_bytes(w.reader);
     int ended = 0;
-    for (; (done = jt_reader_next(w.reader, true)); ended++)
-        check(done);
+    for (; (done = jt_reader_next(w.reader, true)); ended++) {
+        if (done == &reads[0])
+            assert_int_equal(done->error, JT_READ_GIVEN_UP);
+        else
+            check(done);
+    }
     assert_int_equal(ended, 2);
+    assert_true(jt_reader_bytes(w.reader) - before < 6 << 20);
     for (int i = 0; i < 3; i++)
         free(reads[i].user);
     close_way(&w);
@@ -225,7 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_gives_the_bytes),
         cmocka_unit_test(failures_belong_to_their_read),
-        cmocka_unit_test(what_has_not_begun_can_be_taken_back),
+        cmocka_unit_test(what_is_not_wanted_any_more_is_given_up),
         cmocka_unit_test(a_changed_file_is_noticed),
         cmocka_unit_test(wrong_requests_are_refused),
     };

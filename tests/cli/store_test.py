@@ -53,8 +53,8 @@ class Store(CommandTest):
         self.assertEqual(got["experts"], 16)
         rates = {(r["policy"], r["slots"]): r["hit_rate"] for r in got["results"]}
         self.assertEqual({p for p, _ in rates},
-                         {"lru", "lfu", "lfru", "score", "pin", "belady"})
-        for policy in ("lru", "lfu", "lfru", "score", "pin"):
+                         {"lru", "lfu", "lfru", "score", "learned", "pin", "belady"})
+        for policy in ("lru", "lfu", "lfru", "score", "learned", "pin"):
             for slots in (4, 8, 16):
                 self.assertLessEqual(rates[policy, slots], rates["belady", slots])
         for r in got["results"]:
