@@ -103,11 +103,11 @@ static size_t rows_of(const jt_plan *plan, size_t e, size_t *first)
     return (size_t)plan->start[e + 1] - *first;
 }
 
-static void add_low(jt_context *ctx, jt_blend_use *u, jt_product *list, size_t *all)
+static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
+                    jt_product *list, size_t *all)
 {
     const jt_blend *b = u->by->blend;
     const jt_plan *plan = &u->plan;
-    jt_gathering *via = jt_scratch(ctx, 1, sizeof *via);
     u->low = jt_input_of(jt_new(ctx, (size_t)plan->n_rows, b->bank[u->bank].rank));
     if (jt_failed(ctx))
         return;
@@ -147,8 +147,10 @@ size_t jt_blended_before(const jt_blended *m, jt_context *ctx,
     }
     if (!jt_failed(ctx) && n)
         decide(ctx, m, uses, n);
+    /* side by side: gradients of an input are summed in the order of addresses */
+    jt_gathering *via = jt_scratch(ctx, n, sizeof *via);
     for (size_t i = 0; i < n && !jt_failed(ctx); i++)
-        add_low(ctx, &uses[i], list, all);
+        add_low(ctx, &uses[i], &via[i], list, all);
     return n;
 }
 
