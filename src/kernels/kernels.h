@@ -206,7 +206,7 @@ typedef enum jt_spin { JT_SPIN_F32, JT_SPIN_INT8, JT_SPIN_COUNT } jt_spin;
 
 /* The gradients of a piece of a recurrence from those of y. What is [tokens] lies
  * without gaps. All but dh is added to: dk, dq and what belongs to tokens are sums over
- * the rows of this call. There is no fade. */
+ * the rows of this call. */
 typedef struct jt_recur_back {
     jt_recur fwd;    /* the forward call; h as it was before, which is lost; y is not
                         looked at */
@@ -215,7 +215,8 @@ typedef struct jt_recur_back {
                         before the first */
     float *dk, *dq;  /* [tokens, n] */
     float *dv;       /* like v */
-    float *dlog;     /* [tokens] by the logarithm of decay; not with rate */
+    float *dlog;     /* [tokens] by the logarithm of decay, [tokens, n] by that of fade;
+                        not with rate */
     float *dbeta;    /* [tokens], with beta */
     float *dstep;    /* [tokens], where there is a step; with rate like step */
     float *drate;    /* [rows, n], with rate */

@@ -113,6 +113,22 @@ static double delta_net_values(const jt_delta_net *m)
            values;
 }
 
+static double kimi_delta_values(const jt_kimi_delta *m)
+{
+    double heads = (double)m->heads, dim = (double)m->dim, width = heads * dim;
+    return 2.0 * kept(3.0 * width) + kept(heads) +
+           2.0 * kept((double)jt_rows(&m->f_a)) + kept(2.0 * width) +
+           kept_norm(2.0 * width) + width + scan_values(heads, dim, dim) +
+           kept_norm(width) + kept(width);
+}
+
+static double lightning_values(const jt_lightning *m)
+{
+    double heads = (double)m->heads, dim = (double)m->dim, width = heads * dim;
+    return 2.0 * kept(3.0 * width) + 3.0 * width + kept(width) + heads +
+           scan_values(heads, dim, dim) + kept_norm(width) + kept(width);
+}
+
 static double recurrent_values(const jt_recurrent *r)
 {
     switch (r->kind) {
@@ -127,9 +143,10 @@ static double recurrent_values(const jt_recurrent *r)
         return mamba2_values(&r->mamba2);
     case JT_DELTA_NET:
         return delta_net_values(&r->delta_net);
-    case JT_KIMI_DELTA: /* these do not train */
+    case JT_KIMI_DELTA:
+        return kimi_delta_values(&r->kimi_delta);
     case JT_LIGHTNING:
-        break;
+        return lightning_values(&r->lightning);
     }
     return 0.0;
 }

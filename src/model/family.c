@@ -184,11 +184,11 @@ static const jt_family families[] = {
      .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .attention_gated = true,
      .norms = &misnamed_norms, .renormalise = true},
     /* Kimi Delta Attention between layers of latent attention without rotation. */
-    {.arch = "kimi-linear", .models = "kimi_linear", .recurrent = true, .untrained = true, .latent = true,
+    {.arch = "kimi-linear", .models = "kimi_linear", .recurrent = true, .latent = true,
      .rope_off_every = 1, .gating = JT_GATE_SIGMOID, .renormalise = true},
     /* Lightning attention between layers of attention. */
     {.arch = "minimax-01", .models = "minimax minimax_text_01 minimax_m1",
-     .recurrent = true, .untrained = true, .rope_neox = true, .carries_normed = true, .renormalise = true},
+     .recurrent = true, .rope_neox = true, .carries_normed = true, .renormalise = true},
 
     /* Junto's own, for models that no other family describes: any router, shared experts
      * with or without a gate. */

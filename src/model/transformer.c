@@ -35,9 +35,9 @@ static void add_branch(jt_context *ctx, const pass *p, const jt_norm *norm,
 /* Go on from what the next part reads, where the family does so. */
 static void carry(jt_context *ctx, const pass *p, jt_tensor *h, const jt_input *x)
 {
-    if (!p->model->family->carries_normed || jt_failed(ctx))
+    if (!p->model->family->carries_normed)
         return;
-    memcpy(h->data, x->x.data, jt_rows(h) * jt_cols(h) * sizeof(float));
+    jt_assign(ctx, h, &x->x);
     jt_scale(ctx, h, p->model->params.carried_scale);
 }
 

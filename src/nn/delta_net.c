@@ -2,9 +2,8 @@
 
 #include <math.h>
 
+#include "nn/norm.h"
 #include "nn/scan.h"
-
-static const float length_eps = 1e-6f; /* under the root of |q| and |k| */
 
 typedef struct delta_pass {
     const jt_delta_net *layer;
@@ -42,20 +41,11 @@ static void project(jt_context *ctx, delta_pass *p, jt_input *h)
     p->a = jt_take(ctx, &p->ba, 2 * group, group, group);
 }
 
-/* Queries or keys from column `at` on: x / |x| * factor, head by head: an RMS norm but
- * for the number of values. */
-static jt_tensor unit(jt_context *ctx, const delta_pass *p, size_t at, float factor)
+/* Queries or keys, from column `at` on. */
+static jt_tensor unit(jt_context *ctx, const delta_pass *p, size_t at, float length)
 {
-    const jt_tensor none = {0};
-    size_t n = p->layer->k_dim;
     jt_tensor x = jt_take(ctx, &p->qkv, jt_cols(&p->qkv), at, p->keys);
-    x.shape[0] *= p->layer->k_heads;
-    x.shape[1] = n;
-    jt_tensor y = jt_rms_norm(ctx, &x, &none, length_eps / (float)n);
-    y.shape[0] = p->tokens;
-    y.shape[1] = p->keys;
-    jt_scale(ctx, &y, factor / sqrtf((float)n));
-    return y;
+    return jt_unit_heads(ctx, &x, p->layer->k_dim, length);
 }
 
 static jt_tensor scan(jt_context *ctx, delta_pass *p, float *state,

@@ -33,7 +33,7 @@ typedef struct jt_kimi_delta {
 /* Floats that it remembers from chunk to chunk. */
 size_t jt_kimi_delta_state(const jt_kimi_delta *layer);
 
-/* As jt_short_conv_forward, without gradients: a chunk is of one document. */
+/* As jt_short_conv_forward. */
 jt_tensor jt_kimi_delta_forward(jt_context *ctx, const jt_kimi_delta *layer,
                                 jt_input *h, float *state, const jt_places *places);
 

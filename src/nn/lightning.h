@@ -27,7 +27,7 @@ float jt_lightning_slope_scale(int layer, int layers);
 /* Floats that it remembers from chunk to chunk. */
 size_t jt_lightning_state(const jt_lightning *layer);
 
-/* As jt_short_conv_forward, without gradients: a chunk is of one document. */
+/* As jt_short_conv_forward. */
 jt_tensor jt_lightning_forward(jt_context *ctx, const jt_lightning *layer, jt_input *h,
                                float *state, const jt_places *places);
 

@@ -19,4 +19,7 @@ typedef struct jt_norm {
 /* Of NONE the result is x itself; with a tape a copy, as x may change in place. */
 jt_tensor jt_norm_forward(jt_context *ctx, const jt_norm *norm, const jt_tensor *x);
 
+/* Every n values of the rows of x, a head, as x / |x| * length. */
+jt_tensor jt_unit_heads(jt_context *ctx, const jt_tensor *x, size_t n, float length);
+
 #endif

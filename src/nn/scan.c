@@ -47,10 +47,15 @@ jt_recur jt_scan_call(const jt_scan_pass *p, const jt_scan_item *item,
         r.step = jt_row(&s->step, t) + item->row;
         return r;
     }
-    r.decay = p->decay + t * s->heads + item->head;
+    if (s->by_key) {
+        r.fade = p->decay + (t * s->heads + item->head) * s->n;
+        r.fade_stride = s->heads * s->n;
+    } else {
+        r.decay = p->decay + t * s->heads + item->head;
+    }
     if (jt_has(&s->beta))
         r.beta = jt_row(&s->beta, t) + item->head;
-    else
+    else if (jt_has(&s->step))
         r.step = jt_row(&s->step, t) + item->head;
     return r;
 }
@@ -74,9 +79,11 @@ static void scan_item(void *arg, size_t i)
 static void decay_token(void *arg, size_t t)
 {
     const jt_scan_pass *p = arg;
-    const float *step = jt_row(&p->s.step, t), *rate = p->s.rate.data;
-    for (size_t i = 0; i < p->s.heads; i++)
-        p->decay[t * p->s.heads + i] = expf(step[i] * rate[i]);
+    const float *step = jt_has(&p->s.step) ? jt_row(&p->s.step, t) : NULL;
+    const float *rate = p->s.rate.data;
+    size_t each = p->s.by_key ? p->s.n : 1, count = p->s.heads * each;
+    for (size_t i = 0; i < count; i++)
+        p->decay[t * count + i] = expf((step ? step[i] : 1) * rate[i / each]);
 }
 
 /* Pieces end with their documents; those that will run again are short, too. */
@@ -118,12 +125,13 @@ jt_tensor jt_scan_forward(jt_context *ctx, const jt_scan *scan, const jt_places 
                       .runs = (scan->rows + JT_SCAN_RUN - 1) / JT_SCAN_RUN};
     jt_places_check(ctx, places, 1);
     cut(ctx, &p, places);
+    size_t decays = tokens * scan->heads * (scan->by_key ? scan->n : 1);
     if (!scan->by_value)
-        p.decay = jt_scratch(ctx, tokens * scan->heads, sizeof *p.decay);
+        p.decay = jt_scratch(ctx, decays, sizeof *p.decay);
     if (jt_failed(ctx))
         return p.y;
     if (p.decay)
-        jt_for_rows(ctx, tokens, 8 * tokens * scan->heads, decay_token, &p);
+        jt_for_rows(ctx, tokens, 8 * decays, decay_token, &p);
     jt_for_rows(ctx, scan->heads * p.runs, tokens * values * scan->n, scan_item, &p);
     jt_scan_record(ctx, &p);
     return p.y;

@@ -5,7 +5,7 @@
  *     h = h + step v k^T                     or, with beta, the delta rule:
  *     h = h + beta (v - h k) k^T
  *     y = h q                                [rows]
- * Heads may share keys and queries.
+ * Heads may share keys and queries. Without steps all are 1, and the rates constants.
  *
  * The gradients go through the text in pieces, from the last to the first: the tape
  * keeps the state at the start of each, and its tokens run again from there. */
@@ -23,11 +23,12 @@ typedef struct jt_scan {
     bool tiled;      /* head i reads key i % k_heads; otherwise neighbours share */
     jt_columns k, q; /* [tokens, k_heads * n] */
     jt_columns v;    /* [tokens, heads * rows] */
-    jt_tensor step;  /* [tokens, heads] */
+    jt_tensor step;  /* [tokens, heads], or empty */
     jt_tensor rate;  /* [heads] */
     jt_tensor beta;  /* [tokens, heads], or empty */
     bool by_value;   /* each row has a step, [tokens, heads * rows], each value of the
                         state a rate, [heads * rows, n] */
+    bool by_key; /* with beta: each value of the key has a step, [tokens, heads * n] */
 } jt_scan;
 
 /* A chunk after those of `state` [heads, rows, n], which moves on: y [tokens, heads *

@@ -8,8 +8,9 @@
 
 /* What an item sums up for the tokens of a piece. */
 typedef struct sums {
-    float *dk, *dq;              /* [PIECE, n] */
-    float *dlog, *dbeta, *dstep; /* [PIECE] */
+    float *dk, *dq;       /* [PIECE, n] */
+    float *dlog;          /* [PIECE], by key [PIECE, n] */
+    float *dbeta, *dstep; /* [PIECE] */
 } sums;
 
 typedef struct back {
@@ -22,18 +23,24 @@ typedef struct back {
     size_t scratch_bytes;
 } back;
 
+/* Decays of a head and token. */
+static size_t decays(const jt_scan *s)
+{
+    return s->by_key ? s->n : 1;
+}
+
 static size_t sums_size(const jt_scan *s)
 {
-    return (size_t)JT_SCAN_PIECE * (2 * s->n + 3);
+    return (size_t)JT_SCAN_PIECE * (2 * s->n + decays(s) + 2);
 }
 
 static sums sums_of(const back *b, size_t item)
 {
     size_t values = (size_t)JT_SCAN_PIECE * b->p->s.n;
     float *x = b->sums + item * sums_size(&b->p->s);
-    float *gates = x + 2 * values;
-    return (sums){x, x + values, gates, gates + JT_SCAN_PIECE,
-                  gates + 2 * JT_SCAN_PIECE};
+    float *dlog = x + 2 * values;
+    float *gates = dlog + JT_SCAN_PIECE * decays(&b->p->s);
+    return (sums){x, x + values, dlog, gates, gates + JT_SCAN_PIECE};
 }
 
 static void back_item(void *arg, size_t i)
@@ -74,16 +81,20 @@ static void sum_token(void *arg, size_t i)
     const back *b = arg;
     const jt_scan *s = &b->p->s;
     const float *rate = s->rate.data;
-    size_t t = b->piece->first + i, n = s->n, runs = b->p->runs;
+    size_t t = b->piece->first + i, n = s->n, runs = b->p->runs, each = decays(s);
     for (size_t item = 0; item < s->heads * runs; item++) {
         size_t head = item / runs, key = jt_scan_key(s, head) * n;
         sums own = sums_of(b, item);
         b->p->kernels->add(jt_columns_grad_row(&s->k, t) + key, own.dk + i * n, n);
         b->p->kernels->add(jt_columns_grad_row(&s->q, t) + key, own.dq + i * n, n);
-        if (s->by_value)
+        if (s->by_value || !jt_has(&s->step))
             continue;
-        jt_grad_row(&s->step, t)[head] += own.dlog[i] * rate[head] + own.dstep[i];
-        if (jt_has(&s->beta))
+        float *dstep = jt_grad_row(&s->step, t) + head * each;
+        for (size_t j = 0; j < each; j++)
+            dstep[j] += own.dlog[i * each + j] * rate[head];
+        if (!jt_has(&s->beta))
+            dstep[0] += own.dstep[i];
+        else
             jt_grad_row(&s->beta, t)[head] += own.dbeta[i];
     }
 }
@@ -92,12 +103,15 @@ static void sum_token(void *arg, size_t i)
 static void sum_rates(const back *b)
 {
     const jt_scan *s = &b->p->s;
-    size_t runs = b->p->runs;
+    size_t runs = b->p->runs, each = decays(s);
     for (size_t item = 0; item < s->heads * runs; item++) {
+        size_t head = item / runs;
         sums own = sums_of(b, item);
-        for (size_t i = 0; i < b->piece->count; i++)
-            s->rate.grad[item / runs] +=
-                own.dlog[i] * jt_row(&s->step, b->piece->first + i)[item / runs];
+        for (size_t i = 0; i < b->piece->count; i++) {
+            const float *step = jt_row(&s->step, b->piece->first + i) + head * each;
+            for (size_t j = 0; j < each; j++)
+                s->rate.grad[head] += own.dlog[i * each + j] * step[j];
+        }
     }
 }
 
@@ -108,7 +122,7 @@ static void back_piece(jt_context *ctx, back *b)
     size_t work = 4 * tokens * p->s.heads * p->s.rows * p->s.n;
     jt_for_rows(ctx, items, work, back_item, b);
     jt_for_rows(ctx, tokens, 2 * tokens * items * p->s.n, sum_token, b);
-    if (!p->s.by_value)
+    if (!p->s.by_value && jt_has(&p->s.step))
         sum_rates(b);
 }
 

@@ -17,7 +17,7 @@ typedef struct jt_scan_pass {
     const jt_kernels *kernels;
     jt_scan s;
     float *state; /* [heads, rows, n] */
-    float *decay; /* [tokens, heads]; NULL when it is by value */
+    float *decay; /* [tokens, heads], by key [tokens, heads * n]; NULL by value */
     jt_tensor y;
     size_t tokens, runs; /* of a head */
     jt_scan_piece *piece;

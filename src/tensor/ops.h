@@ -78,6 +78,9 @@ jt_tensor jt_times(jt_context *ctx, const jt_tensor *x, const float *factor);
 void jt_add_to(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 
+/* y = x, which keeps its own place. The old value of y is gone, as above. */
+void jt_assign(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
+
 /* x, to be kept while x itself changes. */
 jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x);
 

@@ -43,6 +43,24 @@ jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x)
     return w.y;
 }
 
+/* What y was before has no part in what it is now. */
+static void assign_backward(jt_context *ctx, void *saved)
+{
+    const row_work *w = saved;
+    copy_backward(ctx, saved);
+    memset(w->y.grad, 0, values_of(&w->y) * sizeof(float));
+}
+
+void jt_assign(jt_context *ctx, jt_tensor *y, const jt_tensor *x)
+{
+    row_work w = {ctx->kernels, *y, *x, 0.0f};
+    if (jt_failed(ctx))
+        return;
+    memcpy(y->data, x->data, values_of(x) * sizeof(float));
+    if (x->grad)
+        jt_tape_push(ctx, assign_backward, &w, sizeof w);
+}
+
 /* ---- some columns: dx += dy where they came from ---- */
 
 typedef struct taking {

@@ -49,7 +49,7 @@ static void check_form(checker *c, int form)
     const jt_recur *r = &a.r;
     size_t wide = r->tokens * r->v_stride, keys = r->tokens * r->n;
     const size_t sizes[OUTPUTS] = {r->rows * r->n, keys,      keys, wide,
-                                   r->tokens,      r->tokens, wide, r->rows * r->n};
+                                   keys,           r->tokens, wide, r->rows * r->n};
     size_t most = wide + keys + r->rows * r->n;
     buffer dy = random_floats(c, wide, 1, 0), before = random_floats(c, most, 1, 0);
     gradients truth = run(c->scalar, &a, dy.data, sizes, before.data);
@@ -80,6 +80,6 @@ static void check_form(checker *c, int form)
 void check_recur_back(checker *c)
 {
     for (int i = 0; i < 50; i++)
-        for (int form = 0; form < FADED; form++)
+        for (int form = 0; form < FORMS; form++)
             check_form(c, form);
 }

@@ -118,6 +118,8 @@ static void memory_is_predicted(void **state)
         {"model.experts=0", "model.ffn_width=512", NULL},
         {"train.threads=2", "train.batch=80", "deepseek2"},
         {"train.threads=2", "train.batch=40", "qwen3next"},
+        {"train.threads=2", "train.batch=40", "kimi-linear"},
+        {"train.threads=2", "train.batch=40", "minimax-01"},
     };
     (void)state;
     size_t count = SANITIZED ? 1 : sizeof cases / sizeof *cases;

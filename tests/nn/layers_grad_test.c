@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "nn/delta_net.h"
+#include "nn/kimi_delta.h"
+#include "nn/lightning.h"
 #include "nn/latent.h"
 #include "nn/mamba.h"
 #include "nn/mamba2.h"
@@ -395,13 +397,98 @@ static void delta_net(void **state)
     }
 }
 
+static jt_tensor kimi_delta_forward(jt_context *ctx, setting *s)
+{
+    int i = 0;
+    jt_input x = jt_input_of(take(s, &i));
+    static jt_kimi_delta m;
+    m = *(const jt_kimi_delta *)s->user;
+    for (int part = 0; part < JT_KIMI_QKV; part++) {
+        m.in[part] = take(s, &i);
+        m.conv[part].weight = take(s, &i);
+        m.conv[part].silu = true;
+    }
+    m.b = take(s, &i);
+    m.f_a = take(s, &i);
+    m.f_b = take(s, &i);
+    m.dt_bias = take_vector(s, &i);
+    m.rate = take_vector(s, &i);
+    m.g_a = take(s, &i);
+    m.g_b = take(s, &i);
+    m.norm = take_vector(s, &i);
+    m.out = take(s, &i);
+    jt_places at = places_of(ctx, NULL, NULL, 1);
+    float *state = jt_scratch(ctx, jt_kimi_delta_state(&m), sizeof *state);
+    return jt_kimi_delta_forward(ctx, &m, &x, state, &at);
+}
+
+/* A head of more rows, in the first case, than one item of the scan takes. */
+static void kimi_delta(void **state)
+{
+    (void)state;
+    for (size_t heads = 1; heads <= 2; heads++) {
+        const size_t dim = heads == 1 ? 67 : 9, width = heads * dim, rank = 3;
+        jt_kimi_delta m = {.heads = heads, .dim = dim, .norm_eps = 1e-6f};
+        jt_rng rng = {.seed = 7};
+        setting s = inputs(&m, kimi_delta_forward);
+        add(&s, &rng, TOKENS, D, 0);
+        for (int part = 0; part < JT_KIMI_QKV; part++) {
+            add(&s, &rng, width, D, 0);
+            add(&s, &rng, width, 4, 0);
+        }
+        add(&s, &rng, heads, D, 0);
+        add(&s, &rng, rank, D, 0);
+        add(&s, &rng, width, rank, 0);
+        add(&s, &rng, 1, width, 0);
+        add(&s, &rng, 1, heads, -1);
+        add(&s, &rng, rank, D, 0);
+        add(&s, &rng, width, rank, 0);
+        add(&s, &rng, 1, dim, 1);
+        add(&s, &rng, D, width, 0);
+        check_setting(&s);
+    }
+}
+
+static jt_tensor lightning_forward(jt_context *ctx, setting *s)
+{
+    int i = 0;
+    jt_input x = jt_input_of(take(s, &i));
+    static jt_lightning m;
+    m = *(const jt_lightning *)s->user;
+    m.qkv = take(s, &i);
+    m.gate = take(s, &i);
+    m.norm = take_vector(s, &i);
+    m.out = take(s, &i);
+    jt_places at = places_of(ctx, NULL, NULL, 1);
+    float *state = jt_scratch(ctx, jt_lightning_state(&m), sizeof *state);
+    return jt_lightning_forward(ctx, &m, &x, state, &at);
+}
+
+static void lightning(void **state)
+{
+    (void)state;
+    for (size_t heads = 1; heads <= 4; heads *= 4) {
+        const size_t dim = heads == 1 ? 67 : 9, width = heads * dim;
+        jt_lightning m = {.heads = heads, .dim = dim, .slope_scale = 0.7f};
+        jt_rng rng = {.seed = 8};
+        setting s = inputs(&m, lightning_forward);
+        add(&s, &rng, TOKENS, D, 0);
+        add(&s, &rng, 3 * width, D, 0);
+        add(&s, &rng, width, D, 0);
+        add(&s, &rng, 1, width, 1);
+        add(&s, &rng, D, width, 0);
+        check_setting(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(late_norms), cmocka_unit_test(gated_queries),
         cmocka_unit_test(latent),     cmocka_unit_test(short_conv),
         cmocka_unit_test(mamba),      cmocka_unit_test(mamba2),
-        cmocka_unit_test(delta_net),
+        cmocka_unit_test(delta_net),  cmocka_unit_test(kimi_delta),
+        cmocka_unit_test(lightning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

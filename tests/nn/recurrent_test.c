@@ -118,9 +118,7 @@ static void check_documents(forward_fn *fn, const void *layer, const jt_tensor *
     }
 }
 
-/* Batches of documents come to layers that `trains` alone. */
 static void check_layer(bench *b, forward_fn *fn, const void *layer, size_t state_size,
-                        bool trains,
                         void (*naive)(const void *layer, const double *x, double *y))
 {
     jt_tensor x = tensor(b, TOKENS, D, 1, 0);
@@ -132,32 +130,30 @@ static void check_layer(bench *b, forward_fn *fn, const void *layer, size_t stat
         if (jt_kernels_level((jt_cpu_level)level))
             check_level(fn, layer, &x, state_size, truth,
                         jt_kernels_level((jt_cpu_level)level)->name);
-    if (trains)
-        check_documents(fn, layer, &x, state_size);
+    check_documents(fn, layer, &x, state_size);
     jt_arena_free(&b->arena);
 }
 
-#define LAYER(kind, trains)                                                          \
-    static jt_tensor forward_##kind(jt_context *ctx, const void *layer, jt_input *x, \
-                                    float *state, const jt_places *places)           \
-    {                                                                                \
-        return jt_##kind##_forward(ctx, layer, x, state, places);                    \
-    }                                                                                \
-    static void truth_##kind(const void *layer, const double *x, double *y)          \
-    {                                                                                \
-        naive_##kind(layer, x, TOKENS, y);                                           \
-    }                                                                                \
-    static void check_##kind(bench *b, const jt_##kind *layer)                       \
-    {                                                                                \
-        check_layer(b, forward_##kind, layer, jt_##kind##_state(layer), trains,      \
-                    truth_##kind);                                                   \
+#define LAYER(kind)                                                                    \
+    static jt_tensor forward_##kind(jt_context *ctx, const void *layer, jt_input *x,   \
+                                    float *state, const jt_places *places)             \
+    {                                                                                  \
+        return jt_##kind##_forward(ctx, layer, x, state, places);                      \
+    }                                                                                  \
+    static void truth_##kind(const void *layer, const double *x, double *y)            \
+    {                                                                                  \
+        naive_##kind(layer, x, TOKENS, y);                                             \
+    }                                                                                  \
+    static void check_##kind(bench *b, const jt_##kind *layer)                         \
+    {                                                                                  \
+        check_layer(b, forward_##kind, layer, jt_##kind##_state(layer), truth_##kind); \
     }
-LAYER(short_conv, true)
-LAYER(mamba, true)
-LAYER(mamba2, true)
-LAYER(delta_net, true)
-LAYER(kimi_delta, false)
-LAYER(lightning, false)
+LAYER(short_conv)
+LAYER(mamba)
+LAYER(mamba2)
+LAYER(delta_net)
+LAYER(kimi_delta)
+LAYER(lightning)
 #undef LAYER
 
 static void test_short_conv(void **state)

@@ -64,9 +64,7 @@ static void recall(const jt_recur *r, size_t row, float *g, float *w)
         double known = 0;
         w[t] = r->v[t * r->v_stride + row];
         for (size_t i = 0; i < r->n; i++) {
-            float a = r->rate ? expf(step * r->rate[row * r->n + i])
-                              : r->decay[t * r->gate_stride];
-            g[i] = a * h[i];
+            g[i] = factor(r, row, t, i, step) * h[i];
             known += (double)g[i] * k[i];
         }
         if (r->beta)
@@ -81,7 +79,7 @@ static void recall(const jt_recur *r, size_t row, float *g, float *w)
  *     D += dy q       dq += dy h       u = f w, f beta or step
  *     du = D . k      dk += u D        df += w du      dw = f du
  *     G = D - dw k and dk -= dw g with beta, otherwise G = D; dv += dw
- *     dlog += G . g   D of the token before = a G */
+ *     dlog += G . g   D of the token before = a G, both value by value with a fade */
 static void back_token(const jt_recur_back *b, size_t row, size_t t, const float *g,
                        float w)
 {
@@ -109,9 +107,11 @@ static void back_token(const jt_recur_back *b, size_t row, size_t t, const float
         dstep += (double)along * rate;
         if (r->rate)
             b->drate[row * r->n + i] += along * step;
-        dh[i] *= r->rate ? expf(step * rate) : r->decay[t * r->gate_stride];
+        if (r->fade)
+            b->dlog[t * r->n + i] += along;
+        dh[i] *= factor(r, row, t, i, step);
     }
-    if (!r->rate)
+    if (!r->rate && !r->fade)
         b->dlog[t] += (float)dlog;
     if (r->beta)
         b->dbeta[t] += w * (float)du;
