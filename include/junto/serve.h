@@ -44,7 +44,8 @@ typedef struct jt_server_options {
     int reply_seconds;   /* a reply may take from its first pass on; default 3600 */
     int max_tokens;      /* of a reply; default: as far as its context goes */
     size_t body_bytes;   /* of a request; default 8 MiB */
-    const char *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
+    const char
+        *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
     jt_session_options session; /* of every slot; `beside` is not looked at. `chunk`
                                    bounds the tokens of a pass */
     jt_log log;                 /* from several threads at once */

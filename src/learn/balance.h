@@ -45,7 +45,7 @@ typedef struct jt_balance_options {
     float z_loss;    /* beta */
     float bias_rate; /* not together with bip_rounds */
     int bip_rounds;
-    size_t seq_len; /* tokens of a sequence, for that scope */
+    size_t seq_len;                   /* tokens of a sequence, for that scope */
     const jt_mixture *const *instead; /* [layers] as in jt_chunk; or NULL */
 } jt_balance_options;
 

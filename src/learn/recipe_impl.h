@@ -19,9 +19,9 @@ typedef struct jt_recipe_variant {
     size_t n_settings;
     const char **probe; /* "k:2,4" */
     size_t n_probes;
-    bool mixed; /* learns from documents of all domains in one file */
-    bool goes_on;         /* `from` is another one */
-    const char **source;  /* names of the tasks that it learns from; none: all */
+    bool mixed;          /* learns from documents of all domains in one file */
+    bool goes_on;        /* `from` is another one */
+    const char **source; /* names of the tasks that it learns from; none: all */
     size_t n_sources;
     size_t *adapter; /* earlier variants whose adapters it mixes */
     size_t n_adapters;
@@ -111,12 +111,12 @@ typedef struct jt_recipe_job {
     const jt_recipe_options *options;
     int seed;
     const jt_recipe_data *data;
-    const char *dir;      /* folder of this training */
-    const char *init;     /* model to go on from, or NULL */
+    const char *dir;             /* folder of this training */
+    const char *init;            /* model to go on from, or NULL */
     const char (*adapter)[4200]; /* [variant->n_adapters] files that it mixes */
-    const char *begins;   /* file of the adapter to go on from, or NULL */
-    bool export;          /* write DIR/model.gguf */
-    jt_progress progress; /* called before each step with the steps done */
+    const char *begins;          /* file of the adapter to go on from, or NULL */
+    bool export;                 /* write DIR/model.gguf */
+    jt_progress progress;        /* called before each step with the steps done */
 } jt_recipe_job;
 
 /* Steps that a job takes. */

@@ -33,8 +33,8 @@ typedef struct jt_chunk {
     bool all_logits;          /* of every token; otherwise of the last of each span */
     bool hidden; /* instead of logits the hidden states [count, d] that the output
                     reads */
-    const jt_mixture *const *instead; /* [layers] what stands in place of their dense
-                                         FFNs (MixLoRA), or NULL; NULL: nowhere */
+    const jt_mixture *const *instead;  /* [layers] what stands in place of their dense
+                                          FFNs (MixLoRA), or NULL; NULL: nowhere */
     const jt_route_term *instead_term; /* of these; or NULL */
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.

@@ -243,8 +243,8 @@ static jt_tensor run_twins(jt_session *s, jt_chunk *chunk, const jt_hooks *hooks
     chunk->positions = positions;
     const jt_hooks_part parts[2] = {{hooks, count}, {&s->twin->hooks, count}};
     const jt_hooks halves = {.part = parts, .n_parts = 2};
-    jt_tensor both = jt_attached_forward(&s->adapters, s->ctx, s->model, chunk,
-                                         s->store, &halves);
+    jt_tensor both =
+        jt_attached_forward(&s->adapters, s->ctx, s->model, chunk, s->store, &halves);
     if (jt_failed(s->ctx))
         return both;
     size_t rows = jt_rows(&both) / 2, n = jt_cols(&both);

@@ -34,8 +34,8 @@ static double pass(jt_rewire *w, jt_session *s, size_t first, size_t count,
     if (jt_failed(ctx))
         return 0.0;
     ctx->tape = &tape;
-    jt_tensor logits = jt_attached_forward(&s->adapters, ctx, &w->view, &chunk,
-                                           s->store, &hooks);
+    jt_tensor logits =
+        jt_attached_forward(&s->adapters, ctx, &w->view, &chunk, s->store, &hooks);
     double loss = jt_cross_entropy(ctx, &logits, targets, 1.0f, NULL);
     if (!jt_failed(ctx))
         jt_tape_backward(ctx);

@@ -163,7 +163,8 @@ void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_hooks *hooks,
     g->passes += layer == 0;
     if (next >= g->map.n_layers || !wants_look(g) || jt_failed(ctx))
         return;
-    hooks = hooks->twin ? &nobody : hooks; /* a twin steers half of the rows */
+    hooks = hooks->n_parts ? &nobody
+                           : hooks; /* several hands: their rows are not told apart */
     const jt_router *r = g->layers[next].router;
     jt_route_site there = *site;
     there.layer = g->layers[next].layer;
