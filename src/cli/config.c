@@ -13,7 +13,7 @@ static bool takes_config(const cli_verb *verb)
 {
     for (const cli_group *g = verb->groups; g->options; g++) {
         for (const cli_option *o = g->options; o->flags; o++) {
-            if (strcmp(o->flags, flag_name) == 0)
+            if (o->has_flags && strcmp(o->flags, flag_name) == 0)
                 return true;
         }
     }

@@ -60,6 +60,7 @@ typedef struct cli_option {
     double min, max;
     bool required;
     bool is_model;    /* of CLI_PATH: the name of a model on the shelf will do */
+    bool has_flags;   /* of CLI_PATH: a file of further flags (config.h) */
     const char *help; /* one sentence without a full stop */
 } cli_option;
 

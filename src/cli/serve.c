@@ -55,6 +55,7 @@ static const cli_option listen_options[] = {
      .kind = CLI_PATH,
      .value = "FILE",
      .offset = FIELD(config),
+     .has_flags = true,
      .help = "read flags from a file: lines NAME = VALUE, and MODEL = VALUE"},
     {.flags = "-a --alias",
      .kind = CLI_STRING,
