@@ -13,7 +13,7 @@
 enum { POOL_ROWS = 256, MAX_TENSORS = 4096 };
 
 typedef struct shape {
-    int layers, width, heads, kv_heads, experts, used, expert_width, vocab;
+    int layers, width, heads, kv_heads, experts, used, expert_width, vocab, context;
     jt_dtype dtype;
 } shape;
 
@@ -75,7 +75,7 @@ static void write_keys(jt_gguf_writer *w, const shape *s, jt_err *err)
     bad |= jt_gguf_set_str(w, "general.architecture", "qwen3moe", err);
     bad |= jt_gguf_set_str(w, "general.name", "synthetic mixture", err);
     U32("block_count", s->layers);
-    U32("context_length", 4096);
+    U32("context_length", s->context);
     U32("embedding_length", s->width);
     U32("feed_forward_length", s->expert_width);
     U32("expert_feed_forward_length", s->expert_width);
@@ -127,16 +127,18 @@ static void write_tensor(jt_gguf_writer *w, const tensor *t, jt_err *err)
 static int usage(void)
 {
     fprintf(stderr, "usage: synth OUT.gguf [layers=16 width=2048 heads=16 kv_heads=16 "
-                    "experts=64 used=8 expert_width=1024 vocab=50304 dtype=Q4_K]\n");
+                    "experts=64 used=8 expert_width=1024 vocab=50304 "
+                    "context=4096 dtype=Q4_K]\n");
     return 2;
 }
 
 static bool parse(shape *s, const char *arg)
 {
-    static const char *const names[] = {"layers",  "width", "heads",        "kv_heads",
-                                        "experts", "used",  "expert_width", "vocab"};
-    int *fields[] = {&s->layers,  &s->width, &s->heads,        &s->kv_heads,
-                     &s->experts, &s->used,  &s->expert_width, &s->vocab};
+    static const char *const names[] = {"layers",       "width",   "heads",
+                                        "kv_heads",     "experts", "used",
+                                        "expert_width", "vocab",   "context"};
+    int *fields[] = {&s->layers, &s->width,        &s->heads, &s->kv_heads, &s->experts,
+                     &s->used,   &s->expert_width, &s->vocab, &s->context};
     const char *value = strchr(arg, '=');
     if (!value)
         return false;
@@ -152,7 +154,7 @@ static bool parse(shape *s, const char *arg)
 
 int main(int argc, char **argv)
 {
-    shape s = {16, 2048, 16, 16, 64, 8, 1024, 50304, JT_Q4_K};
+    shape s = {16, 2048, 16, 16, 64, 8, 1024, 50304, 4096, JT_Q4_K};
     jt_gguf_writer *w;
     jt_err err = {0};
     if (argc < 2)
