@@ -137,14 +137,15 @@ static void attn_weights(attn_state *s, int j, int base)
     s->sum[j] = s->sum[j] * shrink[0] + vf_sum(sum);
 }
 
-/* Up to LANES values from `v` on, of which there are n. */
-ALWAYS_INLINE vf load_values(const void *v, size_t n, const bool halves)
+/* Up to LANES values from `v` on, of which there are n; `full`: at least LANES. */
+ALWAYS_INLINE vf load_values(const void *v, size_t n, const bool full,
+                             const bool halves)
 {
+    if (full)
+        return halves ? vf_load_half(v) : vf_load(v);
     if (!halves)
         return vf_load_n(v, n);
     uint16_t some[LANES] = {0};
-    if (n >= LANES)
-        return vf_load_half(v);
     memcpy(some, v, n * sizeof *some);
     return vf_load_half(some);
 }
@@ -152,7 +153,8 @@ ALWAYS_INLINE vf load_values(const void *v, size_t n, const bool halves)
 /* out = out * shrink + weights . values for queries j .. j + tile and `wide` vectors
  * from value e on: enough sums at once to keep the multipliers busy. */
 ALWAYS_INLINE void attn_values_at(const attn_state *s, int j, int base, size_t e,
-                                  const int tile, const int wide, const bool halves)
+                                  const int tile, const int wide, const bool full,
+                                  const bool halves)
 {
     const jt_attn *a = s->a;
     const size_t value_bytes = halves ? sizeof(uint16_t) : sizeof(float);
@@ -161,7 +163,10 @@ ALWAYS_INLINE void attn_values_at(const attn_state *s, int j, int base, size_t e
     int last = s->to - base < JT_ATTN_BLOCK ? s->to - base : JT_ATTN_BLOCK;
     float *out = a->out + (size_t)j * a->out_stride + e;
     const uint8_t *v = s->v.first + e * value_bytes;
+    const float *p[TILE];
     vf total[TILE][ATTN_WIDE];
+    for (int t = 0; t < tile; t++)
+        p[t] = s->p[j + t];
     for (int t = 0; t < tile; t++)
         for (int w = 0; w < wide; w++) {
             size_t at = (size_t)w * LANES;
@@ -177,10 +182,10 @@ ALWAYS_INLINE void attn_values_at(const attn_state *s, int j, int base, size_t e
         for (int w = 0; w < wide; w++)
             value[w] =
                 load_values(v + (size_t)i * stride + (size_t)w * LANES * value_bytes,
-                            rest - (size_t)w * LANES, halves);
+                            rest - (size_t)w * LANES, full, halves);
         for (int t = 0; t < tile; t++)
             for (int w = 0; w < wide; w++)
-                total[t][w] = vf_fma(vf_set1(s->p[j + t][i]), value[w], total[t][w]);
+                total[t][w] = vf_fma(vf_set1(p[t][i]), value[w], total[t][w]);
     }
     for (int t = 0; t < tile; t++)
         for (int w = 0; w < wide; w++)
@@ -193,9 +198,9 @@ ALWAYS_INLINE void attn_values(const attn_state *s, int j, int base, const int t
 {
     size_t e = 0, dim = (size_t)s->a->v_dim;
     for (; e + ATTN_WIDE * LANES <= dim; e += ATTN_WIDE * LANES)
-        attn_values_at(s, j, base, e, tile, ATTN_WIDE, halves);
+        attn_values_at(s, j, base, e, tile, ATTN_WIDE, true, halves);
     for (; e < dim; e += LANES)
-        attn_values_at(s, j, base, e, tile, 1, halves);
+        attn_values_at(s, j, base, e, tile, 1, e + LANES <= dim, halves);
 }
 
 ALWAYS_INLINE void attn_all_values(const attn_state *s, int base, const bool halves)
