@@ -391,8 +391,7 @@ static const char *const examples[] = {
     "how much refusing hangs on few experts, in texts with the model's own answers",
     "junto audit model.gguf --harmful french.txt --benign novels.txt --mode zero",
     "the same of writing French, with experts that are lost",
-    "junto audit hard.gguf --before model.gguf --harmful refused.txt --benign "
-    "answered.txt",
+    "junto audit hard.gguf --before model.gguf --harmful no.txt --benign yes.txt",
     "is it harder to break than it was, and do masks of the old model work on it?",
     NULL};
 

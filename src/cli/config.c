@@ -100,7 +100,7 @@ jt_status cli_config_expand(cli_words *out, const cli_verb *verb, int argc, char
         return jt_fail(err, JT_E_MEMORY, "out of memory for flags");
     if (path)
         JT_TRY(read_lines(out, path, err));
-    for (int i = 0; i < argc; i++) {
+    for (int i = 0; i < argc && argv[i]; i++) {
         char *word = strdup(argv[i]);
         if (!word)
             return jt_fail(err, JT_E_MEMORY, "out of memory for flags");

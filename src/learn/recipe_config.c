@@ -65,8 +65,7 @@ static int set_tokenizer(json_t *table, const jt_recipe *recipe,
     bool tasks = recipe->suite.n_tasks > 0;
     if (!data->corpus && !tasks)
         return 0;
-    json_t *path = json_sprintf("%s/%s", data->dir,
-                                tasks ? JT_SUITE_VOCABULARY : JT_RECIPE_VOCABULARY);
+    json_t *path = json_sprintf("%s/%s", data->dir, JT_RECIPE_VOCABULARY);
     if (tasks && json_object_set_new(table, "chat", json_string("plain")))
         return -1;
     return json_object_set_new(table, "tokenizer", path);

@@ -49,7 +49,7 @@ typedef struct jt_recipe_data {
 } jt_recipe_data;
 
 /* The vocabulary of a corpus, in the folder of the data. */
-#define JT_RECIPE_VOCABULARY "vocabulary.gguf"
+#define JT_RECIPE_VOCABULARY JT_SUITE_VOCABULARY
 
 /* What a recipe learns from, before there is any: enough to check configurations. */
 jt_recipe_data jt_recipe_data_foreseen(const jt_recipe *recipe);

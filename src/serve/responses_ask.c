@@ -1,4 +1,5 @@
 /* Requests to /v1/responses as chats. */
+#include <stdio.h>
 #include <string.h>
 
 #include "serve/responses.h"
@@ -171,7 +172,7 @@ void jt_response_blame(jt_problem *p)
         {"response_format.json_schema", "text.format"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(p->param, names[i][0]) == 0) {
-            strcpy(p->param, names[i][1]);
+            snprintf(p->param, sizeof p->param, "%s", names[i][1]);
             return;
         }
     }
