@@ -139,7 +139,7 @@ static jt_status read_text(parser *p, jt_term **out)
         return no_memory(p);
     size_t n = 0;
     while (p->at < close) { /* no escape is shorter than what it stands for */
-        uint32_t c;
+        uint32_t c = 0;
         JT_TRY(read_character(p, &c));
         n += (size_t)utf8proc_encode_char((utf8proc_int32_t)c,
                                           (utf8proc_uint8_t *)bytes + n);
@@ -209,7 +209,7 @@ static jt_status read_class(parser *p, jt_term **out)
     bool negated = is_next(p, '^');
     p->at += negated;
     for (; !is_next(p, ']'); n++) {
-        jt_char_range range;
+        jt_char_range range = {0};
         if (n == MOST)
             return refuse(p, JT_E_LIMIT, "a class with too many parts");
         JT_TRY(read_character(p, &range.low));

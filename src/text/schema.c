@@ -567,7 +567,7 @@ static jt_status write_schema(jt_schema_writer *w, const json_t *schema,
 static jt_status write_beside_ref(jt_schema_writer *w, const json_t *schema,
                                   jt_schema_rule *rule)
 {
-    const json_t *target;
+    const json_t *target = NULL;
     json_t *beside = without(schema, "$ref");
     if (json_object_size(beside) == 0) {
         json_decref(beside);

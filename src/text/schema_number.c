@@ -148,7 +148,7 @@ jt_status jt_schema_number(jt_schema_writer *w, const json_t *schema, bool real,
     JT_TRY(read_bounds(w, schema, real, &b));
     if (b.low == -most_number && b.high == most_number) {
         *rule = (jt_schema_rule){{0}};
-        strcpy(rule->name, real ? "number" : "integer");
+        snprintf(rule->name, sizeof rule->name, "%s", real ? "number" : "integer");
         return JT_OK;
     }
     bounds minus = {b.high < 0 ? -b.high : !real, -b.low, b.high < 0 && b.high_open,

@@ -207,7 +207,7 @@ static jt_status read_single(pattern *p)
 {
     set s = {.count = 0};
     jt_status status = JT_OK;
-    uint32_t c;
+    uint32_t c = 0;
     if (*p->at == '.') {
         p->at++;
         JT_TRY(add(p, &s, '\n', '\n'));
