@@ -1,5 +1,6 @@
 /* Numbers of JSON schemas: between bounds, by their digits. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "text/schema.h"
