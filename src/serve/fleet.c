@@ -35,12 +35,7 @@ struct jt_fleet {
 
 static void wait_a_moment(jt_fleet *f)
 {
-    enum { MOMENT = 200 * 1000 * 1000 }; /* nanoseconds */
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += MOMENT;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    const struct timespec until = jt_a_moment_later();
     pthread_cond_timedwait(&f->news, &f->lock, &until);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 struct jt_routing {
@@ -113,13 +114,8 @@ void jt_routing_look(jt_routing *r, jt_routing_view *view)
 
 void jt_routing_wait(jt_routing *r, uint64_t passes)
 {
-    enum { MOMENT = 200 * 1000 * 1000 }; /* nanoseconds */
-    struct timespec until;
+    const struct timespec until = jt_a_moment_later();
     int late = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += MOMENT;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&r->lock);
     while (!late && r->latest.state.passes <= passes)
         late = pthread_cond_timedwait(&r->news, &r->lock, &until);

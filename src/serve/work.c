@@ -123,13 +123,8 @@ static bool has_words(const jt_work *w)
 
 void jt_work_wait(jt_work *w, bool whole)
 {
-    enum { MOMENT = 200 * 1000 * 1000 }; /* nanoseconds */
-    struct timespec until;
+    const struct timespec until = jt_a_moment_later();
     int late = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += MOMENT;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&w->lock);
     while (!late && !is_over(w) && (whole || !has_words(w)))
         late = pthread_cond_timedwait(&w->news, &w->lock, &until);
