@@ -142,6 +142,24 @@ static bool more_to_come(const jt_cached *c)
 
 /* ---- ahead of need ---- */
 
+/* A right guess saves the time of a read. A wrong one costs half of that, as it lets
+ * urgent reads pass and is given up midway, and only while the disk has other work: so
+ * the busier the disk is, the likelier must guesses be. */
+static void weigh_guesses(jt_cached *c)
+{
+    static const double keep = 63.0 / 64.0, least_busy = 0.2, cost = 0.5, pause = 0.1;
+    double now = jt_seconds(), since = now - c->last_seconds;
+    uint64_t read = jt_reader_bytes(c->reader);
+    c->lately = keep * c->lately + (since < pause ? since : pause);
+    c->read_lately = keep * c->read_lately + (double)(read - c->last_read);
+    c->last_seconds = now;
+    c->last_read = read;
+    double could = c->disk_speed * c->lately;
+    double busy = could > 0.0 ? c->read_lately / could : 1.0;
+    busy = busy > 1.0 ? 1.0 : busy < least_busy ? least_busy : busy;
+    c->guesses.least = cost * busy / (1.0 + cost * busy);
+}
+
 /* A quarter of the slots may hold guesses. */
 static void read_ahead(jt_cached *c)
 {
@@ -345,6 +363,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     for (int i = 0; i < c->stored.n_sources; i++)
         JT_TRY(jt_source_check(&c->stored.sources[i], err));
     jt_cached_tend(c);
+    weigh_guesses(c);
     c->layer = layer;
     c->failed = -1;
     drop_guesses(c, layer, lease->plan);
