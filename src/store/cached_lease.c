@@ -366,6 +366,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     weigh_guesses(c);
     c->layer = layer;
     c->failed = -1;
+    jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);
     drop_guesses(c, layer, lease->plan);
     sort_experts(c, lease->plan);
     jt_status status = next_wave(c, bank, lease, err);
