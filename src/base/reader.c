@@ -10,7 +10,13 @@
 /* Pieces are small enough for a single expert to keep a disk busy, and for an urgent
  * read not to wait long for those that are under way; larger ones read no faster, but
  * more of them can be under way. */
-enum { PIECE = 1 << 18, FAR_PIECE = 1 << 20, USUAL_DEPTH = 256, MOST_DEPTH = 256, AHEAD_FLYING = 8 };
+enum {
+    PIECE = 1 << 18,
+    FAR_PIECE = 1 << 20,
+    USUAL_DEPTH = 256,
+    MOST_DEPTH = 256,
+    AHEAD_FLYING = 8
+};
 
 typedef struct line {
     jt_read *first, *last;

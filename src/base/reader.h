@@ -77,9 +77,9 @@ bool jt_reader_is_direct(const jt_reader *reader);
 /* Queue a read and start what there is room for. Not urgent: only few pieces at a time,
  * and only while nothing urgent waits. */
 void jt_reader_add(jt_reader *reader, jt_read *read, bool urgent);
-/* Far ahead: large pieces, and most of them may be of reads that are not urgent, so that
- * the disk has work for a time in which nobody looks; urgent ones wait longer then. Not
- * so at first. */
+/* Far ahead: large pieces, and most of them may be of reads that are not urgent, so
+ * that the disk has work for a time in which nobody looks; urgent ones wait longer
+ * then. Not so at first. */
 void jt_reader_far_ahead(jt_reader *reader, bool far);
 /* A read that is queued or under way has become urgent. */
 void jt_reader_hurry(jt_reader *reader, jt_read *read);

@@ -2,6 +2,7 @@
 #ifndef JT_STORE_CACHED_IMPL_H
 #define JT_STORE_CACHED_IMPL_H
 
+#include "base/pool.h"
 #include "store/cached.h"
 #include "store/guess.h"
 #include "store/slots.h"
@@ -19,6 +20,7 @@ struct jt_cached {
     double *uses;  /* a copy, until the policy has started; may be NULL */
 
     jt_reader *reader;
+    jt_pool *pool;
     char *slab;
     size_t slot_bytes, area[JT_PARTS];
     jt_slots slots;

@@ -104,6 +104,25 @@ static bool take_ended(jt_cached *c, bool wait)
     return true;
 }
 
+static void do_nothing(void *arg, size_t i)
+{
+    (void)arg;
+    (void)i;
+}
+
+/* Wait for a read to end. Threads that fall asleep take long to wake up: for as long as
+ * an expert usually takes, they are kept awake. */
+static bool wait_ended(jt_cached *c, double start)
+{
+    static const double patience = 3e-3;
+    while (jt_seconds() - start < patience) {
+        if (take_ended(c, false))
+            return true;
+        jt_pool_run(c->pool, do_nothing, NULL, (size_t)jt_pool_threads(c->pool));
+    }
+    return take_ended(c, true);
+}
+
 void jt_cached_tend(jt_cached *c)
 {
     while (take_ended(c, false)) {
@@ -318,7 +337,7 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
     read_ahead(c);
     if (c->n_wave == 0 && more_to_come(c)) {
         double start = jt_seconds();
-        while (c->n_wave == 0 && c->failed < 0 && take_ended(c, true)) {
+        while (c->n_wave == 0 && c->failed < 0 && wait_ended(c, start)) {
             read_wanted(c);
             gather(c);
         }
