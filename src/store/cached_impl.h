@@ -45,6 +45,7 @@ struct jt_cached {
     uint64_t last_read;         /* the bytes, when the last one asked */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
     uint64_t lacking[JT_LACKING_MOST + 1];
+    int half_lacking; /* 0 or 1 */
     double stall_seconds;
 };
 

@@ -242,10 +242,19 @@ static int layer_of_bank(const jt_cached *c, const jt_bank *bank)
     return -1;
 }
 
+/* Count a layer that must read `wanted` experts now, and wait for `late` ones that are
+ * on their way: half there on average, so that two of them count as one. */
+static void count_lacking(jt_cached *c, int wanted, int late)
+{
+    int half = c->half_lacking + late, lacking = wanted + half / 2;
+    c->half_lacking = half % 2;
+    c->lacking[lacking < JT_LACKING_MOST ? lacking : JT_LACKING_MOST]++;
+}
+
 /* Sort the experts of a plan: there, on their way, or to be read. */
 static void sort_experts(jt_cached *c, const jt_plan *plan)
 {
-    int first = c->first[c->layer];
+    int first = c->first[c->layer], late = 0;
     c->next_wanted = c->n_wanted = c->n_coming = c->n_wave = 0;
     for (int e = first; e < c->first[c->layer + 1]; e++) {
         if (plan->start[e - first] == plan->start[e - first + 1])
@@ -264,10 +273,12 @@ static void sort_experts(jt_cached *c, const jt_plan *plan)
         s->held = false;
         s->pinned = true;
         c->coming[c->n_coming++] = slot;
-        if (s->state == JT_SLOT_COMING)
+        if (s->state == JT_SLOT_COMING) {
             hurry(c, slot);
+            late++;
+        }
     }
-    c->lacking[c->n_wanted < JT_LACKING_MOST ? c->n_wanted : JT_LACKING_MOST]++;
+    count_lacking(c, c->n_wanted, late);
 }
 
 /* Move what is ready from `coming` to the wave. */

@@ -21,8 +21,19 @@ static jt_status decode(jt_session *s, int tokens, jt_err *err)
     return JT_OK;
 }
 
+/* The share of what the cache lacked that guesses had read when its turn came. */
+static double share_foreseen(const jt_session *s)
+{
+    jt_store_stats stats = {0};
+    jt_session_store_stats(s, &stats);
+    double lacked = (double)(stats.misses + stats.ahead_used), late = 0.0;
+    for (int i = 1; i <= JT_LACKING_MOST; i++)
+        late += i * (double)stats.lacking[i];
+    return lacked > late ? 1.0 - late / lacked : 0.0;
+}
+
 /* Seconds per token, of the experts and of all else; waiting for the disk is neither.
- * `foreseen`: the share of what was lacking that guesses had read. */
+ */
 static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *s,
                                    jt_err *err)
 {
@@ -38,10 +49,7 @@ static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *
                       .layers = both.layers,
                       .uses = both.uses,
                       .expert_bytes = both.expert_bytes};
-    jt_store_stats stats = {0};
-    jt_session_store_stats(s, &stats);
-    uint64_t lacking = stats.misses + stats.ahead_used;
-    *foreseen = lacking ? (double)stats.ahead_used / (double)lacking : 0.0;
+    *foreseen = share_foreseen(s);
     return JT_OK;
 }
 
@@ -69,7 +77,18 @@ static void add_binomial(double *lacking, double layers, int k, double there)
     }
 }
 
-/* What the cache will lack: of even routing, or in the playback of a trace. */
+/* A share of what is lacking is there after all, each expert with the same chance. */
+static void take_away(jt_costs *costs, double share)
+{
+    double left[JT_LACKING_MOST + 1] = {0.0};
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        add_binomial(left, costs->lacking[i], i, share);
+    memcpy(costs->lacking, left, sizeof left);
+}
+
+/* What the cache will lack: of even routing, or in the playback of a trace. That begins
+ * with an empty cache, a run's decoding with one that the prompt has filled: it has its
+ * share of the experts that come for the first time. */
 static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_session *s,
                                 const jt_store_stats *stats, jt_trace *trace,
                                 jt_err *err)
@@ -90,19 +109,13 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
         return jt_fail(err, JT_E_ARG, "the trace is empty");
     double tokens = (double)played.tokens;
     costs->uses = (double)played.uses / tokens;
-    *misses = (double)played.misses / tokens;
     for (int i = 0; i <= JT_LACKING_MOST; i++)
         costs->lacking[i] = (double)played.lacking[i] / tokens;
+    double warm =
+        played.misses ? share * (double)played.first / (double)played.misses : 0.0;
+    *misses = (double)played.misses * (1.0 - warm) / tokens;
+    take_away(costs, warm);
     return JT_OK;
-}
-
-/* Guesses bring some of what is lacking, each with the same chance. */
-static void take_foreseen(jt_costs *costs, double foreseen)
-{
-    double left[JT_LACKING_MOST + 1] = {0.0};
-    for (int i = 0; i <= JT_LACKING_MOST; i++)
-        add_binomial(left, costs->lacking[i], i, foreseen);
-    memcpy(costs->lacking, left, sizeof left);
 }
 
 jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
@@ -117,7 +130,7 @@ jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
     jt_session_truncate(s, 0);
     JT_TRY(status);
     JT_TRY(foresee_misses(&f.costs, &misses, s, &stats, trace, err));
-    take_foreseen(&f.costs, foreseen);
+    take_away(&f.costs, foreseen);
     JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
     f.costs.read_bytes = misses * f.costs.expert_bytes;
     f.hit_rate = f.costs.uses > 0.0 ? 1.0 - misses / f.costs.uses : 0.0;
