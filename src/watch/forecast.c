@@ -8,8 +8,9 @@
 #include "run/session.h"
 
 /* Tokens that the processor is measured with, after some that fill the cache, and bytes
- * for the disk: a second or two each. */
-enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20 };
+ * for the disk, a few times within about a second: its speed is not even. */
+enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20, DISK_TURNS = 8 };
+static const double disk_seconds = 1.0;
 
 static jt_status decode(jt_session *s, int tokens, jt_err *err)
 {
@@ -62,7 +63,15 @@ static jt_status measure_disk(double *speed, const jt_session *s,
     const jt_source *source = &s->model->apart->sources[0];
     if (source->bytes < DISK_BYTES)
         return JT_OK; /* what the start has seen will do */
-    return jt_measure_disk(speed, source->path, DISK_BYTES, &how, err);
+    double taken = 0.0;
+    int turns = 0;
+    for (; turns < DISK_TURNS && taken < disk_seconds; turns++) {
+        double found;
+        JT_TRY(jt_measure_disk(&found, source->path, DISK_BYTES, &how, err));
+        taken += DISK_BYTES / found;
+    }
+    *speed = turns * (double)DISK_BYTES / taken;
+    return JT_OK;
 }
 
 /* Layers of a token that lack i of k experts, when each is there with probability
@@ -86,9 +95,8 @@ static void take_away(jt_costs *costs, double share)
     memcpy(costs->lacking, left, sizeof left);
 }
 
-/* What the cache will lack: of even routing, or in the playback of a trace. That begins
- * with an empty cache, a run's decoding with one that the prompt has filled: it has its
- * share of the experts that come for the first time. */
+/* What the cache will lack: of even routing, or in the playback of a trace, from when
+ * the cache is full, as a prompt will have left it. */
 static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_session *s,
                                 const jt_store_stats *stats, jt_trace *trace,
                                 jt_err *err)
@@ -101,7 +109,8 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
             add_binomial(costs->lacking, 1.0, stored->layers[l].router->k, share);
         return JT_OK;
     }
-    jt_simulate_options o = {.policy = stats->policy, .slots = stats->budget.slots};
+    jt_simulate_options o = {
+        .policy = stats->policy, .slots = stats->budget.slots, .filled = true};
     jt_simulated played;
     JT_TRY(jt_trace_check_model(trace, s->model, err));
     JT_TRY(jt_simulate(trace, &o, &played, err));
@@ -111,10 +120,7 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
     costs->uses = (double)played.uses / tokens;
     for (int i = 0; i <= JT_LACKING_MOST; i++)
         costs->lacking[i] = (double)played.lacking[i] / tokens;
-    double warm =
-        played.misses ? share * (double)played.first / (double)played.misses : 0.0;
-    *misses = (double)played.misses * (1.0 - warm) / tokens;
-    take_away(costs, warm);
+    *misses = (double)played.misses / tokens;
     return JT_OK;
 }
 
