@@ -66,7 +66,7 @@ typedef struct jt_costs {
 
 /* Seconds per token as these costs foretell. A layer that lacks experts ends when the
  * last of them has been read and computed, or when all are computed, whichever is
- * later; and no disk reads faster than it can. */
+ * later; and no disk reads faster than it can, or all the time. */
 JT_API double jt_costs_seconds(const jt_costs *costs);
 /* "disk" or "processor": what takes most of that. */
 JT_API const char *jt_costs_limit(const jt_costs *costs);

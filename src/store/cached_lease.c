@@ -304,10 +304,8 @@ static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
         if (!jt_has(whole))
             continue;
         jt_tensor *part = &lease->part[e * JT_PARTS + p];
-        *part = (jt_tensor){.data = jt_cached_place(c, slot, p),
-                            .dtype = whole->dtype,
-                            .n_dims = whole->n_dims - 1};
-        memcpy(part->shape, whole->shape + 1, (size_t)part->n_dims * sizeof(size_t));
+        *part = jt_slice(whole, (size_t)e);
+        part->data = jt_cached_place(c, slot, p);
     }
 }
 
