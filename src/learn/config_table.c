@@ -196,8 +196,11 @@ static const jt_config_key adapter_keys[] = {
     TEXT(A, place, "ffn[.]beside",
          "bottleneck: expression: where it stands, blk.N.attn or blk.N.ffn with "
          ".before, .beside or .after"),
-    CHOICE(A, mask, "magnitude", "magnitude|random",
-           "shira: which values of a weight; the largest, or any"),
+    CHOICE(A, mask, "magnitude", "magnitude|random|gradient|snip",
+           "shira: which values of a weight; the largest, any, those with the largest "
+           "gradients, or the largest products of both"),
+    INT(A, mask_batches, "8", 1, 1 << 20,
+        "shira: micro-batches whose gradients are looked at"),
     INT(A, rank, "16", 1, 65536,
         "of the change; shira: rank * (rows + columns) values of a matrix"),
     REAL(A, alpha, "32", 1e-6, 1e6,

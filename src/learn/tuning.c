@@ -7,8 +7,8 @@
 
 #include "adapt/pattern.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "format/gguf_file.h"
+#include "learn/shira_mask.h"
 #include "model/model.h"
 
 bool jt_is_tuning(const jt_config *config)
@@ -50,70 +50,6 @@ static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
     return JT_OK;
 }
 
-/* ---- places of sparse values ---- */
-
-/* One value of a matrix and what it is chosen by. */
-typedef struct candidate {
-    float size;
-    uint32_t at;
-} candidate;
-
-static int largest_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    int order = (x->size < y->size) - (x->size > y->size);
-    return order ? order : (x->at > y->at) - (x->at < y->at);
-}
-
-/* Sizes of matrix `e`: of its values, or random ones. */
-static void rate(const fresh *f, const jt_adapter_slot *s, size_t e, jt_rng *rng,
-                 float *row, candidate *list)
-{
-    bool random = strcmp(f->config->adapter.mask, "random") == 0;
-    for (size_t r = 0; r < s->rows; r++) {
-        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, e * s->rows + r), s->cols);
-        for (size_t c = 0; c < s->cols; c++)
-            list[r * s->cols + c] =
-                (candidate){random ? jt_rng_float(rng) : fabsf(row[c]),
-                            (uint32_t)(r * s->cols + c)};
-    }
-}
-
-static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
-                              int32_t *index, candidate *list, float *row)
-{
-    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
-    size_t n = per * s->count;
-    float *zeros = jt_calloc(n, sizeof *zeros);
-    if (!zeros)
-        return jt_fail_memory(f->err, "starting an adapter");
-    for (size_t e = 0; e < s->count; e++) {
-        rate(f, s, e, &rng, row, list);
-        qsort(list, s->rows * s->cols, sizeof *list, largest_first);
-        for (size_t i = 0; i < per; i++) {
-            index[e * per + i] = (int32_t)(e * s->rows + list[i].at / s->cols);
-            index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
-        }
-    }
-    jt_status status = jt_sparse_place(s, zeros, index, index + n, f->err);
-    free(zeros);
-    return status;
-}
-
-static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
-{
-    int32_t *index = jt_alloc(2 * per * s->count, sizeof *index);
-    candidate *list = jt_alloc(s->rows * s->cols, sizeof *list);
-    float *row = jt_alloc(s->cols, sizeof *row);
-    jt_status status = index && list && row
-                           ? place_sparse(f, s, per, index, list, row)
-                           : jt_fail_memory(f->err, "starting an adapter");
-    free(index);
-    free(list);
-    free(row);
-    return status;
-}
-
 /* ---- slots ---- */
 
 /* Can the kind stand at the weight? Domain adapters only at the second matrix of dense
@@ -138,7 +74,8 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
                           kind->sparse ? 1.0f : (float)c->alpha, f->err));
     f->stream++;
     if (kind->sparse)
-        return start_sparse(f, s, per);
+        return jt_shira_start(s, f->t, per, f->config->adapter.mask,
+                              (uint64_t)f->config->train.seed, f->stream, f->err);
     if (kind->making)
         return JT_OK; /* when all slots are there */
     start_low_rank(f, s);
