@@ -10,7 +10,7 @@ struct tune_args {
     struct train_args train; /* settings and what it shares with junto train */
     const char *model, *out, *method, *init, *targets, *places, *mask, *chat, *schedule;
     cli_list data, parts, markers;
-    int experts, top_k;
+    int experts, top_k, choose;
     float balance, gate_loss, entropy;
     bool train_experts;
     int rank, steps, batch, accumulate, length, every, patience, threads;
@@ -34,7 +34,7 @@ static const cli_option adapter_options[] = {
      .kind = CLI_CHOICE,
      .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
               "meteora|"
-              "lora-mixer|x-lora|phi-4",
+              "lora-mixer|k-shot|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
      .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "
@@ -135,6 +135,14 @@ static const cli_option mixture_options[] = {
      .min = -1e6,
      .max = 1e6,
      .help = "lora-mixer: above 0 a token's weights become peaked, below flat"},
+    {.flags = "--choose",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = FIELD(choose),
+     .max = 16,
+     .help = "mix only N of the LoRAs given, chosen by the documents of the first "
+             "--data: right and sure on them, and not alike (k-shot); 0: all"},
     {.flags = "--train-experts",
      .kind = CLI_FLAG,
      .offset = FIELD(train_experts),
@@ -278,12 +286,12 @@ static json_t *parts_of(const struct tune_args *a)
 
 static json_t *adapter_of(const struct tune_args *a)
 {
-    json_t *adapter =
-        json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
-                  a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask",
-                  a->mask, "place", a->places, "experts", a->experts, "top_k", a->top_k,
-                  "balance", (double)a->balance, "gate_loss", (double)a->gate_loss,
-                  "entropy", (double)a->entropy, "train_experts", a->train_experts);
+    json_t *adapter = json_pack(
+        "{s:s, s:i, s:f, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
+        a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask", a->mask, "place",
+        a->places, "experts", a->experts, "top_k", a->top_k, "choose", a->choose,
+        "balance", (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
+        (double)a->entropy, "train_experts", a->train_experts);
     json_object_set_new(adapter, "part", parts_of(a));
     if (a->init)
         json_object_set_new(adapter, "init", json_string(a->init));

@@ -113,6 +113,7 @@ typedef struct jt_config_adapter {
     int experts, top_k;                 /* top_k 0: as the method has it */
     double temperature;                 /* of what decides */
     double balance, gate_loss, entropy; /* coefficients of losses on it */
+    int choose, shortlist;              /* of adapter.part; 0: all */
     bool train_experts;                 /* not only what decides */
     int head_depth, head_width;         /* x-lora; width 0: that of the model */
     bool layerwise;                     /* x-lora: weights for each layer */

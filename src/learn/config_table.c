@@ -184,7 +184,7 @@ static const jt_config_key adapter_keys[] = {
         A, kind, "none",
         "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
         "meteora|"
-        "lora-mixer|x-lora|phi-4",
+        "lora-mixer|k-shot|x-lora|phi-4",
         "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
         "token by token"),
     PATH(A, init, "",
@@ -208,8 +208,9 @@ static const jt_config_key adapter_keys[] = {
     INT(A, experts, "8", 1, 256,
         "mixtures: LoRAs in one, where adapter.part does not list them"),
     INT(A, top_k, "0", 0, 256,
-        "LoRAs that a token gets; 0: mixlora, meteora 2, lora-mixer 3, phi-4 1, x-lora "
-        "all"),
+        "LoRAs that a token gets; 0: mixlora, meteora, k-shot 2, lora-mixer 3, phi-4 "
+        "1, "
+        "x-lora all"),
     REAL(A, temperature, "1", 1e-6, 1e6, "logits of gates are divided by it"),
     REAL(A, balance, "0.01", 0, 1e6,
          "mixlora, lora-mixer: coefficient of the loss that evens their loads"),
@@ -219,6 +220,13 @@ static const jt_config_key adapter_keys[] = {
     REAL(A, entropy, "0", -1e6, 1e6,
          "lora-mixer: coefficient of the entropy of a token's weights; above 0 lowers "
          "it"),
+    INT(A, choose, "0", 0, 16,
+        "of adapter.part so many are mixed, chosen by the documents of the first "
+        "source "
+        "(k-shot: the paper has 4); 0: all"),
+    INT(A, shortlist, "0", 0, 256,
+        "of those that do best on them; the least alike of the list are chosen; 0: "
+        "twice as many as are chosen"),
     BOOL(A, train_experts, "false", "also the LoRAs of adapter.part are trained on"),
     INT(A, head_depth, "1", 1, 8, "x-lora: layers of the head"),
     INT(A, head_width, "0", 0, MAX_WIDTH,

@@ -345,6 +345,8 @@ void jt_tuning_free(jt_tuning *t)
 
 /* ---- mixtures ---- */
 
+/* The source whose tokens are those of an adapter; none, past the last, where that is
+ * not there and nothing is learnt from it. */
 static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t adapter,
                              size_t *source, jt_err *err)
 {
@@ -357,6 +359,8 @@ static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t ada
         if (strcmp(jt_data_domain(data, *source), name) == 0)
             return JT_OK;
     }
+    if (t->loss.beta == 0.0f)
+        return JT_OK;
     return jt_fail(err, JT_E_ARG, "adapter.part.%zu.source: there is no '%.60s'",
                    adapter, name);
 }
