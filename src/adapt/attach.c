@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "adapt/place.h"
+#include "adapt/prompt.h"
 #include "base/memory.h"
 #include "model/bind.h"
 #include "model/model.h"
@@ -430,6 +431,7 @@ bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count)
     bool changed = false;
     for (size_t i = 0; i < attached->count; i++) {
         jt_blended *m = attached->list[i].blended;
+        changed |= jt_attachment_find_prompt(&attached->list[i], ids, count);
         if (!m || m->blend->method->producer != JT_BY_RULE)
             continue;
         int chosen = jt_blend_rule(m->blend, ids, count);

@@ -2,6 +2,7 @@
  * junto train. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "train.h"
 #include "verbs.h"
@@ -32,7 +33,8 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
+     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
+              "adapter|mixlora|"
               "meteora|"
               "lora-mixer|k-shot|x-lora|phi-4",
      .initial = "lora",
@@ -96,7 +98,8 @@ static const cli_option mixture_options[] = {
      .kind = CLI_LIST,
      .value = "TEXT",
      .offset = FIELD(markers),
-     .help = "phi-4: text that calls the LoRA, one for each in the same order"},
+     .help = "phi-4: text that calls the LoRA, one for each in the same order; "
+             "p-adapter: text that ends a prompt"},
     {.flags = "--experts",
      .kind = CLI_INT,
      .value = "N",
@@ -292,7 +295,10 @@ static json_t *adapter_of(const struct tune_args *a)
         a->places, "experts", a->experts, "top_k", a->top_k, "choose", a->choose,
         "balance", (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
         (double)a->entropy, "train_experts", a->train_experts);
-    json_object_set_new(adapter, "part", parts_of(a));
+    if (strcmp(a->method, "p-adapter") != 0)
+        json_object_set_new(adapter, "part", parts_of(a));
+    else if (a->markers.count)
+        json_object_set_new(adapter, "marker", json_string(a->markers.items[0]));
     if (a->init)
         json_object_set_new(adapter, "init", json_string(a->init));
     if (a->targets)

@@ -119,6 +119,7 @@ typedef struct jt_config_adapter {
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    const char *marker;     /* p-adapter: ends a prompt */
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;
     int keep_from;           /* mixda: the first source that is kept; 0: none */

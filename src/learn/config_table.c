@@ -180,13 +180,13 @@ static const jt_config_key group_keys[] = {
 
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
-    CHOICE(
-        A, kind, "none",
-        "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
-        "meteora|"
-        "lora-mixer|k-shot|x-lora|phi-4",
-        "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
-        "token by token"),
+    CHOICE(A, kind, "none",
+           "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
+           "adapter|mixlora|"
+           "meteora|"
+           "lora-mixer|k-shot|x-lora|phi-4",
+           "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
+           "token by token"),
     PATH(A, init, "",
          "an adapter to go on from; lora: from the A and B of any low-rank kind; poly: "
          "with fresh routing; mora: with fresh ranks beside those that are there"),
@@ -232,6 +232,8 @@ static const jt_config_key adapter_keys[] = {
     INT(A, head_width, "0", 0, MAX_WIDTH,
         "x-lora: values between them; 0: as many as the model has"),
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    TEXT(A, marker, "",
+         "p-adapter: text that ends a prompt; what comes before it is rewritten"),
     CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
     BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
     INT(A, keep_from, "0", 0, 999,

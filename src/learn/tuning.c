@@ -131,7 +131,12 @@ static jt_status add_place(const fresh *f, const jt_model *model,
 
 static jt_status add_places(const fresh *f, const jt_model *model)
 {
+    jt_adapter_place *place;
+    size_t d = (size_t)model->params.d_model;
     jt_pattern *pattern;
+    if (f->a->kind->rewrite)
+        return jt_adapter_add_place(f->a, &place, (jt_str){"embedding", 9}, d, d / 2,
+                                    1.0f, f->err);
     jt_status status = JT_OK;
     JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
     for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
@@ -246,6 +251,26 @@ static jt_status start_keeping(jt_tuning *t, jt_err *err)
     return t->kept ? JT_OK : jt_fail_memory(err, "starting an adapter");
 }
 
+/* First values of what parts are made of. */
+static jt_status start_sources(jt_tuning *t, const jt_config *config,
+                               const jt_model *model, const jt_adapter_options *o,
+                               jt_err *err)
+{
+    const jt_adapter_kind *kind = t->adapter->kind;
+    jt_adapter_options own = *o;
+    jt_tokens marker = {0};
+    jt_status status = JT_OK;
+    if (kind->rewrite)
+        status = jt_tuning_marker(&marker, model, config->adapter.marker,
+                                  "adapter.marker", err);
+    own.marker = marker.ids;
+    own.n_marker = marker.count;
+    if (status == JT_OK)
+        status = kind->making->start(t->adapter, &own, err);
+    free(marker.ids);
+    return status;
+}
+
 static jt_status make_fresh(jt_tuning *t, const jt_config *config,
                             const jt_model *model, const jt_adapter_options *o,
                             jt_err *err)
@@ -255,12 +280,11 @@ static jt_status make_fresh(jt_tuning *t, const jt_config *config,
         t->adapter->setting[JT_MIXDA_DOMAINS] = 1.0f;
         t->adapter->setting[JT_MIXDA_GATE_WIDTH] = gate_width(config, model);
     }
-    JT_TRY(t->adapter->kind->at_place ? add_places(&f, model) : add_slots(&f, model));
+    JT_TRY(t->adapter->kind->is_fresh_place ? add_places(&f, model)
+                                            : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
-    return t->adapter->kind->making
-               ? t->adapter->kind->making->start(t->adapter, o, err)
-               : JT_OK;
+    return t->adapter->kind->making ? start_sources(t, config, model, o, err) : JT_OK;
 }
 
 /* Gradients of parts are not variables: they go on to the sources. */

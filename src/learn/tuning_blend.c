@@ -150,23 +150,29 @@ static jt_status take_parts(const making *m)
 
 /* ---- markers ---- */
 
+jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *text,
+                           const char *key, jt_err *err)
+{
+    const jt_tokenizer *tok = jt_model_tokenizer(model);
+    if (!tok)
+        return jt_fail(err, JT_E_ARG, "%s: the model has no tokenizer", key);
+    return jt_encode(tok, text, strlen(text), JT_ENCODE_PARSE_SPECIAL, ids, err);
+}
+
 /* A part without a marker is never called. */
 static jt_status set_markers(const making *m)
 {
     const jt_config_adapter *c = &m->config->adapter;
-    const jt_tokenizer *tok = jt_model_tokenizer(m->model);
     for (size_t i = 0; i < c->n_parts; i++) {
         const char *marker = c->part[i].marker;
+        char key[48];
         jt_tokens ids = {0};
         if (!*marker)
             continue;
-        if (!tok)
-            return jt_fail(m->err, JT_E_ARG,
-                           "adapter.part.%zu.marker: the model has no tokenizer", i);
-        JT_TRY(jt_encode(tok, marker, strlen(marker), JT_ENCODE_PARSE_SPECIAL, &ids,
-                         m->err));
-        jt_status status =
-            jt_blend_set_markers(m->blend, i, ids.ids, ids.count, m->err);
+        snprintf(key, sizeof key, "adapter.part.%zu.marker", i);
+        jt_status status = jt_tuning_marker(&ids, m->model, marker, key, m->err);
+        if (status == JT_OK)
+            status = jt_blend_set_markers(m->blend, i, ids.ids, ids.count, m->err);
         free(ids.ids);
         JT_TRY(status);
     }
