@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "format/gguf_file.h"
 #include "learn/shira_mask.h"
+#include "learn/tuning_domains.h"
 #include "model/model.h"
 
 bool jt_is_tuning(const jt_config *config)
@@ -192,65 +193,6 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .seed = (uint64_t)config->train.seed};
 }
 
-/* ---- domain adapters ---- */
-
-static float gate_width(const jt_config *config, const jt_model *model)
-{
-    int width = config->adapter.head_width;
-    return (float)(width ? width : model->params.d_model);
-}
-
-/* Stage two of MixDA: from those of stage one. */
-static jt_status join_domains(jt_tuning *t, const jt_config *config,
-                              const jt_model *model, jt_err *err)
-{
-    const jt_config_adapter *c = &config->adapter;
-    jt_status status = JT_OK;
-    jt_adapter **parts = jt_calloc(c->n_parts, sizeof *parts);
-    if (!parts)
-        return jt_fail_memory(err, "reading adapters");
-    for (size_t i = 0; i < c->n_parts && status == JT_OK; i++)
-        status = jt_adapter_open(&parts[i], c->part[i].path, model, err);
-    if (status == JT_OK)
-        status = jt_mixda_join(
-            &t->adapter, (const jt_adapter *const *)parts, c->n_parts, (size_t)c->rank,
-            (size_t)gate_width(config, model), (uint64_t)config->train.seed, err);
-    for (size_t i = 0; i < c->n_parts; i++)
-        jt_adapter_free(parts[i]);
-    free(parts);
-    return status;
-}
-
-/* Which tokens of a batch are kept as they were, of sources from adapter.keep_from on;
- * they have no other loss. */
-static void keep_old(jt_tuning *t, jt_batch *batch, float scale)
-{
-    const jt_config_adapter *c = &t->config->adapter;
-    size_t tokens = batch->n_seqs * batch->seq_len;
-    if (!t->kept)
-        return;
-    t->keeping = (jt_mixda_keeping){
-        .kept = t->kept, .slots = t->adapter->count, .scale = scale * (float)c->keep};
-    for (size_t i = 0; i < tokens && scale > 0.0f; i++) {
-        t->kept[i] = batch->domains[i] >= c->keep_from;
-        t->keeping.tokens += t->kept[i];
-        if (t->kept[i])
-            batch->targets[i] = -1;
-    }
-}
-
-static jt_status start_keeping(jt_tuning *t, jt_err *err)
-{
-    const jt_config *c = t->config;
-    if (t->adapter->kind != &jt_adapter_mixda || !c->adapter.keep_from)
-        return JT_OK;
-    t->kept =
-        jt_calloc((size_t)c->train.batch * (size_t)c->data.seq_len, sizeof *t->kept);
-    for (size_t i = 0; i < t->adapter->count; i++)
-        t->adapter->slot[i].keeping = &t->keeping;
-    return t->kept ? JT_OK : jt_fail_memory(err, "starting an adapter");
-}
-
 /* First values of what parts are made of. */
 static jt_status start_sources(jt_tuning *t, const jt_config *config,
                                const jt_model *model, const jt_adapter_options *o,
@@ -278,7 +220,7 @@ static jt_status make_fresh(jt_tuning *t, const jt_config *config,
     fresh f = {.config = config, .a = t->adapter, .err = err};
     if (t->adapter->kind == &jt_adapter_mixda) {
         t->adapter->setting[JT_MIXDA_DOMAINS] = 1.0f;
-        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = gate_width(config, model);
+        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = jt_domains_gate_width(config, model);
     }
     JT_TRY(t->adapter->kind->is_fresh_place ? add_places(&f, model)
                                             : add_slots(&f, model));
@@ -315,7 +257,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
     } else if (kind_of(config) == &jt_adapter_mixda && config->adapter.n_parts) {
-        JT_TRY(join_domains(t, config, model, err));
+        JT_TRY(jt_domains_join(t, model, err));
     } else {
         JT_TRY(jt_adapter_new(&t->adapter, kind_of(config), "(new)", err));
         if (method)
@@ -325,7 +267,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));
-    JT_TRY(start_keeping(t, err));
+    JT_TRY(jt_domains_keep(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     ctx->change = jt_attached_change(&t->attached);
     if (is_mosa(config))
@@ -412,7 +354,7 @@ void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
 {
     jt_blended *m = t ? t->attached.list[0].blended : NULL;
     if (t)
-        keep_old(t, batch, scale);
+        jt_domains_batch(t, batch, scale);
     if (!m)
         return;
     t->loss.source = batch->domains;

@@ -39,7 +39,7 @@ static void step(const lstm *l, int way, size_t row, const float *h, const float
         float sum = pre[r];
         for (size_t k = 0; k < n && h; k++)
             sum += w[k] * h[k];
-        gate[r] = r / n == 2 ? tanhf(sum) : sigmoid(sum);
+        gate[r] = r >= 2 * n && r < 3 * n ? tanhf(sum) : sigmoid(sum);
     }
     for (size_t k = 0; k < n; k++) {
         cell[k] = gate[k] * gate[2 * n + k] + (c ? gate[n + k] * c[k] : 0.0f);
