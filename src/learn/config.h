@@ -66,6 +66,7 @@ typedef struct jt_config_data {
     const char *tokenizer; /* GGUF with a vocabulary; "" with token files only */
     int seq_len;
     double held_out;
+    int most;
     const char *chat;
     int64_t seed; /* -1: that of [train] */
     jt_config_source *source;
@@ -103,18 +104,28 @@ typedef struct jt_config_adapter {
                            mixes LoRAs */
     const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
-    const char *mask;   /* shira: "magnitude", "random" */
+    const char *place;  /* likewise: where layers of its own stand */
+    const char *mask;   /* shira: "magnitude", "random", "gradient", "snip" */
+    int mask_batches;   /* by gradients of so many */
     int rank;
     double alpha;
     /* Of routed mixtures ("mixlora", "meteora", "lora-mixer", "x-lora", "phi-4"): */
     int experts, top_k;                 /* top_k 0: as the method has it */
     double temperature;                 /* of what decides */
     double balance, gate_loss, entropy; /* coefficients of losses on it */
+    int choose, shortlist;              /* of adapter.part; 0: all */
     bool train_experts;                 /* not only what decides */
     int head_depth, head_width;         /* x-lora; width 0: that of the model */
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    const char *marker;     /* p-adapter: ends a prompt */
+    const char *activation; /* bottleneck: "silu", "gelu" */
+    bool gated;
+    int keep_from;           /* mixda: the first source that is kept; 0: none */
+    double keep;             /* likewise */
+    int splits;              /* mosa */
+    double agree;            /* likewise */
     int shards, budget, own; /* mos */
     const char *tables;
     int skills, heads; /* poly */

@@ -7,8 +7,9 @@
 
 #include "adapt/pattern.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "format/gguf_file.h"
+#include "learn/shira_mask.h"
+#include "learn/tuning_domains.h"
 #include "model/model.h"
 
 bool jt_is_tuning(const jt_config *config)
@@ -50,71 +51,14 @@ static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
     return JT_OK;
 }
 
-/* ---- places of sparse values ---- */
-
-/* One value of a matrix and what it is chosen by. */
-typedef struct candidate {
-    float size;
-    uint32_t at;
-} candidate;
-
-static int largest_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    int order = (x->size < y->size) - (x->size > y->size);
-    return order ? order : (x->at > y->at) - (x->at < y->at);
-}
-
-/* Sizes of matrix `e`: of its values, or random ones. */
-static void rate(const fresh *f, const jt_adapter_slot *s, size_t e, jt_rng *rng,
-                 float *row, candidate *list)
-{
-    bool random = strcmp(f->config->adapter.mask, "random") == 0;
-    for (size_t r = 0; r < s->rows; r++) {
-        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, e * s->rows + r), s->cols);
-        for (size_t c = 0; c < s->cols; c++)
-            list[r * s->cols + c] =
-                (candidate){random ? jt_rng_float(rng) : fabsf(row[c]),
-                            (uint32_t)(r * s->cols + c)};
-    }
-}
-
-static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
-                              int32_t *index, candidate *list, float *row)
-{
-    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
-    size_t n = per * s->count;
-    float *zeros = jt_calloc(n, sizeof *zeros);
-    if (!zeros)
-        return jt_fail_memory(f->err, "starting an adapter");
-    for (size_t e = 0; e < s->count; e++) {
-        rate(f, s, e, &rng, row, list);
-        qsort(list, s->rows * s->cols, sizeof *list, largest_first);
-        for (size_t i = 0; i < per; i++) {
-            index[e * per + i] = (int32_t)(e * s->rows + list[i].at / s->cols);
-            index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
-        }
-    }
-    jt_status status = jt_adapter_place(s, zeros, index, index + n, f->err);
-    free(zeros);
-    return status;
-}
-
-static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
-{
-    int32_t *index = jt_alloc(2 * per * s->count, sizeof *index);
-    candidate *list = jt_alloc(s->rows * s->cols, sizeof *list);
-    float *row = jt_alloc(s->cols, sizeof *row);
-    jt_status status = index && list && row
-                           ? place_sparse(f, s, per, index, list, row)
-                           : jt_fail_memory(f->err, "starting an adapter");
-    free(index);
-    free(list);
-    free(row);
-    return status;
-}
-
 /* ---- slots ---- */
+
+/* Can the kind stand at the weight? Domain adapters only at the second matrix of dense
+ * FFNs. */
+static bool suits(const jt_adapter_kind *kind, const char *name)
+{
+    return kind != &jt_adapter_mixda || strstr(name, ".ffn_down.weight");
+}
 
 static jt_status add_slot(fresh *f, const size_t shape[3])
 {
@@ -131,10 +75,13 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
                           kind->sparse ? 1.0f : (float)c->alpha, f->err));
     f->stream++;
     if (kind->sparse)
-        return start_sparse(f, s, per);
+        return jt_shira_start(s, f->t, per, f->config->adapter.mask,
+                              (uint64_t)f->config->train.seed, f->stream, f->err);
     if (kind->making)
         return JT_OK; /* when all slots are there */
     start_low_rank(f, s);
+    if (kind->start_more)
+        kind->start_more(s, (uint64_t)f->config->train.seed, f->stream);
     return kind->magnitude ? start_magnitude(f, s) : JT_OK;
 }
 
@@ -151,7 +98,7 @@ static jt_status add_slots(fresh *f, const jt_model *model)
         f->t = jt_gguf_tensor_at(file, i);
         snprintf(name, sizeof name, "%.*s", JT_GGUF_SHOW(f->t->name));
         if (jt_pattern_matches(pattern, name, false) &&
-            strcmp(name, "token_embd.weight") != 0 &&
+            strcmp(name, "token_embd.weight") != 0 && suits(f->a->kind, name) &&
             !(f->a->blend && jt_blend_find(f->a->blend, f->t->name)) &&
             jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK)
             status = add_slot(f, shape);
@@ -164,11 +111,57 @@ static jt_status add_slots(fresh *f, const jt_model *model)
     return status;
 }
 
+/* ---- places ---- */
+
+/* Place number `i` of a model that has 6 in each layer. */
+static jt_status add_place(const fresh *f, const jt_model *model,
+                           const jt_pattern *pattern, int i)
+{
+    const jt_config_adapter *c = &f->config->adapter;
+    char name[JT_PLACE_NAME];
+    jt_adapter_place *place;
+    jt_half half = (jt_half)(i / 3 % 2);
+    jt_place_name(name, i / 6, half, (jt_where)(i % 3));
+    if (!jt_pattern_matches(pattern, name, false) ||
+        !jt_model_has_place(model, i / 6, half))
+        return JT_OK;
+    return jt_adapter_add_place(f->a, &place, (jt_str){name, strlen(name)},
+                                (size_t)model->params.d_model, (size_t)c->rank,
+                                (float)c->alpha, f->err);
+}
+
+static jt_status add_places(const fresh *f, const jt_model *model)
+{
+    jt_adapter_place *place;
+    size_t d = (size_t)model->params.d_model;
+    jt_pattern *pattern;
+    if (f->a->kind->rewrite)
+        return jt_adapter_add_place(f->a, &place, (jt_str){"embedding", 9}, d, d / 2,
+                                    1.0f, f->err);
+    jt_status status = JT_OK;
+    JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
+    for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
+        status = add_place(f, model, pattern, i);
+    jt_pattern_free(pattern);
+    if (status == JT_OK && !f->a->n_places)
+        return jt_fail(f->err, JT_E_ARG,
+                       "adapter.place: no place has a name with '%.100s' in it",
+                       f->config->adapter.place);
+    return status;
+}
+
 /* ---- life ---- */
+
+static bool is_mosa(const jt_config *config)
+{
+    return strcmp(config->adapter.kind, "mosa") == 0;
+}
 
 static const jt_adapter_kind *kind_of(const jt_config *config)
 {
     const char *name = jt_tuning_method(config) ? "lora" : config->adapter.kind;
+    if (is_mosa(config))
+        return &jt_adapter_bottleneck;
     return jt_adapter_kind_find(name, strlen(name));
 }
 
@@ -190,6 +183,8 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .heads = (size_t)c->heads,
                                 .tasks = config->data.n_sources,
                                 .only_routing = c->only_routing,
+                                .activation = c->activation,
+                                .gated = c->gated,
                                 .bits = (size_t)c->bits,
                                 .active = (size_t)(c->active ? c->active : c->rank),
                                 .grow = c->grow,
@@ -198,17 +193,40 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .seed = (uint64_t)config->train.seed};
 }
 
+/* First values of what parts are made of. */
+static jt_status start_sources(jt_tuning *t, const jt_config *config,
+                               const jt_model *model, const jt_adapter_options *o,
+                               jt_err *err)
+{
+    const jt_adapter_kind *kind = t->adapter->kind;
+    jt_adapter_options own = *o;
+    jt_tokens marker = {0};
+    jt_status status = JT_OK;
+    if (kind->rewrite)
+        status = jt_tuning_marker(&marker, model, config->adapter.marker,
+                                  "adapter.marker", err);
+    own.marker = marker.ids;
+    own.n_marker = marker.count;
+    if (status == JT_OK)
+        status = kind->making->start(t->adapter, &own, err);
+    free(marker.ids);
+    return status;
+}
+
 static jt_status make_fresh(jt_tuning *t, const jt_config *config,
                             const jt_model *model, const jt_adapter_options *o,
                             jt_err *err)
 {
     fresh f = {.config = config, .a = t->adapter, .err = err};
-    JT_TRY(add_slots(&f, model));
+    if (t->adapter->kind == &jt_adapter_mixda) {
+        t->adapter->setting[JT_MIXDA_DOMAINS] = 1.0f;
+        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = jt_domains_gate_width(config, model);
+    }
+    JT_TRY(t->adapter->kind->is_fresh_place ? add_places(&f, model)
+                                            : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
-    return t->adapter->kind->making
-               ? t->adapter->kind->making->start(t->adapter, o, err)
-               : JT_OK;
+    return t->adapter->kind->making ? start_sources(t, config, model, o, err) : JT_OK;
 }
 
 /* Gradients of parts are not variables: they go on to the sources. */
@@ -238,6 +256,8 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     if (!method && *config->adapter.init) {
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
+    } else if (kind_of(config) == &jt_adapter_mixda && config->adapter.n_parts) {
+        JT_TRY(jt_domains_join(t, model, err));
     } else {
         JT_TRY(jt_adapter_new(&t->adapter, kind_of(config), "(new)", err));
         if (method)
@@ -247,8 +267,12 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));
+    JT_TRY(jt_domains_keep(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     ctx->change = jt_attached_change(&t->attached);
+    if (is_mosa(config))
+        return jt_mosa_new(&t->mosa, t->adapter, (size_t)config->adapter.splits, o.seed,
+                           err);
     if (!method)
         return JT_OK;
     t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
@@ -277,14 +301,18 @@ void jt_tuning_free(jt_tuning *t)
     if (!t)
         return;
     jt_attached_free(&t->attached);
+    jt_mosa_free(t->mosa);
     jt_adapter_free(t->adapter);
     free(t->label);
     free(t->part_grad);
+    free(t->kept);
     free(t);
 }
 
 /* ---- mixtures ---- */
 
+/* The source whose tokens are those of an adapter; none, past the last, where that is
+ * not there and nothing is learnt from it. */
 static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t adapter,
                              size_t *source, jt_err *err)
 {
@@ -297,6 +325,8 @@ static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t ada
         if (strcmp(jt_data_domain(data, *source), name) == 0)
             return JT_OK;
     }
+    if (t->loss.beta == 0.0f)
+        return JT_OK;
     return jt_fail(err, JT_E_ARG, "adapter.part.%zu.source: there is no '%.60s'",
                    adapter, name);
 }
@@ -320,9 +350,11 @@ jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
     return JT_OK;
 }
 
-void jt_tuning_batch(jt_tuning *t, const jt_batch *batch, float scale)
+void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
 {
     jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    if (t)
+        jt_domains_batch(t, batch, scale);
     if (!m)
         return;
     t->loss.source = batch->domains;
@@ -345,7 +377,9 @@ void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
 void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (!making)
+    if (t && t->mosa && draw)
+        jt_mosa_begin(t->mosa, draw);
+    if (!making || !making->make)
         return;
     t->adapter->task = task;
     t->adapter->draw = draw;
@@ -355,12 +389,19 @@ void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
 void jt_tuning_end(jt_tuning *t)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (making) {
+    if (making && making->spread) {
         making->spread(t->adapter);
         memset(t->part_grad, 0, t->part_values * sizeof *t->part_grad);
-    } else if (t && t->adapter->kind == &jt_adapter_mora) {
-        jt_mora_freeze(t->adapter);
+    } else if (t && t->mosa) {
+        jt_mosa_end(t->mosa);
+    } else if (t && t->adapter->kind->freeze) {
+        t->adapter->kind->freeze(t->adapter);
     }
+}
+
+float jt_tuning_agrees(const jt_tuning *t)
+{
+    return t && t->mosa ? (float)t->config->adapter.agree : 0.0f;
 }
 
 /* ---- parameters ---- */
