@@ -100,6 +100,7 @@ static jt_route route_parts(jt_context *ctx, const jt_mixture *m, const jt_hooks
         jt_route_site own = *site;
         own.token_ids += first;
         own.positions += first;
+        own.first = first;
         jt_input rows = jt_input_of(jt_some_rows(&x->x, first, part->tokens));
         routes[i] = route_tokens(ctx, m, part->hooks, &own, &rows);
         first += part->tokens;
