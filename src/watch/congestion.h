@@ -115,7 +115,7 @@ bool jt_congestion_fit_mean(jt_congestion *congestion, jt_quality quality,
  * a token's hidden state, its probabilities (the paper clusters the hidden states),
  * with centres from the first pass. Means over layers of gamma and of the L1 distance
  * to the loads of the other half. The same false. */
-enum { JT_CONGESTION_TYPES = 8 };
+enum { JT_CONGESTION_TYPES = 32 };
 bool jt_congestion_fit_types(jt_congestion *congestion, jt_quality quality,
                              double *gamma, double *error);
 
