@@ -22,9 +22,10 @@ JT_API jt_status jt_roofline_new(jt_roofline **out, int threads, size_t bytes,
                                  const char *cpu, jt_err *err);
 JT_API void jt_roofline_free(jt_roofline *roofline); /* NULL is fine */
 
-/* Read bandwidth in bytes per second of all threads together, the best of `rounds` over
- * the memory. It bounds decoding. */
-JT_API double jt_roofline_bandwidth(jt_roofline *roofline, int rounds);
+/* Read some `*bytes` of the memory, at most all, from where the last call ended; with
+ * all threads together. Says how many it were, and returns the seconds that they took.
+ * The speed bounds decoding. */
+JT_API double jt_roofline_read(jt_roofline *roofline, size_t *bytes);
 
 /* Operations per second (a multiply-add is two) of threads whose multipliers wait for
  * nothing, the best of `rounds` of some milliseconds. It bounds prefill: `int8`,

@@ -134,15 +134,15 @@ const cli_verb cli_verb_bench = {
     .summary = "measure tokens per second against the bandwidth of the memory",
     .details =
         "Each round evaluates random tokens as a prompt and then decodes more of "
-        "them one by one. What the machine can do is measured before and after "
-        "each of both (the better counts), with the same number of threads, and "
-        "the median of the shares that the rounds reached is reported: of decoding "
-        "that of the read bandwidth (the roofline), with the bytes that a token "
-        "must touch, which are active weights and the keys and values of the "
-        "context; of the prompt that of the multiplications which these threads can "
-        "do in registers, counting weights. With --ram the disk is measured instead, "
-        "and "
-        "the share is of the longer of reading what the cache lacked and of computing.",
+        "them one by one. What the machine can do is measured with the same number of "
+        "threads, and the median of the shares that the rounds reached is reported: of "
+        "decoding that of the bandwidth at which memory was read in between, every 50 "
+        "ms (the roofline), with the bytes that a token must touch, which are active "
+        "weights and the keys and values of the context; of the prompt that of the "
+        "multiplications which these threads can do in registers before or after (the "
+        "better counts), counting weights. With --ram the disk is measured instead, "
+        "and the share is of the longer of reading what the cache lacked and of "
+        "computing.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

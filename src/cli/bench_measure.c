@@ -73,21 +73,45 @@ static int stop_when_interrupted(void *user, const char *what, unsigned long lon
     return cli_interrupted();
 }
 
-/* Tokens first .. first + count of every sequence, in one call (prefill) or one by one
- * (decode). */
-static jt_status time_tokens(const struct sequences *q, int first, int count,
-                             bool one_by_one, double *seconds, jt_err *err)
+/* Reading of memory in between: what the machine does in the same seconds. */
+struct reading {
+    jt_roofline *machine;
+    size_t bytes; /* at a time */
+    double total, seconds;
+};
+
+static void read_memory(struct reading *r)
 {
-    int step = one_by_one ? 1 : count;
+    size_t bytes = r->bytes;
+    r->seconds += jt_roofline_read(r->machine, &bytes);
+    r->total += (double)bytes;
+}
+
+/* Tokens first .. first + count of every sequence, in one call (prefill) or one by one
+ * (decode). With `reading`, memory is read after every PAUSE of them, and at the end.
+ */
+static jt_status time_tokens(const struct sequences *q, int first, int count,
+                             bool one_by_one, struct reading *reading, double *seconds,
+                             jt_err *err)
+{
+    static const double PAUSE = 0.05; /* seconds */
+    int step = one_by_one ? 1 : count, end = first + count;
     jt_progress progress = {stop_when_interrupted, NULL};
     double start = cli_seconds();
-    for (int i = first; i < first + count; i += step) {
+    *seconds = 0;
+    for (int i = first; i < end; i += step) {
         for (size_t s = 0; s < q->count; s++)
             q->part[s] =
                 (jt_part){q->session[s], q->tokens + s * q->length + i, (size_t)step};
         JT_TRY(jt_session_eval_together(q->part, q->count, &progress, err));
+        double now = cli_seconds();
+        if (i + step < end && (!reading || now - start < PAUSE))
+            continue;
+        *seconds += now - start;
+        if (reading)
+            read_memory(reading);
+        start = cli_seconds();
     }
-    *seconds = cli_seconds() - start;
     return JT_OK;
 }
 
@@ -101,41 +125,57 @@ static jt_status rewind_to(const struct sequences *q, int depth, jt_err *err)
     for (size_t s = 0; s < q->count; s++)
         jt_session_truncate(q->session[s], fresh ? 0 : kept);
     if (depth)
-        JT_TRY(
-            time_tokens(q, fresh ? 0 : kept, fresh ? depth : 1, false, &ignored, err));
+        JT_TRY(time_tokens(q, fresh ? 0 : kept, fresh ? depth : 1, false, NULL,
+                           &ignored, err));
     jt_session_reset_times(q->session[0]);
     return JT_OK;
 }
 
-/* What the machine does at most of what a phase needs most: reading memory or, with
- * --ram, the disk; or multiplying. */
-static jt_status measure_limit(double *limit, const struct sequences *q, bool decodes,
+/* Multiplications at most or, with --ram, the speed of the disk. */
+static jt_status measure_limit(double *limit, const struct sequences *q,
                                const struct bench_run *run, const char *model,
                                jt_roofline *machine, jt_err *err)
 {
     if (!machine)
         return bench_store_disk(limit, model, q->session[0], err);
-    *limit = decodes ? jt_roofline_bandwidth(machine, LIMIT_ROUNDS)
-                     : jt_roofline_peak(machine, run->int8, LIMIT_ROUNDS);
+    *limit = jt_roofline_peak(machine, run->int8, LIMIT_ROUNDS);
     return JT_OK;
 }
 
-/* Time one phase of a round, and measure the machine before and after: the better
- * counts, as other work only takes away. `machine` is NULL with --ram. */
+/* Time one phase of a round. `limit`: of a phase that reads memory, what reading that
+ * alone did in between; otherwise what was measured before or after, the better, as
+ * other work only takes away. `machine` is NULL with --ram. */
+static jt_status time_phase(const struct bench_args *args, const struct sequences *q,
+                            bool decodes, const struct bench_run *run,
+                            jt_roofline *machine, double *seconds, double *limit,
+                            jt_err *err)
+{
+    int first = args->depth + (decodes ? args->prompt : 0);
+    int count = decodes ? args->gen : args->prompt;
+    double before, after;
+    if (decodes && machine) {
+        struct reading reading = {machine, (size_t)args->stream / 2, 0, 0};
+        JT_TRY(time_tokens(q, first, count, true, &reading, seconds, err));
+        *limit = reading.total / reading.seconds;
+        return JT_OK;
+    }
+    JT_TRY(measure_limit(&before, q, run, args->model, machine, err));
+    JT_TRY(time_tokens(q, first, count, decodes, NULL, seconds, err));
+    JT_TRY(measure_limit(&after, q, run, args->model, machine, err));
+    *limit = before > after ? before : after;
+    return JT_OK;
+}
+
 static jt_status measure_phase(const struct bench_args *args, const struct sequences *q,
                                bool decodes, int round, struct bench_run *run,
                                jt_roofline *machine, jt_err *err)
 {
     struct bench_phase *phase = decodes ? &run->decode : &run->prefill;
     int count = decodes ? args->gen : args->prompt;
-    double before, after, seconds = 0;
+    double limit, seconds;
     jt_store_stats store = {0};
     jt_session_store_stats(q->session[0], &store);
-    JT_TRY(measure_limit(&before, q, decodes, run, args->model, machine, err));
-    JT_TRY(time_tokens(q, args->depth + (decodes ? args->prompt : 0), count, decodes,
-                       &seconds, err));
-    JT_TRY(measure_limit(&after, q, decodes, run, args->model, machine, err));
-    double limit = before > after ? before : after;
+    JT_TRY(time_phase(args, q, decodes, run, machine, &seconds, &limit, err));
     double rate = (double)q->count * count / seconds;
     double work = decodes ? run->bytes_per_token : run->token_operations;
     phase->rates[round] = rate;

@@ -14,9 +14,9 @@ enum { STRETCH = 4 << 20, STREAMS = 4, WORDS = STRETCH / STREAMS / sizeof(uint64
 struct jt_roofline {
     jt_pool *pool;
     const jt_kernels *kernels;
-    uint64_t *data; /* [stretches, STREAMS, WORDS] */
-    uint64_t *sums; /* [stretches] */
-    size_t stretches;
+    uint64_t *data;          /* [stretches, STREAMS, WORDS] */
+    uint64_t *sums;          /* [stretches] */
+    size_t stretches, first; /* first: of those that are read now */
     double (*spin)(long steps);
     double *operations; /* [threads] */
 };
@@ -66,7 +66,8 @@ void jt_roofline_free(jt_roofline *r)
 static void read_stretch(void *arg, size_t i)
 {
     const jt_roofline *r = arg;
-    const uint64_t *p = r->data + i * STREAMS * WORDS;
+    size_t stretch = (r->first + i) % r->stretches;
+    const uint64_t *p = r->data + stretch * STREAMS * WORDS;
     uint64_t sum[STREAMS][8] = {{0}};
     for (size_t at = 0; at < WORDS; at += 8) {
         for (int j = 0; j < STREAMS; j++) {
@@ -74,21 +75,29 @@ static void read_stretch(void *arg, size_t i)
                 sum[j][w] += p[(size_t)j * WORDS + at + (size_t)w];
         }
     }
-    r->sums[i] = 0;
+    uint64_t all = 0;
     for (int j = 0; j < STREAMS * 8; j++)
-        r->sums[i] += sum[j / 8][j % 8];
+        all += sum[j / 8][j % 8];
+    r->sums[stretch] = all;
 }
 
-double jt_roofline_bandwidth(jt_roofline *r, int rounds)
+static void do_nothing(void *arg, size_t i)
 {
-    double best = 0.0;
-    for (int round = 0; round < rounds; round++) {
-        double start = jt_seconds();
-        jt_pool_run(r->pool, read_stretch, r, r->stretches);
-        double rate = (double)(r->stretches * STRETCH) / (jt_seconds() - start);
-        best = rate > best ? rate : best;
-    }
-    return best;
+    (void)arg, (void)i;
+}
+
+double jt_roofline_read(jt_roofline *r, size_t *bytes)
+{
+    size_t count = (*bytes + STRETCH - 1) / STRETCH;
+    if (count > r->stretches)
+        count = r->stretches; /* two threads never write one sum */
+    jt_pool_run(r->pool, do_nothing, r, (size_t)jt_pool_threads(r->pool)); /* awake */
+    double start = jt_seconds();
+    jt_pool_run(r->pool, read_stretch, r, count);
+    double seconds = jt_seconds() - start;
+    r->first = (r->first + count) % r->stretches;
+    *bytes = count * STRETCH;
+    return seconds;
 }
 
 static void spin_one(void *arg, size_t i)
