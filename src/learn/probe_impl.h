@@ -26,6 +26,10 @@ jt_status jt_probe_watch(const jt_probe_call *call, jt_watcher watcher);
 jt_probe_fn jt_probe_groups, jt_probe_experts_per_token;
 /* probe_locality.c: what neighbours share. */
 jt_probe_fn jt_probe_locality;
+/* probe_caches.c: routes played back through caches, workers and rings. */
+jt_probe_fn jt_probe_caches, jt_probe_hybrid, jt_probe_ring;
+/* probe_paths.c: experts foretold from paths and from tokens. */
+jt_probe_fn jt_probe_paths;
 /* probe_steer.c: policies (junto/steer.h). */
 jt_probe_fn jt_probe_modes, jt_probe_scmoe, jt_probe_rewire;
 /* probe_audit.c: how much hangs on few experts (junto/audit.h). */
