@@ -172,6 +172,8 @@ static const struct {
     {"caches", true, jt_probe_caches},
     {"hybrid", true, jt_probe_hybrid},
     {"ring", true, jt_probe_ring},
+    {"nested", true, jt_probe_nested},
+    {"widths", true, jt_probe_widths},
     {"paths", false, jt_probe_paths},
     {"modes", true, jt_probe_modes},
     {"scmoe", false, jt_probe_scmoe},

@@ -183,11 +183,7 @@ static double time_expert(jt_context *ctx, const jt_bank *bank, size_t tokens)
     return best;
 }
 
-/* The slow worker is this processor, as measured; the fast one takes half as long, and
- * a move 0.42 of what the slow one takes for a token, as the code of the paper has
- * them.
- */
-static jt_status measure_costs(const jt_probe_call *call, jt_hybrid_costs *out)
+jt_status jt_probe_expert_cost(const jt_probe_call *call, jt_expert_cost *out)
 {
     enum { FEW = 1, MANY = 33 };
     jt_context *ctx = &call->trainer->ctx;
@@ -208,11 +204,22 @@ static jt_status measure_costs(const jt_probe_call *call, jt_hybrid_costs *out)
         return ctx->err.code;
     }
     double slow = (many - few) / (MANY - FEW), each = fmax(0.0, few - slow);
-    *out = (jt_hybrid_costs){.slow_each = each,
-                             .slow = slow,
-                             .fast_each = 0.5 * each,
-                             .fast = 0.5 * slow,
-                             .move = 0.42 * few};
+    *out = (jt_expert_cost){.each = each, .token = slow};
+    return JT_OK;
+}
+
+/* The slow worker is this processor, as measured; the fast one takes half as long, and
+ * a move 0.42 of what the slow one takes for a token, as the code of the paper has
+ * them. */
+static jt_status measure_costs(const jt_probe_call *call, jt_hybrid_costs *out)
+{
+    jt_expert_cost cost;
+    JT_TRY(jt_probe_expert_cost(call, &cost));
+    *out = (jt_hybrid_costs){.slow_each = cost.each,
+                             .slow = cost.token,
+                             .fast_each = 0.5 * cost.each,
+                             .fast = 0.5 * cost.token,
+                             .move = 0.42 * (cost.each + cost.token)};
     return JT_OK;
 }
 

@@ -189,6 +189,16 @@ jt_status jt_routes_take(jt_routes *out, jt_trainer *trainer, jt_routes_of of,
     return status;
 }
 
+int jt_routes_rank(const jt_routes *r, size_t token, int layer, int slot)
+{
+    const int32_t *row = jt_routes_row(r, token, layer);
+    const float *scores = jt_routes_scores(r, token, layer);
+    int rank = 0;
+    for (int j = 0; j < r->k; j++)
+        rank += j != slot && row[j] >= 0 && scores[row[j]] > scores[row[slot]];
+    return rank;
+}
+
 void jt_routes_free(jt_routes *r)
 {
     free(r->id);

@@ -37,6 +37,9 @@ static inline const int32_t *jt_routes_row(const jt_routes *r, size_t token, int
     return r->expert + (token * (size_t)r->n_layers + (size_t)layer) * (size_t)r->k;
 }
 
+/* How many experts of the token its router likes better than that of slot `slot`. */
+int jt_routes_rank(const jt_routes *r, size_t token, int layer, int slot);
+
 static inline const float *jt_routes_scores(const jt_routes *r, size_t token, int layer)
 {
     return r->score +

@@ -230,6 +230,8 @@ static const char small[] =
          " 'caches:0.5', 'hybrid:0.5', 'ring:2', 'paths']\n"
          "[[variant]]\nname = 'further'\nfrom = 'moving'\nset = {'train.steps' = 10}\n"
          "[[variant]]\nname = 'blend'\nmixed = true\n"
+         "[[variant]]\nname = 'narrow'\nprobe = ['nested:3', 'widths:0.5']\n"
+         "set = {'model.expert_width' = 16}\n"
          "[[claim]]\ntext = 'training helps'\nholds = 'moving.loss < still.loss'\n"
          "[[claim]]\ntext = 'it does not'\nholds = 'still.loss < moving.loss'\n"
          "[[claim]]\ntext = 'unknown'\nholds = 'moving.absent < 1'\n"
@@ -317,7 +319,7 @@ static void a_whole_recipe(void **state)
     jt_recipe_options options = {.threads = 1};
     jt_recipe_result *r = run(recipe, &options);
     assert_int_equal(r->seeds, 2);
-    assert_int_equal(r->n_variants, 4);
+    assert_int_equal(r->n_variants, 5);
     assert_int_equal(r->n_claims, 4);
     assert_int_equal(r->claim[0].verdict, JT_VERDICT_SHOWN);
     assert_int_equal(r->claim[0].holds, 2);
@@ -349,6 +351,11 @@ static void a_whole_recipe(void **state)
     double score = value_of(r, "moving", "score@caches=0.5", 0);
     belady = value_of(r, "moving", "belady@caches=0.5", 0);
     assert_true(score > 0.3 && score <= belady && belady < 1.0);
+    double loss = value_of(r, "narrow", "loss", 0);
+    assert_true(value_of(r, "narrow", "loss@nested=2", 0) != loss);
+    assert_true(fabs(value_of(r, "narrow", "loss@wide=0.5", 0) - loss) < 0.05);
+    assert_true(value_of(r, "narrow", "bits@mixed=0.5", 0) <= 4.5);
+    assert_true(value_of(r, "narrow", "hottest_first@nested=3", 0) >= 1.0);
     double hss = value_of(r, "moving", "hss@hybrid=0.5", 0);
     assert_true(hss > 0.0 && hss <= value_of(r, "moving", "apart@hybrid=0.5", 0));
     assert_true(value_of(r, "moving", "over_best@hybrid=0.5", 0) >= 1.0);

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "store/hybrid.h"
+#include "store/planes.h"
 #include "store/ring.h"
 
 static void by_hand(void **state)
@@ -96,12 +97,30 @@ static void rings(void **state)
     jt_fault_after(-1);
 }
 
+/* Two experts: 0 with two planes for one token, 1 with one plane for three. */
+static void planes(void **state)
+{
+    (void)state;
+    jt_plane_item items[] = {
+        {.expert = 0, .plane = 0, .uses = 1, .load = 2, .compute = 1},
+        {.expert = 0, .plane = 1, .uses = 1, .load = 1, .compute = 1},
+        {.expert = 1, .plane = 0, .uses = 3, .load = 2, .compute = 4}};
+    assert_true(jt_planes_makespan(items, 3) == 9.0); /* 2, 3, 5 loaded; 3, 4, 9 */
+    jt_planes_hottest_first(items, 3);
+    assert_true(items[0].expert == 1 && items[1].plane == 0 && items[2].plane == 1);
+    assert_true(jt_planes_makespan(items, 3) == 8.0); /* 2, 4, 5; 6, 7, 8 */
+    assert_int_equal(jt_planes_join(items, 3), 2);
+    assert_true(items[1].load == 3.0 && items[1].compute == 2.0);
+    assert_true(jt_planes_makespan(items, 2) == 8.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_hand),
         cmocka_unit_test(near_the_best),
         cmocka_unit_test(rings),
+        cmocka_unit_test(planes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
