@@ -46,6 +46,10 @@ extern "C" {
     X(TQ2_0, "TQ2_0", 35, 256, 66)     \
     X(Q1_0, "Q1_0", 41, 128, 18)       \
     X(Q2_0, "Q2_0", 42, 64, 18)        \
+    X(N3, "N3", 0x4e03, 256, 116)      \
+    X(N4, "N4", 0x4e04, 256, 148)      \
+    X(N5, "N5", 0x4e05, 256, 180)      \
+    X(N6, "N6", 0x4e06, 256, 212)      \
     X(F64, "F64", 28, 1, 8)            \
     X(I8, "I8", 24, 1, 1)              \
     X(I16, "I16", 25, 1, 2)            \
@@ -78,7 +82,7 @@ JT_API uint32_t jt_dtype_gguf_id(jt_dtype dtype);
 /* Whether matrices can be of this type: all but JT_F64 and the integers. */
 JT_API bool jt_dtype_is_weight(jt_dtype dtype);
 
-/* Whether jt_quantize makes this type: all but IQ1_S and IQ1_M. */
+/* Whether jt_quantize makes this type: all but IQ1_S, IQ1_M and N3 to N6. */
 JT_API bool jt_dtype_can_quantize(jt_dtype dtype);
 
 /* Decode `n` values of a row to floats. `n` must be a multiple of the block. Integers

@@ -71,6 +71,7 @@ typedef struct jt_quantize_tensor {
     bool fell_back;   /* the rows are no whole blocks of the type it should have got */
     bool weighted;    /* by importance */
     size_t unseen;    /* experts that saw no token: they use the mean of the layer */
+    int bits;         /* nested: Q2_K and planes up to so many; 0: not nested */
     size_t seen_less; /* experts that saw few: theirs is blended with it */
 } jt_quantize_tensor;
 
@@ -81,6 +82,9 @@ typedef struct jt_quantize_options {
     const char *const *rules;
     size_t n_rules;
     const char *importance; /* a file, or NULL */
+    int nested;             /* 3 to 6: experts are Q2_K and planes, so that a store
+                               can read any number of bits up to this; 0: as the mix
+                               says */
     int threads;            /* 0: all processors */
     void (*on_tensor)(void *user, const jt_quantize_tensor *tensor); /* or NULL */
     void *user;

@@ -9,7 +9,9 @@
  *     jt_store_stats stats;
  *     jt_session_store_stats(session, &stats);
  *
- * What comes out is the same to the bit, whatever the budget. docs/store.md. */
+ * What comes out is the same to the bit, whatever the budget (but for nested experts
+ * that earn bits: these follow from the tokens that passed while they were there).
+ * docs/store.md. */
 #ifndef JUNTO_STORE_H
 #define JUNTO_STORE_H
 
@@ -36,6 +38,9 @@ typedef struct jt_store_options {
     const char *prefetch; /* reads ahead of need what the next layer may want, guessed
                              by its "router" or from the "paths" that tokens took;
                              "off"; default "auto": the better guess, while it pays */
+    const char *bits;     /* of nested experts (jt_quantize_options.nested): "3", or
+                             "2-4": they come with 2 and earn up to 4; default: all that
+                             the file has. Of other files JT_E_UNSUPPORTED */
     const double *uses;   /* of every expert, layer after layer, as in a trace
                              (jt_trace_uses): for the policy "pin"; used by
                              jt_session_new only */
@@ -89,6 +94,9 @@ typedef struct jt_store_stats {
     double stall_seconds;            /* that computing waited for reading */
     uint64_t guesses, right_guesses; /* of experts that were not there */
     uint64_t ahead, ahead_used;      /* experts read on a guess, and those needed */
+    int bits_low, bits_high; /* that nested experts come with and can earn; 0: the file
+                                has no nested ones */
+    double bits;             /* with which experts worked, mean over their tokens */
 } jt_store_stats;
 
 /* Bytes per second that the disk gives of large pieces spread over a file, `bytes` of

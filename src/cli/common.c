@@ -76,8 +76,8 @@ jt_status cli_load_stored(cli_model *out, const char *path, bool text,
 {
     *out = (cli_model){0};
     double start = cli_seconds();
-    JT_TRY(store->ram ? jt_model_load_apart(&out->model, path, err)
-                      : jt_model_load(&out->model, path, err));
+    JT_TRY(store->ram || store->bits ? jt_model_load_apart(&out->model, path, err)
+                                     : jt_model_load(&out->model, path, err));
     out->seconds = cli_seconds() - start;
     jt_model_describe(out->model, &out->info);
     out->tokenizer = jt_model_tokenizer(out->model);

@@ -9,6 +9,7 @@ struct quantize_args {
     cli_common common;
     const char *source, *target, *type, *importance;
     cli_list rules;
+    int nested;
     bool dry_run, json;
     jt_session_options session; /* of it only the threads */
 };
@@ -47,6 +48,14 @@ static const cli_option options[] = {
      .offset = offsetof(struct quantize_args, importance),
      .help =
          "what 'junto imatrix' (or llama.cpp's) gathered: how much each input counts"},
+    {.flags = "--nested",
+     .kind = CLI_INT,
+     .value = "BITS",
+     .initial = "0",
+     .max = 6,
+     .offset = offsetof(struct quantize_args, nested),
+     .help = "3 to 6: experts in 2 bits and planes up to so many, of which a run with "
+             "--ram reads as many as --bits says"},
     {.flags = "-n --dry-run",
      .kind = CLI_FLAG,
      .offset = offsetof(struct quantize_args, dry_run),
@@ -148,6 +157,7 @@ static int run(cli_context *cli, const void *raw)
                              .rules = args->rules.items,
                              .n_rules = args->rules.count,
                              .importance = args->importance,
+                             .nested = args->nested,
                              .threads = args->session.threads,
                              .on_tensor = list_tensor,
                              .user = &l,

@@ -22,6 +22,13 @@ const cli_option cli_store_options[] = {
      .offset = FIELD(prefetch),
      .help = "with --ram: read ahead what the next layer may ask for, guessed by its "
              "router or from the paths of tokens (default: auto, while it pays)"},
+    {.flags = "--bits",
+     .kind = CLI_STRING,
+     .value = "N[-M]",
+     .offset = FIELD(bits),
+     .help = "of a file with nested experts ('junto quantize --nested'): how many bits "
+             "of them to read; 2-4: two at first, up to four for those that are used "
+             "again (default: all)"},
     {.flags = "--io",
      .kind = CLI_CHOICE,
      .value = "direct|buffered",
@@ -84,6 +91,9 @@ void cli_store_note(cli_context *cli, const jt_session *session)
              cli_show_bytes((double)s.read_bytes).text,
              per_token(s.stall_seconds, s.tokens), s.prefetch,
              share(s.right_guesses, s.guesses), (unsigned long long)s.guesses);
+    if (s.bits_high)
+        cli_note(cli, "experts worked with %.2f bits on average, of %d to %d", s.bits,
+                 s.bits_low, s.bits_high);
     jt_costs costs;
     jt_session_costs(session, &costs);
     cli_note(cli,
@@ -113,7 +123,7 @@ json_t *cli_store_json(const jt_session *session)
     return json_pack(
         "{s:o, s:f, s:f, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, "
         "s:I, s:I, "
-        "s:I}",
+        "s:I, s:f}",
         "budget", budget_json(&s.budget), "predicted_seconds_per_token",
         jt_costs_seconds(&costs), "measured_seconds_per_token", costs.measured,
         "policy", s.policy, "io", s.direct ? "direct" : "buffered", "engine", s.engine,
@@ -122,5 +132,5 @@ json_t *cli_store_json(const jt_session *session)
         (json_int_t)s.hits_ahead, "misses", (json_int_t)s.misses, "read_bytes",
         (json_int_t)s.read_bytes, "stall_seconds", s.stall_seconds, "guesses",
         (json_int_t)s.guesses, "right_guesses", (json_int_t)s.right_guesses, "ahead",
-        (json_int_t)s.ahead, "ahead_used", (json_int_t)s.ahead_used);
+        (json_int_t)s.ahead, "ahead_used", (json_int_t)s.ahead_used, "bits", s.bits);
 }

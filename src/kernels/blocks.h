@@ -185,6 +185,22 @@ typedef struct JT_PACKED jt_q2_0 {
     uint8_t qs[16];
 } jt_q2_0;
 
+/* Q2_K and `planes` more bits of each code: bit j of plane[k][l] is bit k after the
+ * first two of value 32 j + l, the highest first. Each halves the cells of the codes
+ * before: x = d (scale & 15) ((q + 1/2) / 2^planes - 1/2) - dmin (scale >> 4) So what
+ * is left without the last planes is a block of fewer bits. Junto's own; in memory only
+ * (docs/formats.md, "Nested experts"). */
+#define JT_NESTED(lower, planes)     \
+    typedef struct JT_PACKED lower { \
+        jt_q2_k base;                \
+        uint8_t plane[planes][32];   \
+    } lower;
+JT_NESTED(jt_n3, 1)
+JT_NESTED(jt_n4, 2)
+JT_NESTED(jt_n5, 3)
+JT_NESTED(jt_n6, 4)
+#undef JT_NESTED
+
 /* The quantised formats: those that jt_quantize makes, and those that are only read.
  * X(enum suffix, lower case, values per block, values per scale, has a bias,
  *   offset and largest value of the codes as products take them; 128 = signed bytes) */
@@ -214,7 +230,11 @@ typedef struct JT_PACKED jt_q2_0 {
     X(Q2_0, q2_0, 64, 32, 0, 1, 3)
 #define JT_DECODED_LIST(X)             \
     X(IQ1_S, iq1_s, 256, 32, 0, 9, 18) \
-    X(IQ1_M, iq1_m, 256, 16, 0, 9, 18)
+    X(IQ1_M, iq1_m, 256, 16, 0, 9, 18) \
+    X(N3, n3, 256, 16, 1, 0, 7)        \
+    X(N4, n4, 256, 16, 1, 0, 15)       \
+    X(N5, n5, 256, 16, 1, 0, 31)       \
+    X(N6, n6, 256, 16, 1, 0, 63)
 #define JT_QUANT_LIST(X) JT_ENCODED_LIST(X) JT_DECODED_LIST(X)
 
 #endif

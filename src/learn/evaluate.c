@@ -76,6 +76,16 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o, s
     return JT_OK;
 }
 
+jt_status jt_trainer_loss(jt_trainer *t, double *loss, jt_err *err)
+{
+    static const jt_hooks none;
+    static const jt_evaluation_options plain = {.hooks = &none};
+    double sum = 0.0, counted = 0.0;
+    JT_TRY(evaluate_batch(t, &plain, &sum, &counted, err));
+    *loss = counted > 0.0 ? sum / counted : 0.0;
+    return JT_OK;
+}
+
 static jt_status evaluate_domain(jt_trainer *t, const jt_evaluation_options *o,
                                  size_t source, sums *out, jt_err *err)
 {

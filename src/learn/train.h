@@ -69,6 +69,8 @@ typedef struct jt_evaluation_options {
 } jt_evaluation_options;
 jt_status jt_trainer_evaluate(jt_trainer *trainer, const jt_evaluation_options *options,
                               jt_evaluation *out, jt_err *err);
+/* Mean loss of the batch at hand. */
+jt_status jt_trainer_loss(jt_trainer *trainer, double *loss, jt_err *err);
 void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 
 /* The batch at hand, as number `index`, with logits of all tokens. */

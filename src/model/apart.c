@@ -1,11 +1,14 @@
 #include "model/apart.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/memory.h"
 #include "format/gguf_file.h"
+#include "kernels/nested.h"
+#include "model/nested_file.h"
 #include "model/old_experts.h"
 
 /* ---- weights in memory ---- */
@@ -44,7 +47,7 @@ static bool ends_with(jt_str name, const char *ending)
 static bool stays(const jt_gguf_tensor *t)
 {
     static const char training[] = "junto.train/";
-    return ends_with(t->name, "_exps.weight") ||
+    return ends_with(t->name, "_exps.weight") || jt_nested_is_plane(t->name) ||
            (t->name.len >= sizeof training - 1 &&
             memcmp(t->name.data, training, sizeof training - 1) == 0);
 }
@@ -260,6 +263,36 @@ static jt_status locate_part(const jt_apart *apart, const jt_stored_layer *layer
     return JT_OK;
 }
 
+/* The planes of a part, all experts of a bit after the other. */
+static jt_status locate_planes(const jt_apart *apart, jt_stored_layer *layer, int p,
+                               jt_err *err)
+{
+    char name[96];
+    int bits = 0, n = layer->bank->n_experts;
+    snprintf(name, sizeof name, "blk.%d.%s.weight", layer->bank->layer,
+             layer->bank->name[p]);
+    const jt_gguf_tensor *stack = jt_gguf_find(apart->disk, name), *plane;
+    if (stack)
+        JT_TRY(jt_nested_bits(&bits, apart->disk, stack, err));
+    for (int b = JT_NESTED_LEAST + 1; b <= bits; b++) {
+        JT_TRY(jt_nested_plane(&plane, apart->disk, stack, b, err));
+        for (int e = 0; e < n; e++) {
+            uint64_t offset = 0;
+            size_t bytes = plane->bytes / (size_t)n;
+            const char *data = (const char *)plane->data + (size_t)e * bytes;
+            const jt_gguf_part *part =
+                jt_gguf_locate(apart->disk, data, bytes, &offset);
+            if (!part)
+                return jt_fail(err, JT_E_FORMAT,
+                               "a plane of '%s' does not lie in the file", name);
+            layer->plane[(e * JT_PARTS + p) * JT_NESTED_PLANES + layer->n_planes[p]] =
+                (jt_extent){source_of(apart, part), offset};
+        }
+        layer->n_planes[p]++;
+    }
+    return JT_OK;
+}
+
 /* The norm before the router of a layer, as jt_transformer_forward applies it. */
 static const jt_norm *router_norm(const jt_layer *layer, const jt_family *family)
 {
@@ -285,21 +318,29 @@ jt_status jt_apart_bind(jt_apart *apart, const jt_model *model, jt_err *err)
                        "'%s' has no experts that could stay in the file",
                        jt_gguf_path(model->file));
     apart->layers = jt_calloc(layers, sizeof *apart->layers);
-    apart->extents = jt_calloc(experts * JT_PARTS, sizeof *apart->extents);
+    apart->extents =
+        jt_calloc(experts * JT_PARTS * (1 + JT_NESTED_PLANES), sizeof *apart->extents);
     if (!apart->layers || !apart->extents)
         return jt_fail_memory(err, "opening a model");
-    jt_extent *extent = apart->extents;
+    jt_extent *extent = apart->extents, *plane = extent + experts * JT_PARTS;
     jt_stored_layer *to = apart->layers;
     for (int i = 0; i < model->params.n_layers; i++) {
         const jt_layer *layer = &model->layers[i];
         if (!layer->is_mixture)
             continue;
         const jt_bank *bank = &layer->mixture.experts;
-        *to = (jt_stored_layer){bank, extent, &layer->mixture.router,
-                                router_norm(layer, model->family)};
-        for (int p = 0; p < JT_PARTS; p++)
+        *to = (jt_stored_layer){.bank = bank,
+                                .extent = extent,
+                                .plane = plane,
+                                .router = &layer->mixture.router,
+                                .norm = router_norm(layer, model->family)};
+        for (int p = 0; p < JT_PARTS; p++) {
             JT_TRY(locate_part(apart, to, p, err));
+            if (jt_has(&bank->part[p]))
+                JT_TRY(locate_planes(apart, to, p, err));
+        }
         extent += (size_t)bank->n_experts * JT_PARTS;
+        plane += (size_t)bank->n_experts * JT_PARTS * JT_NESTED_PLANES;
         to++;
     }
     apart->stored.layers = apart->layers;

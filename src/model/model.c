@@ -8,6 +8,7 @@
 #include "model/apart.h"
 #include "model/hf.h"
 #include "model/model.h"
+#include "model/nested_file.h"
 #include "model/old_experts.h"
 
 static jt_status find_family(jt_model *model, jt_err *err)
@@ -78,6 +79,8 @@ jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err)
     jt_gguf *file;
     JT_TRY(jt_gguf_open(&file, path, err));
     jt_status status = jt_stack_old_experts(&file, err);
+    if (status == JT_OK)
+        status = jt_weave_experts(&file, err);
     if (status == JT_OK)
         *out = file;
     else

@@ -32,7 +32,7 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
         .context = s->cache.bytes,
         .scratch =
             jt_scratch_bytes(s->model, tokens, capacity, jt_pool_threads(s->ctx->pool)),
-        .slot = jt_stored_slot_bytes(stored, NULL),
+        .slot = jt_cached_slot_bytes(s->cached),
         .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
         .experts = jt_stored_experts(stored),
     };
@@ -80,7 +80,7 @@ static jt_status check(const jt_store_budget *b, const jt_session *s,
 jt_status jt_session_open_store(jt_session *s, const jt_store_options *o, jt_err *err)
 {
     if (!s->model->apart)
-        return o->ram || o->slots
+        return o->ram || o->slots || o->bits
                    ? jt_fail(err, JT_E_ARG,
                              "a memory budget needs a model that was loaded apart")
                    : JT_OK;

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "kernels/nested.h"
+#include "make/nest.h"
 #include "make/retype.h"
 #include "model/hf.h"
 #include "model/model.h"
@@ -74,6 +76,12 @@ static jt_status find_importance(const job *j, const jt_gguf_tensor *t,
     return JT_OK;
 }
 
+/* Is this written in Q2_K and planes? */
+static bool is_nested(const job *j, const jt_gguf_tensor *t)
+{
+    return j->o->nested && jt_nest_can(t) && jt_dtype_is_weight(t->dtype);
+}
+
 static jt_status plan_tensor(const job *j, const jt_gguf_tensor *t,
                              char name[NAME_BYTES], jt_quantize_tensor *out,
                              const jt_seen **seen)
@@ -82,7 +90,8 @@ static jt_status plan_tensor(const job *j, const jt_gguf_tensor *t,
         return jt_fail(j->err, JT_E_UNSUPPORTED, "tensor name '%.*s' is too long",
                        NAME_BYTES, t->name.data);
     snprintf(name, NAME_BYTES, "%.*s", (int)t->name.len, t->name.data);
-    jt_dtype wanted = wanted_type(j, t, name);
+    bool nested = is_nested(j, t);
+    jt_dtype wanted = nested ? JT_Q2_K : wanted_type(j, t, name);
     *out = (jt_quantize_tensor){.name = name,
                                 .n_dims = t->n_dims,
                                 .shape = t->shape,
@@ -91,6 +100,10 @@ static jt_status plan_tensor(const job *j, const jt_gguf_tensor *t,
                                 .bytes_from = bytes_of(t, t->dtype)};
     out->fell_back = out->to != wanted;
     out->bytes_to = bytes_of(t, out->to);
+    if (nested) {
+        out->bits = j->o->nested;
+        out->bytes_to += jt_nest_plane_bytes(t, out->bits);
+    }
     return find_importance(j, t, out, seen);
 }
 
@@ -123,6 +136,8 @@ static jt_status plan(job *j)
         if (j->writer)
             JT_TRY(
                 jt_gguf_add_tensor(j->writer, name, q.to, t->n_dims, t->shape, j->err));
+        if (j->writer && q.bits)
+            JT_TRY(jt_nest_describe(j->writer, t, q.bits, j->err));
     }
     j->report.bits =
         j->values ? 8.0 * (double)j->report.bytes_to / (double)j->values : 0;
@@ -215,7 +230,14 @@ static jt_status write_tensor(job *j, const jt_gguf_tensor *t)
                      .weights = weights,
                      .written = written,
                      .user = j};
-    jt_status status = jt_retype_tensor(t, &how, j->err);
+    jt_nest nest = {.writer = j->writer,
+                    .pool = j->pool,
+                    .bits = q.bits,
+                    .weights = weights,
+                    .written = written,
+                    .user = j};
+    jt_status status =
+        q.bits ? jt_nest_tensor(t, &nest, j->err) : jt_retype_tensor(t, &how, j->err);
     free(weights);
     if (status == JT_OK && t->data)
         jt_map_forget(t->data, t->bytes);
@@ -255,6 +277,8 @@ static void find_place(job *j)
 static jt_status prepare(job *j, const char *from)
 {
     const jt_quantize_options *o = j->o;
+    if (o->nested && (o->nested <= JT_NESTED_LEAST || o->nested > JT_NESTED_MOST))
+        return jt_fail(j->err, JT_E_ARG, "nested weights have up to 3, 4, 5 or 6 bits");
     JT_TRY(jt_mix_find(&j->mix, o->mix, j->err));
     JT_TRY(jt_rules_new(&j->rules, o->rules, o->n_rules, j->err));
     if (o->importance)

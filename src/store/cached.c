@@ -15,26 +15,30 @@ size_t jt_stored_part_bytes(const jt_stored_layer *layer, int part)
 }
 
 /* Room for whole blocks, whatever the remainder that the bytes begin at. */
-static size_t room_for(size_t bytes)
+size_t jt_cached_room(size_t bytes)
 {
     size_t mask = JT_READ_ALIGN - 1;
     return bytes ? ((bytes + mask) & ~mask) + JT_READ_ALIGN : 0;
 }
 
-size_t jt_stored_slot_bytes(const jt_stored *stored, size_t *area)
+/* Where the parts begin in a slot, and its bytes. */
+static void divide_slot(jt_cached *c)
 {
-    size_t total = 0;
+    c->slot_bytes = 0;
     for (int p = 0; p < JT_PARTS; p++) {
         size_t most = 0;
-        for (int l = 0; l < stored->n_layers; l++) {
-            size_t room = room_for(jt_stored_part_bytes(&stored->layers[l], p));
+        for (int l = 0; l < c->stored.n_layers; l++) {
+            size_t room = jt_cached_part_room(c, &c->stored.layers[l], p);
             most = room > most ? room : most;
         }
-        if (area)
-            area[p] = total;
-        total += most;
+        c->area[p] = c->slot_bytes;
+        c->slot_bytes += most;
     }
-    return total;
+}
+
+size_t jt_cached_slot_bytes(const jt_cached *c)
+{
+    return c->slot_bytes;
 }
 
 int jt_stored_experts(const jt_stored *stored)
@@ -120,6 +124,8 @@ static jt_status start(jt_cached *c, const jt_store_options *o, jt_err *err)
         return jt_fail(err, JT_E_ARG, "no cache policy '%s'", name);
     if (o->io && strcmp(o->io, "direct") != 0 && strcmp(o->io, "buffered") != 0)
         return jt_fail(err, JT_E_ARG, "no way to read '%s' (direct, buffered)", o->io);
+    JT_TRY(jt_cached_choose_bits(c, err));
+    divide_slot(c);
     JT_TRY(make_map(c, err));
     JT_TRY(copy_uses(c, o, err));
     return jt_guesses_init(&c->guesses, &c->map, c->guess_layers, o->prefetch, err);
@@ -134,7 +140,6 @@ jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
     c->stored = *stored;
     c->options = *options;
     c->layer = c->failed = -1;
-    c->slot_bytes = jt_stored_slot_bytes(stored, c->area);
     c->store = (jt_store){.name = "cached",
                           .self = c,
                           .acquire = jt_cached_acquire,
@@ -157,13 +162,14 @@ jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err)
     jt_foreknowledge known = {.uses = c->uses};
     JT_TRY(jt_slots_init(&c->slots, n_slots, experts, err));
     JT_TRY(jt_ranking_start(&c->ranking, c->policy, &c->map, n_slots, &known, err));
-    c->reads = jt_calloc(slots * JT_PARTS, sizeof *c->reads);
+    c->reads = jt_calloc(slots * JT_SLOT_READS, sizeof *c->reads);
     c->under = jt_calloc(slots, sizeof *c->under);
     c->error = jt_calloc(slots, sizeof *c->error);
     c->slab = jt_mul(slots, c->slot_bytes, &bytes) ? jt_alloc_large(bytes) : NULL;
     if (!c->reads || !c->under || !c->error || !c->slab)
         return jt_fail(err, JT_E_MEMORY, "out of memory for %d experts of %zu bytes",
                        n_slots, c->slot_bytes);
+    JT_TRY(jt_cached_open_bits(c, n_slots, err));
     return jt_cached_choose_io(c, err);
 }
 
@@ -179,6 +185,10 @@ void jt_cached_free(jt_cached *c)
     free(c->reads);
     free(c->under);
     free(c->error);
+    free(c->planes);
+    free(c->woven);
+    free(c->earned);
+    free(c->strip);
     free(c->first);
     free(c->k);
     free(c->guess_layers);
@@ -295,6 +305,9 @@ void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
         .right_guesses = c->guesses.right,
         .ahead = c->ahead,
         .ahead_used = c->ahead_used,
+        .bits_low = c->low ? c->low : 0,
+        .bits_high = c->high ? c->high : 0,
+        .bits = c->bit_uses ? (double)c->bit_sum / (double)c->bit_uses : 0.0,
     };
     memcpy(out->lacking, c->lacking, sizeof out->lacking);
 }

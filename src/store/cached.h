@@ -21,8 +21,10 @@ typedef struct jt_extent {
 
 /* The experts of one layer. */
 typedef struct jt_stored_layer {
-    const jt_bank *bank; /* shapes and types; its data is not looked at */
-    jt_extent *extent;   /* [experts * JT_PARTS] */
+    const jt_bank *bank;    /* shapes and types; its data is not looked at */
+    jt_extent *extent;      /* [experts * JT_PARTS] */
+    jt_extent *plane;       /* [experts * JT_PARTS * JT_NESTED_PLANES], or NULL */
+    int n_planes[JT_PARTS]; /* that each part has beside its Q2_K (kernels/nested.h) */
     const jt_router *router;
     const jt_norm *norm; /* before the router */
 } jt_stored_layer;
@@ -35,10 +37,8 @@ typedef struct jt_stored {
     int n_layers;
 } jt_stored;
 
-/* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk.
- * `area` [JT_PARTS] (or NULL): where the parts begin in it. */
-size_t jt_stored_slot_bytes(const jt_stored *stored, size_t *area);
-/* Experts of all layers, and their bytes; the fewest slots that a cache can have. */
+/* Experts of all layers, and their bytes without planes; the fewest slots that a cache
+ * can have. */
 int jt_stored_experts(const jt_stored *stored);
 uint64_t jt_stored_bytes(const jt_stored *stored);
 int jt_stored_least_slots(const jt_stored *stored);
@@ -50,6 +50,8 @@ typedef struct jt_cached jt_cached;
  * JT_E_IO, JT_E_MEMORY. */
 jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
                         const jt_store_options *options, jt_err *err);
+/* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk. */
+size_t jt_cached_slot_bytes(const jt_cached *c);
 /* Then the slots. Measures how to read, unless the options say. The threads of `pool`,
  * which compute what it gives, are kept awake while a lease waits. */
 jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err);

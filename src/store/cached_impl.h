@@ -3,9 +3,13 @@
 #define JT_STORE_CACHED_IMPL_H
 
 #include "base/pool.h"
+#include "kernels/nested.h"
 #include "store/cached.h"
 #include "store/guess.h"
 #include "store/slots.h"
+
+/* Reads of a slot: parts, and planes of each. */
+enum { JT_SLOT_READS = JT_PARTS * (1 + JT_NESTED_PLANES) };
 
 struct jt_cached {
     jt_store store;
@@ -25,12 +29,22 @@ struct jt_cached {
     size_t slot_bytes, area[JT_PARTS];
     jt_slots slots;
     jt_ranking ranking;
-    jt_read *reads;       /* [slots * JT_PARTS] */
+    jt_read *reads;       /* [slots * JT_SLOT_READS] */
     unsigned char *under; /* [slots] parts under way */
     int *error;           /* [slots] of the parts that have ended */
 
+    /* Nested experts: bits with which they come, and that they can earn; 0: not nested.
+     * Of each slot the planes that it has or waits for, those that are woven into its
+     * blocks, and tokens that used it since it came. */
+    int low, high;
+    uint8_t *planes, *woven;
+    uint32_t *earned;
+    uint8_t *strip; /* planes of a part, while they are woven */
+    uint64_t bit_sum, bit_uses;
+
     /* The lease in progress, of layer `layer` (-1: none). */
     int layer;
+    const jt_plan *plan;
     int *wanted, n_wanted; /* experts without a slot yet */
     int next_wanted;       /* the first of them */
     int *coming, n_coming; /* slots whose experts are to be used in a later wave */
@@ -61,6 +75,34 @@ void jt_cached_read(jt_cached *c, int slot, bool urgent);
 char *jt_cached_place(const jt_cached *c, int slot, int part);
 const jt_extent *jt_cached_extent(const jt_cached *c, int expert, int part);
 int jt_cached_layer_of(const jt_cached *c, int expert);
+/* Whole blocks for bytes that begin at any remainder. */
+size_t jt_cached_room(size_t bytes);
+
+/* cached_bits.c: nested experts. */
+/* What the options say and the file has. JT_E_ARG, JT_E_UNSUPPORTED. */
+jt_status jt_cached_choose_bits(jt_cached *c, jt_err *err);
+jt_status jt_cached_open_bits(jt_cached *c, int n_slots, jt_err *err);
+/* Room in a slot for a part with all planes that it may get. */
+size_t jt_cached_part_room(const jt_cached *c, const jt_stored_layer *layer, int part);
+/* Begin to read the planes of a slot from plane `from` on. */
+void jt_cached_read_planes(jt_cached *c, int slot, int from, bool urgent);
+/* They are there. */
+void jt_cached_weave(jt_cached *c, int slot);
+/* The type of a part in its slot. */
+jt_dtype jt_cached_dtype(const jt_cached *c, int slot, const jt_stored_layer *layer,
+                         int part);
+/* An expert is about to come on a guess, or for the tokens of the lease. */
+void jt_cached_expect(jt_cached *c, int slot, bool guess);
+/* It is used by the lease. */
+void jt_cached_count(jt_cached *c, int slot);
+/* It is, and came on a guess: it gets what it would have come with. */
+void jt_cached_confirm(jt_cached *c, int slot);
+/* The hottest experts of the lease are read first. */
+void jt_cached_sort_wanted(jt_cached *c);
+/* The lease has ended: read the planes that its experts have earned, the hottest first,
+ * behind all that is urgent. */
+void jt_cached_read_earned(jt_cached *c);
+
 /* Bytes of part `part` of one expert of a layer; 0: there is no such part. */
 size_t jt_stored_part_bytes(const jt_stored_layer *layer, int part);
 

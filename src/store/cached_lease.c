@@ -39,14 +39,14 @@ void jt_cached_read(jt_cached *c, int slot, bool urgent)
     const jt_stored_layer *layer = &c->stored.layers[jt_cached_layer_of(c, expert)];
     c->error[slot] = 0;
     c->under[slot] = 0;
-    for (int p = 0; p < JT_PARTS; p++)
-        c->under[slot] += jt_stored_part_bytes(layer, p) > 0;
+    c->woven[slot] = 0;
+    memset(&c->reads[slot * JT_SLOT_READS], 0, JT_SLOT_READS * sizeof *c->reads);
     for (int p = 0; p < JT_PARTS; p++) {
         size_t bytes = jt_stored_part_bytes(layer, p);
-        jt_read *read = &c->reads[slot * JT_PARTS + p];
-        *read = (jt_read){0};
+        jt_read *read = &c->reads[slot * JT_SLOT_READS + p];
         if (!bytes)
             continue;
+        c->under[slot]++;
         const jt_extent *extent = jt_cached_extent(c, expert, p);
         *read = (jt_read){.source = extent->source,
                           .offset = extent->offset,
@@ -54,6 +54,7 @@ void jt_cached_read(jt_cached *c, int slot, bool urgent)
                           .to = jt_cached_place(c, slot, p)};
         jt_reader_add(c->reader, read, urgent);
     }
+    jt_cached_read_planes(c, slot, 0, urgent);
 }
 
 /* All parts of an expert have ended. */
@@ -61,6 +62,7 @@ static void settle(jt_cached *c, int slot)
 {
     jt_slot *s = &c->slots.slot[slot];
     if (!c->error[slot]) {
+        jt_cached_weave(c, slot);
         s->state = JT_SLOT_READY;
         return;
     }
@@ -94,7 +96,7 @@ static bool take_ended(jt_cached *c, bool wait)
     jt_read *read = jt_reader_next(c->reader, wait);
     if (!read)
         return false;
-    int slot = (int)((read - c->reads) / JT_PARTS);
+    int slot = (int)((read - c->reads) / JT_SLOT_READS);
     if (!jt_reader_is_direct(c->reader))
         forget(c, read);
     if (read->error)
@@ -131,8 +133,8 @@ void jt_cached_tend(jt_cached *c)
 
 static void hurry(jt_cached *c, int slot)
 {
-    for (int p = 0; p < JT_PARTS; p++) {
-        jt_read *read = &c->reads[slot * JT_PARTS + p];
+    for (int i = 0; i < JT_SLOT_READS; i++) {
+        jt_read *read = &c->reads[slot * JT_SLOT_READS + i];
         if (read->source)
             jt_reader_hurry(c->reader, read);
     }
@@ -149,6 +151,8 @@ static void read_wanted(jt_cached *c)
         c->n_wanted--;
         c->slots.slot[slot].pinned = true;
         c->coming[c->n_coming++] = slot;
+        jt_cached_expect(c, slot, false);
+        jt_cached_count(c, slot);
         jt_cached_read(c, slot, true);
     }
 }
@@ -193,6 +197,7 @@ static void read_ahead(jt_cached *c)
             return;
         c->slots.slot[slot].held = true;
         c->ahead++;
+        jt_cached_expect(c, slot, true);
         jt_cached_read(c, slot, false);
     }
 }
@@ -202,8 +207,8 @@ static void read_ahead(jt_cached *c)
 static void give_up(jt_cached *c, int slot)
 {
     bool whole = true;
-    for (int p = 0; p < JT_PARTS; p++) {
-        jt_read *read = &c->reads[slot * JT_PARTS + p];
+    for (int i = 0; i < JT_SLOT_READS; i++) {
+        jt_read *read = &c->reads[slot * JT_SLOT_READS + i];
         c->under[slot] -= jt_reader_give_up(c->reader, read);
         whole = whole && read->error != JT_READ_GIVEN_UP;
     }
@@ -270,14 +275,18 @@ static void sort_experts(jt_cached *c, const jt_plan *plan)
         c->hits_ahead += s->held;
         c->ahead_used += s->held;
         c->hits += !s->held;
+        if (s->held)
+            jt_cached_confirm(c, slot);
         s->held = false;
         s->pinned = true;
+        jt_cached_count(c, slot);
         c->coming[c->n_coming++] = slot;
         if (s->state == JT_SLOT_COMING) {
             hurry(c, slot);
             late++;
         }
     }
+    jt_cached_sort_wanted(c);
     count_lacking(c, c->n_wanted, late);
 }
 
@@ -306,6 +315,7 @@ static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
         jt_tensor *part = &lease->part[e * JT_PARTS + p];
         *part = jt_slice(whole, (size_t)e);
         part->data = jt_cached_place(c, slot, p);
+        part->dtype = jt_cached_dtype(c, slot, &c->stored.layers[c->layer], p);
     }
 }
 
@@ -377,6 +387,7 @@ void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
     for (int i = 0; i < c->n_coming; i++) /* after a failure: they may come or not */
         c->slots.slot[c->coming[i]].pinned = false;
     c->n_coming = c->n_wanted = c->next_wanted = 0;
+    jt_cached_read_earned(c);
     c->layer = -1;
     jt_cached_tend(c);
 }
@@ -393,6 +404,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     jt_cached_tend(c);
     weigh_guesses(c);
     c->layer = layer;
+    c->plan = lease->plan;
     c->failed = -1;
     jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);
     drop_guesses(c, layer, lease->plan);

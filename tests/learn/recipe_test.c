@@ -226,9 +226,12 @@ static const char small[] =
     HEAD "seeds = 2\ntable = ['loss']\ncheckpoints = [50]\n" BASE
          "[[variant]]\nname = 'still'\nset = {'optim.lr' = 1e-9}\n"
          "[[variant]]\nname = 'moving'\nprobe = ['k:1,2', 'mask_top:0.25', 'mask_pick',"
-         " 'no_shared', 'groups:2', 'experts_per_token', 'locality:4']\n"
+         " 'no_shared', 'groups:2', 'experts_per_token', 'locality:4',"
+         " 'caches:0.5', 'hybrid:0.5', 'ring:2', 'paths']\n"
          "[[variant]]\nname = 'further'\nfrom = 'moving'\nset = {'train.steps' = 10}\n"
          "[[variant]]\nname = 'blend'\nmixed = true\n"
+         "[[variant]]\nname = 'narrow'\nprobe = ['nested:3', 'widths:0.5']\n"
+         "set = {'model.expert_width' = 16}\n"
          "[[claim]]\ntext = 'training helps'\nholds = 'moving.loss < still.loss'\n"
          "[[claim]]\ntext = 'it does not'\nholds = 'still.loss < moving.loss'\n"
          "[[claim]]\ntext = 'unknown'\nholds = 'moving.absent < 1'\n"
@@ -316,7 +319,7 @@ static void a_whole_recipe(void **state)
     jt_recipe_options options = {.threads = 1};
     jt_recipe_result *r = run(recipe, &options);
     assert_int_equal(r->seeds, 2);
-    assert_int_equal(r->n_variants, 4);
+    assert_int_equal(r->n_variants, 5);
     assert_int_equal(r->n_claims, 4);
     assert_int_equal(r->claim[0].verdict, JT_VERDICT_SHOWN);
     assert_int_equal(r->claim[0].holds, 2);
@@ -345,6 +348,20 @@ static void a_whole_recipe(void **state)
     assert_true(lru <= belady && sch <= belady && belady <= 1.0);
     assert_true(value_of(r, "moving", "sch_k@locality=4", 0) <= sch);
     assert_true(value_of(r, "moving", "shuffled@locality=4", 0) != srp);
+    double score = value_of(r, "moving", "score@caches=0.5", 0);
+    belady = value_of(r, "moving", "belady@caches=0.5", 0);
+    assert_true(score > 0.3 && score <= belady && belady < 1.0);
+    double loss = value_of(r, "narrow", "loss", 0);
+    assert_true(value_of(r, "narrow", "loss@nested=2", 0) != loss);
+    assert_true(fabs(value_of(r, "narrow", "loss@wide=0.5", 0) - loss) < 0.05);
+    assert_true(value_of(r, "narrow", "bits@mixed=0.5", 0) <= 4.5);
+    assert_true(value_of(r, "narrow", "hottest_first@nested=3", 0) >= 1.0);
+    double hss = value_of(r, "moving", "hss@hybrid=0.5", 0);
+    assert_true(hss > 0.0 && hss <= value_of(r, "moving", "apart@hybrid=0.5", 0));
+    assert_true(value_of(r, "moving", "over_best@hybrid=0.5", 0) >= 1.0);
+    assert_true(value_of(r, "moving", "beside@ring=2", 0) >= 1.0);
+    assert_true(value_of(r, "moving", "foretold@paths", 0) > 0.4);
+    assert_true(value_of(r, "moving", "late@paths", 0) <= 1.0);
     assert_true(value_of(r, "moving", "loss@50%", 0) >
                 value_of(r, "moving", "loss", 0));
     assert_true(isfinite(value_of(r, "blend", "loss", 1)));

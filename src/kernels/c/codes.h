@@ -81,6 +81,35 @@ static inline void unpack_q2_k(codes *c, const jt_q2_k *b)
     unpack_planes(c->q, b->qs);
 }
 
+/* Q2_K with halved cells. */
+static inline void unpack_nested(codes *c, const jt_q2_k *base,
+                                 const uint8_t plane[][32], int planes)
+{
+    float part = 1.0f / (float)(1 << planes), middle = 0.5f - 0.5f * part;
+    unpack_q2_k(c, base);
+    for (int g = 0; g < 16; g++) {
+        c->bias[g] -= c->scale[g] * middle;
+        c->scale[g] *= part;
+    }
+    for (int k = 0; k < planes; k++)
+        for (int j = 0; j < 8; j++)
+            for (int l = 0; l < 32; l++) {
+                int more = plane[k][l] >> j & 1;
+                c->q[32 * j + l] = (int8_t)(2 * c->q[32 * j + l] + more);
+            }
+}
+
+#define UNPACK_NESTED(lower, planes)                                        \
+    static inline void unpack_##lower(codes *c, const jt_##lower *b)        \
+    {                                                                       \
+        unpack_nested(c, &b->base, (const uint8_t(*)[32])b->plane, planes); \
+    }
+UNPACK_NESTED(n3, 1)
+UNPACK_NESTED(n4, 2)
+UNPACK_NESTED(n5, 3)
+UNPACK_NESTED(n6, 4)
+#undef UNPACK_NESTED
+
 static inline void unpack_q3_k(codes *c, const jt_q3_k *b)
 {
     float d = jt_f16_to_float(b->d);

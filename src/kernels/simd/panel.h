@@ -208,6 +208,49 @@ ALWAYS_INLINE void panel_q2_k(panel *p, int v, source r, size_t count)
     split_planes(p->code[v].q + 32, packed + 8);
 }
 
+/* Q2_K with halved cells, and one more bit from each plane. */
+ALWAYS_INLINE void panel_nested(panel *p, int v, source r, const int planes)
+{
+    const size_t block = sizeof(jt_q2_k) + 32 * (size_t)planes;
+    const float part = 1.0f / (float)(1 << planes);
+    const vf middle = vf_set1(0.5f - 0.5f * part), parts = vf_set1(part);
+    vi scales[4], packed[16], both_d, bits[8], *q = p->code[v].q;
+    load_dwords(scales, 4, r, offsetof(jt_q2_k, scales), block);
+    load_dwords(&both_d, 1, r, offsetof(jt_q2_k, d), block);
+    vf d = vf_from_half(both_d), dmin = vf_from_half(vi_right(both_d, 16));
+    vf minus_dmin = vf_sub(vf_set1(0), dmin);
+    for (int g = 0; g < 16; g++) {
+        vi both = byte_of(scales[g / 4], g % 4);
+        vf scale = vf_mul(d, vf_from_vi(vi_and(both, 15)));
+        vf bias = vf_mul(minus_dmin, vf_from_vi(vi_right(both, 4)));
+        p->code[v].bias[g] = vf_sub(bias, vf_mul(scale, middle));
+        p->code[v].scale[g] = vf_mul(scale, parts);
+    }
+    load_dwords(packed, 16, r, offsetof(jt_q2_k, qs), block);
+    split_planes(q, packed);
+    split_planes(q + 32, packed + 8);
+    for (size_t k = 0; k < (size_t)planes; k++) {
+        load_dwords(bits, 8, r, sizeof(jt_q2_k) + 32 * k, block);
+        for (int j = 0; j < 8; j++)
+            for (int i = 0; i < 8; i++) {
+                vi bit = vi_and(vi_right(bits[i], j), 0x01010101);
+                q[8 * j + i] = vi_or(vi_left(q[8 * j + i], 1), bit);
+            }
+    }
+}
+
+#define PANEL_NESTED(lower, planes)                                           \
+    ALWAYS_INLINE void panel_##lower(panel *p, int v, source r, size_t count) \
+    {                                                                         \
+        (void)count;                                                          \
+        panel_nested(p, v, r, planes);                                        \
+    }
+PANEL_NESTED(n3, 1)
+PANEL_NESTED(n4, 2)
+PANEL_NESTED(n5, 3)
+PANEL_NESTED(n6, 4)
+#undef PANEL_NESTED
+
 ALWAYS_INLINE void scales_q3_k(code_panel *p, source r)
 {
     vi a[3];
