@@ -10,10 +10,13 @@ of 1, AdamW. Whole steps are timed, those of Junto by its own log, without the f
 of each turn. With --own Junto reads MODEL as it is, its weights quantised.
 
 Prints the median of each and their ratio turn by turn: a slow minute of the machine
-meets both. Needs torch, transformers and peft, of any recent version."""
+meets both. By the time of the processor, too, of all threads (those that wait spin, and
+are counted: on a busy machine take --threads 1). Needs torch, transformers and peft, of
+any recent version."""
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -24,6 +27,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+WARM = 2  # steps of Junto at the start of a turn that do not count
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -56,12 +60,13 @@ class Peft:
         return loss.item()
 
     def rates(self, steps):
-        rates = []
+        """Of each step by the clock, and of all by the time of the processor."""
+        rates, tokens, cpu = [], self.shape[0] * self.shape[1], time.process_time()
         for _ in range(steps):
             start = time.monotonic()
             self.step()
-            rates.append(self.shape[0] * self.shape[1] / (time.monotonic() - start))
-        return rates
+            rates.append(tokens / (time.monotonic() - start))
+        return rates, steps * tokens / (time.process_time() - cpu)
 
 
 class Junto:
@@ -70,17 +75,27 @@ class Junto:
         self.data = os.path.join(folder, "tokens.npy")
         rng = np.random.default_rng(1)
         np.save(self.data, rng.integers(0, 49152, 1 << 18, dtype=np.int32))
+        self.start = self.run(WARM)[1]
 
-    def rates(self, steps):
+    def run(self, steps):
+        """Rates of the steps, and seconds of the processor."""
         a, out = self.args, tempfile.mkdtemp(dir=self.folder)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [a.junto, "tune", self.model, "--data", self.data, "-o", out, "-q",
              "-r", str(a.rank), "-b", str(a.batch), "-c", str(a.length),
-             "-n", str(steps + 2), "-t", str(a.threads), "--eval-every", "0",
+             "-n", str(steps), "-t", str(a.threads), "--eval-every", "0",
              "--set", "eval.batches=1"] + a.flag, check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(out, "log.jsonl")) as log:
             lines = [json.loads(line) for line in log]
-        return [line["tokens_per_second"] for line in lines if line["kind"] == "step"][2:]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return [x["tokens_per_second"] for x in lines if x["kind"] == "step"], cpu
+
+    def rates(self, steps):
+        rates, cpu = self.run(steps + WARM)
+        tokens = steps * self.args.batch * self.args.length
+        return rates[WARM:], tokens / (cpu - self.start)
 
 
 def main():
@@ -107,13 +122,15 @@ def main():
             subprocess.run([args.junto] + command, check=True)
         theirs = Peft(hub, args)
         ours = Junto(args.model if args.own else plain, args, folder)
-        rates, ratios = {"peft": [], "junto": []}, []
+        rates, ratios, by_cpu = {"peft": [], "junto": []}, [], []
         for turn in range(args.turns):
             pair = theirs.rates(args.steps), ours.rates(args.steps)
-            rates["peft"] += pair[0]
-            rates["junto"] += pair[1]
-            ratios.append(statistics.median(pair[1]) / statistics.median(pair[0]))
-            print(f"turn {turn + 1}: {ratios[-1]:.2f}", flush=True)
+            rates["peft"] += pair[0][0]
+            rates["junto"] += pair[1][0]
+            ratios.append(statistics.median(pair[1][0]) / statistics.median(pair[0][0]))
+            by_cpu.append(pair[1][1] / pair[0][1])
+            print(f"turn {turn + 1}: {ratios[-1]:.2f}, by processor time {by_cpu[-1]:.2f} "
+                  f"({pair[1][1]:.0f} and {pair[0][1]:.0f})", flush=True)
     print(f"torch {torch.__version__}, {args.threads} threads, batches of {args.batch} x "
           f"{args.length} tokens, rank {args.rank}, load {os.getloadavg()[0]:.1f}")
     for name, all_rates in rates.items():
@@ -121,7 +138,8 @@ def main():
         print(f"{name:6} {statistics.median(all_rates):6.0f} tokens per second "
               f"({all_rates[0]:.0f} to {all_rates[-1]:.0f})")
     print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to "
-          f"{max(ratios):.2f})")
+          f"{max(ratios):.2f}), by processor time {statistics.median(by_cpu):.2f} "
+          f"({min(by_cpu):.2f} to {max(by_cpu):.2f})")
 
 
 if __name__ == "__main__":
