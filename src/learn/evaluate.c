@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "tensor/loss.h"
+#include "learn/output_loss.h"
 #include "learn/train.h"
 
 /* Over tokens that have a loss. */
@@ -10,44 +10,10 @@ typedef struct sums {
     double loss, hits, counted;
 } sums;
 
-/* ---- how many tokens the model found likeliest ---- */
-
-typedef struct hits {
-    const jt_tensor *logits;
-    const int32_t *targets;
-    uint8_t *hit; /* [rows] */
-} hits;
-
-static void hit_row(void *arg, size_t t)
-{
-    const hits *h = arg;
-    const float *row = jt_row(h->logits, t);
-    int32_t target = h->targets[t];
-    h->hit[t] = target >= 0;
-    for (size_t i = 0; i < jt_cols(h->logits) && h->hit[t]; i++)
-        h->hit[t] = row[i] <= row[target];
-}
-
-static double count_hits(jt_context *ctx, const jt_tensor *logits,
-                         const int32_t *targets)
-{
-    size_t rows = jt_rows(logits), count = 0;
-    hits h = {logits, targets, jt_scratch(ctx, rows, sizeof *h.hit)};
-    if (jt_failed(ctx))
-        return 0.0;
-    jt_for_rows(ctx, rows, rows * jt_cols(logits), hit_row, &h);
-    for (size_t t = 0; t < rows; t++)
-        count += h.hit[t];
-    return (double)count;
-}
-
-/* ---- evaluating ---- */
-
 static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o, sums *s,
                                 jt_err *err)
 {
     jt_context *ctx = &t->ctx;
-    size_t n;
     jt_span span = {&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
     jt_chunk chunk = {.spans = &span,
                       .n_spans = 1,
@@ -55,24 +21,25 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o, s
                       .ids = t->batch.tokens,
                       .positions = t->batch.positions,
                       .first = t->batch.first,
-                      .all_logits = true};
+                      .hidden = true};
     jt_tuning_batch(t->tuning, &t->batch, 0.0f);
     if (o->on_batch)
         o->on_batch(o->user, &t->batch);
     ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    jt_tensor logits = jt_trainer_forward(t, &chunk, o->hooks);
-    double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
-    double found = count_hits(ctx, &logits, t->batch.targets);
+    jt_tensor hidden = jt_trainer_forward(t, &chunk, o->hooks);
+    jt_output_seen seen = {0};
+    double loss = jt_output_loss(ctx, t->model, &hidden, t->batch.targets, 1.0f,
+                                 jt_tuning_output_values(t->tuning), &seen);
     jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {
         if (err)
             *err = ctx->err;
         return ctx->err.code;
     }
-    s->loss += loss * (double)n;
-    s->hits += found;
-    s->counted += (double)n;
+    s->loss += loss * (double)seen.counted;
+    s->hits += (double)seen.hits;
+    s->counted += (double)seen.counted;
     return JT_OK;
 }
 

@@ -117,7 +117,8 @@ static jt_status plan_model(const jt_config *config, const jt_sizes *sizes,
     plan->flops_per_token = flops_per_token(
         plan->n_active_params, jt_plan_looks(sizes, model), config->data.seq_len);
     plan->weight_bytes = plan->gradient_bytes = plan->n_params * sizeof(float);
-    plan->activation_bytes = jt_plan_activation_bytes(sizes, model, config);
+    JT_TRY(jt_plan_activation_bytes(&plan->activation_bytes, sizes, model, NULL, config,
+                                    err));
     plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
                         plan->optimiser_bytes + plan->activation_bytes +
                         plan->data_bytes;
@@ -153,13 +154,14 @@ static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
                          2 * tuning->part_values * sizeof(float);
     plan->gradient_bytes = v.values * sizeof(float);
     plan->optimiser_bytes = size.bytes;
-    plan->activation_bytes = jt_plan_activation_bytes(sizes, model, config);
-    plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
-                        plan->optimiser_bytes + plan->activation_bytes +
-                        plan->data_bytes;
     plan->flops_per_token = 4.0 * (double)info.n_active_params;
     jt_variables_free(&v);
     JT_TRY(status);
+    JT_TRY(jt_plan_activation_bytes(&plan->activation_bytes, sizes, model,
+                                    tuning->adapter, config, err));
+    plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
+                        plan->optimiser_bytes + plan->activation_bytes +
+                        plan->data_bytes;
     JT_TRY(measure_peak(&config->train, &plan->peak_flops, err));
     plan->seconds =
         (double)plan->tokens * plan->flops_per_token / (plan->peak_flops * usual_share);

@@ -3,8 +3,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "learn/output_loss.h"
+#include "learn/plan_adapter.h"
 #include "learn/train.h"
 #include "nn/scan.h"
+#include "tensor/back.h"
 
 /* Values that the tape keeps of a tensor that an operation makes. */
 static double kept(double values)
@@ -16,6 +19,16 @@ static double kept(double values)
 static double kept_norm(double values)
 {
     return kept(values) + values;
+}
+
+/* The form in which the product with w reads `n` values: it stays beside them, where it
+ * is another. */
+static double packed(const jt_kernels *kernels, const jt_tensor *w, double n)
+{
+    jt_act act = kernels->matmul[w->dtype].act;
+    if (!jt_has(w) || w->dtype == JT_F32 || act == JT_ACT_F32)
+        return 0.0;
+    return (double)jt_act_bytes(act, (size_t)n) / sizeof(float);
 }
 
 /* ---- layers ---- */
@@ -50,7 +63,7 @@ static jt_layer layer_of(const jt_sizes *s, const jt_model *model, int index)
 
 /* ---- token mixers ---- */
 
-static double attention_values(const jt_attention *a)
+static double attention_values(const jt_kernels *kernels, const jt_attention *a)
 {
     double q = (double)a->n_heads * a->k_dim, out = (double)a->n_heads * a->v_dim;
     double k = (double)a->n_kv_heads * a->k_dim, v = (double)a->n_kv_heads * a->v_dim;
@@ -65,6 +78,8 @@ static double attention_values(const jt_attention *a)
         values += kept(out);
     if (a->clamp > 0.0f)
         values += q + k + v;
+    values +=
+        packed(kernels, &a->q, (double)jt_cols(&a->q)) + packed(kernels, &a->o, out);
     return values + q + out + a->n_heads /* in the order of the kernel, and sums */
            + kept(out);
 }
@@ -152,17 +167,17 @@ static double recurrent_values(const jt_recurrent *r)
 }
 
 /* With what it adds to the residual stream. */
-static double mixer_values(const jt_layer *layer, double d)
+static double mixer_values(const jt_kernels *kernels, const jt_layer *layer, double d)
 {
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
-        return attention_values(&layer->attention) + kept(d);
+        return attention_values(kernels, &layer->attention) + kept(d);
     case JT_MIX_LATENT:
         return latent_values(&layer->latent) + kept(d);
     case JT_MIX_RECURRENT:
         return recurrent_values(&layer->recurrent) + kept(d);
     case JT_MIX_BOTH:
-        return attention_values(&layer->attention) +
+        return attention_values(kernels, &layer->attention) +
                recurrent_values(&layer->recurrent) + 2.0 * kept(d);
     case JT_MIX_NONE:
         break;
@@ -193,9 +208,12 @@ static double mixer_back_values(const jt_layer *layer, int threads)
 /* ---- FFNs ---- */
 
 /* An FFN of that width for `rows` rows a token, without gradients. */
-static double ffn_values(double d, double rows, double width)
+static double ffn_values(const jt_kernels *kernels, const jt_bank *bank, double d,
+                         double rows)
 {
-    return rows * (3.0 * width + d);
+    double width = (double)bank->width;
+    return rows * (3.0 * width + d) + packed(kernels, &bank->part[JT_PART_UP], d) +
+           rows * packed(kernels, &bank->part[JT_PART_DOWN], width);
 }
 
 /* The gradients in it, in memory that all FFNs share. */
@@ -211,22 +229,25 @@ static double expert_rows(const jt_sizes *s)
     return router_rows ? (double)s->n_experts_used * s->n_experts / router_rows : 0.0;
 }
 
-static double mixture_values(const jt_sizes *s, const jt_mixture *m)
+static double mixture_values(const jt_kernels *kernels, const jt_sizes *s,
+                             const jt_mixture *m)
 {
     double d = s->d_model, k = s->n_experts_used;
     double router_rows = s->n_experts + s->router.n_null;
     double values = kept(2.0 * router_rows) + 8.0 * k + kept(d);
-    values += ffn_values(d, expert_rows(s), (double)m->experts.width);
+    values += ffn_values(kernels, &m->experts, d, expert_rows(s));
     if (m->shared.width)
-        values += ffn_values(d, 1.0, (double)m->shared.width) + 5.0;
+        values += ffn_values(kernels, &m->shared, d, 1.0) + 5.0;
     return values;
 }
 
-static double part_values(const jt_sizes *s, const jt_layer *layer)
+static double part_values(const jt_kernels *kernels, const jt_sizes *s,
+                          const jt_layer *layer)
 {
-    double values = layer->is_mixture ? mixture_values(s, &layer->mixture) : 0.0;
+    double values =
+        layer->is_mixture ? mixture_values(kernels, s, &layer->mixture) : 0.0;
     if (layer->dense.width)
-        values += 5.0 + ffn_values(s->d_model, 1.0, (double)layer->dense.width);
+        values += 5.0 + ffn_values(kernels, &layer->dense, s->d_model, 1.0);
     return values;
 }
 
@@ -256,42 +277,93 @@ static double norm_values(const jt_layer *layer, double d)
     return values;
 }
 
-/* Most floats at a time for one token: all layers, the head, and what gradients take:
- * those of FFNs; and those of mixers, or of the tokens of experts, of which each row
- * has its own. */
-static double activation_values(const jt_sizes *s, const jt_model *model,
-                                bool checkpoint, int threads)
+typedef struct view {
+    const jt_sizes *s;
+    const jt_model *model;     /* or NULL */
+    const jt_adapter *adapter; /* that is trained; or NULL: the model is */
+    const jt_kernels *kernels;
+    int threads;
+} view;
+
+/* What the tape keeps of a layer. */
+static double layer_values(const view *v, const jt_layer *layer, int index)
 {
+    double d = v->s->d_model;
+    double values = norm_values(layer, d) + mixer_values(v->kernels, layer, d);
+    values += jt_plan_adapter_instead(v->adapter, index)
+                  ? jt_plan_adapter_ffn(v->adapter, index, d)
+                  : part_values(v->kernels, v->s, layer);
+    if (v->adapter)
+        values += jt_plan_adapter_values(v->adapter, index, expert_rows(v->s));
+    return values;
+}
+
+/* Most floats at a time for one token: all layers, their ends, and what gradients take:
+ * those of FFNs; and those of mixers, or of the tokens of experts or adapters, of which
+ * each row has its own. *shared: what
+ * of that is there for a while, when the head is done. */
+static double activation_values(const view *v, bool checkpoint, double *shared)
+{
+    const jt_sizes *s = v->s;
     double d = s->d_model, rows = expert_rows(s) * d;
-    double layers = 0.0, largest = 0.0, cache = 0.0, mixers = 0.0, ffns = 0.0;
+    double layers = 0.0, largest = 0.0, cache = 0.0, others = rows, ffns = 0.0;
     for (int i = 0; i < s->n_layers; i++) {
-        jt_layer layer = layer_of(s, model, i);
-        double values =
-            norm_values(&layer, d) + mixer_values(&layer, d) + part_values(s, &layer);
+        jt_layer layer = layer_of(s, v->model, i);
+        double values = layer_values(v, &layer, i);
         layers += checkpoint ? d : values + cache_values(&layer);
         largest = fmax(largest, values);
         cache = fmax(cache, cache_values(&layer));
-        mixers = fmax(mixers, mixer_back_values(&layer, threads));
-        ffns = fmax(ffns, ffn_back_values(s, &layer));
+        others = fmax(others, mixer_back_values(&layer, v->threads));
+        if (v->adapter)
+            others = fmax(others, jt_plan_adapter_back(v->adapter, i));
+        if (!jt_plan_adapter_instead(v->adapter, i))
+            ffns = fmax(ffns, ffn_back_values(s, &layer));
     }
-    double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + kept(s->n_vocab) + 2.0;
-    double back = ffns + fmax(mixers, rows);
-    if (checkpoint) /* the layer that runs again comes after the head is done */
-        return layers + ends + cache + largest + back;
-    return layers + ends + back;
+    double ends = kept(d) + kept(s->head_dim) + kept_norm(d) + 2.0;
+    if (v->adapter)
+        ends += jt_plan_adapter_ahead(v->adapter, d);
+    if (!checkpoint) { /* the room for gradients in FFNs is there from the start */
+        *shared = others;
+        return layers + ends + ffns;
+    }
+    *shared = largest + ffns + others; /* of the layer that runs again */
+    return layers + ends + cache;
 }
 
-uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_model *model,
-                                  const jt_config *config)
+/* Logits, as many as there are at a time, with gradients, and probabilities. */
+static double head_values(const view *v, double tokens)
+{
+    double vocab = v->s->n_vocab, rows = fmax(1.0, floor(JT_OUTPUT_VALUES / vocab));
+    return kept(fmin(tokens, rows) * (vocab + v->s->d_model)) + v->threads * vocab;
+}
+
+/* Weights of other types are decoded for gradients of what they read. */
+static double decoded_values(const view *v)
+{
+    const jt_tensor *head = v->model ? &v->model->output : NULL;
+    if (!head || head->dtype == JT_F32)
+        return 0.0;
+    return fmin(JT_DECODED_VALUES, (double)jt_rows(head) * (double)jt_cols(head));
+}
+
+jt_status jt_plan_activation_bytes(uint64_t *out, const jt_sizes *sizes,
+                                   const jt_model *model, const jt_adapter *adapter,
+                                   const jt_config *config, jt_err *err)
 {
     const jt_config_train *c = &config->train;
-    double tokens = (double)c->batch * config->data.seq_len;
-    int threads = c->threads ? c->threads : jt_processors();
-    double values = activation_values(sizes, model, c->checkpoint_activations, threads);
+    double tokens = (double)c->batch * config->data.seq_len, shared;
+    view v = {.s = sizes,
+              .model = model,
+              .adapter = adapter,
+              .threads = c->threads ? c->threads : jt_processors()};
+    JT_TRY(jt_kernels_choose(&v.kernels, *c->cpu ? c->cpu : NULL, err));
+    double values = activation_values(&v, c->checkpoint_activations, &shared) * tokens;
+    values += fmax(shared * tokens, head_values(&v, tokens)) + decoded_values(&v);
     bool latent = model && model->family->latent;
     double rooms = latent ? 3.0 : 1.0; /* for the products of each thread, at a time */
-    return (uint64_t)(tokens * values * sizeof(float) +
-                      rooms * threads * (double)jt_gemm_scratch());
+    *out = (uint64_t)(values * sizeof(float) +
+                      rooms * v.threads * (double)jt_gemm_scratch());
+    return JT_OK;
 }
 
 double jt_plan_looks(const jt_sizes *s, const jt_model *model)

@@ -105,9 +105,10 @@ jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
 
 /* Memory that the activations of a micro-batch will take, with their gradients and the
  * keys and values; `model` is the one that is trained, NULL for one that its sizes
- * describe. */
-uint64_t jt_plan_activation_bytes(const jt_sizes *sizes, const jt_model *model,
-                                  const jt_config *config);
+ * describe; or `adapter` is, beside it. JT_E_ARG (unknown kernels). */
+jt_status jt_plan_activation_bytes(uint64_t *out, const jt_sizes *sizes,
+                                   const jt_model *model, const jt_adapter *adapter,
+                                   const jt_config *config, jt_err *err);
 /* Values of keys and queries, values and outputs of all layers: what a token that looks
  * at another multiplies. */
 double jt_plan_looks(const jt_sizes *sizes, const jt_model *model);

@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tensor/loss.h"
+#include "learn/output_loss.h"
 #include "learn/train.h"
 #include "store/mapped.h"
+#include "tensor/loss.h"
 #include "tensor/tape.h"
 
 jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk,
@@ -94,6 +95,20 @@ static void make_parts(jt_trainer *t, int64_t index, int draw)
                     draws ? 2 * (uint64_t)index + (uint64_t)draw + 1 : 0);
 }
 
+/* The loss, and that of agreeing, on the logits of all tokens. */
+static double agreeing_loss(jt_trainer *t, const jt_tensor *hidden, float share,
+                            float agree, const float *q, float *p)
+{
+    jt_context *ctx = &t->ctx;
+    jt_tensor logits = jt_transformer_head(ctx, t->model, hidden);
+    double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, share, NULL);
+    if (q && !jt_failed(ctx))
+        jt_mosa_agree(ctx, &logits, q, t->batch.targets, agree);
+    if (p && !jt_failed(ctx))
+        jt_mosa_probabilities(ctx, &logits, p);
+    return loss;
+}
+
 /* Forward and backward of a micro-batch; gradients add up in the variables. `share` is
  * that of its loss, `agree` that of agreeing with the probabilities q; its own are left
  * in p, unless that is NULL. */
@@ -107,12 +122,12 @@ static double pass(jt_trainer *t, int64_t index, int draw, float share, float ag
     make_parts(t, index, draw);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     ctx->tape = &tape;
-    jt_tensor logits = jt_trainer_forward(t, &chunk, &t->hooks);
-    double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, share, NULL);
-    if (q && !jt_failed(ctx))
-        jt_mosa_agree(ctx, &logits, q, t->batch.targets, agree);
-    if (p && !jt_failed(ctx))
-        jt_mosa_probabilities(ctx, &logits, p);
+    chunk.hidden = true;
+    jt_tensor hidden = jt_trainer_forward(t, &chunk, &t->hooks);
+    double loss = p || q
+                      ? agreeing_loss(t, &hidden, share, agree, q, p)
+                      : jt_output_loss(ctx, t->model, &hidden, t->batch.targets, share,
+                                       jt_tuning_output_values(t->tuning), NULL);
     if (isfinite(loss))
         jt_tape_backward(ctx);
     jt_tuning_end(t->tuning);

@@ -201,13 +201,16 @@ static jt_status make_balance(jt_trainer *t, jt_err *err)
 static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
 {
     jt_sizes sizes = jt_sizes_of(t->model);
-    size_t bytes = (size_t)jt_plan_activation_bytes(&sizes, t->model, t->config);
-    if (!jt_arena_reserve(&t->ctx.scratch, bytes + bytes / 8))
+    uint64_t bytes;
+    JT_TRY(jt_plan_activation_bytes(&bytes, &sizes, t->model,
+                                    t->tuning ? t->tuning->adapter : NULL, t->config,
+                                    err));
+    if (!jt_arena_reserve(&t->ctx.scratch, (size_t)(bytes + bytes / 8)))
         return jt_fail(
             err, JT_E_MEMORY,
             "out of memory for the activations of a micro-batch (%zu MiB): a "
             "smaller train.batch or train.checkpoint_activations may help",
-            bytes >> 20);
+            (size_t)(bytes >> 20));
     return JT_OK;
 }
 

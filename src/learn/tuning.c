@@ -8,6 +8,7 @@
 #include "adapt/pattern.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
+#include "learn/output_loss.h"
 #include "learn/shira_mask.h"
 #include "learn/tuning_domains.h"
 #include "model/model.h"
@@ -366,6 +367,13 @@ const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *t)
 {
     const jt_blended *m = t ? t->attached.list[0].blended : NULL;
     return m ? m->instead : NULL;
+}
+
+size_t jt_tuning_output_values(const jt_tuning *t)
+{
+    const jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    bool mixed = m && m->bank && m->bank[m->model->output.weight] >= 0;
+    return mixed ? 0 : JT_OUTPUT_VALUES;
 }
 
 void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)

@@ -63,6 +63,10 @@ void jt_tuning_batch(jt_tuning *tuning, jt_batch *batch, float scale);
 /* The mixtures that stand in place of dense FFNs; NULL: none. */
 const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *tuning);
 
+/* Logits that may be there at a time (jt_output_loss): all, where adapters are mixed in
+ * the output by gates and losses that count tokens. NULL is fine. */
+size_t jt_tuning_output_values(const jt_tuning *tuning);
+
 /* Before a forward pass: the values may have changed. NULL is fine. */
 void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);
 

@@ -325,6 +325,18 @@ static void feed_caches(const jt_chunk *chunk)
                       chunk->spans[i].count);
 }
 
+jt_tensor jt_transformer_head(jt_context *ctx, const jt_model *model,
+                              const jt_tensor *hidden)
+{
+    const jt_params *params = &model->params;
+    jt_input x = jt_input_of(*hidden);
+    jt_tensor logits = jt_linear(ctx, &x, &model->output, &model->output_bias);
+    jt_scale(ctx, &logits, params->logit_scale);
+    jt_softcap(ctx, &logits, params->logit_softcap);
+    jt_lap(ctx, JT_STAGE_HEAD);
+    return logits;
+}
+
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
                                  const jt_chunk *chunk, const jt_store *store,
                                  const jt_hooks *hooks)
@@ -346,13 +358,6 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
         return (jt_tensor){0};
     if (!chunk->all_logits && !chunk->hidden)
         h = last_rows(ctx, &heard, &h);
-    const jt_params *params = &model->params;
-    jt_input x = jt_input_of(jt_norm_forward(ctx, &model->output_norm, &h));
-    if (chunk->hidden)
-        return x.x;
-    jt_tensor logits = jt_linear(ctx, &x, &model->output, &model->output_bias);
-    jt_scale(ctx, &logits, params->logit_scale);
-    jt_softcap(ctx, &logits, params->logit_softcap);
-    jt_lap(ctx, JT_STAGE_HEAD);
-    return logits;
+    jt_tensor x = jt_norm_forward(ctx, &model->output_norm, &h);
+    return chunk->hidden ? x : jt_transformer_head(ctx, model, &x);
 }

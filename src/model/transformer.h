@@ -76,4 +76,9 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
                                  const jt_chunk *chunk, const jt_store *store,
                                  const jt_hooks *hooks);
 
+/* Logits [rows, vocab] of hidden states that a chunk asked for (`hidden`), or of some
+ * of their rows. */
+jt_tensor jt_transformer_head(jt_context *ctx, const jt_model *model,
+                              const jt_tensor *hidden);
+
 #endif

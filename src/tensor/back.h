@@ -10,6 +10,7 @@
  * jt_products, jt_products_run; they have no gradient, but their inputs do. */
 void jt_products_train(jt_context *ctx, const jt_product *products, size_t count);
 void jt_products_run(jt_context *ctx, const jt_product *products, size_t count);
+enum { JT_DECODED_VALUES = 4 << 20 }; /* at a time */
 /* jt_gemms, the second factor of gemm i being the weight of product from[i], which is
  * decoded if it is not F32. */
 void jt_gemms_decoded(jt_context *ctx, const jt_gemm *list,

@@ -4,8 +4,6 @@
 #include "tensor/back.h"
 #include "tensor/gemms.h"
 
-enum { ROOM = 4 << 20 }; /* values that are decoded at a time */
-
 /* Rows of a weight on their way to floats. */
 typedef struct piece {
     const jt_tensor *w;
@@ -73,7 +71,7 @@ static bool start(jt_context *ctx, batch *b, const jt_product *const *from,
         all += from[i]->w.dtype == JT_F32 ? 0 : jt_rows(&from[i]->w) * n;
         widest = n > widest ? n : widest;
     }
-    b->size = all < ROOM ? all : ROOM;
+    b->size = all < JT_DECODED_VALUES ? all : JT_DECODED_VALUES;
     b->size = b->size > widest ? b->size : widest;
     b->room = all ? jt_scratch(ctx, b->size, sizeof *b->room) : NULL;
     b->gemms = jt_scratch(ctx, count, sizeof *b->gemms);

@@ -2,6 +2,7 @@
  * dw += dy^T x. */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tensor/back.h"
 #include "tensor/gemms.h"
@@ -172,21 +173,36 @@ static void input_gradients(jt_context *ctx, const saved_products *s, jt_gemm *l
     }
 }
 
+/* ---- gradients of the weights ---- */
+
+/* Products with the same weight (an adapter's, of a weight that is cut into several)
+ * follow each other, in the order of the list, and run so. */
+static size_t weight_gemms(const saved_products *s, jt_gemm *list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        const float *dw = s->list[i].w.grad;
+        size_t at = n;
+        if (!dw || !s->list[i].tokens)
+            continue;
+        while (at > 0 && list[at - 1].c != dw)
+            at--;
+        at = at ? at : n;
+        memmove(&list[at + 1], &list[at], (n++ - at) * sizeof *list);
+        list[at] = weight_gemm(&s->list[i], &s->x[i]);
+    }
+    return n;
+}
+
 static void products_backward(jt_context *ctx, void *saved)
 {
     const saved_products *s = saved;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_gemm *list = jt_scratch(ctx, s->count, sizeof *list);
-    size_t n = 0;
     if (!jt_failed(ctx))
         input_gradients(ctx, s, list);
-    if (!jt_failed(ctx)) {
-        for (size_t i = 0; i < s->count; i++) {
-            if (s->list[i].w.grad && s->list[i].tokens)
-                list[n++] = weight_gemm(&s->list[i], &s->x[i]);
-        }
-        jt_gemms(ctx, list, n);
-    }
+    if (!jt_failed(ctx))
+        jt_gemms(ctx, list, weight_gemms(s, list));
     jt_arena_rewind(&ctx->scratch, mark);
 }
 

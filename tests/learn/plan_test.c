@@ -108,6 +108,17 @@ static memory measure(const jt_train_options *options)
     return m;
 }
 
+/* Runs with these settings take what is said of them, to a tenth. */
+static void check(const char *const *settings, size_t n, const char *what)
+{
+    jt_train_options options = {
+        .config = config, .settings = settings, .n_settings = n};
+    memory m = measure(&options);
+    if (!SANITIZED && (m.taken > 1.1 * m.said || m.taken < 0.9 * m.said))
+        fail_msg("%s: %.1f MB were said, %.1f MB taken", what, m.said / 1e6,
+                 m.taken / 1e6);
+}
+
 static void memory_is_predicted(void **state)
 {
     /* small models that are there already take many tokens at a time */
@@ -127,15 +138,65 @@ static void memory_is_predicted(void **state)
         char dir[128];
         char init[256];
         const char *settings[4] = {dir, cases[i][0], cases[i][1], init};
-        jt_train_options options = {
-            .config = config, .settings = settings, .n_settings = cases[i][2] ? 4 : 3};
         snprintf(init, sizeof init, "model.init=%s/golden/%s.gguf",
                  getenv("JUNTO_TEST_DATA"), cases[i][2] ? cases[i][2] : "");
         snprintf(dir, sizeof dir, "output.dir=%s/run%zu", folder, i);
-        memory m = measure(&options);
-        if (!SANITIZED && (m.taken > 1.1 * m.said || m.taken < 0.9 * m.said))
-            fail_msg("case %zu: %.1f MB were said, %.1f MB taken", i, m.said / 1e6,
-                     m.taken / 1e6);
+        check(settings, cases[i][2] ? 4 : 3, cases[i][1]);
+    }
+}
+
+/* A dense model in F32 or Q8_0 for the adapters to be tuned with. */
+static void make_base(const char *type, char init[192])
+{
+    char dir[128], output[32];
+    const char *settings[] = {dir,
+                              output,
+                              "model.experts=0",
+                              "model.ffn_width=512",
+                              "train.steps=1",
+                              "train.batch=1"};
+    jt_train_options options = {
+        .config = config, .settings = settings, .n_settings = 6};
+    jt_err err = {0};
+    snprintf(dir, sizeof dir, "output.dir=%s/base-%s", folder, type);
+    snprintf(output, sizeof output, "output.type=%s", type);
+    if (jt_train(&options, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    snprintf(init, 192, "model.init=%s/base-%s/model.gguf", folder, type);
+}
+
+static void tuning_is_predicted(void **state)
+{
+    static const char *const cases[][3] = {
+        {"F32", "lora", "train.threads=2"},
+        {"Q8_0", "lora", "train.threads=2"},
+        {"Q8_0", "lora", "train.checkpoint_activations=true"},
+        {"F32", "dora", "train.threads=2"},
+        {"F32", "shira", "train.threads=2"},
+        {"F32", "mos", "adapter.rank=4"},
+        {"F32", "poly", "train.threads=2"},
+        {"F32", "bits", "train.threads=2"},
+        {"F32", "mora", "train.threads=2"},
+        {"F32", "mixlora", "train.threads=2"},
+        {"Q8_0", "mixlora", "train.checkpoint_activations=true"},
+        {"F32", "meteora", "train.threads=2"},
+        {"F32", "lora-mixer", "train.threads=2"},
+        {"F32", "x-lora", "train.threads=2"},
+        {"Q8_0", "x-lora", "train.checkpoint_activations=true"},
+    };
+    char init[2][192];
+    (void)state;
+    make_base("F32", init[0]);
+    make_base("Q8_0", init[1]);
+    size_t count = SANITIZED ? 1 : sizeof cases / sizeof *cases;
+    for (size_t i = 0; i < count; i++) {
+        const char *const *c = cases[i];
+        char dir[128], kind[64], what[96];
+        const char *settings[] = {dir, kind, c[2], init[strcmp(c[0], "F32") != 0]};
+        snprintf(dir, sizeof dir, "output.dir=%s/tuned%zu", folder, i);
+        snprintf(kind, sizeof kind, "adapter.kind=%s", c[1]);
+        snprintf(what, sizeof what, "%s, %s, %s", c[1], c[0], c[2]);
+        check(settings, sizeof settings / sizeof *settings, what);
     }
 }
 
@@ -166,6 +227,7 @@ int main(void)
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_predicted),
+        cmocka_unit_test(tuning_is_predicted),
         cmocka_unit_test(the_rest_of_the_plan),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
