@@ -95,7 +95,7 @@ static jt_status fail_value(const reader *r, const jt_config_key *key,
                                            [JT_CONFIG_TEXT] = "a ",
                                            [JT_CONFIG_PATH] = "a ",
                                            [JT_CONFIG_CHOICE] = "one of "};
-    char found[80], range[120];
+    char found[80], range[240];
     show_value(value, found, sizeof found);
     jt_config_describe(key, range, sizeof range);
     return jt_fail(r->err, JT_E_ARG, "%s: expected %s%s, not %s", label,

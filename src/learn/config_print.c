@@ -103,7 +103,7 @@ static void print_markdown(FILE *out, const jt_config_section *s)
             s == jt_config_sections ? "" : "\n", open, s->name, close,
             toupper((unsigned char)s->help[0]), s->help + 1);
     for (const jt_config_key *key = s->keys; key->name; key++) {
-        char initial[80], values[120];
+        char initial[80], values[240];
         show_initial(key, initial, sizeof initial);
         jt_config_describe(key, values, sizeof values);
         const char *tick = *initial ? "`" : "";
@@ -120,7 +120,7 @@ static void print_toml(FILE *out, const jt_config_section *s)
     fprintf(out, "%s%s%s%s%s  # %s\n", s == jt_config_sections ? "" : "\n", off, open,
             s->name, close, s->help);
     for (const jt_config_key *key = s->keys; key->name; key++) {
-        char initial[80], values[120];
+        char initial[80], values[240];
         show_initial(key, initial, sizeof initial);
         jt_config_describe(key, values, sizeof values);
         fprintf(out, "%s%s = %s  # %s (%s)\n", *initial ? off : "# ", key->name,
