@@ -47,9 +47,9 @@ jt_status jt_trainer_loss(jt_trainer *t, double *loss, jt_err *err)
 {
     static const jt_hooks none;
     static const jt_evaluation_options plain = {.hooks = &none};
-    double sum = 0.0, counted = 0.0;
-    JT_TRY(evaluate_batch(t, &plain, &sum, &counted, err));
-    *loss = counted > 0.0 ? sum / counted : 0.0;
+    sums s = {0.0, 0.0, 0.0};
+    JT_TRY(evaluate_batch(t, &plain, &s, err));
+    *loss = s.counted > 0.0 ? s.loss / s.counted : 0.0;
     return JT_OK;
 }
 
