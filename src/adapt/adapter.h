@@ -77,8 +77,9 @@ typedef struct jt_adapter_kind {
     /* Row `row` (of all count * rows) of the weight, decoded in w, becomes that of the
      * weight with the adapter in it. */
     void (*merge_row)(const jt_adapter_slot *slot, float scale, size_t row, float *w);
-    /* After the products of these uses, no two of the same y: change y. With a tape it
-     * records itself. */
+    /* After the products of these uses: change y. No two of them are of the same y,
+     * but where this is jt_low_rank_change and nothing has magnitudes: these follow
+     * each other, and are worked on in that order. With a tape it records itself. */
     void (*change)(jt_context *ctx, jt_use *uses, size_t count);
     /* Gradients of the inputs and what else can wait until those of the products are
      * there; NULL: `change` recorded all. */

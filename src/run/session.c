@@ -344,14 +344,19 @@ static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
     return status;
 }
 
+void jt_session_decide(jt_session *s, size_t known)
+{
+    if (jt_attached_decide(&s->adapters, s->ids, known))
+        jt_session_rewind(s, 0);
+}
+
 /* How far tokens may be run at once, up to `known`; what the cache has lost runs first.
  */
 static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
                          jt_err *err)
 {
     *until = known;
-    if (jt_attached_decide(&s->adapters, s->ids, known))
-        jt_session_rewind(s, 0);
+    jt_session_decide(s, known);
     if (s->attendant.before)
         JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
     return jt_session_remember(s, err);

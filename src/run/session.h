@@ -69,8 +69,13 @@ jt_status jt_session_eval_climbing(const jt_part *parts, size_t n, jt_climb *cli
 /* Give up a climb, and free. All zero is fine, then `session` may be NULL. */
 void jt_climb_end(jt_climb *climb, jt_session *session);
 
-/* Whether a session shares its passes with others. */
+/* Whether a session shares its passes with others, and whether its prompts climb. */
 bool jt_session_shares(const jt_session *s);
+bool jt_session_climbs(const jt_session *s);
+
+/* The text of the context is known up to `known` tokens (session->ids): mixtures of
+ * adapters by rule decide. What changes lets the context run again. */
+void jt_session_decide(jt_session *s, size_t known);
 
 /* Whether `count` more tokens may follow: JT_E_ARG, JT_E_LIMIT. */
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,

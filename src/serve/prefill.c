@@ -64,7 +64,7 @@ static size_t find_long(const jt_turn *turns, size_t n, size_t budget)
             return i;
     }
     for (size_t i = 0; i < n; i++) {
-        if (turns[i].part.count > budget && jt_session_shares(turns[i].part.session))
+        if (turns[i].part.count > budget && jt_session_climbs(turns[i].part.session))
             return i;
     }
     return n;
