@@ -137,6 +137,9 @@ void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
 jt_status jt_adapter_place(jt_adapter_slot *slot, const float *value,
                            const int32_t *row, const int32_t *column, jt_err *err);
 
+/* Memory of its values. */
+uint64_t jt_adapter_bytes(const jt_adapter *adapter);
+
 /* JT_E_FORMAT naming the part that has a value that is not finite. */
 jt_status jt_adapter_check(const jt_adapter *adapter, const jt_adapter_slot *slot,
                            jt_err *err);

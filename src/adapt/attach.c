@@ -91,6 +91,19 @@ void jt_attachment_free(jt_attachment *at)
     *at = (jt_attachment){0};
 }
 
+uint64_t jt_attachment_bytes(const jt_attachment *at)
+{
+    const jt_blended *m = at->blended;
+    uint64_t bytes = 0;
+    for (size_t i = 0; at->norm && i < at->adapter->count; i++)
+        bytes += at->adapter->slot[i].count * at->adapter->slot[i].rows * sizeof(float);
+    for (size_t i = 0; m && m->up && i < m->blend->n_banks; i++) {
+        const jt_adapter_bank *bank = &m->blend->bank[i];
+        bytes += m->blend->n * bank->rank * bank->rows * sizeof(float);
+    }
+    return bytes;
+}
+
 void jt_detach_last(jt_attached *attached)
 {
     jt_attachment_free(&attached->list[--attached->count]);

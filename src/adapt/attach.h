@@ -37,7 +37,8 @@ typedef struct jt_attached {
 jt_status jt_attachment_make(jt_attachment *out, jt_context *ctx, const jt_model *model,
                              const jt_adapter *adapter, float scale, bool trains,
                              jt_err *err);
-void jt_attachment_free(jt_attachment *at); /* {0} is fine */
+void jt_attachment_free(jt_attachment *at);            /* {0} is fine */
+uint64_t jt_attachment_bytes(const jt_attachment *at); /* beside those of the adapter */
 /* May one that was made for a scale of 1 be used at any other? */
 bool jt_attachment_fits_all_scales(const jt_adapter *adapter);
 

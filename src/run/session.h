@@ -97,6 +97,12 @@ void jt_session_go_back(jt_session *s, int length);
 /* What the context of a pass met. */
 jt_status jt_session_status(const jt_session *s, jt_err *err);
 
+/* Put these adapters [n], made ready for its model (jt_attach_made), in the place of
+ * those that the session has. The context stays: it must be empty, or have been run
+ * with the same ones. JT_E_LIMIT, JT_E_MEMORY; then it has none. */
+jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
+                          const float *scales, size_t n, jt_err *err);
+
 /* Forget what layers remember of all tokens but the first `length`; the context stays,
  * and what is missing runs again before the next tokens. */
 void jt_session_rewind(jt_session *session, size_t length);

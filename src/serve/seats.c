@@ -24,6 +24,7 @@ static void empty(jt_seat *seat)
     jt_steering_free(seat->steering);
     seat->session = NULL;
     seat->steering = NULL;
+    seat->n_worn = 0;
 }
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
@@ -54,8 +55,19 @@ void jt_seats_close(jt_seats *s)
     *s = (jt_seats){0};
 }
 
-static jt_seat *find(jt_seats *s, const jt_tokens *prompt)
+/* Was the context run with these adapters? */
+static bool wears(const jt_seat *seat, const jt_work *work)
 {
+    bool same = seat->n_worn == work->n_held;
+    for (size_t i = 0; i < work->n_held && same; i++)
+        same = seat->worn[i].serial == work->held[i].serial &&
+               seat->worn[i].scale == work->held[i].scale;
+    return same;
+}
+
+static jt_seat *find(jt_seats *s, const jt_work *work)
+{
+    const jt_tokens *prompt = &work->prompt;
     jt_seat *best = NULL;
     size_t most = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -63,14 +75,31 @@ static jt_seat *find(jt_seats *s, const jt_tokens *prompt)
         if (seat->task)
             continue;
         size_t common =
-            seat->session ? jt_session_common(seat->session, prompt->ids, prompt->count)
-                          : 0;
+            seat->session && wears(seat, work)
+                ? jt_session_common(seat->session, prompt->ids, prompt->count)
+                : 0;
         if (!best || common > most || (common == most && seat->used < best->used)) {
             best = seat;
             most = common;
         }
     }
     return best;
+}
+
+/* The session gets the adapters of the request, and loses a context of others. */
+static jt_status dress(jt_seat *seat, const jt_work *work, jt_err *err)
+{
+    const jt_attachment *made[JT_ASK_ADAPTERS];
+    float scale[JT_ASK_ADAPTERS];
+    if (!wears(seat, work))
+        jt_session_truncate(seat->session, 0);
+    seat->n_worn = work->n_held;
+    for (size_t i = 0; i < work->n_held; i++) {
+        made[i] = work->held[i].made;
+        scale[i] = work->held[i].scale;
+        seat->worn[i] = (jt_worn){work->held[i].serial, scale[i]};
+    }
+    return jt_session_wear(seat->session, made, scale, work->n_held, err);
 }
 
 /* Policies act on a session for its whole life: one with policies has no earlier text,
@@ -80,6 +109,7 @@ static jt_status prepare(jt_seats *s, jt_seat *seat, jt_task *task, jt_err *err)
     if (task->steering)
         empty(seat);
     JT_TRY(fill(s, seat, task->steering != NULL, err));
+    JT_TRY(dress(seat, task->work, err));
     if (!task->steering)
         return JT_OK;
     seat->steering = task->steering;
@@ -102,12 +132,12 @@ static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
 
 jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
 {
-    jt_seat *seat = find(s, &task->work->prompt);
+    jt_seat *seat = find(s, task->work);
     jt_status status = prepare(s, seat, task, err);
     if (status == JT_OK)
         status = watch(s, seat, task, err);
     if (status != JT_OK) {
-        if (seat->steering)
+        if (seat->steering || task->work->n_held)
             empty(seat);
         return status;
     }
@@ -128,6 +158,8 @@ void jt_seats_leave(jt_seats *s, jt_task *task)
         s->n_free++;
         if (seat->steering)
             empty(seat);
+        else
+            (void)jt_session_wear(seat->session, NULL, NULL, 0, NULL);
     }
     task->session = NULL;
 }

@@ -6,9 +6,17 @@
 
 #include "serve/work.h"
 
+/* An adapter, not longer in memory than somebody holds it, and its scale. */
+typedef struct jt_worn {
+    uint64_t serial;
+    float scale;
+} jt_worn;
+
 typedef struct jt_seat {
-    jt_session *session;     /* NULL: made when it is needed */
-    int n_watchers;          /* that are its own */
+    jt_session *session;           /* NULL: made when it is needed */
+    int n_watchers;                /* that are its own */
+    jt_worn worn[JT_ASK_ADAPTERS]; /* [n_worn] what its context was run with */
+    size_t n_worn;
     jt_steering *steering;   /* policies of its session; NULL: none */
     jt_task *task;           /* that runs here; NULL: free */
     unsigned long long used; /* the larger, the later */
@@ -32,7 +40,8 @@ jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
                         jt_err *err);
 void jt_seats_close(jt_seats *seats);
 
-/* Give `task` the free seat that holds most of its prompt, of equals the one that has
+/* Give `task` the free seat that holds most of its prompt, run with the same adapters,
+ * of equals the one that has
  * been free for longest; there must be one. task->session is then set, and holds
  * nothing else. Errors: those of jt_session_new and jt_steering_attach; the seat stays
  * free then. */
