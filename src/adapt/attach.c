@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/place.h"
 #include "base/memory.h"
 #include "model/bind.h"
 #include "model/model.h"
@@ -87,6 +88,7 @@ static void detach(jt_attachment *at)
         free(at->norm[i]);
     free(at->norm);
     free(at->slot);
+    free(at->stands);
     jt_blended_free(at->blended);
     *at = (jt_attachment){0};
 }
@@ -103,6 +105,18 @@ void jt_attached_free(jt_attached *attached)
     *attached = (jt_attached){0};
 }
 
+static jt_status take_places(jt_attachment *at, bool trains, jt_err *err)
+{
+    const jt_adapter *a = at->adapter;
+    at->stands = jt_alloc(a->n_places, sizeof *at->stands);
+    if (!at->stands)
+        return jt_fail_memory(err, "attaching an adapter");
+    for (size_t i = 0; i < a->n_places; i++)
+        at->stands[i] =
+            trains || (at->scale != 0.0f && !a->kind->is_fresh_place(a, &a->place[i]));
+    return JT_OK;
+}
+
 static jt_status prepare(jt_attached *attached, jt_attachment *at, jt_context *ctx,
                          bool trains, jt_err *err)
 {
@@ -112,6 +126,7 @@ static jt_status prepare(jt_attached *attached, jt_attachment *at, jt_context *c
     if (!at->slot)
         return jt_fail_memory(err, "attaching an adapter");
     memset(at->slot, -1, (attached->n_weights + 1) * sizeof *at->slot);
+    JT_TRY(take_places(at, trains, err));
     if (a->kind->magnitude)
         JT_TRY(room_for_norms(at, err));
     if (a->blend)
@@ -399,6 +414,7 @@ jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
         return (jt_tensor){0};
     *own = *chunk;
     replace_ffns(attached, ctx, own);
+    own->between = jt_attached_between(attached, ctx);
     for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
         if (attached->list[i].blended)
             jt_blended_begin(attached->list[i].blended, ctx, own, store,

@@ -103,6 +103,7 @@ typedef struct jt_config_adapter {
                            mixes LoRAs */
     const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
+    const char *place;  /* likewise: where layers of its own stand */
     const char *mask;   /* shira: "magnitude", "random" */
     int rank;
     double alpha;
@@ -115,6 +116,8 @@ typedef struct jt_config_adapter {
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    const char *activation; /* bottleneck: "silu", "gelu" */
+    bool gated;
     int shards, budget, own; /* mos */
     const char *tables;
     int skills, heads; /* poly */

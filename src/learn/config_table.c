@@ -179,8 +179,8 @@ static const jt_config_key group_keys[] = {
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
     CHOICE(A, kind, "none",
-           "none|lora|rslora|dora|shira|mos|poly|bits|mora|mixlora|meteora|lora-mixer|"
-           "x-lora|phi-4",
+           "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mixlora|meteora|"
+           "lora-mixer|x-lora|phi-4",
            "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
            "token by token"),
     PATH(A, init, "",
@@ -189,6 +189,9 @@ static const jt_config_key adapter_keys[] = {
     TEXT(A, target,
          "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
          "expression: the weights that are changed, by name"),
+    TEXT(A, place, "ffn[.]beside",
+         "bottleneck: expression: where it stands, blk.N.attn or blk.N.ffn with "
+         ".before, .beside or .after"),
     CHOICE(A, mask, "magnitude", "magnitude|random",
            "shira: which values of a weight; the largest, or any"),
     INT(A, rank, "16", 1, 65536,
@@ -214,6 +217,8 @@ static const jt_config_key adapter_keys[] = {
     INT(A, head_width, "0", 0, MAX_WIDTH,
         "x-lora: values between them; 0: as many as the model has"),
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
+    BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
     INT(A, shards, "4", 1, 65536, "mos: pieces of a vector"),
     INT(A, budget, "2", 1, 65536,
         "mos: values are as many as those of a LoRA of this rank"),

@@ -95,7 +95,7 @@ static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
             index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
         }
     }
-    jt_status status = jt_adapter_place(s, zeros, index, index + n, f->err);
+    jt_status status = jt_sparse_place(s, zeros, index, index + n, f->err);
     free(zeros);
     return status;
 }
@@ -164,6 +164,40 @@ static jt_status add_slots(fresh *f, const jt_model *model)
     return status;
 }
 
+/* ---- places ---- */
+
+/* Place number `i` of a model that has 6 in each layer. */
+static jt_status add_place(const fresh *f, const jt_model *model,
+                           const jt_pattern *pattern, int i)
+{
+    const jt_config_adapter *c = &f->config->adapter;
+    char name[JT_PLACE_NAME];
+    jt_adapter_place *place;
+    jt_half half = (jt_half)(i / 3 % 2);
+    jt_place_name(name, i / 6, half, (jt_where)(i % 3));
+    if (!jt_pattern_matches(pattern, name, false) ||
+        !jt_model_has_place(model, i / 6, half))
+        return JT_OK;
+    return jt_adapter_add_place(f->a, &place, (jt_str){name, strlen(name)},
+                                (size_t)model->params.d_model, (size_t)c->rank,
+                                (float)c->alpha, f->err);
+}
+
+static jt_status add_places(const fresh *f, const jt_model *model)
+{
+    jt_pattern *pattern;
+    jt_status status = JT_OK;
+    JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
+    for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
+        status = add_place(f, model, pattern, i);
+    jt_pattern_free(pattern);
+    if (status == JT_OK && !f->a->n_places)
+        return jt_fail(f->err, JT_E_ARG,
+                       "adapter.place: no place has a name with '%.100s' in it",
+                       f->config->adapter.place);
+    return status;
+}
+
 /* ---- life ---- */
 
 static const jt_adapter_kind *kind_of(const jt_config *config)
@@ -190,6 +224,8 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .heads = (size_t)c->heads,
                                 .tasks = config->data.n_sources,
                                 .only_routing = c->only_routing,
+                                .activation = c->activation,
+                                .gated = c->gated,
                                 .bits = (size_t)c->bits,
                                 .active = (size_t)(c->active ? c->active : c->rank),
                                 .grow = c->grow,
@@ -203,7 +239,7 @@ static jt_status make_fresh(jt_tuning *t, const jt_config *config,
                             jt_err *err)
 {
     fresh f = {.config = config, .a = t->adapter, .err = err};
-    JT_TRY(add_slots(&f, model));
+    JT_TRY(t->adapter->kind->at_place ? add_places(&f, model) : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
     return t->adapter->kind->making
@@ -349,13 +385,14 @@ void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
         return;
     t->adapter->task = task;
     t->adapter->draw = draw;
-    making->make(t->adapter);
+    if (making->make)
+        making->make(t->adapter);
 }
 
 void jt_tuning_end(jt_tuning *t)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (making) {
+    if (making && making->spread) {
         making->spread(t->adapter);
         memset(t->part_grad, 0, t->part_values * sizeof *t->part_grad);
     } else if (t && t->adapter->kind == &jt_adapter_mora) {
