@@ -118,6 +118,8 @@ typedef struct jt_config_adapter {
     size_t n_parts;
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;
+    int splits;   /* mosa */
+    double agree; /* likewise */
     int shards, budget, own; /* mos */
     const char *tables;
     int skills, heads; /* poly */

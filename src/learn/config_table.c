@@ -179,7 +179,8 @@ static const jt_config_key group_keys[] = {
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
     CHOICE(A, kind, "none",
-           "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mixlora|meteora|"
+           "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixlora|"
+           "meteora|"
            "lora-mixer|x-lora|phi-4",
            "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
            "token by token"),
@@ -219,6 +220,9 @@ static const jt_config_key adapter_keys[] = {
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
     CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
     BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
+    INT(A, splits, "4", 1, 256, "mosa: experts that each matrix of it is split into"),
+    REAL(A, agree, "1", 0, 1e6,
+         "mosa: coefficient of what brings two draws of experts to the same answers"),
     INT(A, shards, "4", 1, 65536, "mos: pieces of a vector"),
     INT(A, budget, "2", 1, 65536,
         "mos: values are as many as those of a LoRA of this rank"),

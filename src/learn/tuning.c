@@ -200,9 +200,16 @@ static jt_status add_places(const fresh *f, const jt_model *model)
 
 /* ---- life ---- */
 
+static bool is_mosa(const jt_config *config)
+{
+    return strcmp(config->adapter.kind, "mosa") == 0;
+}
+
 static const jt_adapter_kind *kind_of(const jt_config *config)
 {
     const char *name = jt_tuning_method(config) ? "lora" : config->adapter.kind;
+    if (is_mosa(config))
+        return &jt_adapter_bottleneck;
     return jt_adapter_kind_find(name, strlen(name));
 }
 
@@ -285,6 +292,9 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     JT_TRY(make_room(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     ctx->change = jt_attached_change(&t->attached);
+    if (is_mosa(config))
+        return jt_mosa_new(&t->mosa, t->adapter, (size_t)config->adapter.splits, o.seed,
+                           err);
     if (!method)
         return JT_OK;
     t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
@@ -313,6 +323,7 @@ void jt_tuning_free(jt_tuning *t)
     if (!t)
         return;
     jt_attached_free(&t->attached);
+    jt_mosa_free(t->mosa);
     jt_adapter_free(t->adapter);
     free(t->label);
     free(t->part_grad);
@@ -381,12 +392,13 @@ void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
 void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (!making)
+    if (t && t->mosa && draw)
+        jt_mosa_begin(t->mosa, draw);
+    if (!making || !making->make)
         return;
     t->adapter->task = task;
     t->adapter->draw = draw;
-    if (making->make)
-        making->make(t->adapter);
+    making->make(t->adapter);
 }
 
 void jt_tuning_end(jt_tuning *t)
@@ -395,9 +407,16 @@ void jt_tuning_end(jt_tuning *t)
     if (making && making->spread) {
         making->spread(t->adapter);
         memset(t->part_grad, 0, t->part_values * sizeof *t->part_grad);
+    } else if (t && t->mosa) {
+        jt_mosa_end(t->mosa);
     } else if (t && t->adapter->kind == &jt_adapter_mora) {
         jt_mora_freeze(t->adapter);
     }
+}
+
+float jt_tuning_agrees(const jt_tuning *t)
+{
+    return t && t->mosa ? (float)t->config->adapter.agree : 0.0f;
 }
 
 /* ---- parameters ---- */

@@ -7,6 +7,7 @@
 #include "adapt/made.h"
 #include "learn/config.h"
 #include "learn/data.h"
+#include "learn/mosa.h"
 #include "learn/tuning_blend.h"
 #include "learn/variables.h"
 
@@ -18,6 +19,7 @@ typedef struct jt_tuning {
     jt_route_term term;
     jt_route_term balance; /* of mixtures in place of FFNs, in training */
     int32_t *label;
+    jt_mosa *mosa;    /* or NULL */
     float *part_grad; /* of parts that are made of what is trained; NULL: none is */
     size_t part_values;
 } jt_tuning;
@@ -65,5 +67,8 @@ void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);
  * (0: none); and gradients are brought to what is trained. NULL is fine. */
 void jt_tuning_begin(jt_tuning *tuning, size_t task, uint64_t draw);
 void jt_tuning_end(jt_tuning *tuning);
+
+/* How much two draws of a batch shall agree (MoSA); 0: there is one. NULL is fine. */
+float jt_tuning_agrees(const jt_tuning *tuning);
 
 #endif
