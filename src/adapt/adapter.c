@@ -13,9 +13,9 @@
 #include "model/model.h"
 
 static const jt_adapter_kind *const kinds[] = {
-    &jt_adapter_lora,  &jt_adapter_rslora, &jt_adapter_dora,
-    &jt_adapter_shira, &jt_adapter_mos,    &jt_adapter_poly,
-    &jt_adapter_bits,  &jt_adapter_mora,   &jt_adapter_bottleneck};
+    &jt_adapter_lora,       &jt_adapter_rslora, &jt_adapter_dora, &jt_adapter_shira,
+    &jt_adapter_mos,        &jt_adapter_poly,   &jt_adapter_bits, &jt_adapter_mora,
+    &jt_adapter_bottleneck, &jt_adapter_mixda};
 
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len)
 {
@@ -135,6 +135,13 @@ jt_status jt_adapter_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
     s.rank = kind->sparse ? 0 : rank;
     s.scale = kind->scale(alpha, rank);
     s.target = jt_strndup(target.data, target.len);
+    jt_status status = JT_OK;
+    if (s.target && kind->make_more)
+        status = kind->make_more(&s, err);
+    if (status != JT_OK) {
+        free_slot(&s);
+        return status;
+    }
     if (!s.target || !make_parts(kind, &s, rank) ||
         !jt_grow((void **)&a->slot, &a->room, a->count + 1, sizeof s)) {
         free_slot(&s);

@@ -13,7 +13,7 @@
 #include "model/transformer.h"
 
 enum {
-    JT_ADAPTER_PARTS = 3,
+    JT_ADAPTER_PARTS = 12,
     JT_ADAPTER_SOURCES = 6,
     JT_ADAPTER_SETTINGS = 3,
     JT_ADAPTER_MOST_RANK = 65536
@@ -43,7 +43,8 @@ typedef struct jt_adapter_slot {
     /* Of kinds whose parts are made: of which sources of the adapter. */
     size_t source[JT_ADAPTER_SOURCES];
     const float *setting; /* of the adapter */
-    size_t frozen;        /* mora: the first ranks, which are not trained */
+    size_t frozen;        /* mora, mixda: the first ranks, which are not trained */
+    const struct jt_mixda_keeping *keeping; /* mixda, while it trains; or NULL */
 } jt_adapter_slot;
 
 /* What an adapter does at a place that is no weight: a half of a layer, where "before"
@@ -72,6 +73,7 @@ typedef struct jt_use {
     const float *weight; /* [tokens] what the scale is multiplied by; NULL: 1 */
     const float *norm;   /* DoRA: [rows of w] norms of the changed rows */
     jt_input low;        /* low rank: [tokens, rank], A x */
+    jt_tensor own;       /* mixda: what its gate reads of x */
     float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
 } jt_use;
 
@@ -86,6 +88,11 @@ typedef struct jt_adapter_kind {
     bool by_token; /* what it does to a weight depends on the token: no merging */
     const struct jt_adapter_making *making; /* of parts that are made of others */
     float (*scale)(float alpha, size_t rank);
+    /* Room for parts beside A and B, and their first values; or NULL. */
+    jt_status (*make_more)(jt_adapter_slot *slot, jt_err *err);
+    void (*start_more)(jt_adapter_slot *slot, uint64_t seed, uint64_t stream);
+    /* Set to 0 the gradients of what is not trained; or NULL. */
+    void (*freeze)(const jt_adapter *a);
     /* NULL, or: are the settings of a file in range? JT_E_FORMAT. */
     jt_status (*check)(const jt_adapter *a, jt_err *err);
     /* Are all values such that nothing changes? `norm` as in jt_use, of all rows. */
@@ -109,7 +116,7 @@ typedef struct jt_adapter_kind {
 
 extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
     jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora,
-    jt_adapter_bottleneck;
+    jt_adapter_bottleneck, jt_adapter_mixda;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
 typedef struct jt_blend jt_blend; /* adapt/blend.h */
@@ -168,6 +175,9 @@ float jt_low_rank_by_rank(float alpha, size_t rank); /* alpha / rank */
 /* A uniform in +-1 / sqrt(columns), as PEFT and PyTorch's linear layers begin. */
 void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
                          uint64_t stream);
+
+/* Gradients of the frozen ranks of all slots become 0. */
+void jt_ranks_freeze(const jt_adapter *adapter);
 
 /* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */

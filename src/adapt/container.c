@@ -93,8 +93,8 @@ static jt_status read_low_rank(jt_adapter *a, const jt_safetensors *file, jt_str
 {
     const jt_safetensor *low, *high, *from;
     jt_adapter_slot *slot;
-    JT_TRY(need_part(file, target, "lora_a", &low, err));
-    JT_TRY(need_part(file, target, "lora_b", &high, err));
+    JT_TRY(need_part(file, target, a->kind->part[JT_LOW_A], &low, err));
+    JT_TRY(need_part(file, target, a->kind->part[JT_LOW_B], &high, err));
     int stack = low->n_dims - 2;
     if (stack < 0 || stack > 1 || high->n_dims != low->n_dims)
         return jt_fail(err, JT_E_FORMAT, "tensor '%.*s' is no matrix and no stack",

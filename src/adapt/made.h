@@ -106,10 +106,9 @@ void jt_poly_only_routing(jt_adapter *a);
 void jt_bits_levels(float *level, int bits);
 
 /* mora: its settings; `more` ranks behind those that are there, which are no longer
- * trained; and their gradients set to 0. */
+ * trained. */
 void jt_mora_set(jt_adapter *a, const jt_adapter_options *o);
 jt_status jt_mora_grow(jt_adapter *a, size_t more, uint64_t seed, jt_err *err);
-void jt_mora_freeze(const jt_adapter *a);
 
 /* Begin with the adapter at `path`:
  *   lora   from any kind of plain A and B: those that its parts are

@@ -32,9 +32,9 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value =
-         "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixlora|meteora|"
-         "lora-mixer|x-lora|phi-4",
+     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
+              "meteora|"
+              "lora-mixer|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
      .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "

@@ -66,6 +66,7 @@ typedef struct jt_config_data {
     const char *tokenizer; /* GGUF with a vocabulary; "" with token files only */
     int seq_len;
     double held_out;
+    int most;
     const char *chat;
     int64_t seed; /* -1: that of [train] */
     jt_config_source *source;
@@ -118,8 +119,10 @@ typedef struct jt_config_adapter {
     size_t n_parts;
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;
-    int splits;   /* mosa */
-    double agree; /* likewise */
+    int keep_from;           /* mixda: the first source that is kept; 0: none */
+    double keep;             /* likewise */
+    int splits;              /* mosa */
+    double agree;            /* likewise */
     int shards, budget, own; /* mos */
     const char *tables;
     int skills, heads; /* poly */

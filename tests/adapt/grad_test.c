@@ -84,6 +84,7 @@ static void begin(training *tr, const jt_model *model, const char *what)
                     .heads = 2,
                     .bits = 1,
                     .active = 3,
+                    .head_width = 8,
                     .heat = 0.5,
                     .threshold = -1.0},
         .data = {.n_sources = TASKS}};
@@ -193,6 +194,8 @@ static void check_model(void **state)
         "mora", "bottleneck:attn", "bottleneck:ffn+"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         check_kind(*state, kinds[i]);
+    if (!strcmp(*state, "llama") || !strcmp(*state, "phi3")) /* dense FFNs */
+        check_kind(*state, "mixda");
 }
 
 /* ---- quantised weights ---- */
