@@ -13,6 +13,7 @@ typedef struct jt_attachment {
     float scale;
     int32_t *slot; /* by number of the weight (jt_tensor.weight): which slot, or -1 */
     float **norm;  /* [slots] DoRA: [count * rows] norms of the changed rows */
+    bool *stands;  /* [places] does it work there? */
     jt_blended *blended; /* of a routed mixture; or NULL */
     jt_decided decided;  /* then */
     size_t round;  /* what it changes is changed in one go with what others of its round
