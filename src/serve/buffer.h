@@ -15,7 +15,8 @@ typedef struct jt_buffer {
 /* Append; false (unchanged) when there is no memory. */
 bool jt_buffer_add(jt_buffer *buffer, const char *text, size_t len);
 
-/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. NULL: no memory. */
+/* A JSON string of any bytes: what is not UTF-8, and NUL, becomes U+FFFD. NULL: no
+ * memory. */
 json_t *jt_buffer_json(const jt_buffer *buffer);
 
 #endif

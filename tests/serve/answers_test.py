@@ -51,6 +51,15 @@ class Answers(ServerTest):
         self.assertEqual(last["usage"]["completion_tokens"], 12)
         self.assertEqual(len({e["id"] for e in events}), 1)
 
+    def test_an_answer_can_be_sent_back_whatever_its_bytes(self):
+        # 188 is the byte 0, which no JSON text should hold.
+        self.assertEqual(self.server.post("/detokenize", {"tokens": [188]}).json()["content"],
+                         "\ufffd")
+        answer = self.server.text("Once", logit_bias={"188": 100}, max_tokens=3)
+        self.assertEqual(answer, "\ufffd" * 3)
+        again = MESSAGES + [{"role": "assistant", "content": answer}] + MESSAGES
+        self.assertEqual(self.server.post(CHAT, chat(messages=again)).status, 200)
+
     def test_figures_only_come_on_request(self):
         events = self.server.events(CHAT, chat())
         self.assertFalse(any("usage" in event for event in events))
