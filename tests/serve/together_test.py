@@ -1,6 +1,7 @@
 """Many users at once: what each gets does not depend on the others."""
 
 import json
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -39,6 +40,20 @@ class Together(ServerTest):
             return server.figure("expert_loads_total") - before
         layered = self.server_with("-c", 512, "-b", 32, "--prefill", "layered")
         self.assertLess(2 * loads(layered), loads(self.server))
+
+    def test_replies_go_on_while_a_prompt_is_run(self):
+        for how in "chunked", "layered":
+            server = self.server_with("-c", 1024, "-b", 512, "--prefill", how, "-np", 2)
+            reply = server.open("/v1/completions", {"prompt": "The king said", "stream": True,
+                                                    "max_tokens": 1000, "ignore_eos": True})
+            self.addCleanup(reply.close)
+            reply.recv(1)
+            before = server.figure("passes_total")
+            server.text("It was the best of times, " * 100, max_tokens=1)
+            passes = server.figure("passes_total") - before
+            tokens = reply.recv(1 << 20, socket.MSG_DONTWAIT).count(b"data: {")
+            self.assertGreater(passes, 8, how)
+            self.assertGreater(tokens, 4, how)
 
     def test_who_leaves_halfway_leaves_nothing_behind(self):
         server = self.server_with("-c", 1024, "-b", 8, "--prefill", "layered", "-np", 1)
