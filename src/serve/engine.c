@@ -492,7 +492,7 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     if (options->prefill->layered)
         session.chunk = WHOLE_PROMPTS;
     jt_status status = jt_seats_open(&e->seats, options->model, options->slots,
-                                     &session, options->watcher, err);
+                                     &session, options->kept_bytes, options->watcher, err);
     if (status == JT_OK) {
         e->seats.onlooker = jt_routing_watcher(options->routing);
         e->budget = (size_t)e->seats.seat[0].session->chunk;

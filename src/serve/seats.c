@@ -27,10 +27,13 @@ static void empty(jt_seat *seat)
 }
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
-                        const jt_session_options *options, const jt_watcher *watcher,
-                        jt_err *err)
+                        const jt_session_options *options, size_t kept_bytes,
+                        const jt_watcher *watcher, jt_err *err)
 {
-    *s = (jt_seats){.model = model, .options = *options, .watcher = watcher};
+    *s = (jt_seats){.model = model,
+                    .options = *options,
+                    .watcher = watcher,
+                    .kept.most_bytes = kept_bytes};
     jt_session_options host = *options;
     host.n_ctx = 1;
     host.beside = NULL;
@@ -50,38 +53,87 @@ void jt_seats_close(jt_seats *s)
     for (size_t i = 0; i < s->n; i++)
         empty(&s->seat[i]);
     free(s->seat);
+    jt_kept_free(&s->kept);
     jt_session_free(s->host);
     *s = (jt_seats){0};
 }
 
-static jt_seat *find(jt_seats *s, const jt_tokens *prompt)
+static size_t common_with(const jt_seat *seat, const jt_tokens *prompt)
+{
+    return seat->session ? jt_session_common(seat->session, prompt->ids, prompt->count)
+                         : 0;
+}
+
+static jt_seat *find(jt_seats *s, const jt_tokens *prompt, size_t *most)
 {
     jt_seat *best = NULL;
-    size_t most = 0;
+    *most = 0;
     for (size_t i = 0; i < s->n; i++) {
         jt_seat *seat = &s->seat[i];
         if (seat->task)
             continue;
-        size_t common =
-            seat->session ? jt_session_common(seat->session, prompt->ids, prompt->count)
-                          : 0;
-        if (!best || common > most || (common == most && seat->used < best->used)) {
+        size_t common = common_with(seat, prompt);
+        if (!best || common > *most || (common == *most && seat->used < best->used)) {
             best = seat;
-            most = common;
+            *most = common;
         }
     }
     return best;
 }
 
+/* Of those that are taken. */
+static const jt_seat *find_neighbour(const jt_seats *s, const jt_tokens *prompt,
+                                     size_t *most)
+{
+    const jt_seat *best = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        const jt_seat *seat = &s->seat[i];
+        if (!seat->task || !jt_session_is_plain(seat->session))
+            continue;
+        size_t common = common_with(seat, prompt);
+        if (common > *most) {
+            best = seat;
+            *most = common;
+        }
+    }
+    return best;
+}
+
+/* Let a seat, which holds `own` tokens of the prompt, hold more of it if a neighbour
+ * does or a context that is kept. What it held is kept. */
+static void lend(jt_seats *s, jt_seat *seat, const jt_task *task, size_t own)
+{
+    const jt_tokens *prompt = &task->work->prompt;
+    enum { WORTH = 16 }; /* tokens: fewer are as soon run */
+    size_t beside = own + WORTH, kept;
+    const jt_seat *neighbour = find_neighbour(s, prompt, &beside);
+    if ((size_t)jt_session_length(seat->session) > own + WORTH)
+        jt_kept_put(&s->kept, seat->session);
+    if (task->vector) /* which every token is part of */
+        return;
+    const jt_kept_context *c =
+        jt_kept_find(&s->kept, prompt->ids, prompt->count, &kept);
+    if (c && kept > beside)
+        jt_session_adopt(seat->session, &c->cache, c->ids);
+    else if (neighbour)
+        jt_session_adopt(seat->session, &neighbour->session->cache,
+                         neighbour->session->ids);
+}
+
 /* Policies act on a session for its whole life: one with policies has no earlier text,
  * and is not used again. */
-static jt_status prepare(jt_seats *s, jt_seat *seat, jt_task *task, jt_err *err)
+static jt_status prepare(jt_seats *s, jt_seat *seat, size_t own, jt_task *task,
+                         jt_err *err)
 {
+    if (task->steering && seat->session)
+        jt_kept_put(&s->kept, seat->session);
     if (task->steering)
         empty(seat);
     JT_TRY(fill(s, seat, task->steering != NULL, err));
-    if (!task->steering)
+    if (!task->steering) {
+        lend(s, seat, task, own);
         return JT_OK;
+    }
     seat->steering = task->steering;
     task->steering = NULL;
     return jt_steering_attach(seat->steering, seat->session, err);
@@ -102,8 +154,9 @@ static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
 
 jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
 {
-    jt_seat *seat = find(s, &task->work->prompt);
-    jt_status status = prepare(s, seat, task, err);
+    size_t own;
+    jt_seat *seat = find(s, &task->work->prompt, &own);
+    jt_status status = prepare(s, seat, own, task, err);
     if (status == JT_OK)
         status = watch(s, seat, task, err);
     if (status != JT_OK) {

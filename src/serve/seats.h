@@ -4,6 +4,7 @@
 #ifndef JT_SEATS_H
 #define JT_SEATS_H
 
+#include "run/kept.h"
 #include "serve/work.h"
 
 typedef struct jt_seat {
@@ -22,20 +23,22 @@ typedef struct jt_seats {
     jt_watcher onlooker;       /* of all tasks; all zero: nobody */
     jt_seat *seat;             /* [n] */
     size_t n, n_free;
+    jt_kept kept; /* what seats held before they were given to something else */
     unsigned long long clock;
 } jt_seats;
 
-/* n contexts by `options`; `watcher` may be NULL. Errors: those of jt_session_new.
- * Close also after one. */
+/* n contexts by `options`, and `kept_bytes` for what they held before; `watcher` may be
+ * NULL. Errors: those of jt_session_new. Close also after one. */
 jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
-                        const jt_session_options *options, const jt_watcher *watcher,
-                        jt_err *err);
+                        const jt_session_options *options, size_t kept_bytes,
+                        const jt_watcher *watcher, jt_err *err);
 void jt_seats_close(jt_seats *seats);
 
 /* Give `task` the free seat that holds most of its prompt, of equals the one that has
- * been free for longest; there must be one. task->session is then set, and holds
- * nothing else. Errors: those of jt_session_new and jt_steering_attach; the seat stays
- * free then. */
+ * been free for longest; there must be one. Where a seat that is taken or a context
+ * that is kept holds more, its session gets a copy of that. task->session is then set;
+ * what it holds beyond the prompt's beginning is of no use. Errors: those of
+ * jt_session_new and jt_steering_attach; the seat stays free then. */
 jt_status jt_seats_take(jt_seats *seats, jt_task *task, jt_err *err);
 void jt_seats_leave(jt_seats *seats, jt_task *task);
 
