@@ -53,6 +53,8 @@ typedef struct jt_server_options {
     int reply_seconds;   /* a reply may take from its first pass on; default 3600 */
     int max_tokens;      /* of a reply; default: as far as its context goes */
     size_t body_bytes;   /* of a request; default 8 MiB */
+    size_t kept_bytes;   /* of contexts that slots have given up, for requests that
+                            begin like them; default: none is kept */
     const char
         *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
     const jt_adapter_offer *adapters; /* [n_adapters], opened once at the start */

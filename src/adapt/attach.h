@@ -74,6 +74,9 @@ jt_tensor jt_attached_forward_spans(jt_attached *const *attached, jt_context *ct
  * that what layers remember is no longer of use. */
 bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count);
 
+/* Does one of them decide so? */
+bool jt_attached_by_rule(const jt_attached *attached);
+
 /* Does one of them need a pass before each pass, with a cache of its own? */
 bool jt_attached_looks_ahead(const jt_attached *attached);
 

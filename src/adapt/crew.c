@@ -186,13 +186,26 @@ jt_tensor jt_attached_forward_spans(jt_attached *const *attached, jt_context *ct
     return out;
 }
 
+static bool is_by_rule(const jt_attachment *at)
+{
+    return at->blended && at->blended->blend->method->producer == JT_BY_RULE;
+}
+
+bool jt_attached_by_rule(const jt_attached *attached)
+{
+    bool found = false;
+    for (size_t i = 0; i < attached->count; i++)
+        found |= is_by_rule(&attached->list[i]);
+    return found;
+}
+
 bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count)
 {
     bool changed = false;
     for (size_t i = 0; i < attached->count; i++) {
         jt_attachment *at = &attached->list[i];
         const jt_blended *m = at->blended;
-        if (!m || m->blend->method->producer != JT_BY_RULE)
+        if (!is_by_rule(at))
             continue;
         int chosen = jt_blend_rule(m->blend, ids, count);
         changed |= chosen != at->decided.chosen;

@@ -14,7 +14,7 @@ struct args {
     cli_list models;
     const char *config, *host, *key_file, *name, *prefill, *log;
     int port, slots, queue, connections, predict, idle, reply, grace, keep, loaded;
-    uint64_t body, adapter_memory;
+    uint64_t body, kept, adapter_memory;
     cli_list adapters;
     const char *adapter_folder;
     cli_template_args template;
@@ -91,9 +91,16 @@ static const cli_option reply_options[] = {
      .initial = "chunked",
      .offset = FIELD(prefill),
      .help =
-         "between the passes in which other replies go on, run a chunk of a prompt "
-         "through all layers, or all of it through some layers, which reads less; or "
-         "each prompt as a whole"},
+         "while other replies go on, run prompts a chunk at a time, or layer by layer, "
+         "which reads less; or each as a whole, while others wait"},
+    {.flags = "--prefix-cache",
+     .kind = CLI_SIZE,
+     .value = "SIZE",
+     .initial = "256M",
+     .offset = FIELD(kept),
+     .help = "memory for contexts that slots no longer hold, so that a prompt which "
+             "begins like an earlier one starts from there; those used least recently "
+             "make room; 0: none is kept"},
     {.flags = "-n --predict --n-predict",
      .kind = CLI_INT,
      .value = "N",
@@ -192,6 +199,7 @@ static const cli_option limit_options[] = {
      .value = "SIZE",
      .initial = "8M",
      .offset = FIELD(body),
+     .min = 1,
      .help = "refuse larger requests (413)"},
     {.flags = "--grace",
      .kind = CLI_INT,
@@ -244,6 +252,7 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
                                  .reply_seconds = args->reply,
                                  .max_tokens = args->predict,
                                  .body_bytes = (size_t)args->body,
+                                 .kept_bytes = (size_t)args->kept,
                                  .prefill = args->prefill,
                                  .adapters = s->adapters.offers,
                                  .n_adapters = s->adapters.count,

@@ -433,12 +433,29 @@ void jt_session_truncate(jt_session *s, int length)
         jt_session_go_back(s, length);
 }
 
+/* What the cache cannot go back to is as good as another text: those who hand tokens on
+ * bound how many they run at once. */
 size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count)
 {
     size_t common = 0, length = (size_t)s->length;
     while (common < length && common + 1 < count && s->ids[common] == tokens[common])
         common++;
-    return common;
+    return jt_cache_remembers(&s->cache, common) ? common : 0;
+}
+
+bool jt_session_is_plain(const jt_session *s)
+{
+    return !s->hooks.n_policies && !s->twin && !s->attendant.before && !s->on_layer &&
+           !jt_attached_looks_ahead(&s->adapters) &&
+           s->cache.length == (size_t)s->length;
+}
+
+void jt_session_adopt(jt_session *s, const jt_cache *cache, const int32_t *ids)
+{
+    jt_cache_copy(&s->cache, cache, s->model);
+    memcpy(s->ids, ids, cache->length * sizeof *ids);
+    s->length = (int)cache->length;
+    s->has_logits = false;
 }
 
 size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)

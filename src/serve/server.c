@@ -128,6 +128,7 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .prefill = jt_prefill_find(s->options.prefill),
                                 .slots = (size_t)s->options.slots,
                                 .queue = (size_t)s->options.queue,
+                                .kept_bytes = s->options.kept_bytes,
                                 .reply_seconds = s->options.reply_seconds,
                                 .metrics = &s->metrics};
     JT_TRY(jt_routing_new(&s->routing, model, err));

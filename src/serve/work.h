@@ -36,9 +36,9 @@ typedef struct jt_task {
     jt_embedder embedder;
     jt_reply reply;
     jt_session *session;
-    jt_climb climb;
     const int32_t *pending; /* what the model has to run before the next step */
     size_t n_pending;
+    bool under_way;            /* a pass that is not over works on it */
     jt_pick_recorder recorder; /* when a trace was asked for */
 
     /* Guarded. */

@@ -70,6 +70,15 @@ static inline bool jt_failed(const jt_context *ctx)
     return ctx->err.code != JT_OK;
 }
 
+/* What is set for the pass that runs, while an interlude of its pool (base/pool.h) runs
+ * others with the same context. */
+typedef struct jt_context_aside {
+    jt_err err;
+    jt_product_change change;
+} jt_context_aside;
+jt_context_aside jt_context_put_aside(jt_context *ctx);
+void jt_context_resume(jt_context *ctx, const jt_context_aside *aside);
+
 /* Scratch memory of count * size bytes; NULL (and the context fails) when there is
  * none.
  */

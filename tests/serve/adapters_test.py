@@ -119,15 +119,15 @@ class Adapters(ServerTest):
             details = reply["usage"]["prompt_tokens_details"]
             return details["cached_tokens"], reply["choices"][0]["text"]
 
-        self.assertEqual(kept()[0], 0)
-        self.assertGreater(kept()[0], 0)
-        self.assertEqual(kept(adapter="poet")[0], 0)
-        again = kept(adapter="poet")
-        self.assertGreater(again[0], 0)
-        self.assertEqual(kept(adapters={"poet": 0.5})[0], 0)
-        self.assertEqual(kept(adapter="poet"), (0, again[1]))
+        wishes = [{}, {"adapter": "poet"}, {"adapters": {"poet": 0.5}}, {"adapter": "mix"},
+                  {"adapters": {"poet": 1, "law": 1}}]
+        first = [kept(**wish) for wish in wishes]
+        self.assertEqual([n for n, _ in first], [0] * len(wishes))
+        for wish, (_, text) in list(zip(wishes, first))[::-1]:
+            again = kept(**wish)
+            self.assertGreater(again[0], 0)
+            self.assertEqual(again[1], text)
         self.assertGreater(kept(adapters={"poet": 1})[0], 0)
-        self.assertEqual(kept()[0], 0)
 
     def test_policies_beside_adapters(self):
         policy = {"junto": {"policy": ["topk:k=1"]}}
