@@ -69,8 +69,8 @@ static void fill(jt_tensor *t, jt_rng *rng, float size)
     float *x = t->data;
     size_t n = jt_rows(t) * jt_cols(t);
     for (size_t i = 0; i < n; i++)
-        x[i] = i < SOME ? rounded(size * (2.0f * jt_rng_float(rng) - 1.0f))
-                        : x[i - SOME];
+        x[i] =
+            i < SOME ? rounded(size * (2.0f * jt_rng_float(rng) - 1.0f)) : x[i - SOME];
     params += (double)n;
 }
 
@@ -91,8 +91,8 @@ static void add_target(jt_adapter *a, jt_str name, const size_t shape[3], jt_rng
     jt_err err;
     if (a->blend) {
         jt_adapter_bank *bank;
-        check(jt_blend_add(a->blend, &bank, name, shape[1], shape[2],
-                           (size_t)args.rank, &err),
+        check(jt_blend_add(a->blend, &bank, name, shape[1], shape[2], (size_t)args.rank,
+                           &err),
               &err);
         fill(&bank->a, rng, size);
         fill(&bank->b, rng, size);
@@ -233,9 +233,8 @@ static void read_args(int argc, char **argv)
 static void open_session(jt_session **out, const jt_adapter *adapter)
 {
     jt_err err;
-    jt_session_options o = {.n_ctx = PROMPT + args.tokens,
-                            .threads = args.threads,
-                            .beside = host};
+    jt_session_options o = {
+        .n_ctx = PROMPT + args.tokens, .threads = args.threads, .beside = host};
     check(jt_session_new(out, model, &o, &err), &err);
     if (adapter)
         check(jt_session_add_adapter(*out, adapter, 1.0f, &err), &err);
