@@ -327,7 +327,7 @@ static bool try_to_hold(jt_wardrobe *w, const char *name, float weight, hook **f
 bool jt_wardrobe_take(jt_wardrobe *w, const char *name, float weight, jt_held *out,
                       jt_problem *p)
 {
-    hook *h;
+    hook *h = NULL;
     if (try_to_hold(w, name, weight, &h, out))
         return true;
     if (h && !isfinite(h->scale * weight))
@@ -407,7 +407,7 @@ static bool add_file(jt_wardrobe *w, const char *name, jt_problem *p)
 
 bool jt_wardrobe_offer(jt_wardrobe *w, const char *name, jt_problem *p)
 {
-    jt_held held;
+    jt_held held = {0};
     pthread_mutex_lock(&w->lock);
     hook *h = find(w, name);
     bool known = h != NULL, offered = h && h->offered;
@@ -478,7 +478,7 @@ json_t *jt_wardrobe_json(jt_wardrobe *w)
 static jt_status add_offer(jt_wardrobe *w, const jt_adapter_offer *o, jt_err *err)
 {
     hook *h;
-    jt_held held;
+    jt_held held = {0};
     jt_problem problem;
     if (find(w, o->name))
         return jt_fail(err, JT_E_ARG, "two adapters called '%s'", o->name);
