@@ -3,10 +3,11 @@
  *
  *     build/bench/steer MODEL [tokens=N] [rounds=N] [prompt=N] [threads=N] POLICY...
  *
- * Sessions take turns, so that other work of the machine meets them alike; time is that
- * of the processor. A line for each policy: time per token over that of plain decoding
- * (median, least and most of the rounds), and the bytes of weights that a token reads
- * over those without the policy: what the time of decoding should follow. */
+ * Sessions take turns, so that other work of the machine meets them alike. A line for
+ * each policy: time per token over that of plain decoding (median, least and most of
+ * the rounds), of the processors and by the clock (which is right where nothing else
+ * runs), and the bytes of weights that a token reads over those without the policy:
+ * what the time of decoding should follow. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +16,15 @@
 #include "junto/junto.h"
 
 enum { MAX_POLICIES = 32, MAX_ROUNDS = 1000 };
+enum { PROCESSORS, WALL, CLOCKS };
 
 typedef struct run {
     const char *policy; /* "": none */
     jt_session *session;
     jt_steering *steering;
     jt_usage *usage;
-    double seconds[MAX_ROUNDS];
-    double ratio[MAX_ROUNDS];
+    double seconds[CLOCKS][MAX_ROUNDS];
+    double ratio[CLOCKS][MAX_ROUNDS];
 } run;
 
 static struct {
@@ -42,10 +44,10 @@ static void check(jt_status status, const jt_err *err)
     exit(1);
 }
 
-static double processor_seconds(void)
+static double now(int clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(clock == WALL ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -70,8 +72,8 @@ static void open_run(run *r)
     check(jt_session_add_watcher(r->session, &watcher, &err), &err);
 }
 
-/* Seconds per token. */
-static double decode(run *r)
+/* Seconds per token, by both clocks. */
+static void decode(run *r, double seconds[CLOCKS])
 {
     jt_err err;
     int32_t prompt[4096];
@@ -80,12 +82,13 @@ static double decode(run *r)
         prompt[i] = token_at(i);
     check(jt_session_eval(r->session, prompt, (size_t)args.prompt, NULL, &err), &err);
     jt_usage_reset(r->usage);
-    double start = processor_seconds();
+    double start[CLOCKS] = {now(PROCESSORS), now(WALL)};
     for (int i = 0; i < args.tokens; i++) {
         int32_t token = token_at(args.prompt + i);
         check(jt_session_eval(r->session, &token, 1, NULL, &err), &err);
     }
-    return (processor_seconds() - start) / args.tokens;
+    for (int c = 0; c < CLOCKS; c++)
+        seconds[c] = (now(c) - start[c]) / args.tokens;
 }
 
 /* Experts that worked, over those of the model, in the tokens that were decoded. */
@@ -125,14 +128,20 @@ static void report(run *r, double experts)
 {
     double all = (double)info.active_bytes, share = share_used(r);
     double bytes = (all - experts * (1.0 - share)) / all;
-    qsort(r->ratio, (size_t)args.rounds, sizeof *r->ratio, compare);
-    double median = r->ratio[args.rounds / 2];
+    double median[CLOCKS];
+    for (int c = 0; c < CLOCKS; c++) {
+        qsort(r->ratio[c], (size_t)args.rounds, sizeof *r->ratio[c], compare);
+        median[c] = r->ratio[c][args.rounds / 2];
+    }
+    const double *by = r->ratio[PROCESSORS], *wall = r->ratio[WALL];
     printf(
         "{\"bench\": \"steer\", \"policy\": \"%s\", \"threads\": %d, \"rounds\": %d, "
         "\"experts_used\": %.4f, \"bytes\": %.4f, \"time\": %.4f, \"least\": %.4f, "
-        "\"most\": %.4f, \"off\": %.4f}\n",
-        r->policy, args.threads, args.rounds, share, bytes, median, r->ratio[0],
-        r->ratio[args.rounds - 1], median / bytes - 1.0);
+        "\"most\": %.4f, \"off\": %.4f, \"wall\": %.4f, \"wall_least\": %.4f, "
+        "\"wall_most\": %.4f, \"wall_off\": %.4f}\n",
+        r->policy, args.threads, args.rounds, share, bytes, median[PROCESSORS], by[0],
+        by[args.rounds - 1], median[PROCESSORS] / bytes - 1.0, median[WALL], wall[0],
+        wall[args.rounds - 1], median[WALL] / bytes - 1.0);
 }
 
 static void read_args(int argc, char **argv)
@@ -170,11 +179,12 @@ int main(int argc, char **argv)
         open_run(&runs[i]);
     for (int round = -1; round < args.rounds; round++) { /* the first warms up */
         for (size_t i = 0; i < n_runs; i++) {
-            double seconds = decode(&runs[i]);
-            if (round < 0)
-                continue;
-            runs[i].seconds[round] = seconds;
-            runs[i].ratio[round] = seconds / runs[0].seconds[round];
+            double seconds[CLOCKS];
+            decode(&runs[i], seconds);
+            for (int c = 0; c < CLOCKS && round >= 0; c++) {
+                runs[i].seconds[c][round] = seconds[c];
+                runs[i].ratio[c][round] = seconds[c] / runs[0].seconds[c][round];
+            }
         }
     }
     double experts = expert_bytes();

@@ -87,6 +87,7 @@ typedef struct args {
     double blur;
     unsigned long long ram;
     int tokens, warm, prompt, threads;
+    bool rows;
     jt_store_options store;
 } args;
 
@@ -294,6 +295,7 @@ static void run(const args *a, const jt_model *model)
     jt_model_describe(model, &info);
     jt_session_options options = {.n_ctx = a->prompt + a->warm + a->tokens,
                                   .threads = a->threads,
+                                  .no_repack = a->rows,
                                   .store = a->store};
     must(jt_session_new(&s, model, &options, &err), &err);
     routes made = routes_of(a);
@@ -336,6 +338,7 @@ int main(int argc, char **argv)
               .warm = atoi(value(argc, argv, "warm", "24")),
               .prompt = atoi(value(argc, argv, "prompt", "0")),
               .threads = atoi(value(argc, argv, "threads", "0")),
+              .rows = atoi(value(argc, argv, "rows", "0")),
               .store = {.policy = value(argc, argv, "policy", NULL),
                         .prefetch = value(argc, argv, "prefetch", NULL),
                         .io = value(argc, argv, "io", NULL),

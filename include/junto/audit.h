@@ -147,7 +147,8 @@ typedef struct jt_audit_change {
     double gini, concentration;
     double lost, lost_neurons; /* 1 - kept, mean of all points */
     double fragility;          /* the same */
-    bool harder; /* fragility and Gini fell, and neither loss rose by over `margin` */
+    bool harder; /* fragility and Gini fell, what masks take fell by over `margin`, and
+                    neither loss rose by as much */
 } jt_audit_change;
 
 /* JT_E_ARG unless both have as many layers, experts and points. */

@@ -70,6 +70,8 @@ typedef struct jt_route_site {
     int layer;                /* index among all layers of the model */
     const int32_t *token_ids; /* [tokens] */
     const int32_t *positions; /* [tokens], in the context */
+    size_t first;  /* rows of the pass before these: of sequences that run beside this
+                      one, with other policies and watchers; 0 for one by itself */
     uint64_t draw; /* training: seed of whatever is random in this pass; else 0 */
     bool replay;   /* this pass repeats one that was run before, to save memory: what
                       keeps count must not count again */

@@ -9,6 +9,7 @@
 #ifndef JUNTO_SIMULATE_H
 #define JUNTO_SIMULATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "junto/session.h"
@@ -25,6 +26,8 @@ typedef struct jt_simulate_options {
     int slots;          /* experts that the cache holds; at least 1 */
     int chunk;          /* tokens per pass, as of a prompt; 0: 1. Passes end where the
                            positions do not go on, and with the trace's blocks */
+    bool filled; /* count from the first token that finds the cache full, if one does;
+                    for passes of one token */
 } jt_simulate_options;
 
 typedef struct jt_simulated {
@@ -63,7 +66,7 @@ typedef struct jt_costs {
 
 /* Seconds per token as these costs foretell. A layer that lacks experts ends when the
  * last of them has been read and computed, or when all are computed, whichever is
- * later; and no disk reads faster than it can. */
+ * later; and no disk reads faster than it can, or all the time. */
 JT_API double jt_costs_seconds(const jt_costs *costs);
 /* "disk" or "processor": what takes most of that. */
 JT_API const char *jt_costs_limit(const jt_costs *costs);

@@ -82,8 +82,9 @@ typedef struct jt_store_stats {
     uint64_t hits;       /* experts asked for that were there */
     uint64_t hits_ahead; /* that were there or on their way because of a guess */
     uint64_t misses;     /* that had to be read then */
-    uint64_t lacking[JT_LACKING_MOST + 1]; /* passes of a layer that had to read so
-                                              many (the last: or more) */
+    uint64_t lacking[JT_LACKING_MOST + 1]; /* passes of a layer that had to wait for so
+                                              many (the last: or more); of those on
+                                              their way two count as one */
     uint64_t read_bytes;
     double stall_seconds;            /* that computing waited for reading */
     uint64_t guesses, right_guesses; /* of experts that were not there */

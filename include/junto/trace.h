@@ -75,6 +75,8 @@ typedef struct jt_trace_options {
     bool norms;  /* and the L2 norm of what each chosen expert gave */
     const jt_session *residency_of; /* and where each chosen expert was when it was
                                        chosen: in the store of this session */
+    const jt_session *steered;      /* room for the experts that the policies of this
+                                       session use, where these are more than k */
     int block_tokens;               /* tokens per block, 1 .. 65536; default 256 */
 } jt_trace_options;
 

@@ -13,9 +13,9 @@
 #include "model/model.h"
 
 static const jt_adapter_kind *const kinds[] = {
-    &jt_adapter_lora,       &jt_adapter_rslora, &jt_adapter_dora, &jt_adapter_shira,
-    &jt_adapter_mos,        &jt_adapter_poly,   &jt_adapter_bits, &jt_adapter_mora,
-    &jt_adapter_bottleneck, &jt_adapter_mixda};
+    &jt_adapter_lora,       &jt_adapter_rslora, &jt_adapter_dora,     &jt_adapter_shira,
+    &jt_adapter_mos,        &jt_adapter_poly,   &jt_adapter_bits,     &jt_adapter_mora,
+    &jt_adapter_bottleneck, &jt_adapter_mixda,  &jt_adapter_p_adapter};
 
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len)
 {

@@ -11,10 +11,11 @@
 
 #include "junto/adapter.h"
 #include "model/transformer.h"
+#include "nn/lstm.h"
 
 enum {
     JT_ADAPTER_PARTS = 12,
-    JT_ADAPTER_SOURCES = 6,
+    JT_ADAPTER_SOURCES = 15,
     JT_ADAPTER_SETTINGS = 3,
     JT_ADAPTER_MOST_RANK = 65536
 };
@@ -53,8 +54,8 @@ typedef struct jt_adapter_slot {
 typedef enum jt_where { JT_BEFORE, JT_BESIDE, JT_AFTER } jt_where;
 
 typedef struct jt_adapter_place {
-    char *name; /* "blk.3.ffn.after" */
-    int layer;
+    char *name; /* "blk.3.ffn.after", or "embedding" */
+    int layer;  /* -1: before the first one, where halves have no meaning */
     jt_half half;
     jt_where where;
     size_t cols; /* of the model's hidden states */
@@ -112,12 +113,18 @@ typedef struct jt_adapter_kind {
     void (*at_place)(const jt_adapter *a, const jt_adapter_place *p, jt_context *ctx,
                      const jt_tensor *x, float scale, const float *weight,
                      jt_tensor *y);
+    /* Kinds that rewrite prompts: how many of these tokens are one, 0 for none; and
+     * what is added to its embeddings e [rows, d], of some prompts one after the other.
+     */
+    size_t (*prompt_of)(const jt_adapter *a, const int32_t *ids, size_t count);
+    jt_tensor (*rewrite)(const jt_adapter *a, jt_context *ctx, const jt_tensor *e,
+                         const jt_sequence *prompts, size_t count);
     bool (*is_fresh_place)(const jt_adapter *a, const jt_adapter_place *p);
 } jt_adapter_kind;
 
 extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
     jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora,
-    jt_adapter_bottleneck, jt_adapter_mixda;
+    jt_adapter_bottleneck, jt_adapter_mixda, jt_adapter_p_adapter;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
 typedef struct jt_blend jt_blend; /* adapt/blend.h */

@@ -223,5 +223,8 @@ jt_status jt_attach_made(jt_attached *attached, const jt_model *model,
     at.borrowed = true;
     at.scale = scale;
     at.decided = (jt_decided){.chosen = -1};
+    at.prompt = 0;
+    at.prompt_ids = NULL;
+    at.prompt_hash = 0;
     return add(attached, model, &at, false, err);
 }

@@ -13,12 +13,15 @@ typedef struct jt_attachment {
     float scale;
     int32_t *slot; /* by number of the weight (jt_tensor.weight): which slot, or -1 */
     float **norm;  /* [slots] DoRA: [count * rows] norms of the changed rows */
-    bool *stands;  /* [places] does it work there? */
+    size_t prompt; /* tokens of the sequence whose embeddings it rewrites */
+    const int32_t *prompt_ids;
+    uint64_t prompt_hash;
+    bool *stands;        /* [places] does it work there? */
     jt_blended *blended; /* of a routed mixture; or NULL */
     jt_decided decided;  /* then */
     size_t round;  /* what it changes is changed in one go with what others of its round
                       do, after earlier rounds */
-    bool borrowed; /* all but `decided` is another's */
+    bool borrowed; /* all but what is decided for the sequence is another's */
 } jt_attachment;
 
 /* The adapters of one sequence. */
@@ -70,8 +73,9 @@ jt_tensor jt_attached_forward_spans(jt_attached *const *attached, jt_context *ct
                                     const jt_model *model, const jt_chunk *chunk,
                                     const jt_store *store, const jt_hooks *hooks);
 
-/* Mixtures by rule: decide for the text of a sequence. Whether that has changed, so
- * that what layers remember is no longer of use. */
+/* Mixtures by rule, and adapters of prompts: decide for the text of a sequence, which
+ * stays until the next call. Whether that has changed, so that what layers remember is
+ * no longer of use. */
 bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count);
 
 /* Does one of them decide so? */

@@ -15,6 +15,7 @@
  *   lora-mixer   a gate per weight  weights of attention       Li et al. 2025
  *   x-lora       a head on the hidden states of a pass         Buehler & Buehler 2024
  *                without adapters
+ *   k-shot       a gate per weight      any linear weight          Yang et al. 2024
  *   phi-4        a rule on the text of the sequence            Abouelenin et al. 2025
  *
  * Gates and heads are weights of the blend and lie in its file. */
@@ -39,6 +40,7 @@ typedef struct jt_blend_method {
     bool gate_after;  /* as in jt_router */
     bool renormalise; /* likewise */
     bool learns_all;  /* while it trains, a token gets all adapters */
+    bool trains_all;  /* adapters of others are trained, too */
     bool fresh;       /* begins with adapters of its own, not with those of others */
 } jt_blend_method;
 const jt_blend_method *jt_blend_method_find(const char *name, size_t len);

@@ -1,5 +1,6 @@
 /* Whole passes with adapters at work. */
 #include "adapt/crew.h"
+#include "adapt/prompt.h"
 
 #include <string.h>
 
@@ -31,6 +32,17 @@ static jt_chunk chunk_of(const jt_chunk *chunk, const jt_crew *c, size_t k,
     own.ids += first;
     own.positions += first;
     return own;
+}
+
+void jt_crew_embedded(void *self, jt_context *ctx, const jt_chunk *chunk, jt_tensor *h)
+{
+    const jt_crew *c = self;
+    for (size_t k = 0, first = 0; k < c->n_parts; first += c->part[k++].tokens) {
+        jt_chunk own = chunk_of(chunk, c, k, first);
+        jt_tensor rows = jt_some_rows(h, first, c->part[k].tokens);
+        if (!jt_failed(ctx))
+            jt_attached_embedded(c->part[k].by, ctx, &own, &rows);
+    }
 }
 
 /* Sequences that look ahead go through the layers without adapters, all together, and
@@ -195,7 +207,8 @@ bool jt_attached_by_rule(const jt_attached *attached)
 {
     bool found = false;
     for (size_t i = 0; i < attached->count; i++)
-        found |= is_by_rule(&attached->list[i]);
+        found |= is_by_rule(&attached->list[i]) ||
+                 attached->list[i].adapter->kind->prompt_of;
     return found;
 }
 
@@ -205,6 +218,7 @@ bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count)
     for (size_t i = 0; i < attached->count; i++) {
         jt_attachment *at = &attached->list[i];
         const jt_blended *m = at->blended;
+        changed |= jt_attachment_find_prompt(at, ids, count);
         if (!is_by_rule(at))
             continue;
         int chosen = jt_blend_rule(m->blend, ids, count);

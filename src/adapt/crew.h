@@ -34,6 +34,8 @@ static inline bool jt_crew_step_has(const jt_attachment *at, const jt_crew_step 
 
 /* What to put into ctx->change for the pass. */
 jt_product_change jt_crew_change(jt_crew *crew);
+/* As jt_between has it: each part rewrites its own rows of h. */
+void jt_crew_embedded(void *self, jt_context *ctx, const jt_chunk *chunk, jt_tensor *h);
 /* What to put into chunk->between, in scratch; NULL where nothing stands at places. */
 const jt_between *jt_crew_between(jt_crew *crew, jt_context *ctx);
 

@@ -144,7 +144,13 @@ static jt_status bind(jt_adapter *a, float alpha, jt_err *err)
                        "the metadata 'junto.adapter.activation' is %g, expected 0 "
                        "(SiLU) or 1 (GELU)",
                        (double)f);
-    return jt_adapter_bind_each(a, tails[DOWN], bind_place, alpha, err);
+    JT_TRY(jt_adapter_bind_each(a, tails[DOWN], bind_place, alpha, err));
+    for (size_t i = 0; i < a->n_places; i++) {
+        if (a->place[i].layer < 0)
+            return jt_fail(err, JT_E_FORMAT, "a bottleneck adapter at '%s'",
+                           a->place[i].name);
+    }
+    return JT_OK;
 }
 
 static const jt_adapter_making making = {.start = begin, .bind = bind};

@@ -31,12 +31,14 @@ typedef struct jt_adapter_options {
     const char *tables;          /* mos: "apart", "paired", "same" */
     size_t skills, heads, tasks; /* poly */
     bool only_routing;           /* poly, to go on from */
-    const char *activation;      /* bottleneck: "silu", "gelu" */
-    bool gated;                  /* bottleneck */
-    size_t bits;                 /* bits */
-    size_t active;               /* mora: ranks that work on a token */
-    bool grow;                   /* mora, to go on from */
-    float heat, threshold;       /* mora */
+    const int32_t *marker;       /* p-adapter: [n_marker] tokens that end a prompt */
+    size_t n_marker;
+    const char *activation; /* bottleneck: "silu", "gelu" */
+    bool gated;             /* bottleneck */
+    size_t bits;            /* bits */
+    size_t active;          /* mora: ranks that work on a token */
+    bool grow;              /* mora, to go on from */
+    float heat, threshold;  /* mora */
     uint64_t seed;
 } jt_adapter_options;
 

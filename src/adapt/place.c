@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/prompt.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
 #include "model/model.h"
@@ -17,18 +18,26 @@
 
 static const char *const halves[] = {"attn", "ffn"};
 static const char *const wheres[] = {"before", "beside", "after"};
+static const char embedding[] = "embedding"; /* before the first layer: layer -1 */
 
 void jt_place_name(char name[JT_PLACE_NAME], int layer, jt_half half, jt_where where)
 {
-    snprintf(name, JT_PLACE_NAME, "blk.%d.%s.%s", layer, halves[half], wheres[where]);
+    if (layer < 0)
+        snprintf(name, JT_PLACE_NAME, "%s", embedding);
+    else
+        snprintf(name, JT_PLACE_NAME, "blk.%d.%s.%s", layer, halves[half],
+                 wheres[where]);
 }
 
-/* Is it one of the six of the layer that it begins with? */
+/* Is it the embedding, or one of the six of the layer that it begins with? */
 static bool parse(jt_str name, jt_adapter_place *p)
 {
     char text[JT_PLACE_NAME] = "", again[JT_PLACE_NAME];
     if (name.len < sizeof text)
         memcpy(text, name.data, name.len);
+    p->layer = -1;
+    if (strcmp(text, embedding) == 0)
+        return true;
     if (sscanf(text, "blk.%6d.", &p->layer) != 1)
         return false;
     for (int i = 0; i < 6; i++) {
@@ -87,7 +96,7 @@ bool jt_model_has_place(const jt_model *model, int layer, jt_half half)
 jt_status jt_adapter_place_fits(const jt_adapter_place *p, const jt_model *model,
                                 jt_err *err)
 {
-    if (!jt_model_has_place(model, p->layer, p->half))
+    if (p->layer >= 0 && !jt_model_has_place(model, p->layer, p->half))
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the model has no place '%s': is the adapter for another one?",
                        p->name);
@@ -204,6 +213,6 @@ const jt_between *jt_crew_between(jt_crew *c, jt_context *ctx)
     }
     jt_between *b = any ? jt_scratch(ctx, 1, sizeof *b) : NULL;
     if (b)
-        *b = (jt_between){c, before, after};
+        *b = (jt_between){c, jt_crew_embedded, before, after};
     return b;
 }

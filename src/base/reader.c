@@ -8,8 +8,15 @@
 #include "base/reader_impl.h"
 
 /* Pieces are small enough for a single expert to keep a disk busy, and for an urgent
- * read not to wait long for those that are under way; larger ones read no faster. */
-enum { PIECE = 1 << 18, USUAL_DEPTH = 64, MOST_DEPTH = 256, AHEAD_FLYING = 8 };
+ * read not to wait long for those that are under way; larger ones read no faster, but
+ * more of them can be under way. */
+enum {
+    PIECE = 1 << 18,
+    FAR_PIECE = 1 << 20,
+    USUAL_DEPTH = 256,
+    MOST_DEPTH = 256,
+    AHEAD_FLYING = 8
+};
 
 typedef struct line {
     jt_read *first, *last;
@@ -18,8 +25,8 @@ typedef struct line {
 struct jt_reader {
     const jt_read_engine *engine;
     void *self;
-    bool direct;
-    int depth, flying, ahead_flying;
+    bool direct, far;
+    int depth, flying, ahead_flying, ahead_most;
     jt_piece *pieces, *idle; /* [depth], and those not under way */
     line urgent, ahead;      /* reads with pieces still to make */
     line ended;
@@ -91,6 +98,7 @@ jt_status jt_reader_new(jt_reader **out, const jt_reader_options *o, jt_err *err
     if (!r)
         return jt_fail_memory(err, "starting to read");
     r->direct = o->direct;
+    r->ahead_most = AHEAD_FLYING;
     r->depth = o->depth > 0 && o->depth < MOST_DEPTH ? o->depth : USUAL_DEPTH;
     r->pieces = jt_calloc((size_t)r->depth, sizeof *r->pieces);
     jt_status status = r->pieces ? start_engine(r, o->engine, err)
@@ -157,7 +165,8 @@ static void start_piece(jt_reader *r, jt_read *read, const extent *e)
     jt_piece *piece = r->idle;
     r->idle = piece->next;
     size_t left = e->bytes - read->issued;
-    size_t count = (left + PIECE - 1) / PIECE; /* of about the same size */
+    size_t most = r->far ? FAR_PIECE : PIECE;
+    size_t count = (left + most - 1) / most; /* of about the same size */
     size_t bytes = (left / count + e->align - 1) & ~(e->align - 1);
     *piece = (jt_piece){.fd = e->fd,
                         .to = read->to - e->lead + read->issued,
@@ -174,7 +183,7 @@ static void start_piece(jt_reader *r, jt_read *read, const extent *e)
 /* Make pieces of the reads of a line, as far as there is room. */
 static void start_line(jt_reader *r, line *l, bool ahead)
 {
-    while (l->first && r->idle && !(ahead && r->ahead_flying >= AHEAD_FLYING)) {
+    while (l->first && r->idle && !(ahead && r->ahead_flying >= r->ahead_most)) {
         jt_read *read = l->first;
         extent e = extent_of(r, read);
         start_piece(r, read, &e);
@@ -199,6 +208,12 @@ void jt_reader_add(jt_reader *r, jt_read *read, bool urgent)
     read->urgent = urgent;
     append(urgent ? &r->urgent : &r->ahead, read);
     start_more(r);
+}
+
+void jt_reader_far_ahead(jt_reader *r, bool far)
+{
+    r->far = far;
+    r->ahead_most = far ? r->depth * 3 / 4 : AHEAD_FLYING;
 }
 
 void jt_reader_hurry(jt_reader *r, jt_read *read)

@@ -64,7 +64,7 @@ typedef struct jt_reader jt_reader;
 typedef struct jt_reader_options {
     const char *engine; /* "uring", "pread"; NULL: the first that works */
     bool direct;        /* past the page cache, where the source allows it */
-    int depth;          /* pieces under way; 0: 32 */
+    int depth;          /* pieces under way; 0: 256 */
 } jt_reader_options;
 
 /* JT_E_ARG (no such engine), JT_E_UNSUPPORTED (the engine asked for is refused here:
@@ -77,6 +77,10 @@ bool jt_reader_is_direct(const jt_reader *reader);
 /* Queue a read and start what there is room for. Not urgent: only few pieces at a time,
  * and only while nothing urgent waits. */
 void jt_reader_add(jt_reader *reader, jt_read *read, bool urgent);
+/* Far ahead: large pieces, and most of them may be of reads that are not urgent, so
+ * that the disk has work for a time in which nobody looks; urgent ones wait longer
+ * then. Not so at first. */
+void jt_reader_far_ahead(jt_reader *reader, bool far);
 /* A read that is queued or under way has become urgent. */
 void jt_reader_hurry(jt_reader *reader, jt_read *read);
 /* Read no more of a request: its error becomes JT_READ_GIVEN_UP, unless all of it is

@@ -82,7 +82,7 @@ static int run(cli_context *cli, const void *raw)
     cli_interrupt_catch();
     jt_err err = {0};
     cli_model m;
-    if (cli_load(&m, args->model, false, &err) != JT_OK)
+    if (cli_load_stored(&m, args->model, false, &args->session.store, &err) != JT_OK)
         return cli_fail(cli, &err);
     static const int32_t all = 0;
     const int32_t *threads = args->threads.count ? args->threads.items : &all;
@@ -109,6 +109,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", options, 0},
+    {NULL, cli_store_options, offsetof(struct bench_args, session.store)},
     {NULL, cli_policy_options, offsetof(struct bench_args, policies)},
     {NULL, cli_kernel_options, offsetof(struct bench_args, session)},
     {NULL, cli_common_options, 0},
@@ -123,6 +124,9 @@ static const char *const examples[] = {
     "sixteen users at once",
     "junto bench model.gguf -d 8192 -p 0",
     "decoding far into a long context",
+    "junto bench model.gguf --ram 8G -p 512 --json",
+    "in a memory budget: hits, bytes read, waiting, and the share of what the disk "
+    "allows",
     NULL};
 
 const cli_verb cli_verb_bench = {
@@ -137,7 +141,9 @@ const cli_verb cli_verb_bench = {
         "that of the read bandwidth (the roofline), with the bytes that a token "
         "must touch, which are active weights and the keys and values of the "
         "context; of the prompt that of the multiplications which these threads can "
-        "do in registers, counting weights.",
+        "do in registers, counting weights. With --ram the disk is measured instead, "
+        "and "
+        "the share is of the longer of reading what the cache lacked and of computing.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

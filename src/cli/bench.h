@@ -16,12 +16,16 @@ struct bench_args {
     cli_policies policies;
 };
 
-/* Tokens per second of the rounds, and where the time went. */
+/* Tokens per second of the rounds, and where the time went. In a memory budget the
+ * limit is the speed of the disk, and what a round should have taken the longer of
+ * reading what was missing and of computing. */
 struct bench_phase {
     double *rates;  /* [repeat], sorted */
     double *limits; /* [repeat], sorted: what the machine did around each round */
     double *shares; /* [repeat], sorted: of its limit that each round reached */
     double seconds;
+    double computing;     /* seconds of it, with --ram */
+    jt_store_stats store; /* what it did meanwhile: counters and seconds only */
     double stages[JT_STAGE_COUNT]; /* seconds, all rounds together */
 };
 
@@ -41,6 +45,16 @@ jt_status bench_measure(cli_context *cli, const struct bench_args *args,
                         const cli_model *m, int threads, uint64_t seed,
                         struct bench_run *run, jt_err *err);
 void bench_run_free(struct bench_run *run);
+
+/* With --ram: the disk's speed as the session reads; and, after a round that took so
+ * many seconds of stages and from what the store had done before it, seconds that it
+ * should have taken: the longer of reading and of computing. */
+jt_status bench_store_disk(double *speed, const char *path, const jt_session *session,
+                           jt_err *err);
+double bench_store_bound(struct bench_phase *phase, const jt_session *session,
+                         const jt_store_stats *before, double disk);
+void bench_store_print(const struct bench_phase *phase, int tokens, int repeat);
+json_t *bench_store_json(const struct bench_phase *phase, int tokens, int repeat);
 
 /* Median of sorted values. */
 double bench_median(const double *values, int count);

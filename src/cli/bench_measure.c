@@ -107,26 +107,42 @@ static jt_status rewind_to(const struct sequences *q, int depth, jt_err *err)
     return JT_OK;
 }
 
+/* What the machine does at most of what a phase needs most: reading memory or, with
+ * --ram, the disk; or multiplying. */
+static jt_status measure_limit(double *limit, const struct sequences *q, bool decodes,
+                               const struct bench_run *run, const char *model,
+                               jt_roofline *machine, jt_err *err)
+{
+    if (!machine)
+        return bench_store_disk(limit, model, q->session[0], err);
+    *limit = decodes ? jt_roofline_bandwidth(machine, LIMIT_ROUNDS)
+                     : jt_roofline_peak(machine, run->int8, LIMIT_ROUNDS);
+    return JT_OK;
+}
+
 /* Time one phase of a round, and measure the machine before and after: the better
- * counts, as other work only takes away. */
+ * counts, as other work only takes away. `machine` is NULL with --ram. */
 static jt_status measure_phase(const struct bench_args *args, const struct sequences *q,
                                bool decodes, int round, struct bench_run *run,
                                jt_roofline *machine, jt_err *err)
 {
     struct bench_phase *phase = decodes ? &run->decode : &run->prefill;
     int count = decodes ? args->gen : args->prompt;
-    double limit[2], seconds = 0;
-    for (int i = 0; i < 2; i++) {
-        limit[i] = decodes ? jt_roofline_bandwidth(machine, LIMIT_ROUNDS)
-                           : jt_roofline_peak(machine, run->int8, LIMIT_ROUNDS);
-        if (i == 0)
-            JT_TRY(time_tokens(q, args->depth + (decodes ? args->prompt : 0), count,
-                               decodes, &seconds, err));
-    }
-    phase->rates[round] = (double)q->count * count / seconds;
-    phase->limits[round] = limit[0] > limit[1] ? limit[0] : limit[1];
-    phase->shares[round] = phase->rates[round] / phase->limits[round] *
-                           (decodes ? run->bytes_per_token : run->token_operations);
+    double before, after, seconds = 0;
+    jt_store_stats store = {0};
+    jt_session_store_stats(q->session[0], &store);
+    JT_TRY(measure_limit(&before, q, decodes, run, args->model, machine, err));
+    JT_TRY(time_tokens(q, args->depth + (decodes ? args->prompt : 0), count, decodes,
+                       &seconds, err));
+    JT_TRY(measure_limit(&after, q, decodes, run, args->model, machine, err));
+    double limit = before > after ? before : after;
+    double rate = (double)q->count * count / seconds;
+    double work = decodes ? run->bytes_per_token : run->token_operations;
+    phase->rates[round] = rate;
+    phase->limits[round] = limit;
+    phase->shares[round] =
+        machine ? rate / limit * work
+                : bench_store_bound(phase, q->session[0], &store, limit) / seconds;
     phase->seconds += seconds;
     add_stages(phase, q);
     return JT_OK;
@@ -157,7 +173,8 @@ static bool make_phase(struct bench_phase *phase, int repeat)
 /* The first round brought the weights into memory: its figures do not count. */
 static void forget_round(struct bench_phase *phase)
 {
-    phase->seconds = 0;
+    phase->seconds = phase->computing = 0;
+    phase->store = (jt_store_stats){0};
     memset(phase->stages, 0, sizeof phase->stages);
 }
 
@@ -253,16 +270,18 @@ static void describe(const struct bench_args *args, const cli_model *m,
 static jt_status measure(cli_context *cli, const struct bench_args *args,
                          const struct sequences *q, struct bench_run *run, jt_err *err)
 {
-    jt_roofline *machine;
+    bool stored = args->session.store.ram > 0; /* its memory has no room to stream */
+    jt_roofline *machine = NULL;
     if (!make_phase(&run->prefill, args->repeat) ||
         !make_phase(&run->decode, args->repeat))
         return jt_fail(err, JT_E_MEMORY, "out of memory for the rounds");
-    JT_TRY(
-        jt_roofline_new(&machine, run->threads, (size_t)args->stream, run->cpu, err));
+    if (!stored)
+        JT_TRY(jt_roofline_new(&machine, run->threads, (size_t)args->stream, run->cpu,
+                               err));
     forget_peak();
     jt_status status = measure_rounds(cli, args, q, run, machine, err);
-    uint64_t peak = peak_bytes(); /* with the memory that is streamed over */
-    run->peak_bytes = peak > args->stream ? peak - args->stream : 0;
+    uint64_t peak = peak_bytes(), streamed = stored ? 0 : args->stream;
+    run->peak_bytes = peak > streamed ? peak - streamed : 0;
     jt_roofline_free(machine);
     sort_phase(&run->prefill, args->repeat);
     sort_phase(&run->decode, args->repeat);

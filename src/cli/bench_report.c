@@ -33,16 +33,21 @@ void bench_print_table(const struct bench_args *args, const cli_model *m,
         const struct bench_run *run = &runs[i];
         printf("\n%d thread%s, %s\n", run->threads, run->threads == 1 ? "" : "s",
                run->cpu);
+        bool stored = args->session.store.ram > 0;
         print_phase("prefill", &run->prefill, args->prompt, args->repeat);
+        if (stored)
+            bench_store_print(&run->prefill, args->prompt, args->repeat);
         print_phase("decode", &run->decode, args->gen, args->repeat);
-        if (args->prompt)
+        if (stored)
+            bench_store_print(&run->decode, args->gen, args->repeat);
+        if (args->prompt && !stored)
             printf(
                 "  peak     %.1f%% (%s operations per prompt token at %.0f G %s/s)\n",
                 100 * bench_median(run->prefill.shares, args->repeat),
                 cli_show_count(run->token_operations).text,
                 bench_median(run->prefill.limits, args->repeat) / 1e9,
                 run->int8 ? "int8" : "f32");
-        if (args->gen && args->parallel == 1)
+        if (args->gen && args->parallel == 1 && !stored)
             printf("  roofline %.1f%% (%s per token at %s/s)\n",
                    100 * bench_median(run->decode.shares, args->repeat),
                    cli_show_bytes(run->bytes_per_token).text,
@@ -53,19 +58,24 @@ void bench_print_table(const struct bench_args *args, const cli_model *m,
     }
 }
 
-static json_t *phase_json(const struct bench_phase *phase, int tokens, int repeat)
+static json_t *phase_json(const struct bench_phase *phase,
+                          const struct bench_args *args, int tokens)
 {
+    int repeat = args->repeat;
     if (!tokens)
         return json_null();
     json_t *stages = json_object();
     for (int s = 0; s < JT_STAGE_COUNT; s++)
         json_object_set_new(stages, jt_stage_name((jt_stage)s),
                             cli_json_number(phase->stages[s]));
-    return json_pack("{s:{s:o, s:o, s:o}, s:f, s:o}", "tokens_per_second", "min",
-                     cli_json_number(phase->rates[0]), "median",
-                     cli_json_number(bench_median(phase->rates, repeat)), "max",
-                     cli_json_number(phase->rates[repeat - 1]), "seconds",
-                     phase->seconds, "stage_seconds", stages);
+    json_t *json = json_pack("{s:{s:o, s:o, s:o}, s:f, s:o}", "tokens_per_second",
+                             "min", cli_json_number(phase->rates[0]), "median",
+                             cli_json_number(bench_median(phase->rates, repeat)), "max",
+                             cli_json_number(phase->rates[repeat - 1]), "seconds",
+                             phase->seconds, "stage_seconds", stages);
+    if (args->session.store.ram)
+        json_object_set_new(json, "store", bench_store_json(phase, tokens, repeat));
+    return json;
 }
 
 /* The median of what is [repeat]; null for a phase that was left out. */
@@ -78,18 +88,21 @@ static json_t *run_json(const struct bench_args *args, const struct bench_run *r
 {
     const struct bench_phase *prefill = &run->prefill, *decode = &run->decode;
     int repeat = args->repeat;
+    bool streamed = !args->session.store.ram;
     bool alone = args->parallel == 1; /* experts of several sequences overlap */
     return json_pack(
         "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:I, s:I}", "threads",
         run->threads, "cpu", run->cpu, "prefill",
-        phase_json(&run->prefill, args->prompt, args->repeat), "decode",
-        phase_json(&run->decode, args->gen, args->repeat), "bytes_per_token",
+        phase_json(&run->prefill, args, args->prompt), "decode",
+        phase_json(&run->decode, args, args->gen), "bytes_per_token",
         cli_json_number(run->bytes_per_token), "bandwidth_bytes_per_second",
-        median_json(decode->limits, args->gen, repeat), "decode_roofline_share",
-        median_json(decode->shares, args->gen && alone, repeat), "peak_kind",
-        run->int8 ? "int8" : "f32", "peak_operations_per_second",
-        median_json(prefill->limits, args->prompt, repeat), "prefill_peak_share",
-        median_json(prefill->shares, args->prompt, repeat), "kv_bytes",
+        median_json(decode->limits, args->gen && streamed, repeat),
+        "decode_roofline_share",
+        median_json(decode->shares, args->gen && alone && streamed, repeat),
+        "peak_kind", run->int8 ? "int8" : "f32", "peak_operations_per_second",
+        median_json(prefill->limits, args->prompt && streamed, repeat),
+        "prefill_peak_share",
+        median_json(prefill->shares, args->prompt && streamed, repeat), "kv_bytes",
         (json_int_t)run->kv_bytes, "peak_bytes", (json_int_t)run->peak_bytes);
 }
 

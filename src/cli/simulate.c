@@ -173,7 +173,8 @@ static jt_status play_all(cli_context *cli, const struct simulate_args *args,
             printf("%-8s", name);
         for (int i = 0; i < s->count; i++) {
             jt_simulated r;
-            jt_simulate_options o = {name, s->slots[i], args->chunk};
+            jt_simulate_options o = {
+                .policy = name, .slots = s->slots[i], .chunk = args->chunk};
             jt_progress progress = cli_progress(cli);
             JT_TRY(jt_progress_report(&progress, name, (unsigned)i, (unsigned)s->count,
                                       err));

@@ -50,7 +50,8 @@ jt_status cli_trace_open(jt_trace_writer **out, const cli_trace_flags *flags,
                        "mapped");
     jt_trace_options options = {.scores = flags->scores,
                                 .norms = flags->norms,
-                                .residency_of = flags->residency ? session : NULL};
+                                .residency_of = flags->residency ? session : NULL,
+                                .steered = session};
     jt_status status =
         jt_trace_writer_new(out, flags->path, model->model, &options, err);
     return status == JT_OK ? JT_OK : jt_fail_within(err, status, "--trace");

@@ -2,6 +2,7 @@
  * junto train. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "train.h"
 #include "verbs.h"
@@ -10,7 +11,7 @@ struct tune_args {
     struct train_args train; /* settings and what it shares with junto train */
     const char *model, *out, *method, *init, *targets, *places, *mask, *chat, *schedule;
     cli_list data, parts, markers;
-    int experts, top_k;
+    int experts, top_k, choose;
     float balance, gate_loss, entropy;
     bool train_experts;
     int rank, steps, batch, accumulate, length, every, patience, threads;
@@ -32,9 +33,10 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
+     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
+              "adapter|mixlora|"
               "meteora|"
-              "lora-mixer|x-lora|phi-4",
+              "lora-mixer|k-shot|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
      .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "
@@ -78,10 +80,12 @@ static const cli_option adapter_options[] = {
              ".beside or .after"},
     {.flags = "--mask",
      .kind = CLI_CHOICE,
-     .value = "magnitude|random",
+     .value = "magnitude|random|gradient|snip",
      .initial = "magnitude",
      .offset = FIELD(mask),
-     .help = "shira: the largest values of a weight change, or any"},
+     .help =
+         "shira: the largest values of a weight change, any, those with the largest "
+         "gradients, or with the largest products of both"},
     {0}};
 
 static const cli_option mixture_options[] = {
@@ -94,7 +98,8 @@ static const cli_option mixture_options[] = {
      .kind = CLI_LIST,
      .value = "TEXT",
      .offset = FIELD(markers),
-     .help = "phi-4: text that calls the LoRA, one for each in the same order"},
+     .help = "phi-4: text that calls the LoRA, one for each in the same order; "
+             "p-adapter: text that ends a prompt"},
     {.flags = "--experts",
      .kind = CLI_INT,
      .value = "N",
@@ -133,6 +138,14 @@ static const cli_option mixture_options[] = {
      .min = -1e6,
      .max = 1e6,
      .help = "lora-mixer: above 0 a token's weights become peaked, below flat"},
+    {.flags = "--choose",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "0",
+     .offset = FIELD(choose),
+     .max = 16,
+     .help = "mix only N of the LoRAs given, chosen by the documents of the first "
+             "--data: right and sure on them, and not alike (k-shot); 0: all"},
     {.flags = "--train-experts",
      .kind = CLI_FLAG,
      .offset = FIELD(train_experts),
@@ -276,13 +289,16 @@ static json_t *parts_of(const struct tune_args *a)
 
 static json_t *adapter_of(const struct tune_args *a)
 {
-    json_t *adapter =
-        json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
-                  a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask",
-                  a->mask, "place", a->places, "experts", a->experts, "top_k", a->top_k,
-                  "balance", (double)a->balance, "gate_loss", (double)a->gate_loss,
-                  "entropy", (double)a->entropy, "train_experts", a->train_experts);
-    json_object_set_new(adapter, "part", parts_of(a));
+    json_t *adapter = json_pack(
+        "{s:s, s:i, s:f, s:s, s:s, s:i, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
+        a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask", a->mask, "place",
+        a->places, "experts", a->experts, "top_k", a->top_k, "choose", a->choose,
+        "balance", (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
+        (double)a->entropy, "train_experts", a->train_experts);
+    if (strcmp(a->method, "p-adapter") != 0)
+        json_object_set_new(adapter, "part", parts_of(a));
+    else if (a->markers.count)
+        json_object_set_new(adapter, "marker", json_string(a->markers.items[0]));
     if (a->init)
         json_object_set_new(adapter, "init", json_string(a->init));
     if (a->targets)

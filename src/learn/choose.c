@@ -1,5 +1,5 @@
 /* Choosing among adapters: what junto/choose.h says. */
-#include "junto/choose.h"
+#include "learn/choose.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,26 +16,35 @@ struct jt_samples {
     size_t n, n_vocab;
 };
 
-jt_status jt_samples_open(jt_samples **out, const char *path, const jt_model *model,
-                          size_t n, jt_err *err)
+jt_status jt_samples_open_source(jt_samples **out, const jt_data_source *source,
+                                 const jt_model *model, const jt_data_options *options,
+                                 jt_err *err)
 {
     jt_model_info info;
     jt_model_describe(model, &info);
     jt_samples *s = jt_calloc(1, sizeof *s);
     if (!s)
         return jt_fail_memory(err, "reading samples");
-    const jt_data_source source = {.path = path};
-    const jt_data_options options = {0};
     s->n_vocab = (size_t)info.n_vocab;
-    jt_status status = jt_docs_open(&s->docs, &source, jt_model_tokenizer(model),
-                                    s->n_vocab, &options, err);
+    jt_status status = jt_docs_open(&s->docs, source, jt_model_tokenizer(model),
+                                    s->n_vocab, options, err);
+    if (status == JT_OK)
+        status = jt_docs_hold_out(&s->docs, options->held_out, options->most, err);
     if (status != JT_OK) {
         jt_samples_free(s);
         return status;
     }
-    s->n = n && n < s->docs.count ? n : s->docs.count;
+    s->n = s->docs.n_train;
     *out = s;
     return JT_OK;
+}
+
+jt_status jt_samples_open(jt_samples **out, const char *path, const jt_model *model,
+                          size_t n, jt_err *err)
+{
+    const jt_data_source source = {.path = path};
+    const jt_data_options options = {.most = n};
+    return jt_samples_open_source(out, &source, model, &options, err);
 }
 
 void jt_samples_free(jt_samples *s)

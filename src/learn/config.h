@@ -105,18 +105,21 @@ typedef struct jt_config_adapter {
     const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
     const char *place;  /* likewise: where layers of its own stand */
-    const char *mask;   /* shira: "magnitude", "random" */
+    const char *mask;   /* shira: "magnitude", "random", "gradient", "snip" */
+    int mask_batches;   /* by gradients of so many */
     int rank;
     double alpha;
     /* Of routed mixtures ("mixlora", "meteora", "lora-mixer", "x-lora", "phi-4"): */
     int experts, top_k;                 /* top_k 0: as the method has it */
     double temperature;                 /* of what decides */
     double balance, gate_loss, entropy; /* coefficients of losses on it */
+    int choose, shortlist;              /* of adapter.part; 0: all */
     bool train_experts;                 /* not only what decides */
     int head_depth, head_width;         /* x-lora; width 0: that of the model */
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    const char *marker;     /* p-adapter: ends a prompt */
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;
     int keep_from;           /* mixda: the first source that is kept; 0: none */

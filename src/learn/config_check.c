@@ -224,6 +224,10 @@ static jt_status check_adapter(const jt_config *c, jt_err *err)
     }
     if (is(c->adapter.kind, "phi-4") && !c->adapter.n_parts)
         return FAIL("adapter.part: phi-4 needs adapters, each with a marker");
+    if (is(c->adapter.kind, "p-adapter") && !*c->adapter.marker)
+        return FAIL("adapter.marker: is missing: where does a prompt end?");
+    if (c->adapter.choose && !is(c->adapter.kind, "k-shot"))
+        return FAIL("adapter.choose: only with k-shot");
     int bits = c->adapter.bits;
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
         return FAIL("adapter.bits: %d, expected 1, 2, 4 or 8", bits);

@@ -180,13 +180,13 @@ static const jt_config_key group_keys[] = {
 
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
-    CHOICE(
-        A, kind, "none",
-        "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
-        "meteora|"
-        "lora-mixer|x-lora|phi-4",
-        "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
-        "token by token"),
+    CHOICE(A, kind, "none",
+           "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
+           "adapter|mixlora|"
+           "meteora|"
+           "lora-mixer|k-shot|x-lora|phi-4",
+           "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
+           "token by token"),
     PATH(A, init, "",
          "an adapter to go on from; lora: from the A and B of any low-rank kind; poly: "
          "with fresh routing; mora: with fresh ranks beside those that are there"),
@@ -196,8 +196,11 @@ static const jt_config_key adapter_keys[] = {
     TEXT(A, place, "ffn[.]beside",
          "bottleneck: expression: where it stands, blk.N.attn or blk.N.ffn with "
          ".before, .beside or .after"),
-    CHOICE(A, mask, "magnitude", "magnitude|random",
-           "shira: which values of a weight; the largest, or any"),
+    CHOICE(A, mask, "magnitude", "magnitude|random|gradient|snip",
+           "shira: which values of a weight; the largest, any, those with the largest "
+           "gradients, or the largest products of both"),
+    INT(A, mask_batches, "8", 1, 1 << 20,
+        "shira: micro-batches whose gradients are looked at"),
     INT(A, rank, "16", 1, 65536,
         "of the change; shira: rank * (rows + columns) values of a matrix"),
     REAL(A, alpha, "32", 1e-6, 1e6,
@@ -205,8 +208,9 @@ static const jt_config_key adapter_keys[] = {
     INT(A, experts, "8", 1, 256,
         "mixtures: LoRAs in one, where adapter.part does not list them"),
     INT(A, top_k, "0", 0, 256,
-        "LoRAs that a token gets; 0: mixlora, meteora 2, lora-mixer 3, phi-4 1, x-lora "
-        "all"),
+        "LoRAs that a token gets; 0: mixlora, meteora, k-shot 2, lora-mixer 3, phi-4 "
+        "1, "
+        "x-lora all"),
     REAL(A, temperature, "1", 1e-6, 1e6, "logits of gates are divided by it"),
     REAL(A, balance, "0.01", 0, 1e6,
          "mixlora, lora-mixer: coefficient of the loss that evens their loads"),
@@ -216,11 +220,20 @@ static const jt_config_key adapter_keys[] = {
     REAL(A, entropy, "0", -1e6, 1e6,
          "lora-mixer: coefficient of the entropy of a token's weights; above 0 lowers "
          "it"),
+    INT(A, choose, "0", 0, 16,
+        "of adapter.part so many are mixed, chosen by the documents of the first "
+        "source "
+        "(k-shot: the paper has 4); 0: all"),
+    INT(A, shortlist, "0", 0, 256,
+        "of those that do best on them; the least alike of the list are chosen; 0: "
+        "twice as many as are chosen"),
     BOOL(A, train_experts, "false", "also the LoRAs of adapter.part are trained on"),
     INT(A, head_depth, "1", 1, 8, "x-lora: layers of the head"),
     INT(A, head_width, "0", 0, MAX_WIDTH,
         "x-lora: values between them; 0: as many as the model has"),
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    TEXT(A, marker, "",
+         "p-adapter: text that ends a prompt; what comes before it is rewritten"),
     CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
     BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
     INT(A, keep_from, "0", 0, 999,

@@ -132,6 +132,14 @@ static jt_status set_gamma(training *t, const char *name, const char *when,
     return set(t, name, when, fit.gamma);
 }
 
+static jt_status set_types(training *t, const char *when)
+{
+    double gamma, error;
+    jt_congestion_fit_types(t->observer.congestion, JT_QUALITY_LOGIT, &gamma, &error);
+    JT_TRY(set(t, "types_gamma", when, gamma));
+    return set(t, "types_error", when, error);
+}
+
 static jt_status measure_routing(training *t, const char *when)
 {
     jt_observer *o = &t->observer;
@@ -145,6 +153,7 @@ static jt_status measure_routing(training *t, const char *when)
     if (!jt_congestion_fit_mean(o->congestion, JT_QUALITY_LOGIT, &fit))
         return JT_OK;
     JT_TRY(set(t, "gamma", when, fit.gamma));
+    JT_TRY(set_types(t, when));
     JT_TRY(set_gamma(t, "gamma_probability", when, JT_QUALITY_PROBABILITY));
     JT_TRY(set_gamma(t, "gamma_chosen", when, JT_QUALITY_CHOSEN));
     JT_TRY(set(t, "game_error", when, fit.error));

@@ -93,6 +93,16 @@ static void task_cipher(const question *q, int *out)
         out[i] = other[q->in[i]];
 }
 
+static void task_back(const question *q, int *out)
+{
+    task_cipher(q, out);
+    for (int i = 0; i < q->n / 2; i++) {
+        int first = out[i];
+        out[i] = out[q->n - 1 - i];
+        out[q->n - 1 - i] = first;
+    }
+}
+
 static const struct {
     const char *name;
     bool key;
@@ -102,7 +112,7 @@ static const struct {
     {"sort", false, task_sort},     {"rotate", false, task_rotate},
     {"swap", false, task_swap},     {"fold", false, task_fold},
     {"double", false, task_double}, {"shift", true, task_shift},
-    {"cipher", true, task_cipher},
+    {"cipher", true, task_cipher},  {"back", true, task_back},
 };
 
 static task_fn *find(const char *name, int *key)

@@ -32,7 +32,8 @@ typedef struct jt_suite_options {
 
 /* Is `name` a task? copy, reverse, sort, rotate (by one), swap (of neighbours), fold
  * (first, last, second, ..), double (of the first half), shiftN (each symbol the N-th
- * after it), cipherN (another symbol for each, by key N). JT_E_ARG. */
+ * after it), cipherN (another symbol for each, by key N), backN (those in reverse
+ * order). JT_E_ARG. */
 jt_status jt_suite_check(const char *name, jt_err *err);
 
 /* The letter of task `i`. */

@@ -71,6 +71,10 @@ jt_status jt_trainer_evaluate(jt_trainer *trainer, const jt_evaluation_options *
                               jt_evaluation *out, jt_err *err);
 void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 
+/* The batch at hand, as number `index`, with logits of all tokens. */
+jt_chunk jt_trainer_chunk(const jt_trainer *trainer, const jt_span *span,
+                          int64_t index);
+
 /* DIR/NAME in the output folder. The caller frees; NULL without memory. */
 char *jt_trainer_path(const jt_trainer *trainer, const char *name);
 

@@ -23,7 +23,7 @@ static jt_span span_of(jt_trainer *t)
     return (jt_span){&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
 }
 
-static jt_chunk chunk_of(const jt_trainer *t, const jt_span *span, int64_t index)
+jt_chunk jt_trainer_chunk(const jt_trainer *t, const jt_span *span, int64_t index)
 {
     return (jt_chunk){
         .spans = span,
@@ -59,7 +59,7 @@ static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
     int accumulate = t->config->train.accumulate;
     int layer = -1;
     jt_span span = span_of(t);
-    jt_chunk chunk = chunk_of(t, &span, index);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, index);
     chunk.on_layer = look;
     chunk.user = &layer;
     chunk.draw = 0;
@@ -102,7 +102,7 @@ static double pass(jt_trainer *t, int64_t index, int draw, float share, float ag
 {
     jt_context *ctx = &t->ctx;
     jt_span span = span_of(t);
-    jt_chunk chunk = chunk_of(t, &span, index);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, index);
     jt_tape tape = {0};
     make_parts(t, index, draw);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
@@ -127,7 +127,7 @@ static void look_ahead(jt_trainer *t, int64_t index, float *p)
     static const jt_hooks none;
     jt_context *ctx = &t->ctx;
     jt_span span = span_of(t);
-    jt_chunk chunk = chunk_of(t, &span, index);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, index);
     make_parts(t, index, 0);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_tensor logits = jt_trainer_forward(t, &chunk, &none);

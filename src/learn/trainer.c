@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "learn/shira_mask.h"
 #include "learn/train.h"
 #include "model/parameters.h"
 
@@ -220,15 +221,16 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
         t->ctx.precision = JT_PRECISION_BF16;
     JT_TRY(begin(t, err));
     JT_TRY(take_parameters(t, err));
+    JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, seq_len, err));
+    JT_TRY(jt_cache_init_train(&t->cache, t->model, (size_t)c->batch * seq_len,
+                               c->checkpoint_activations, err));
+    JT_TRY(reserve_scratch(t, err));
+    JT_TRY(jt_shira_choose(t, err));
     JT_TRY(make_optim(t, err));
     JT_TRY(restore(t, err));
     make_schedule(t);
     JT_TRY(set_routers(t, err));
-    JT_TRY(make_balance(t, err));
-    JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, seq_len, err));
-    JT_TRY(jt_cache_init_train(&t->cache, t->model, (size_t)c->batch * seq_len,
-                               c->checkpoint_activations, err));
-    return reserve_scratch(t, err);
+    return make_balance(t, err);
 }
 
 jt_status jt_trainer_new(jt_trainer **out, const jt_config *config,

@@ -7,8 +7,9 @@
 
 #include "adapt/pattern.h"
 #include "base/memory.h"
-#include "base/random.h"
 #include "format/gguf_file.h"
+#include "learn/shira_mask.h"
+#include "learn/tuning_domains.h"
 #include "model/model.h"
 
 bool jt_is_tuning(const jt_config *config)
@@ -50,70 +51,6 @@ static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
     return JT_OK;
 }
 
-/* ---- places of sparse values ---- */
-
-/* One value of a matrix and what it is chosen by. */
-typedef struct candidate {
-    float size;
-    uint32_t at;
-} candidate;
-
-static int largest_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    int order = (x->size < y->size) - (x->size > y->size);
-    return order ? order : (x->at > y->at) - (x->at < y->at);
-}
-
-/* Sizes of matrix `e`: of its values, or random ones. */
-static void rate(const fresh *f, const jt_adapter_slot *s, size_t e, jt_rng *rng,
-                 float *row, candidate *list)
-{
-    bool random = strcmp(f->config->adapter.mask, "random") == 0;
-    for (size_t r = 0; r < s->rows; r++) {
-        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, e * s->rows + r), s->cols);
-        for (size_t c = 0; c < s->cols; c++)
-            list[r * s->cols + c] =
-                (candidate){random ? jt_rng_float(rng) : fabsf(row[c]),
-                            (uint32_t)(r * s->cols + c)};
-    }
-}
-
-static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
-                              int32_t *index, candidate *list, float *row)
-{
-    jt_rng rng = {(uint64_t)f->config->train.seed, f->stream, 0};
-    size_t n = per * s->count;
-    float *zeros = jt_calloc(n, sizeof *zeros);
-    if (!zeros)
-        return jt_fail_memory(f->err, "starting an adapter");
-    for (size_t e = 0; e < s->count; e++) {
-        rate(f, s, e, &rng, row, list);
-        qsort(list, s->rows * s->cols, sizeof *list, largest_first);
-        for (size_t i = 0; i < per; i++) {
-            index[e * per + i] = (int32_t)(e * s->rows + list[i].at / s->cols);
-            index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
-        }
-    }
-    jt_status status = jt_sparse_place(s, zeros, index, index + n, f->err);
-    free(zeros);
-    return status;
-}
-
-static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
-{
-    int32_t *index = jt_alloc(2 * per * s->count, sizeof *index);
-    candidate *list = jt_alloc(s->rows * s->cols, sizeof *list);
-    float *row = jt_alloc(s->cols, sizeof *row);
-    jt_status status = index && list && row
-                           ? place_sparse(f, s, per, index, list, row)
-                           : jt_fail_memory(f->err, "starting an adapter");
-    free(index);
-    free(list);
-    free(row);
-    return status;
-}
-
 /* ---- slots ---- */
 
 /* Can the kind stand at the weight? Domain adapters only at the second matrix of dense
@@ -138,7 +75,8 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
                           kind->sparse ? 1.0f : (float)c->alpha, f->err));
     f->stream++;
     if (kind->sparse)
-        return start_sparse(f, s, per);
+        return jt_shira_start(s, f->t, per, f->config->adapter.mask,
+                              (uint64_t)f->config->train.seed, f->stream, f->err);
     if (kind->making)
         return JT_OK; /* when all slots are there */
     start_low_rank(f, s);
@@ -194,7 +132,12 @@ static jt_status add_place(const fresh *f, const jt_model *model,
 
 static jt_status add_places(const fresh *f, const jt_model *model)
 {
+    jt_adapter_place *place;
+    size_t d = (size_t)model->params.d_model;
     jt_pattern *pattern;
+    if (f->a->kind->rewrite)
+        return jt_adapter_add_place(f->a, &place, (jt_str){"embedding", 9}, d, d / 2,
+                                    1.0f, f->err);
     jt_status status = JT_OK;
     JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
     for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
@@ -250,63 +193,24 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .seed = (uint64_t)config->train.seed};
 }
 
-/* ---- domain adapters ---- */
-
-static float gate_width(const jt_config *config, const jt_model *model)
+/* First values of what parts are made of. */
+static jt_status start_sources(jt_tuning *t, const jt_config *config,
+                               const jt_model *model, const jt_adapter_options *o,
+                               jt_err *err)
 {
-    int width = config->adapter.head_width;
-    return (float)(width ? width : model->params.d_model);
-}
-
-/* Stage two of MixDA: from those of stage one. */
-static jt_status join_domains(jt_tuning *t, const jt_config *config,
-                              const jt_model *model, jt_err *err)
-{
-    const jt_config_adapter *c = &config->adapter;
+    const jt_adapter_kind *kind = t->adapter->kind;
+    jt_adapter_options own = *o;
+    jt_tokens marker = {0};
     jt_status status = JT_OK;
-    jt_adapter **parts = jt_calloc(c->n_parts, sizeof *parts);
-    if (!parts)
-        return jt_fail_memory(err, "reading adapters");
-    for (size_t i = 0; i < c->n_parts && status == JT_OK; i++)
-        status = jt_adapter_open(&parts[i], c->part[i].path, model, err);
+    if (kind->rewrite)
+        status = jt_tuning_marker(&marker, model, config->adapter.marker,
+                                  "adapter.marker", err);
+    own.marker = marker.ids;
+    own.n_marker = marker.count;
     if (status == JT_OK)
-        status = jt_mixda_join(
-            &t->adapter, (const jt_adapter *const *)parts, c->n_parts, (size_t)c->rank,
-            (size_t)gate_width(config, model), (uint64_t)config->train.seed, err);
-    for (size_t i = 0; i < c->n_parts; i++)
-        jt_adapter_free(parts[i]);
-    free(parts);
+        status = kind->making->start(t->adapter, &own, err);
+    free(marker.ids);
     return status;
-}
-
-/* Which tokens of a batch are kept as they were, of sources from adapter.keep_from on;
- * they have no other loss. */
-static void keep_old(jt_tuning *t, jt_batch *batch, float scale)
-{
-    const jt_config_adapter *c = &t->config->adapter;
-    size_t tokens = batch->n_seqs * batch->seq_len;
-    if (!t->kept)
-        return;
-    t->keeping = (jt_mixda_keeping){
-        .kept = t->kept, .slots = t->adapter->count, .scale = scale * (float)c->keep};
-    for (size_t i = 0; i < tokens && scale > 0.0f; i++) {
-        t->kept[i] = batch->domains[i] >= c->keep_from;
-        t->keeping.tokens += t->kept[i];
-        if (t->kept[i])
-            batch->targets[i] = -1;
-    }
-}
-
-static jt_status start_keeping(jt_tuning *t, jt_err *err)
-{
-    const jt_config *c = t->config;
-    if (t->adapter->kind != &jt_adapter_mixda || !c->adapter.keep_from)
-        return JT_OK;
-    t->kept =
-        jt_calloc((size_t)c->train.batch * (size_t)c->data.seq_len, sizeof *t->kept);
-    for (size_t i = 0; i < t->adapter->count; i++)
-        t->adapter->slot[i].keeping = &t->keeping;
-    return t->kept ? JT_OK : jt_fail_memory(err, "starting an adapter");
 }
 
 static jt_status make_fresh(jt_tuning *t, const jt_config *config,
@@ -316,14 +220,13 @@ static jt_status make_fresh(jt_tuning *t, const jt_config *config,
     fresh f = {.config = config, .a = t->adapter, .err = err};
     if (t->adapter->kind == &jt_adapter_mixda) {
         t->adapter->setting[JT_MIXDA_DOMAINS] = 1.0f;
-        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = gate_width(config, model);
+        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = jt_domains_gate_width(config, model);
     }
-    JT_TRY(t->adapter->kind->at_place ? add_places(&f, model) : add_slots(&f, model));
+    JT_TRY(t->adapter->kind->is_fresh_place ? add_places(&f, model)
+                                            : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
-    return t->adapter->kind->making
-               ? t->adapter->kind->making->start(t->adapter, o, err)
-               : JT_OK;
+    return t->adapter->kind->making ? start_sources(t, config, model, o, err) : JT_OK;
 }
 
 /* Gradients of parts are not variables: they go on to the sources. */
@@ -354,7 +257,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
     } else if (kind_of(config) == &jt_adapter_mixda && config->adapter.n_parts) {
-        JT_TRY(join_domains(t, config, model, err));
+        JT_TRY(jt_domains_join(t, model, err));
     } else {
         JT_TRY(jt_adapter_new(&t->adapter, kind_of(config), "(new)", err));
         if (method)
@@ -364,7 +267,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));
-    JT_TRY(start_keeping(t, err));
+    JT_TRY(jt_domains_keep(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
     if (is_mosa(config))
         return jt_mosa_new(&t->mosa, t->adapter, (size_t)config->adapter.splits, o.seed,
@@ -407,6 +310,8 @@ void jt_tuning_free(jt_tuning *t)
 
 /* ---- mixtures ---- */
 
+/* The source whose tokens are those of an adapter; none, past the last, where that is
+ * not there and nothing is learnt from it. */
 static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t adapter,
                              size_t *source, jt_err *err)
 {
@@ -419,6 +324,8 @@ static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t ada
         if (strcmp(jt_data_domain(data, *source), name) == 0)
             return JT_OK;
     }
+    if (t->loss.beta == 0.0f)
+        return JT_OK;
     return jt_fail(err, JT_E_ARG, "adapter.part.%zu.source: there is no '%.60s'",
                    adapter, name);
 }
@@ -446,7 +353,7 @@ void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
 {
     jt_blended *m = t ? t->attached.list[0].blended : NULL;
     if (t)
-        keep_old(t, batch, scale);
+        jt_domains_batch(t, batch, scale);
     if (!m)
         return;
     t->loss.source = batch->domains;

@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "format/gguf_file.h"
+#include "junto/choose.h"
+#include "learn/k_shot.h"
 #include "model/model.h"
 
 enum { STREAM_BANKS = 1 << 20, STREAM_HEAD = 1 << 21 };
@@ -25,6 +27,7 @@ typedef struct making {
     const jt_model *model;
     jt_blend *blend;
     jt_err *err;
+    const size_t *chosen; /* [blend->n] numbers of parts, or NULL: all */
 } making;
 
 /* ---- first values ---- */
@@ -123,9 +126,10 @@ static void set_name(char name[JT_BLEND_NAME], const char *path)
 static jt_status take(const making *m, jt_adapter **adapters)
 {
     const jt_config_adapter *c = &m->config->adapter;
-    for (size_t i = 0; i < c->n_parts; i++) {
-        JT_TRY(jt_adapter_open(&adapters[i], c->part[i].path, m->model, m->err));
-        set_name(m->blend->name[i], c->part[i].path);
+    for (size_t i = 0; i < m->blend->n; i++) {
+        const char *path = c->part[m->chosen ? m->chosen[i] : i].path;
+        JT_TRY(jt_adapter_open(&adapters[i], path, m->model, m->err));
+        set_name(m->blend->name[i], path);
     }
     return jt_blend_take(m->blend, (const jt_adapter *const *)adapters, c->target,
                          m->err);
@@ -133,7 +137,7 @@ static jt_status take(const making *m, jt_adapter **adapters)
 
 static jt_status take_parts(const making *m)
 {
-    size_t n = m->config->adapter.n_parts;
+    size_t n = m->blend->n;
     jt_adapter **adapters = jt_calloc(n, sizeof *adapters);
     if (!adapters)
         return jt_fail_memory(m->err, "reading adapters");
@@ -146,23 +150,29 @@ static jt_status take_parts(const making *m)
 
 /* ---- markers ---- */
 
+jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *text,
+                           const char *key, jt_err *err)
+{
+    const jt_tokenizer *tok = jt_model_tokenizer(model);
+    if (!tok)
+        return jt_fail(err, JT_E_ARG, "%s: the model has no tokenizer", key);
+    return jt_encode(tok, text, strlen(text), JT_ENCODE_PARSE_SPECIAL, ids, err);
+}
+
 /* A part without a marker is never called. */
 static jt_status set_markers(const making *m)
 {
     const jt_config_adapter *c = &m->config->adapter;
-    const jt_tokenizer *tok = jt_model_tokenizer(m->model);
     for (size_t i = 0; i < c->n_parts; i++) {
         const char *marker = c->part[i].marker;
+        char key[48];
         jt_tokens ids = {0};
         if (!*marker)
             continue;
-        if (!tok)
-            return jt_fail(m->err, JT_E_ARG,
-                           "adapter.part.%zu.marker: the model has no tokenizer", i);
-        JT_TRY(jt_encode(tok, marker, strlen(marker), JT_ENCODE_PARSE_SPECIAL, &ids,
-                         m->err));
-        jt_status status =
-            jt_blend_set_markers(m->blend, i, ids.ids, ids.count, m->err);
+        snprintf(key, sizeof key, "adapter.part.%zu.marker", i);
+        jt_status status = jt_tuning_marker(&ids, m->model, marker, key, m->err);
+        if (status == JT_OK)
+            status = jt_blend_set_markers(m->blend, i, ids.ids, ids.count, m->err);
         free(ids.ids);
         JT_TRY(status);
     }
@@ -206,9 +216,15 @@ jt_status jt_tuning_blend(jt_blend **out, const jt_config *config,
 {
     const jt_config_adapter *c = &config->adapter;
     const jt_blend_method *method = jt_tuning_method(config);
-    size_t files, n = c->n_parts ? c->n_parts : (size_t)c->experts;
-    making m = {config, model, NULL, err};
+    size_t files, chosen[JT_GROUP_MOST];
+    size_t n = c->n_parts ? c->n_parts : (size_t)c->experts;
+    making m = {config, model, NULL, err, NULL};
     JT_TRY(look_at_parts(c, &files, err));
+    if (files && c->choose) {
+        JT_TRY(jt_k_shot_choose(chosen, config, model, err));
+        m.chosen = chosen;
+        n = (size_t)c->choose;
+    }
     if (files && method->fresh)
         return jt_fail(err, JT_E_ARG, "adapter.part: %s begins with LoRAs of its own",
                        method->name);
@@ -227,7 +243,8 @@ bool jt_tuning_trains(const jt_config *config, const jt_blend_part *part)
     bool fresh = c->n_parts == 0 || !*c->part[0].path;
     if (jt_tuning_method(config)->producer == JT_BY_RULE)
         return jt_has(part->tensor); /* nothing else could be trained */
-    return jt_has(part->tensor) && (part->decides || fresh || c->train_experts);
+    return jt_has(part->tensor) && (part->decides || fresh || c->train_experts ||
+                                    jt_tuning_method(config)->trains_all);
 }
 
 jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend,

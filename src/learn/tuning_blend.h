@@ -18,6 +18,10 @@ const jt_blend_method *jt_tuning_method(const jt_config *config);
 jt_status jt_tuning_blend(jt_blend **out, const jt_config *config,
                           const jt_model *model, jt_err *err);
 
+/* The tokens of a marker, which the caller frees; errors name `key`. */
+jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *text,
+                           const char *key, jt_err *err);
+
 /* Is this part of it trained? */
 bool jt_tuning_trains(const jt_config *config, const jt_blend_part *part);
 

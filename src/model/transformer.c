@@ -369,6 +369,8 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     jt_lap_start(ctx);
     jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
     jt_scale(ctx, &h, model->params.embedding_scale);
+    if (chunk->between && chunk->between->embedded && !jt_failed(ctx))
+        chunk->between->embedded(chunk->between->self, ctx, chunk, &h);
     pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks};
     jt_chunk heard = *chunk;
     feed_caches(chunk);

@@ -33,8 +33,12 @@ typedef enum jt_half { JT_HALF_MIXER, JT_HALF_FFN } jt_half;
 
 /* Changes what flows between the parts of a model: adapters that are no change of a
  * weight (src/adapt/place.c). Functions may be NULL. */
+struct jt_chunk;
 typedef struct jt_between {
     void *self;
+    /* The rows h [count, d] of a chunk before the first layer. */
+    void (*embedded)(void *self, jt_context *ctx, const struct jt_chunk *chunk,
+                     jt_tensor *h);
     /* What a half will read: may put another input in place of x. */
     void (*before)(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x);
     /* What it gave for x, before any norm: may put another tensor in place of y. */

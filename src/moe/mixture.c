@@ -5,11 +5,8 @@
 #include "moe/back.h"
 #include "moe/weigh.h"
 
-/* Slots for the experts of a token. */
-static int count_slots(const jt_router *r, const jt_hooks *hooks,
-                       const jt_route_site *site)
+int jt_hooks_slots(const jt_hooks *hooks, const jt_route_site *site, int k)
 {
-    int k = r->k;
     for (int i = 0; i < hooks->n_policies; i++) {
         const jt_policy *p = &hooks->policy[i];
         if (p->on_k)
@@ -40,7 +37,7 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     jt_router_score(ctx, r, site, x, &logits);
     jt_lap(ctx, JT_STAGE_SCORE);
     jt_route route =
-        jt_route_new(ctx, tokens, r->n_experts, count_slots(r, hooks, site));
+        jt_route_new(ctx, tokens, r->n_experts, jt_hooks_slots(hooks, site, r->k));
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (jt_failed(ctx))
         return route;
@@ -100,6 +97,7 @@ static jt_route route_parts(jt_context *ctx, const jt_mixture *m, const jt_hooks
         jt_route_site own = *site;
         own.token_ids += first;
         own.positions += first;
+        own.first = first;
         jt_input rows = jt_input_of(jt_some_rows(&x->x, first, part->tokens));
         ctx->change.first += first;
         routes[i] = route_tokens(ctx, m, part->hooks, &own, &rows);

@@ -47,6 +47,9 @@ struct jt_hooks {
     size_t n_parts;
 };
 
+/* Experts per token, where the model says `k`. */
+int jt_hooks_slots(const jt_hooks *hooks, const jt_route_site *site, int k);
+
 /* Let the policies change the logits [tokens, rows of the router]. */
 void jt_hooks_logits(const jt_hooks *hooks, const jt_route_site *site,
                      const jt_tensor *logits);

@@ -96,9 +96,10 @@ jt_status jt_session_open_store(jt_session *s, const jt_store_options *o, jt_err
         if (!jt_arena_reserve(&s->ctx->scratch, s->budget.scratch))
             return jt_fail_memory(err, "starting a session");
     }
-    JT_TRY(jt_cached_open(s->cached, s->budget.slots, err));
+    JT_TRY(jt_cached_open(s->cached, s->budget.slots, s->ctx->pool, err));
     jt_watcher watcher = jt_cached_watcher(s->cached);
     s->store = jt_cached_store(s->cached);
+    s->ctx->tender = jt_cached_tender(s->cached);
     return jt_session_add_watcher(s, &watcher, err);
 }
 

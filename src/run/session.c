@@ -4,10 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/scratch.h"
 #include "run/budget.h"
 #include "store/mapped.h"
 
 enum { USUAL_CONTEXT = 4096, USUAL_CHUNK = 256, MAX_CHUNK = 65536 };
+
+/* In a budget a pass reads most experts, however short it is: it is as long as a fifth
+ * of the budget allows. */
+static int chunk_within(const jt_session *s, uint64_t ram)
+{
+    enum { MOST = 2048, SHARE = 5 };
+    int chunk = USUAL_CHUNK;
+    while (ram && 2 * chunk <= MOST && 2 * chunk <= s->capacity &&
+           jt_scratch_bytes(s->model, (size_t)(2 * chunk), (size_t)s->capacity, 1) <=
+               ram / SHARE)
+        chunk *= 2;
+    return chunk;
+}
 
 static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err *err)
 {
@@ -22,7 +36,7 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
         return jt_fail(err, JT_E_ARG,
                        "a context of %d tokens was asked for, the model has %d",
                        s->capacity, trained);
-    s->chunk = o->chunk ? o->chunk : USUAL_CHUNK;
+    s->chunk = o->chunk ? o->chunk : chunk_within(s, o->store.ram);
     if (s->chunk > s->capacity)
         s->chunk = s->capacity;
     return JT_OK;

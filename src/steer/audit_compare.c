@@ -83,7 +83,7 @@ jt_status jt_audit_compare(jt_audit_change *out, const jt_audit *before,
         .lost_neurons =
             lost(after, after->neuron_points) - lost(before, before->neuron_points),
         .fragility = fragility(after) - fragility(before)};
-    out->harder = out->fragility < 0 && out->gini < 0 && out->loss_a <= margin &&
-                  out->loss_b <= margin;
+    out->harder = out->fragility < 0 && out->gini < 0 && out->lost < -margin &&
+                  out->loss_a <= margin && out->loss_b <= margin;
     return JT_OK;
 }

@@ -17,6 +17,7 @@
 typedef struct contrast {
     float alpha, beta;
     jt_ids weak;
+    const jt_model *model;
 } contrast;
 
 /* ---- the weak routing ---- */
@@ -27,15 +28,19 @@ static int weak_slots(void *self, const jt_route_site *site, int k)
     return jt_ranks_slots(&((const contrast *)self)->weak);
 }
 
+/* Weights sum to 1 where the router makes them, and are its probabilities elsewhere, as
+ * in the released code for Mixtral and for DeepSeekMoE. */
 static void weak_route(void *self, const jt_route_site *site, jt_route *route)
 {
-    (void)site;
-    jt_ranks_trim(&((const contrast *)self)->weak, route, true);
+    const contrast *c = self;
+    jt_ranks_trim(&c->weak, route,
+                  jt_trim_rescales(JT_RESCALE_AS_ROUTER, c->model, site->layer));
 }
 
 static jt_status open_scmoe(void *self, const jt_scope *scope, jt_err *err)
 {
-    const contrast *c = self;
+    contrast *c = self;
+    c->model = scope->model;
     for (int i = 0; i < scope->model->params.n_layers; i++) {
         if (!scope->layer[i])
             continue;

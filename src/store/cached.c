@@ -149,8 +149,9 @@ jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
     return status;
 }
 
-jt_status jt_cached_open(jt_cached *c, int n_slots, jt_err *err)
+jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err)
 {
+    c->pool = pool;
     int experts = c->first[c->stored.n_layers];
     size_t slots = (size_t)n_slots, bytes;
     jt_foreknowledge known = {.uses = c->uses};
@@ -248,6 +249,16 @@ static void on_route(void *self, const jt_route_site *site, const jt_route *rout
 jt_watcher jt_cached_watcher(jt_cached *c)
 {
     return (jt_watcher){.name = "store", .self = c, .on_route = on_route};
+}
+
+static void tend(void *self)
+{
+    jt_cached_tend(self);
+}
+
+jt_tender jt_cached_tender(jt_cached *c)
+{
+    return (jt_tender){c, tend};
 }
 
 void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,

@@ -50,14 +50,17 @@ typedef struct jt_cached jt_cached;
  * JT_E_IO, JT_E_MEMORY. */
 jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
                         const jt_store_options *options, jt_err *err);
-/* Then the slots. Measures how to read, unless the options say. */
-jt_status jt_cached_open(jt_cached *c, int n_slots, jt_err *err);
+/* Then the slots. Measures how to read, unless the options say. The threads of `pool`,
+ * which compute what it gives, are kept awake while a lease waits. */
+jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err);
 void jt_cached_free(jt_cached *c); /* NULL is fine */
 
 /* The store, and the watcher that it learns from; both as long as `c`. Banks that are
  * not stored are used where they lie. */
 const jt_store *jt_cached_store(const jt_cached *c);
 jt_watcher jt_cached_watcher(jt_cached *c);
+/* Begins reads that wait, while others compute. */
+jt_tender jt_cached_tender(jt_cached *c);
 
 /* Where an expert of a layer of the model is now. */
 jt_residency jt_cached_residency(const jt_cached *c, int layer, int expert);

@@ -2,6 +2,7 @@
 #ifndef JT_STORE_CACHED_IMPL_H
 #define JT_STORE_CACHED_IMPL_H
 
+#include "base/pool.h"
 #include "store/cached.h"
 #include "store/guess.h"
 #include "store/slots.h"
@@ -19,6 +20,7 @@ struct jt_cached {
     double *uses;  /* a copy, until the policy has started; may be NULL */
 
     jt_reader *reader;
+    jt_pool *pool;
     char *slab;
     size_t slot_bytes, area[JT_PARTS];
     jt_slots slots;
@@ -37,9 +39,13 @@ struct jt_cached {
 
     size_t unforgotten; /* bytes read through the page cache that it may still hold */
     double disk_speed;
-    uint64_t sampled; /* bytes that measuring it read */
+    uint64_t sampled;           /* bytes that measuring it read */
+    double lately, read_lately; /* seconds, and bytes that came, of the last layers */
+    double last_seconds;        /* the clock, and */
+    uint64_t last_read;         /* the bytes, when the last one asked */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
     uint64_t lacking[JT_LACKING_MOST + 1];
+    int half_lacking; /* 0 or 1 */
     double stall_seconds;
 };
 

@@ -104,6 +104,25 @@ static bool take_ended(jt_cached *c, bool wait)
     return true;
 }
 
+static void do_nothing(void *arg, size_t i)
+{
+    (void)arg;
+    (void)i;
+}
+
+/* Wait for a read to end. Threads that fall asleep take long to wake up: for as long as
+ * an expert usually takes, they are kept awake. */
+static bool wait_ended(jt_cached *c, double start)
+{
+    static const double patience = 3e-3;
+    while (jt_seconds() - start < patience) {
+        if (take_ended(c, false))
+            return true;
+        jt_pool_run(c->pool, do_nothing, NULL, (size_t)jt_pool_threads(c->pool));
+    }
+    return take_ended(c, true);
+}
+
 void jt_cached_tend(jt_cached *c)
 {
     while (take_ended(c, false)) {
@@ -141,6 +160,24 @@ static bool more_to_come(const jt_cached *c)
 }
 
 /* ---- ahead of need ---- */
+
+/* A right guess saves the time of a read. A wrong one costs half of that, as it lets
+ * urgent reads pass and is given up midway, and only while the disk has other work: so
+ * the busier the disk is, the likelier must guesses be. */
+static void weigh_guesses(jt_cached *c)
+{
+    static const double keep = 63.0 / 64.0, least_busy = 0.2, cost = 0.5, pause = 0.1;
+    double now = jt_seconds(), since = now - c->last_seconds;
+    uint64_t read = jt_reader_bytes(c->reader);
+    c->lately = keep * c->lately + (since < pause ? since : pause);
+    c->read_lately = keep * c->read_lately + (double)(read - c->last_read);
+    c->last_seconds = now;
+    c->last_read = read;
+    double could = c->disk_speed * c->lately;
+    double busy = could > 0.0 ? c->read_lately / could : 1.0;
+    busy = busy > 1.0 ? 1.0 : busy < least_busy ? least_busy : busy;
+    c->guesses.least = cost * busy / (1.0 + cost * busy);
+}
 
 /* A quarter of the slots may hold guesses. */
 static void read_ahead(jt_cached *c)
@@ -205,10 +242,19 @@ static int layer_of_bank(const jt_cached *c, const jt_bank *bank)
     return -1;
 }
 
+/* Count a layer that must read `wanted` experts now, and wait for `late` ones that are
+ * on their way: half there on average, so that two of them count as one. */
+static void count_lacking(jt_cached *c, int wanted, int late)
+{
+    int half = c->half_lacking + late, lacking = wanted + half / 2;
+    c->half_lacking = half % 2;
+    c->lacking[lacking < JT_LACKING_MOST ? lacking : JT_LACKING_MOST]++;
+}
+
 /* Sort the experts of a plan: there, on their way, or to be read. */
 static void sort_experts(jt_cached *c, const jt_plan *plan)
 {
-    int first = c->first[c->layer];
+    int first = c->first[c->layer], late = 0;
     c->next_wanted = c->n_wanted = c->n_coming = c->n_wave = 0;
     for (int e = first; e < c->first[c->layer + 1]; e++) {
         if (plan->start[e - first] == plan->start[e - first + 1])
@@ -227,10 +273,12 @@ static void sort_experts(jt_cached *c, const jt_plan *plan)
         s->held = false;
         s->pinned = true;
         c->coming[c->n_coming++] = slot;
-        if (s->state == JT_SLOT_COMING)
+        if (s->state == JT_SLOT_COMING) {
             hurry(c, slot);
+            late++;
+        }
     }
-    c->lacking[c->n_wanted < JT_LACKING_MOST ? c->n_wanted : JT_LACKING_MOST]++;
+    count_lacking(c, c->n_wanted, late);
 }
 
 /* Move what is ready from `coming` to the wave. */
@@ -256,10 +304,8 @@ static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
         if (!jt_has(whole))
             continue;
         jt_tensor *part = &lease->part[e * JT_PARTS + p];
-        *part = (jt_tensor){.data = jt_cached_place(c, slot, p),
-                            .dtype = whole->dtype,
-                            .n_dims = whole->n_dims - 1};
-        memcpy(part->shape, whole->shape + 1, (size_t)part->n_dims * sizeof(size_t));
+        *part = jt_slice(whole, (size_t)e);
+        part->data = jt_cached_place(c, slot, p);
     }
 }
 
@@ -300,7 +346,7 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
     read_ahead(c);
     if (c->n_wave == 0 && more_to_come(c)) {
         double start = jt_seconds();
-        while (c->n_wave == 0 && c->failed < 0 && take_ended(c, true)) {
+        while (c->n_wave == 0 && c->failed < 0 && wait_ended(c, start)) {
             read_wanted(c);
             gather(c);
         }
@@ -345,8 +391,10 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     for (int i = 0; i < c->stored.n_sources; i++)
         JT_TRY(jt_source_check(&c->stored.sources[i], err));
     jt_cached_tend(c);
+    weigh_guesses(c);
     c->layer = layer;
     c->failed = -1;
+    jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);
     drop_guesses(c, layer, lease->plan);
     sort_experts(c, lease->plan);
     jt_status status = next_wave(c, bank, lease, err);

@@ -8,7 +8,7 @@
 #include "base/reader.h"
 #include "junto/store.h"
 
-/* As large as parts of experts are, as many at a time as a reader has under way. */
+/* As large as parts of experts are, as many at a time as a few layers lack. */
 enum { PIECE = 1 << 20, PLACES = 16 };
 
 /* A place of the file that no earlier one is near to: pieces in a scattered order. */
@@ -56,8 +56,7 @@ static jt_status measure(double *speed, const jt_source *source, uint64_t bytes,
                          const jt_store_options *o, jt_err *err)
 {
     bool direct = source->direct >= 0 && !(o->io && !strcmp(o->io, "buffered"));
-    jt_reader_options options = {
-        .engine = o->engine, .direct = direct, .depth = PLACES};
+    jt_reader_options options = {.engine = o->engine, .direct = direct};
     if (source->bytes < PIECE)
         return jt_fail(err, JT_E_ARG, "'%s' is too small to measure a disk with",
                        source->path);

@@ -9,7 +9,7 @@
 /* A guesser is trusted from the start, and judged by about its last 64 guesses of a
  * rank. One that is not followed is tried only now and then, as looking costs a product
  * per layer. */
-static const double worth_at_start = 0.6, worth_rate = 1.0 / 64.0, worth_least = 0.5;
+static const double worth_at_start = 0.6, worth_rate = 1.0 / 64.0;
 enum { LOOK_EVERY = 8, LAST_RANK = JT_GUESS_RANKS - 1 };
 
 static int experts_of(const jt_experts_map *map, int layer)
@@ -23,6 +23,16 @@ static int most_experts(const jt_experts_map *map)
     for (int l = 0; l < map->n_layers; l++)
         most = experts_of(map, l) > most ? experts_of(map, l) : most;
     return most;
+}
+
+/* How many experts of a layer are guessed: for one token more than it will use, as
+ * those that are nearly chosen are often the ones that the cache does not have. */
+static int reach(const jt_guesses *g, int layer, int tokens)
+{
+    int k = g->map.k[layer], n = experts_of(&g->map, layer);
+    int most = 2 * k < LAST_RANK || k >= LAST_RANK ? 2 * k : LAST_RANK;
+    most = tokens > 1 ? k : most;
+    return most < n ? most : n;
 }
 
 static jt_status choose(jt_guesses *g, const char *prefetch, jt_err *err)
@@ -82,8 +92,12 @@ jt_status jt_guesses_init(jt_guesses *out, const jt_experts_map *map,
 {
     jt_guesses g = {.map = *map, .layers = layers, .before_layer = -1};
     JT_TRY(choose(&g, prefetch, err));
+    g.least = 0.5;
     for (int i = 0; i < JT_GUESSERS * JT_GUESS_RANKS; i++)
-        g.worth[i / JT_GUESS_RANKS][i % JT_GUESS_RANKS] = worth_at_start;
+        g.worth[i / JT_GUESS_RANKS][i % JT_GUESS_RANKS] =
+            i % JT_GUESS_RANKS < g.map.k[0] || i % JT_GUESS_RANKS == LAST_RANK
+                ? worth_at_start
+                : 0.0;
     jt_status status = allocate(&g, err);
     if (status != JT_OK)
         jt_guesses_free(&g);
@@ -105,15 +119,15 @@ void jt_guesses_free(jt_guesses *g)
     *g = (jt_guesses){0};
 }
 
-/* The experts with the most votes, among those that are not in the cache: as many of
- * all as a token uses, or, when several tokens voted, as got a vote. */
+/* The experts with the most votes, among those that are not in the cache: some of all,
+ * or, when several tokens voted, as many as got a vote. */
 static void note(jt_guesses *g, jt_guesser by, int layer, int tokens, const int *where)
 {
     jt_guess *guess = &g->last[by][layer % 2];
-    int n = experts_of(&g->map, layer), most = g->map.k[layer];
+    int n = experts_of(&g->map, layer);
+    int most = tokens > 1 ? n : reach(g, layer, tokens);
     guess->layer = layer;
     guess->count = 0;
-    most = tokens > 1 ? n : most;
     for (int i = 0; i < most; i++) {
         int best = -1;
         for (int e = 0; e < n; e++) {
@@ -141,7 +155,7 @@ static double gain(const jt_guesses *g, jt_guesser by)
 {
     double sum = 0.0;
     for (int i = 0; i < JT_GUESS_RANKS; i++)
-        sum += fmax(0.0, g->worth[by][i] - worth_least);
+        sum += fmax(0.0, g->worth[by][i] - g->least);
     return sum;
 }
 
@@ -174,7 +188,7 @@ void jt_guesses_look(jt_guesses *g, jt_context *ctx, const jt_hooks *hooks,
     int tokens = (int)jt_rows(h);
     jt_tensor logits = {0};
     jt_router_score(ctx, r, &there, &x, &logits);
-    jt_route route = jt_route_new(ctx, tokens, r->n_experts, r->k);
+    jt_route route = jt_route_new(ctx, tokens, r->n_experts, reach(g, next, tokens));
     jt_tensor scores = jt_new(ctx, (size_t)tokens, (size_t)jt_router_rows(r));
     if (!jt_failed(ctx))
         jt_hooks_logits(hooks, &there, &logits);
@@ -306,7 +320,8 @@ bool jt_guesses_follow(const jt_guesses *g, const jt_guess *guess, int i)
     jt_guesser by = guess == &g->last[JT_GUESS_ROUTER][guess->layer & 1]
                         ? JT_GUESS_ROUTER
                         : JT_GUESS_PATHS;
-    return g->forced || g->worth[by][guess->rank[i]] >= worth_least;
+    return (g->forced && guess->rank[i] < g->map.k[guess->layer]) ||
+           g->worth[by][guess->rank[i]] >= g->least;
 }
 
 const jt_guess *jt_guesses_best(const jt_guesses *g, int layer)

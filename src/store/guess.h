@@ -7,9 +7,9 @@
  * as the tokens pass. A guess changes when something is read, never what is computed.
  *
  * Each guesser is judged all the time by the guesses that would have been read, apart
- * for the likeliest expert, the second and so on: a right one saves at most the reading
- * of an expert, a wrong one costs at most that. So the guesses of a rank are followed
- * while at least half of them come true. */
+ * for the likeliest expert, the second and so on, to twice as many as a token uses. The
+ * guesses of a rank are followed while enough of them come true: how many, the store
+ * says, which knows what a wrong one costs. */
 #ifndef JT_STORE_GUESS_H
 #define JT_STORE_GUESS_H
 
@@ -45,7 +45,9 @@ typedef struct jt_guesses {
                                       before this one has shown what it is */
     double worth[JT_GUESSERS][JT_GUESS_RANKS]; /* how many of the last guesses came
                                                   true, 0 .. 1 */
-    float *votes;                              /* [experts of a layer] */
+    double
+        least; /* the worth of guesses that are followed; whoever reads may change it */
+    float *votes; /* [experts of a layer] */
     uint32_t
         *paths;   /* of layer l: [experts of l, experts of l + 1], then layer l + 1 */
     size_t *path; /* [n_layers]: where they begin */

@@ -9,14 +9,16 @@
  *
  * own_e holds r of e, and how often it was used lately and for long; seen holds r of
  * all experts of the layer, their recent means, and 1. r = sqrt(n score) - 1 for n
- * experts. Lately is a mean that halves after 4 tokens, long one after 64. There is one
- * a for all experts, and a w of each.
+ * experts. Lately is a mean that halves after 4 tokens, long one after 256. There is
+ * one a for all experts, and a w of each.
  *
  * a tells how much recent use and score mean, w which experts follow which: the scores
  * of a token tell what it is about. Both are learnt while the tokens pass, by temporal
  * differences with normalised steps (TD(0), Sutton 1988):
  *
  *     d = (1 - g) used now + g V now - V before;  w_e += rate d seen / |seen|^2
+ *
+ * Layers that have just worked come again last, so their experts leave a little sooner.
  *
  * Measured with `junto simulate` against lfru and score: docs/store.md. */
 #include <math.h>
@@ -29,14 +31,17 @@
 enum { OWN_SCORE, OWN_LATELY, OWN_LONG, OWN };
 
 static const float first_guess[OWN] = {0.1f, 0.2f, 0.8f};
-static const double rate = 0.1, own_rate = 0.02;
-/* 2^(-1/4), 2^(-1/64) */
-static const float fade_lately = 0.8409f, fade_long = 0.98923f;
+static const double rate = 0.06, own_rate = 0.04;
+/* 2^(-1/4), 2^(-1/256) */
+static const float fade_lately = 0.8409f, fade_long = 0.997296f;
+/* What V counts of layers that come again in half a token or later. */
+static const double far = 0.75;
 
 /* A layer with n experts; `before` is as it was when the layer routed last. */
 typedef struct layer {
     int first, n;
     int passes;
+    bool late;                   /* it has worked less than half a token ago */
     float *weight;               /* [n, seen_count(n)] */
     float *seen, *seen_before;   /* [seen_count(n)] */
     float *own, *own_before;     /* [n, OWN] */
@@ -204,6 +209,19 @@ static void look(layer *y, const float *scores)
     memset(y->used, 0, (size_t)n * sizeof *y->used);
 }
 
+static void rank(jt_ranking *r, const layer *y, int e)
+{
+    double value = y->value[e], factor = y->late ? far : 1.0;
+    r->value[y->first + e] = value > 0.0 ? factor * value : value / factor;
+}
+
+static void rank_layer(jt_ranking *r, layer *y, bool late)
+{
+    y->late = late;
+    for (int e = 0; e < y->n; e++)
+        rank(r, y, e);
+}
+
 void jt_learned_score(jt_ranking *r, int l, const float *scores)
 {
     learner *me = r->more;
@@ -216,11 +234,11 @@ void jt_learned_score(jt_ranking *r, int l, const float *scores)
     turn(&y->own, &y->own_before);
     turn(&y->value, &y->value_before);
     look(y, scores);
-    for (int e = 0; e < y->n; e++) {
+    for (int e = 0; e < y->n; e++)
         y->value[e] = dot(me->a, y->own + e * OWN, OWN) +
                       dot(y->weight + (size_t)e * seen, y->seen, seen);
-        r->value[y->first + e] = y->value[e];
-    }
+    rank_layer(r, y, true);
+    rank_layer(r, &me->layers[(l + (me->n_layers + 1) / 2) % me->n_layers], false);
 }
 
 void jt_learned_use(jt_ranking *r, int expert)
@@ -233,5 +251,5 @@ void jt_learned_use(jt_ranking *r, int expert)
     y->own[e * OWN + OWN_LONG] += 1.0f - fade_long;
     y->value[e] +=
         me->a[OWN_LATELY] * (1.0f - fade_lately) + me->a[OWN_LONG] * (1.0f - fade_long);
-    r->value[expert] = y->value[e];
+    rank(r, y, e);
 }

@@ -45,6 +45,12 @@ typedef struct jt_product_change {
     size_t first;
 } jt_product_change;
 
+/* Has something under way that goes on by itself for a short time only. */
+typedef struct jt_tender {
+    void *self;
+    void (*tend)(void *self); /* called often, between operations; NULL: nobody */
+} jt_tender;
+
 struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
@@ -59,6 +65,7 @@ struct jt_context {
     double lap;
     jt_product_watch watch;
     jt_product_change change;
+    jt_tender tender;
 };
 
 /* `cpu` as in jt_kernels_choose, `threads` as in jt_pool_new. */

@@ -171,6 +171,8 @@ jt_input jt_input_of(jt_tensor x)
 
 void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
 {
+    if (ctx->tender.tend)
+        ctx->tender.tend(ctx->tender.self);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);

@@ -28,12 +28,37 @@ void jt_congestion_rest(double *m, const double *q, size_t n, double gamma);
 /* softmax(q / temperature). */
 void jt_congestion_softmax(double *m, const double *q, size_t n, double temperature);
 
+/* Several types of tokens, `share` [types] of all each (summing to 1), with qualities
+ * q [types, n] of their own, meet on the same experts, whose cost follows the load m
+ * [n] of all together:
+ *
+ *     log m_ij + gamma m_i = q_ij - lambda_j,    m_i = sum_j share_j m_ij.
+ *
+ * Unique. A type without tokens may have any qualities. `room` holds 4 n values. */
+typedef struct jt_congestion_types {
+    const double *q, *share;
+    size_t types, n;
+} jt_congestion_types;
+void jt_congestion_rest_types(double *m, const jt_congestion_types *t, double gamma,
+                              double *room);
+
 /* gamma in 0 .. 200, or temperature in 1/32 .. 32, whose loads have the least L1
  * distance to `seen` [n]. `room` holds n values. */
 double jt_congestion_fit_gamma(const double *q, const double *seen, size_t n,
                                double *room);
 double jt_congestion_fit_temperature(const double *q, const double *seen, size_t n,
                                      double *room);
+/* The gamma of several types; `room` holds 5 n values. */
+double jt_congestion_fit_gamma_types(const jt_congestion_types *t, const double *seen,
+                                     double *room);
+
+/* k-means of x [rows, n]: centres [types, n], at most `most`; their number, which is
+ * smaller where fewer rows differ. `room` holds most (n + 1) values. */
+size_t jt_congestion_centres(double *centre, size_t most, const double *x, size_t rows,
+                             size_t n, double *room);
+/* The centre that is nearest to x [n]. */
+size_t jt_congestion_type(const double *centre, size_t types, const double *x,
+                          size_t n);
 
 /* sum_i |a_i - b_i| */
 double jt_congestion_distance(const double *a, const double *b, size_t n);
@@ -72,7 +97,7 @@ void jt_congestion_free(jt_congestion *congestion); /* NULL is fine */
 /* Look at all passes that are run with `hooks`, but not at replays. JT_E_LIMIT. */
 jt_status jt_congestion_attach(jt_congestion *congestion, jt_hooks *hooks, jt_err *err);
 
-/* Forget what was seen. */
+/* Forget what was seen, and the types of tokens. */
 void jt_congestion_reset(jt_congestion *congestion);
 
 /* Layers with experts, and the index of the i-th among all layers. */
@@ -85,5 +110,13 @@ bool jt_congestion_fit_layer(jt_congestion *congestion, size_t i, jt_quality qua
 /* Means over the layers that can be fitted; false when none can. */
 bool jt_congestion_fit_mean(jt_congestion *congestion, jt_quality quality,
                             jt_congestion_fit *out);
+
+/* The game of JT_CONGESTION_TYPES types of tokens: k-means by what the router makes of
+ * a token's hidden state, its probabilities (the paper clusters the hidden states),
+ * with centres from the first pass. Means over layers of gamma and of the L1 distance
+ * to the loads of the other half. The same false. */
+enum { JT_CONGESTION_TYPES = 32 };
+bool jt_congestion_fit_types(jt_congestion *congestion, jt_quality quality,
+                             double *gamma, double *error);
 
 #endif

@@ -78,16 +78,31 @@ double jt_congestion_distance(const double *a, const double *b, size_t n)
 /* ---- fits ---- */
 
 typedef struct fit {
-    void (*loads)(double *m, const double *q, size_t n, double x);
-    const double *q, *seen;
-    size_t n;
+    void (*loads)(const struct fit *f, double x); /* to room[0 .. n - 1] */
+    jt_congestion_types types;
+    const double *seen;
     double *room;
 } fit;
 
+static void rest_at(const fit *f, double gamma)
+{
+    jt_congestion_rest(f->room, f->types.q, f->types.n, gamma);
+}
+
+static void softmax_at(const fit *f, double temperature)
+{
+    jt_congestion_softmax(f->room, f->types.q, f->types.n, temperature);
+}
+
+static void rest_types_at(const fit *f, double gamma)
+{
+    jt_congestion_rest_types(f->room, &f->types, gamma, f->room + f->types.n);
+}
+
 static double error_at(const fit *f, double x)
 {
-    f->loads(f->room, f->q, f->n, x);
-    return jt_congestion_distance(f->room, f->seen, f->n);
+    f->loads(f, x);
+    return jt_congestion_distance(f->room, f->seen, f->types.n);
 }
 
 /* The least error in low .. high by golden section. */
@@ -132,13 +147,23 @@ static double least(const fit *f, const double *grid, size_t points)
     return error_at(f, x) <= error ? x : grid[best];
 }
 
-double jt_congestion_fit_gamma(const double *q, const double *seen, size_t n,
-                               double *room)
+static double fit_gamma(const fit *f)
 {
     static const double grid[] = {0,  0.5, 1,  2,  3,  5,  7.5, 10,  14,  18, 23,
                                   29, 36,  44, 54, 66, 80, 100, 125, 160, 200};
-    fit f = {jt_congestion_rest, q, seen, n, room};
-    return least(&f, grid, sizeof grid / sizeof *grid);
+    return least(f, grid, sizeof grid / sizeof *grid);
+}
+
+double jt_congestion_fit_gamma(const double *q, const double *seen, size_t n,
+                               double *room)
+{
+    return fit_gamma(&(fit){rest_at, {.q = q, .n = n}, seen, room});
+}
+
+double jt_congestion_fit_gamma_types(const jt_congestion_types *t, const double *seen,
+                                     double *room)
+{
+    return fit_gamma(&(fit){rest_types_at, *t, seen, room});
 }
 
 double jt_congestion_fit_temperature(const double *q, const double *seen, size_t n,
@@ -148,6 +173,5 @@ double jt_congestion_fit_temperature(const double *q, const double *seen, size_t
     double grid[POINTS];
     for (int i = 0; i < POINTS; i++)
         grid[i] = exp2((i - MIDDLE) * 0.5);
-    fit f = {jt_congestion_softmax, q, seen, n, room};
-    return least(&f, grid, POINTS);
+    return least(&(fit){softmax_at, {.q = q, .n = n}, seen, room}, grid, POINTS);
 }

@@ -8,8 +8,9 @@
 #include "run/session.h"
 
 /* Tokens that the processor is measured with, after some that fill the cache, and bytes
- * for the disk: a second or two each. */
-enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20 };
+ * for the disk, a few times within about a second: its speed is not even. */
+enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20, DISK_TURNS = 8 };
+static const double disk_seconds = 1.0;
 
 static jt_status decode(jt_session *s, int tokens, jt_err *err)
 {
@@ -21,8 +22,19 @@ static jt_status decode(jt_session *s, int tokens, jt_err *err)
     return JT_OK;
 }
 
+/* The share of what the cache lacked that guesses had read when its turn came. */
+static double share_foreseen(const jt_session *s)
+{
+    jt_store_stats stats = {0};
+    jt_session_store_stats(s, &stats);
+    double lacked = (double)(stats.misses + stats.ahead_used), late = 0.0;
+    for (int i = 1; i <= JT_LACKING_MOST; i++)
+        late += i * (double)stats.lacking[i];
+    return lacked > late ? 1.0 - late / lacked : 0.0;
+}
+
 /* Seconds per token, of the experts and of all else; waiting for the disk is neither.
- * `foreseen`: the share of what was lacking that guesses had read. */
+ */
 static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *s,
                                    jt_err *err)
 {
@@ -38,10 +50,7 @@ static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *
                       .layers = both.layers,
                       .uses = both.uses,
                       .expert_bytes = both.expert_bytes};
-    jt_store_stats stats = {0};
-    jt_session_store_stats(s, &stats);
-    uint64_t lacking = stats.misses + stats.ahead_used;
-    *foreseen = lacking ? (double)stats.ahead_used / (double)lacking : 0.0;
+    *foreseen = share_foreseen(s);
     return JT_OK;
 }
 
@@ -54,7 +63,15 @@ static jt_status measure_disk(double *speed, const jt_session *s,
     const jt_source *source = &s->model->apart->sources[0];
     if (source->bytes < DISK_BYTES)
         return JT_OK; /* what the start has seen will do */
-    return jt_measure_disk(speed, source->path, DISK_BYTES, &how, err);
+    double taken = 0.0;
+    int turns = 0;
+    for (; turns < DISK_TURNS && taken < disk_seconds; turns++) {
+        double found;
+        JT_TRY(jt_measure_disk(&found, source->path, DISK_BYTES, &how, err));
+        taken += DISK_BYTES / found;
+    }
+    *speed = turns * (double)DISK_BYTES / taken;
+    return JT_OK;
 }
 
 /* Layers of a token that lack i of k experts, when each is there with probability
@@ -69,7 +86,17 @@ static void add_binomial(double *lacking, double layers, int k, double there)
     }
 }
 
-/* What the cache will lack: of even routing, or in the playback of a trace. */
+/* A share of what is lacking is there after all, each expert with the same chance. */
+static void take_away(jt_costs *costs, double share)
+{
+    double left[JT_LACKING_MOST + 1] = {0.0};
+    for (int i = 0; i <= JT_LACKING_MOST; i++)
+        add_binomial(left, costs->lacking[i], i, share);
+    memcpy(costs->lacking, left, sizeof left);
+}
+
+/* What the cache will lack: of even routing, or in the playback of a trace, from when
+ * the cache is full, as a prompt will have left it. */
 static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_session *s,
                                 const jt_store_stats *stats, jt_trace *trace,
                                 jt_err *err)
@@ -82,7 +109,8 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
             add_binomial(costs->lacking, 1.0, stored->layers[l].router->k, share);
         return JT_OK;
     }
-    jt_simulate_options o = {.policy = stats->policy, .slots = stats->budget.slots};
+    jt_simulate_options o = {
+        .policy = stats->policy, .slots = stats->budget.slots, .filled = true};
     jt_simulated played;
     JT_TRY(jt_trace_check_model(trace, s->model, err));
     JT_TRY(jt_simulate(trace, &o, &played, err));
@@ -90,19 +118,10 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
         return jt_fail(err, JT_E_ARG, "the trace is empty");
     double tokens = (double)played.tokens;
     costs->uses = (double)played.uses / tokens;
-    *misses = (double)played.misses / tokens;
     for (int i = 0; i <= JT_LACKING_MOST; i++)
         costs->lacking[i] = (double)played.lacking[i] / tokens;
+    *misses = (double)played.misses / tokens;
     return JT_OK;
-}
-
-/* Guesses bring some of what is lacking, each with the same chance. */
-static void take_foreseen(jt_costs *costs, double foreseen)
-{
-    double left[JT_LACKING_MOST + 1] = {0.0};
-    for (int i = 0; i <= JT_LACKING_MOST; i++)
-        add_binomial(left, costs->lacking[i], i, foreseen);
-    memcpy(costs->lacking, left, sizeof left);
 }
 
 jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
@@ -117,7 +136,7 @@ jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
     jt_session_truncate(s, 0);
     JT_TRY(status);
     JT_TRY(foresee_misses(&f.costs, &misses, s, &stats, trace, err));
-    take_foreseen(&f.costs, foreseen);
+    take_away(&f.costs, foreseen);
     JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
     f.costs.read_bytes = misses * f.costs.expert_bytes;
     f.hit_rate = f.costs.uses > 0.0 ? 1.0 - misses / f.costs.uses : 0.0;

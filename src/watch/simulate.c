@@ -184,11 +184,28 @@ jt_status jt_trace_uses(jt_trace *trace, double **uses, size_t *n_uses, jt_err *
 
 /* ---- playing back ---- */
 
+typedef struct player {
+    jt_playback cache;
+    bool filling; /* what comes until the cache is full is not to be counted */
+    uint64_t passes;
+} player;
+
+static void count_anew(player *p)
+{
+    p->filling = false;
+    p->passes = p->cache.uses = p->cache.misses = 0;
+    memset(p->cache.lacking, 0, sizeof p->cache.lacking);
+}
+
 static jt_status play_pass(void *user, int layer, const int32_t *experts, int count,
                            const float *scores, jt_err *err)
 {
+    player *p = user;
     (void)err;
-    jt_playback_pass(user, layer, experts, count, scores);
+    if (p->filling && layer == 0 && p->cache.slots.n_empty == 0)
+        count_anew(p);
+    p->passes += layer == 0;
+    jt_playback_pass(&p->cache, layer, experts, count, scores);
     return JT_OK;
 }
 
@@ -197,7 +214,7 @@ static jt_status play(walk *w, const jt_cache_policy *policy,
                       jt_simulated *out, jt_err *err)
 {
     list future = {0};
-    jt_playback playback = {0};
+    player with = {.filling = o->filled};
     jt_status status = JT_OK;
     if (policy->simulated)
         status = walk_trace(w, chunk, add_uses, &future, err);
@@ -205,14 +222,15 @@ static jt_status play(walk *w, const jt_cache_policy *policy,
     if (status == JT_OK && policy->simulated && !future.items)
         known.next = w->experts; /* an empty trace */
     if (status == JT_OK)
-        status = jt_playback_start(&playback, policy, &w->map, o->slots, &known, err);
+        status = jt_playback_start(&with.cache, policy, &w->map, o->slots, &known, err);
     w->wants_scores = policy->score != NULL;
     if (status == JT_OK)
-        status = walk_trace(w, chunk, play_pass, &playback, err);
-    out->uses = playback.uses;
-    out->misses = playback.misses;
-    memcpy(out->lacking, playback.lacking, sizeof out->lacking);
-    jt_playback_stop(&playback);
+        status = walk_trace(w, chunk, play_pass, &with, err);
+    out->tokens = o->filled ? with.passes : w->info.tokens;
+    out->uses = with.cache.uses;
+    out->misses = with.cache.misses;
+    memcpy(out->lacking, with.cache.lacking, sizeof out->lacking);
+    jt_playback_stop(&with.cache);
     free(future.items);
     return status;
 }
@@ -225,13 +243,13 @@ jt_status jt_simulate(jt_trace *trace, const jt_simulate_options *o, jt_simulate
     int chunk = o->chunk ? o->chunk : 1;
     if (!policy)
         return jt_fail(err, JT_E_ARG, "no cache policy '%s'", name);
-    if (o->slots < 1 || chunk < 1)
+    if (o->slots < 1 || chunk < 1 || (o->filled && chunk > 1))
         return jt_fail(err, JT_E_ARG, "%d slots and passes of %d tokens", o->slots,
                        chunk);
     walk w;
     double *uses;
     JT_TRY(walk_init(&w, trace, err));
-    *out = (jt_simulated){.tokens = w.info.tokens};
+    *out = (jt_simulated){0};
     jt_status status = uses_of(&w, chunk, &uses, err);
     if (status == JT_OK) {
         for (int e = 0; e < w.first[w.map.n_layers]; e++)

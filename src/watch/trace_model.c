@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "model/model.h"
+#include "run/session.h"
 #include "watch/trace.h"
 
 enum { USUAL_BLOCK = 256 };
@@ -33,8 +34,17 @@ static void copy_text(char *to, const char *from, size_t len)
     to[room] = '\0';
 }
 
+/* The model's own, or more where policies ask for more. */
+static int slots_of(const jt_session *session, int layer, int k)
+{
+    jt_route_site site = {.layer = layer};
+    int asked = session ? jt_hooks_slots(&session->hooks, &site, k) : k;
+    return asked > k ? asked : k;
+}
+
 /* The layers with experts, in order. */
-static jt_status list_layers(jt_trace_head *head, const jt_model *model, jt_err *err)
+static jt_status list_layers(jt_trace_head *head, const jt_model *model,
+                             const jt_session *session, jt_err *err)
 {
     int n = model->params.n_layers;
     head->layers = jt_calloc((size_t)n, sizeof *head->layers);
@@ -47,7 +57,7 @@ static jt_status list_layers(jt_trace_head *head, const jt_model *model, jt_err 
                 (jt_trace_layer){.layer = i,
                                  .n_experts = r->n_experts,
                                  .n_rows = jt_router_rows(r),
-                                 .k = r->k};
+                                 .k = slots_of(session, i, r->k)};
     }
     if (head->n_layers)
         return JT_OK;
@@ -73,7 +83,7 @@ jt_status jt_trace_writer_new(jt_trace_writer **out, const char *path,
     copy_text(head.family, info.family, strlen(info.family));
     if (info.name.len)
         copy_text(head.name, info.name.data, strnlen(info.name.data, info.name.len));
-    jt_status status = list_layers(&head, model, err);
+    jt_status status = list_layers(&head, model, o->steered, err);
     if (status == JT_OK)
         return jt_trace_writer_new_head(out, path, &head, o->residency_of, err);
     jt_trace_head_free(&head);

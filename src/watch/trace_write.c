@@ -24,7 +24,9 @@ struct jt_trace_writer {
     size_t row_bytes[JT_TRACE_COLUMNS];
     size_t capacity, used; /* rows that there is room for, and complete ones */
     size_t pass;           /* rows of the pass in progress */
-    int seen;              /* layers of it */
+    int layer;             /* of the head: the one that it has come to */
+    size_t rows;           /* of that layer, so far */
+    size_t first;          /* where the last of its parts began in the pass */
 
     char **labels; /* [n_labels] */
     size_t n_labels, labels_room, labels_written;
@@ -148,10 +150,10 @@ static jt_status write_block(jt_trace_writer *w, size_t tokens)
 static void end_pass(jt_trace_writer *w)
 {
     size_t block = (size_t)w->head.block_tokens;
-    if (w->seen == w->head.n_layers)
+    if (w->layer == w->head.n_layers - 1 && w->rows == w->pass)
         w->used += w->pass;
-    w->pass = 0;
-    w->seen = 0;
+    w->pass = w->rows = 0;
+    w->layer = 0;
     while (w->err.code == JT_OK && w->used >= block)
         write_block(w, block);
 }
@@ -171,8 +173,8 @@ static bool reserve(jt_trace_writer *w, size_t rows)
         unsigned char *larger = jt_alloc(bytes, 1);
         if (!larger)
             return false;
-        if (w->used)
-            memcpy(larger, w->column[c], w->used * w->row_bytes[c]);
+        if (w->used + w->pass)
+            memcpy(larger, w->column[c], (w->used + w->pass) * w->row_bytes[c]);
         free(w->column[c]);
         w->column[c] = larger;
     }
@@ -182,7 +184,7 @@ static bool reserve(jt_trace_writer *w, size_t rows)
 
 static unsigned char *row_of(const jt_trace_writer *w, jt_trace_column c, size_t t)
 {
-    return w->column[c] + (w->used + t) * w->row_bytes[c];
+    return w->column[c] + (w->used + w->rows + t) * w->row_bytes[c];
 }
 
 static void note_labels(jt_trace_writer *w, size_t tokens)
@@ -199,16 +201,19 @@ static void note_labels(jt_trace_writer *w, size_t tokens)
     w->own_labels = NULL;
 }
 
-static void begin_pass(jt_trace_writer *w, const jt_route_site *site, size_t tokens)
+/* Rows of the first layer: of a new pass, or of sequences that run beside those before
+ * in the same one, which come in order. */
+static void add_rows(jt_trace_writer *w, const jt_route_site *site, size_t tokens)
 {
-    end_pass(w);
+    if (w->layer > 0 || !w->pass || site->first <= w->first)
+        end_pass(w);
     if (w->err.code != JT_OK)
         return;
-    if (!reserve(w, w->used + tokens)) {
+    if (!reserve(w, w->used + w->pass + tokens)) {
         jt_fail_memory(&w->err, "tracing");
         return;
     }
-    w->pass = tokens;
+    w->pass += tokens;
     memcpy(row_of(w, JT_TRACE_TOKEN, 0), site->token_ids, tokens * sizeof(int32_t));
     memcpy(row_of(w, JT_TRACE_POSITION, 0), site->positions, tokens * sizeof(int32_t));
     note_labels(w, tokens);
@@ -293,9 +298,15 @@ static void on_route(void *self, const jt_route_site *site, const jt_route *rout
     if (place < 0 || w->err.code != JT_OK)
         return;
     if (place == 0)
-        begin_pass(w, site, tokens);
-    if (w->err.code != JT_OK || place != w->seen || tokens != w->pass)
+        add_rows(w, site, tokens);
+    else if (place == w->layer + 1 && w->rows == w->pass)
+        w->rows = 0;
+    else if (place != w->layer)
         return;
+    if (w->err.code != JT_OK || w->rows + tokens > w->pass)
+        return;
+    w->layer = place;
+    w->first = site->first;
     const jt_trace_layer *layer = &w->head.layers[place];
     if (route->k > layer->k) {
         jt_fail(&w->err, JT_E_LIMIT,
@@ -314,7 +325,7 @@ static void on_route(void *self, const jt_route_site *site, const jt_route *rout
             memset(row_of(w, JT_TRACE_NORM, t) + (size_t)layer->slot * 2, 0,
                    (size_t)layer->k * 2);
     }
-    w->seen++;
+    w->rows += tokens;
 }
 
 /* Eight sums, so that the compiler may use vectors. */
@@ -339,9 +350,10 @@ static void on_outputs(void *self, const jt_route_site *site, const jt_plan *pla
     jt_trace_writer *w = self;
     int place = place_of(w, site);
     size_t tokens = (size_t)plan->n_tokens, k = (size_t)plan->k;
-    if (place < 0 || w->err.code != JT_OK || place != w->seen - 1 || tokens != w->pass)
+    if (place < 0 || w->err.code != JT_OK || place != w->layer || tokens > w->rows)
         return;
     const jt_trace_layer *layer = &w->head.layers[place];
+    w->rows -= tokens; /* those that were routed last */
     for (size_t t = 0; t < tokens; t++) {
         unsigned char *to = row_of(w, JT_TRACE_NORM, t) + (size_t)layer->slot * 2;
         for (size_t j = 0; j < k; j++) {
@@ -351,6 +363,7 @@ static void on_outputs(void *self, const jt_route_site *site, const jt_plan *pla
             memcpy(to + j * 2, &half, sizeof half);
         }
     }
+    w->rows += tokens;
 }
 
 jt_watcher jt_trace_watcher(jt_trace_writer *w)

@@ -61,6 +61,11 @@ static const char *target_of(const char *kind)
     return divides ? "attn_|ffn_(gate|up|down)(_exps)?[.]" : "attn_|ffn_|output";
 }
 
+static jt_adapter *adapter_of(const training *tr)
+{
+    return tr->tuning->adapter;
+}
+
 /* "bottleneck:attn" and "bottleneck:ffn" stand there; a '+' asks for a gate. */
 static void begin(training *tr, const jt_model *model, const char *what)
 {
@@ -69,6 +74,7 @@ static void begin(training *tr, const jt_model *model, const char *what)
     jt_config config = {
         .adapter = {.kind = kind,
                     .place = place,
+                    .marker = "a",
                     .activation = strstr(what, "attn") ? "silu" : "gelu",
                     .gated = strchr(what, '+') != NULL,
                     .init = "",
@@ -95,6 +101,9 @@ static void begin(training *tr, const jt_model *model, const char *what)
     assert_int_equal(jt_cache_init_train(&tr->cache, model, tr->g.count, false, NULL),
                      JT_OK);
     adapted_must(jt_tuning_new(&tr->tuning, &config, model, &tr->ctx, &err), &err);
+    if (!strcmp(kind, "p-adapter")) /* the last token of the first document */
+        *(int32_t *)adapter_of(tr)->source[adapter_of(tr)->place[0].source[14]].t.data =
+            tr->g.tokens[DOCUMENT - 1];
     adapted_must(jt_tuning_variables(tr->tuning, &tr->v, &err), &err);
     shake(tr);
 }
@@ -194,6 +203,8 @@ static void check_model(void **state)
         "mora", "bottleneck:attn", "bottleneck:ffn+"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         check_kind(*state, kinds[i]);
+    if (!strcmp(*state, "llama") || !strcmp(*state, "mixtral")) /* tokenizers */
+        check_kind(*state, "p-adapter");
     if (!strcmp(*state, "llama") || !strcmp(*state, "phi3")) /* dense FFNs */
         check_kind(*state, "mixda");
 }

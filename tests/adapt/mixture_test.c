@@ -153,8 +153,8 @@ static void test_gradients(void **state)
     static const struct {
         const char *kind;
         int top_k;
-    } all[] = {
-        {"mixlora", 2}, {"meteora", 2}, {"lora-mixer", 3}, {"x-lora", 0}, {"phi-4", 0}};
+    } all[] = {{"mixlora", 2}, {"meteora", 2}, {"lora-mixer", 3},
+               {"k-shot", 2},  {"x-lora", 0},  {"phi-4", 0}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         jt_config config = mixed_config(all[i].kind);
         jt_config_part parts[MIXED_PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
@@ -292,8 +292,8 @@ static void check_session(const golden *g, const char *kind, const float *plain)
 
 static void test_sessions(void **state)
 {
-    static const char *const kinds[] = {"mixlora", "meteora", "lora-mixer", "x-lora",
-                                        "phi-4"};
+    static const char *const kinds[] = {"mixlora", "meteora", "lora-mixer",
+                                        "k-shot",  "x-lora",  "phi-4"};
     golden g;
     golden_open(&g, *state);
     float *plain = adapted_run(&g, &exact, NULL, NULL, 0);

@@ -179,6 +179,53 @@ static void check_weights(void **state)
     jt_adapter_free(a);
 }
 
+/* ---- prompts ---- */
+
+/* The marker is a token in the middle: nothing is rewritten before it is known, all of
+ * the prompt when it is, and a session that gets it late comes to the same. */
+static void check_prompt(void **state)
+{
+    const float nothing = 0.0f;
+    jt_adapter *a = shaken((jt_config_adapter){
+        .kind = "p-adapter", .init = "", .marker = "a", .rank = 1, .alpha = 1.0});
+    jt_session *s;
+    jt_err err = {0};
+    jt_session_options pieces = exact;
+    size_t at = 9;
+    (void)state;
+    int32_t *marker = a->source[a->place[0].source[14]].t.data;
+    *marker = g.tokens[at];
+    for (size_t i = 0; i < at; i++) /* the first of its kind */
+        at = g.tokens[i] == *marker ? i : at;
+    float *plain = adapted_run(&g, &exact, NULL, NULL, 0);
+    float *off = adapted_run(&g, &exact, &a, &nothing, 1);
+    float *all = adapted_run(&g, &exact, &a, &one, 1);
+    pieces.chunk = 5;
+    pieces.threads = 2;
+    float *some = adapted_run(&g, &pieces, &a, &one, 1);
+    assert_memory_equal(off, plain, g.count * g.vocab * sizeof *all);
+    assert_memory_equal(some, all, g.count * g.vocab * sizeof *all);
+    assert_true(golden_error(all, plain, g.vocab) > 1e-3); /* it sees what follows */
+    adapted_must(jt_session_new(&s, g.model, &exact, &err), &err);
+    adapted_must(jt_session_add_adapter(s, a, 1.0f, &err), &err);
+    adapted_must(jt_session_eval(s, g.tokens, at, NULL, &err), &err);
+    assert_memory_equal(jt_session_logits(s), plain + (at - 1) * g.vocab,
+                        g.vocab * sizeof *plain);
+    adapted_must(jt_session_eval(s, g.tokens + at, 1, NULL, &err), &err);
+    assert_memory_equal(jt_session_logits(s), all + at * g.vocab,
+                        g.vocab * sizeof *plain);
+    adapted_must(jt_session_eval(s, g.tokens + at + 1, g.count - at - 1, NULL, &err),
+                 &err);
+    assert_memory_equal(jt_session_logits(s), all + (g.count - 1) * g.vocab,
+                        g.vocab * sizeof *plain);
+    jt_session_free(s);
+    free(plain);
+    free(off);
+    free(all);
+    free(some);
+    jt_adapter_free(a);
+}
+
 /* ---- files that are wrong ---- */
 
 typedef struct file {
@@ -263,9 +310,8 @@ static void check_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_formula),
-        cmocka_unit_test(check_chunks),
-        cmocka_unit_test(check_weights),
+        cmocka_unit_test(check_formula), cmocka_unit_test(check_chunks),
+        cmocka_unit_test(check_weights), cmocka_unit_test(check_prompt),
         cmocka_unit_test(check_files),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);

@@ -156,6 +156,78 @@ static void check_resume(void **state)
     remove_output();
 }
 
+/* ---- masks by gradients ---- */
+
+static const jt_param *find_param(const jt_variables *v, const char *name)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        if (strcmp(v->list[i].name, name) == 0)
+            return &v->list[i];
+    }
+    fail_msg("no parameter '%s'", name);
+    return NULL;
+}
+
+static float size_of(const jt_param *p, size_t i, bool snip)
+{
+    return fabsf(p->grad[i]) * (snip ? fabsf(p->value[i]) : 1.0f);
+}
+
+/* No value that was not chosen has a larger gradient, as full tuning finds it, than one
+ * that was; of `snip`, product with the weight. */
+static void check_places(const jt_trainer *full, const jt_adapter_slot *s, bool snip)
+{
+    const jt_param *p = find_param(&full->variables, s->target);
+    size_t n = s->rows * s->cols, chosen = jt_cols(&s->part[0]);
+    char *in = calloc(n, 1);
+    float least = INFINITY;
+    assert_int_equal(p->rows * p->cols, n);
+    for (size_t r = 0; r < s->rows; r++) {
+        for (size_t i = s->start[r]; i < s->start[r + 1]; i++) {
+            size_t at = r * s->cols + s->column[i];
+            in[at] = 1;
+            least = fminf(least, size_of(p, at, snip));
+        }
+    }
+    assert_int_equal(s->start[s->rows], chosen);
+    for (size_t i = 0; i < n; i++)
+        assert_true(in[i] || size_of(p, i, snip) <= least * 1.0001f);
+    free(in);
+}
+
+static void check_masks(void **state)
+{
+    const char *mask = *state;
+    const one_run none = {"llama", NULL, "none", "attn_q|ffn_down", 2, 4},
+                  shira = {"llama", NULL, "shira", "attn_q|ffn_down", 2, 4};
+    char set[64];
+    const char *settings[] = {set, "adapter.mask_batches=1"};
+    int32_t tokens[DOCUMENTS * LENGTH];
+    jt_err err = {0};
+    jt_config full_config, config;
+    jt_trainer *full, *t;
+    jt_step_report report;
+    for (size_t i = 0; i < DOCUMENTS * LENGTH; i++)
+        tokens[i] = (int32_t)(i * 37 % 40);
+    snprintf(set, sizeof set, "adapter.mask=%s", mask);
+    jt_train_options options = {.json = make_config(&none, tokens, 5)};
+    const char *still = "optim.lr=0";
+    adapted_must(jt_config_parse(&full_config, options.json, &still, 1, &err), &err);
+    adapted_must(jt_trainer_new(&full, &full_config, &options, &err), &err);
+    adapted_must(jt_trainer_step(full, &report, &err), &err);
+    jt_train_options sparse = {.json = make_config(&shira, tokens, 5), .resume = false};
+    remove_output();
+    adapted_must(jt_config_parse(&config, sparse.json, settings, 2, &err), &err);
+    adapted_must(jt_trainer_new(&t, &config, &sparse, &err), &err);
+    for (size_t i = 0; i < t->tuning->adapter->count; i++)
+        check_places(full, &t->tuning->adapter->slot[i], strcmp(mask, "snip") == 0);
+    jt_trainer_free(t);
+    jt_trainer_free(full);
+    jt_config_free(&config);
+    jt_config_free(&full_config);
+    remove_output();
+}
+
 static void check_refusals(void **state)
 {
     static const struct {
@@ -198,6 +270,11 @@ int main(void)
         {"rslora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[2]},
         RESUME("lora"),
         RESUME("dora"),
+        RESUME("bottleneck"),
+        RESUME("mosa"),
+        RESUME("mixda"),
+        {"gradient", check_masks, NULL, NULL, (void *)(uintptr_t) "gradient"},
+        {"snip", check_masks, NULL, NULL, (void *)(uintptr_t) "snip"},
         RESUME("shira"),
         cmocka_unit_test(check_refusals),
     };

@@ -1,5 +1,6 @@
 """Verbs that measure and make: info, logits, perplexity, bench, and what writes models."""
 
+import re
 import unittest
 from pathlib import Path
 
@@ -122,6 +123,25 @@ class Bench(CommandTest):
                                   "combine", "dense", "head"})
                 self.assertLessEqual(sum(phase["stage_seconds"].values()),
                                      1.05 * phase["seconds"])
+
+    def test_budget(self):
+        least = re.search(r"smallest budget is (\d+) MiB",
+                          self.bad(1, "the smallest budget is", *self.args, "--ram", "1M").err)
+        budget = f"{int(least[1]) + 1}M"
+        run = self.good(*self.args, "--ram", budget, "--json").json()["runs"][0]
+        self.assertIsNone(run["bandwidth_bytes_per_second"])
+        self.assertIsNone(run["prefill_peak_share"])
+        for phase in [run["prefill"], run["decode"]]:
+            store = phase["store"]
+            self.assertGreater(store["hits"] + store["hits_ahead"] + store["misses"], 0)
+            self.assertGreaterEqual(store["guesses"], store["right_guesses"])
+            self.assertGreaterEqual(store["ahead"], store["ahead_used"])
+            self.assertGreater(store["compute_seconds_per_token"], 0)
+            self.assertGreater(store["disk_bytes_per_second"], 0)
+            self.assertLess(0, store["bound_share"])
+        text = self.good(*self.args, "--ram", budget).text()
+        self.assertIn("ahead of need", text)
+        self.assertNotIn("roofline", text)
 
     def test_share_of_a_round(self):
         run = self.good(*self.args, "-r", "1", "--json").json()["runs"][0]

@@ -24,6 +24,15 @@ class Trace(CommandTest):
         return self.good("run", MIXTURE, "-p", "Hello", "-n", "20", "--ignore-eos",
                          "--seed", "3", "--json", "--trace", self.path, *more).json()
 
+    def test_policies_that_use_more_experts(self):
+        got = self.run_traced("--policy", "topk:k=5,layers=1")
+        info = self.good("trace", "info", self.path, "--json").json()
+        self.assertEqual([layer["slots"] for layer in info["layers"]], [2, 5])
+        self.assertEqual(sum(got["layers"][1]["counts"]), 5 * info["tokens"])
+        report = self.good("report", self.path, "--json").json()
+        self.assertEqual([layer["picks"] for layer in report["traces"][0]["layers"]],
+                         [2 * info["tokens"], 5 * info["tokens"]])
+
     def test_counts_are_those_of_the_run(self):
         got = self.run_traced()
         info = self.good("trace", "info", self.path, "--json").json()

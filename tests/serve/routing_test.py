@@ -1,10 +1,14 @@
 """Who works: live routing of all replies, and traces of single ones."""
 
+import csv
 import json
+import subprocess
+import tempfile
 import threading
 import unittest
+from pathlib import Path
 
-from server import ServerTest, at_once
+from server import JUNTO, ServerTest, at_once
 
 TEXT = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -168,6 +172,45 @@ class Traces(ServerTest):
                  for k in (1, 2, 3, 4)]
         alone = passes(calls[:1])
         self.assertLess(passes(calls), 3 * alone)
+
+    def test_the_server_and_the_request_saw_the_same(self):
+        """A trace of all requests, and one of each: token by token the same experts."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name, "all.trace")
+        server = self.server_with("-np", 3, "--trace", path)
+        prompts = ["The king said", "int main(void)", "Once upon a time"]
+
+        def ask(prompt, policies=()):
+            reply = server.post(TEXT, {"prompt": prompt, "max_tokens": 12, "temperature": 0,
+                                       "ignore_eos": True,
+                                       "junto": {"trace": True, "policy": list(policies)}})
+            self.assertEqual(reply.status, 200, reply.data)
+            return reply.json()
+        replies = at_once([lambda p=p: ask(p) for p in prompts])
+        steered = ask("A steered one", ["topk:k=2"])["choices"][0]["junto"]["tokens"]
+        self.check(steered, steered[0]["position"], 11, used=2)
+        self.assertEqual(server.stop(), 0)
+        subprocess.run([JUNTO, "trace", "export", path, "-o", folder.name, "--csv"],
+                       check=True, capture_output=True)
+        rows = {}
+        with open(Path(folder.name, "trace.csv"), newline="") as lines:
+            for line in csv.DictReader(lines):
+                experts, weights = rows.setdefault(
+                    (line["row"], int(line["token"]), int(line["position"])), ([], []))
+                experts.append([int(line[f"expert{j}"]) for j in range(USED)])
+                weights.append([float(line[f"weight{j}"]) for j in range(USED)])
+        told = [token for reply in replies
+                for token in reply["choices"][0]["junto"]["tokens"]]
+        self.assertEqual(len(rows), len(told) + sum(len(r["junto"]["prompt"]) for r in replies))
+        for token in told:  # the trace keeps the weights of each as F16
+            seen = [of for (_, t, at), of in rows.items()
+                    if (t, at) == (token["id"], token["position"])]
+            self.assertIn(token["experts"], [experts for experts, _ in seen])
+            weights = next(w for e, w in seen if e == token["experts"])
+            for wants, gets in zip(token["weights"], weights):
+                for want, got in zip(wants, gets):
+                    self.assertAlmostEqual(want, got, delta=1e-2)
 
     def test_without_a_trace_there_is_none(self):
         reply = self.trace(junto={"trace": False})

@@ -235,6 +235,11 @@ static void test_a_related_model(void **state)
     assert_true(change.lost < -0.5 && change.fragility < 0);
     assert_true(change.harder ==
                 (change.gini < 0 && change.loss_a <= 0.05 && change.loss_b <= 0.05));
+    /* What is less fragile by a hair is not harder: masks take as much. */
+    same.gini -= 0.001;
+    same.points[0].fragility -= 0.001;
+    assert_int_equal(jt_audit_compare(&change, &before, &same, 0.05, NULL), JT_OK);
+    assert_true(change.gini < 0 && change.fragility < 0 && !change.harder);
     other.layers[0].n_experts++;
     how.related = &other;
     jt_audit out;

@@ -94,17 +94,17 @@ static void check_model(const char *name, const char *weak, const char *ranks)
 static void scores_are_those_of_two_sequences(void **state)
 {
     (void)state;
-    check_model("mixtral", "2", "ranks:take=2,renormalise=yes");
-    check_model("qwen3moe", "0+3", "ranks:take=0+3,renormalise=yes");
-    check_model("gpt-oss", "1", "ranks:take=1,renormalise=yes");    /* windows */
-    check_model("gemma4-moe", "1", "ranks:take=1,renormalise=yes"); /* shared keys */
+    check_model("mixtral", "2", "ranks:take=2");
+    check_model("qwen3moe", "0+3", "ranks:take=0+3");
+    check_model("gpt-oss", "1", "ranks:take=1");    /* windows */
+    check_model("gemma4-moe", "1", "ranks:take=1"); /* shared keys */
 }
 
 static void other_mixers_have_twins_too(void **state)
 {
     (void)state;
-    check_model("deepseek2", "1", "ranks:take=1,renormalise=yes"); /* latent */
-    check_model("jamba", "1", "ranks:take=1,renormalise=yes");     /* a state */
+    check_model("deepseek2", "1", "ranks:take=1"); /* latent */
+    check_model("jamba", "1", "ranks:take=1");     /* a state */
 }
 
 static void without_beta_it_is_the_model(void **state)

@@ -118,6 +118,82 @@ static void gamma_is_recovered(void **state)
     assert_true(jt_congestion_fit_gamma(q, m, M, room) == 200.0);
 }
 
+/* ---- several types ---- */
+
+enum { TYPES = 5 };
+
+/* Every type is at rest where the loads of all make the prices. */
+static void types_are_at_rest(void **state)
+{
+    (void)state;
+    static const double gammas[] = {0.0, 0.3, 14.0, 200.0};
+    static const double share[TYPES] = {0.4, 0.3, 0.0, 0.2, 0.1};
+    for (size_t g = 0; g < 8; g++) {
+        double q[TYPES * M], m[M], again[M] = {0}, room[4 * M], gamma = gammas[g / 2];
+        draw(q, (size_t)TYPES * M, g % 2 ? 0.5 : 5.0, g);
+        jt_congestion_types t = {q, share, TYPES, M};
+        jt_congestion_rest_types(m, &t, gamma, room);
+        for (size_t j = 0; j < TYPES; j++) {
+            double net[M], own[M];
+            for (size_t i = 0; i < M; i++)
+                net[i] = q[j * M + i] - gamma * m[i];
+            jt_congestion_softmax(own, net, M, 1.0);
+            for (size_t i = 0; i < M; i++)
+                again[i] += share[j] * own[i];
+        }
+        assert_true(jt_congestion_distance(m, again, M) < 1e-8);
+    }
+}
+
+static void types_that_are_alike_are_one(void **state)
+{
+    (void)state;
+    static const double share[2] = {0.3, 0.7}, gammas[] = {0.0, 14.0, 200.0};
+    for (size_t g = 0; g < 3; g++) {
+        double q[2 * M], m[M], one[M], room[4 * M];
+        draw(q, M, 2.0, g);
+        for (size_t i = 0; i < M; i++)
+            q[M + i] = q[i] + 3.0; /* a number that is the same for all is not seen */
+        jt_congestion_rest_types(m, &(jt_congestion_types){q, share, 2, M}, gammas[g],
+                                 room);
+        jt_congestion_rest(one, q, M, gammas[g]);
+        assert_true(jt_congestion_distance(m, one, M) < 1e-7);
+    }
+}
+
+static void gamma_of_types_is_recovered(void **state)
+{
+    (void)state;
+    static const double share[TYPES] = {0.4, 0.2, 0.1, 0.2, 0.1};
+    static const double gammas[] = {14.0, 39.0};
+    for (size_t g = 0; g < 2; g++) {
+        double q[TYPES * M], m[M], room[5 * M];
+        draw(q, (size_t)TYPES * M, 2.0, 11 + g);
+        jt_congestion_types t = {q, share, TYPES, M};
+        jt_congestion_rest_types(m, &t, gammas[g], room);
+        double found = jt_congestion_fit_gamma_types(&t, m, room);
+        assert_true(fabs(found - gammas[g]) < 1e-4 * gammas[g]);
+    }
+}
+
+static void kinds_of_rows_are_told_apart(void **state)
+{
+    (void)state;
+    enum { ROWS = 30, N = 3 };
+    double x[ROWS * N], centre[4 * N], room[4 * (N + 1)];
+    draw(x, (size_t)ROWS * N, 0.01, 5);
+    for (size_t r = 0; r < ROWS; r++)
+        x[r * N + r % N] += 1.0;
+    assert_int_equal(jt_congestion_centres(centre, 3, x, ROWS, N, room), 3);
+    for (size_t r = 0; r < ROWS; r++)
+        assert_int_equal(jt_congestion_type(centre, 3, x + r * N, N),
+                         jt_congestion_type(centre, 3, x + r % N * N, N));
+    assert_int_not_equal(jt_congestion_type(centre, 3, x, N),
+                         jt_congestion_type(centre, 3, x + N, N));
+    memset(x, 0, sizeof x); /* no more types than rows that differ */
+    assert_int_equal(jt_congestion_centres(centre, 4, x, ROWS, N, room), 1);
+}
+
 /* ---- the watcher ---- */
 
 enum { EXPERTS = 8, D = 8, WIDTH = 2, TOKENS = 512, K = 1 };
@@ -206,11 +282,16 @@ static void watcher_fits_a_layer(void **state)
         assert_true(fit.free_imbalance > 1.2 && fit.imbalance > 1.2);
         assert_true(mean.gamma == fit.gamma && mean.imbalance == fit.imbalance);
     }
-    pass(w, 9, true); /* does not count */
+    double gamma, error;
+    assert_true(jt_congestion_fit_layer(c, 0, JT_QUALITY_LOGIT, &mean));
+    assert_true(jt_congestion_fit_types(c, JT_QUALITY_LOGIT, &gamma, &error));
+    assert_true(error < 0.8 * mean.error); /* tokens differ, and types know how */
+    pass(w, 9, true);                     /* does not count */
     assert_true(jt_congestion_fit_layer(c, 0, JT_QUALITY_CHOSEN, &again));
     assert_memory_equal(&again, &fit, sizeof fit);
     jt_congestion_reset(c);
     assert_false(jt_congestion_fit_layer(c, 0, JT_QUALITY_LOGIT, &fit));
+    assert_false(jt_congestion_fit_types(c, JT_QUALITY_LOGIT, &gamma, &error));
     jt_congestion_free(c);
     free_world(w);
 }
@@ -257,7 +338,7 @@ static void out_of_memory(void **state)
         assert_true((c != NULL) == (status == JT_OK));
         jt_congestion_free(c);
     }
-    assert_int_equal(failures, 5);
+    assert_int_equal(failures, 6);
     free_world(w);
 }
 
@@ -268,6 +349,10 @@ int main(void)
         cmocka_unit_test(without_congestion_it_is_softmax),
         cmocka_unit_test(gamma_is_a_temperature),
         cmocka_unit_test(gamma_is_recovered),
+        cmocka_unit_test(types_are_at_rest),
+        cmocka_unit_test(types_that_are_alike_are_one),
+        cmocka_unit_test(gamma_of_types_is_recovered),
+        cmocka_unit_test(kinds_of_rows_are_told_apart),
         cmocka_unit_test(watcher_fits_a_layer),
         cmocka_unit_test(balancing_raises_gamma),
         cmocka_unit_test(out_of_memory),

@@ -60,11 +60,13 @@ static jt_trace_head made_head(unsigned more, int block_tokens)
     return head;
 }
 
-/* Layer `l` sees tokens first .. first + n of what was made. */
-static void feed_layer(jt_trace_writer *w, int l, int first, int n)
+/* Layer `l` sees tokens first .. first + n of what was made, behind `before` others of
+ * the pass. */
+static void feed_part(jt_trace_writer *w, int l, int first, int n, int before)
 {
     jt_watcher watcher = jt_trace_watcher(w);
     jt_route_site site = {.layer = places[l],
+                          .first = (size_t)before,
                           .token_ids = made.id + first,
                           .positions = made.position + first};
     jt_route route = {.n_tokens = n,
@@ -75,6 +77,11 @@ static void feed_layer(jt_trace_writer *w, int l, int first, int n)
                       .n_rows = rows[l],
                       .scores = made.score[l] + first * rows[l]};
     watcher.on_route(watcher.self, &site, &route);
+}
+
+static void feed_layer(jt_trace_writer *w, int l, int first, int n)
+{
+    feed_part(w, l, first, n, 0);
 }
 
 static jt_trace_writer *new_writer(const char *path, unsigned more, int block_tokens)
@@ -342,6 +349,34 @@ static void incomplete_passes_leave_nothing(void **state)
     assert_int_equal(jt_trace_finish(w, NULL), JT_OK);
     jt_trace *trace;
     uint64_t tokens;
+    assert_int_equal(jt_trace_open(&trace, path, NULL), JT_OK);
+    assert_int_equal(walk(trace, &tokens, NULL), JT_OK);
+    assert_int_equal(tokens, 10);
+    jt_trace_close(trace);
+}
+
+/* Sequences of one pass whose other watchers differ come layer by layer, one after the
+ * other; some of them may be nobody's business here. */
+static void side_by_side(void **state)
+{
+    (void)state;
+    const char *path = scratch_path(&scratch_dir, "s.trace");
+    jt_trace_writer *w = new_writer(path, 0, 8);
+    for (int l = 0; l < LAYERS; l++) { /* the first 7 rows are not traced */
+        feed_part(w, l, 0, 5, 7);
+        feed_part(w, l, 5, 1, 12);
+        feed_part(w, l, 6, 3, 14);
+    }
+    for (int l = 0; l < LAYERS; l++) /* alone, and not where the last one was */
+        feed_part(w, l, 9, 1, 20);
+    feed_part(w, 0, 10, 2, 0);             /* fails between its parts */
+    for (int l = 0; l < LAYERS - 1; l++) { /* and before its last layer */
+        feed_part(w, l, 10, 2, 0);
+        feed_part(w, l, 12, 2, 2);
+    }
+    jt_trace *trace;
+    uint64_t tokens;
+    assert_int_equal(jt_trace_finish(w, NULL), JT_OK);
     assert_int_equal(jt_trace_open(&trace, path, NULL), JT_OK);
     assert_int_equal(walk(trace, &tokens, NULL), JT_OK);
     assert_int_equal(tokens, 10);
@@ -687,6 +722,7 @@ int main(void)
         cmocka_unit_test(damaged_anywhere),
         cmocka_unit_test(not_a_trace),
         cmocka_unit_test(incomplete_passes_leave_nothing),
+        cmocka_unit_test(side_by_side),
         cmocka_unit_test(what_cannot_be_written),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(worst_case_size),

@@ -1,0 +1,13 @@
+/* Inside of choosing among adapters. */
+#ifndef JT_LEARN_CHOOSE_H
+#define JT_LEARN_CHOOSE_H
+
+#include "junto/choose.h"
+#include "learn/data.h"
+
+/* Samples that are the training documents of a source. Errors as jt_samples_open. */
+jt_status jt_samples_open_source(jt_samples **out, const jt_data_source *source,
+                                 const jt_model *model, const jt_data_options *options,
+                                 jt_err *err);
+
+#endif
