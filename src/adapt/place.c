@@ -2,7 +2,7 @@
  * "Parameter-efficient transfer learning for NLP", section 2: after both halves of a
  * layer; He et al. 2022, "Towards a unified view of parameter-efficient transfer
  * learning", section 3: beside them). */
-#include "adapt/place.h"
+#include "adapt/crew.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -154,13 +154,36 @@ static bool stands(const jt_attached *attached, int layer, jt_half half, jt_wher
     return false;
 }
 
+/* Does any adapter of the crew stand there? */
+static bool any_stands(const jt_crew *c, int layer, jt_half half, jt_where where)
+{
+    for (size_t k = 0; k < c->n_parts; k++) {
+        if (stands(c->part[k].by, layer, half, where))
+            return true;
+    }
+    return false;
+}
+
+/* The same for all sequences, each with the adapters that it has; the last may be
+ * missing. */
+static void add_parts(const jt_crew *c, jt_context *ctx, int layer, jt_half half,
+                      jt_where where, const jt_tensor *x, jt_tensor *y)
+{
+    size_t rows = jt_failed(ctx) ? 0 : jt_rows(y);
+    for (size_t k = 0, first = 0; first < rows; first += c->part[k++].tokens) {
+        jt_tensor some_x = jt_some_rows(x, first, c->part[k].tokens);
+        jt_tensor some_y = jt_some_rows(y, first, c->part[k].tokens);
+        add_all(c->part[k].by, ctx, layer, half, where, &some_x, &some_y);
+    }
+}
+
 static void before(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x)
 {
-    const jt_attached *attached = self;
-    if (!stands(attached, layer, half, JT_BEFORE))
+    const jt_crew *c = self;
+    if (!any_stands(c, layer, half, JT_BEFORE))
         return;
     jt_tensor y = jt_copy(ctx, &x->x);
-    add_all(attached, ctx, layer, half, JT_BEFORE, &x->x, &y);
+    add_parts(c, ctx, layer, half, JT_BEFORE, &x->x, &y);
     *x = jt_input_of(y);
 }
 
@@ -168,26 +191,28 @@ static void before(void *self, jt_context *ctx, int layer, jt_half half, jt_inpu
 static void after(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x,
                   jt_tensor *y)
 {
-    const jt_attached *attached = self;
-    bool follows = stands(attached, layer, half, JT_AFTER);
-    if (!follows && !stands(attached, layer, half, JT_BESIDE))
+    const jt_crew *c = self;
+    bool follows = any_stands(c, layer, half, JT_AFTER);
+    if (!follows && !any_stands(c, layer, half, JT_BESIDE))
         return;
     jt_tensor sum = jt_copy(ctx, y); /* y may be read but once: its gradient is fresh */
-    add_all(attached, ctx, layer, half, JT_BESIDE, &x->x, &sum);
+    add_parts(c, ctx, layer, half, JT_BESIDE, &x->x, &sum);
     *y = sum;
     if (!follows)
         return;
     *y = jt_copy(ctx, &sum);
-    add_all(attached, ctx, layer, half, JT_AFTER, &sum, y);
+    add_parts(c, ctx, layer, half, JT_AFTER, &sum, y);
 }
 
-const jt_between *jt_attached_between(jt_attached *attached, jt_context *ctx)
+const jt_between *jt_crew_between(jt_crew *c, jt_context *ctx)
 {
     bool any = false;
-    for (size_t i = 0; i < attached->count; i++)
-        any |= attached->list[i].adapter->n_places > 0;
+    for (size_t k = 0; k < c->n_parts; k++) {
+        for (size_t i = 0; i < c->part[k].by->count; i++)
+            any |= c->part[k].by->list[i].adapter->n_places > 0;
+    }
     jt_between *b = any ? jt_scratch(ctx, 1, sizeof *b) : NULL;
     if (b)
-        *b = (jt_between){attached, jt_attached_embedded, before, after};
+        *b = (jt_between){c, jt_crew_embedded, before, after};
     return b;
 }

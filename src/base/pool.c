@@ -21,8 +21,10 @@ struct jt_pool {
     struct worker *numbers; /* what each of them is told */
     jt_pool_fn *fn;         /* the loop, written while closed */
     void *arg;
-    size_t count;
-    struct range *ranges; /* [threads] items, each thread's own first */
+    struct range *ranges;          /* [threads] items, each thread's own first */
+    struct range *aside;           /* [threads] those of loops within an interlude */
+    const jt_interlude *interlude; /* or NULL */
+    atomic_bool pause;             /* items are left for after it */
     _Alignas(64) atomic_uint_fast64_t ticket;
     _Alignas(64) atomic_int inside;
     pthread_mutex_t lock; /* of sleeping */
@@ -65,13 +67,22 @@ int jt_processors(void)
     return 1;
 }
 
+/* Only the caller's thread asks for interludes. */
+static bool must_pause(jt_pool *pool)
+{
+    const jt_interlude *i = self == 0 ? pool->interlude : NULL;
+    if (i && i->due(i->user))
+        atomic_store_explicit(&pool->pause, true, memory_order_relaxed);
+    return atomic_load_explicit(&pool->pause, memory_order_relaxed);
+}
+
 /* A thread's own items follow each other, so that what it asks for ahead is what it
  * needs; then it takes those that others have not come to. */
 static void take_items(jt_pool *pool)
 {
     for (int t = 0; t < pool->threads; t++) {
         range *r = &pool->ranges[(self + t) % pool->threads];
-        for (;;) {
+        while (!must_pause(pool)) {
             size_t i = atomic_fetch_add_explicit(&r->next, 1, memory_order_relaxed);
             if (i >= r->end)
                 break;
@@ -158,8 +169,10 @@ jt_status jt_pool_new(jt_pool **out, int threads, jt_err *err)
     pool->workers = jt_alloc((size_t)pool->threads, sizeof *pool->workers);
     pool->numbers = jt_alloc((size_t)pool->threads, sizeof *pool->numbers);
     pool->ranges = aligned_alloc(64, (size_t)pool->threads * sizeof *pool->ranges);
-    if (!pool->workers || !pool->numbers || !pool->ranges) {
+    pool->aside = aligned_alloc(64, (size_t)pool->threads * sizeof *pool->aside);
+    if (!pool->workers || !pool->numbers || !pool->ranges || !pool->aside) {
         free(pool->ranges);
+        free(pool->aside);
         free(pool->workers);
         free(pool->numbers);
         free(pool);
@@ -187,6 +200,7 @@ void jt_pool_free(jt_pool *pool)
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->wake);
     free(pool->ranges);
+    free(pool->aside);
     free(pool->workers);
     free(pool->numbers);
     free(pool);
@@ -197,22 +211,9 @@ int jt_pool_threads(const jt_pool *pool)
     return pool->threads;
 }
 
-void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
+/* Take items until there are none, or a pause. */
+static void open_loop(jt_pool *pool)
 {
-    if (pool->threads == 1 || count <= 1) {
-        for (size_t i = 0; i < count; i++)
-            fn(arg, i);
-        return;
-    }
-    pool->fn = fn;
-    pool->arg = arg;
-    pool->count = count;
-    for (int t = 0; t < pool->threads; t++) {
-        size_t threads = (size_t)pool->threads, i = (size_t)t;
-        pool->ranges[t].end = count * (i + 1) / threads;
-        atomic_store_explicit(&pool->ranges[t].next, count * i / threads,
-                              memory_order_relaxed);
-    }
     atomic_fetch_add(&pool->ticket, 1); /* open */
     wake_sleepers(pool);
     take_items(pool);
@@ -223,4 +224,60 @@ void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
         else
             sched_yield();
     }
+}
+
+/* The loop waits, and its items with it. */
+static void play(jt_pool *pool)
+{
+    const jt_interlude *interlude = jt_pool_interlude(pool, NULL);
+    range *ranges = pool->ranges;
+    jt_pool_fn *fn = pool->fn;
+    void *arg = pool->arg;
+    pool->ranges = pool->aside;
+    pool->aside = ranges;
+    atomic_store(&pool->pause, false);
+    interlude->play(interlude->user);
+    pool->aside = pool->ranges;
+    pool->ranges = ranges;
+    pool->fn = fn;
+    pool->arg = arg;
+    jt_pool_interlude(pool, interlude);
+}
+
+static void run_alone(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const jt_interlude *interlude = pool->interlude;
+        if (interlude && interlude->due(interlude->user))
+            play(pool);
+        fn(arg, i);
+    }
+}
+
+void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count)
+{
+    if (pool->threads == 1 || count <= 1) {
+        run_alone(pool, fn, arg, count);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    for (int t = 0; t < pool->threads; t++) {
+        size_t threads = (size_t)pool->threads, i = (size_t)t;
+        pool->ranges[t].end = count * (i + 1) / threads;
+        atomic_store_explicit(&pool->ranges[t].next, count * i / threads,
+                              memory_order_relaxed);
+    }
+    open_loop(pool);
+    while (atomic_load(&pool->pause)) {
+        play(pool);
+        open_loop(pool);
+    }
+}
+
+const jt_interlude *jt_pool_interlude(jt_pool *pool, const jt_interlude *interlude)
+{
+    const jt_interlude *before = pool->interlude;
+    pool->interlude = interlude;
+    return before;
 }

@@ -7,6 +7,7 @@
 #ifndef JT_BASE_POOL_H
 #define JT_BASE_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "junto/status.h"
@@ -29,5 +30,18 @@ int jt_pool_self(void);
  * not from inside an item. */
 typedef void jt_pool_fn(void *arg, size_t i);
 void jt_pool_run(jt_pool *pool, jt_pool_fn *fn, void *arg, size_t count);
+
+/* What may come between the items of a long loop: the thread that runs it asks `due`
+ * before each of its items, and if so lets the others finish theirs, calls `play`,
+ * which may run loops of its own, and goes on. */
+typedef struct jt_interlude {
+    bool (*due)(void *user);
+    void (*play)(void *user);
+    void *user;
+} jt_interlude;
+
+/* Of all loops from now on; NULL: none. Returns the one before. In `play` there is
+ * none. Whoever holds a lock that `play` may want says NULL for as long. */
+const jt_interlude *jt_pool_interlude(jt_pool *pool, const jt_interlude *interlude);
 
 #endif

@@ -66,6 +66,7 @@ static const cli_option options[] = {
      .value = "SIZE",
      .initial = "512M",
      .offset = offsetof(struct bench_args, stream),
+     .min = 1,
      .help = "memory to read when the bandwidth is measured"},
     {.flags = "--json",
      .kind = CLI_FLAG,

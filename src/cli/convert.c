@@ -38,6 +38,7 @@ static const cli_option options[] = {
      .value = "SIZE",
      .initial = "5G",
      .offset = offsetof(struct convert_args, shard),
+     .min = 1,
      .help = "most data in one file of a folder"},
     {.flags = "--json",
      .kind = CLI_FLAG,

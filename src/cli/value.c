@@ -54,8 +54,8 @@ static jt_status read_float(float *value, const cli_option *option, const char *
     return JT_OK;
 }
 
-static jt_status read_size(uint64_t *value, const char *flag, const char *text,
-                           jt_err *err)
+static jt_status read_size(uint64_t *value, int least, const char *flag,
+                           const char *text, jt_err *err)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -69,9 +69,9 @@ static jt_status read_size(uint64_t *value, const char *flag, const char *text,
     if (!good || (*end && strcmp(end, "B") && strcmp(end, "iB")))
         return jt_fail(err, JT_E_ARG, "%s: '%s' is not a size (as 512M or 1.5G)", flag,
                        text);
-    if (number < 1 || number > 0x1p50)
-        return jt_fail(err, JT_E_ARG, "%s: '%s' is out of range (1 to 1024T)", flag,
-                       text);
+    if (number < least || number > 0x1p50)
+        return jt_fail(err, JT_E_ARG, "%s: '%s' is out of range (%d to 1024T)", flag,
+                       text, least);
     *value = (uint64_t)number;
     return JT_OK;
 }
@@ -83,7 +83,7 @@ static jt_status read_memory(uint64_t *value, const char *flag, const char *text
     char *end;
     double number = strtod(text, &end);
     if (end == text || *end != '%' || end[1])
-        return read_size(value, flag, text, err);
+        return read_size(value, 1, flag, text, err);
     uint64_t all = jt_machine_memory();
     if (!isdigit((unsigned char)text[0]) || !(number > 0 && number <= 100))
         return jt_fail(err, JT_E_ARG, "%s: '%s' is not above 0%% and up to 100%%", flag,
@@ -194,7 +194,7 @@ jt_status cli_store(const cli_option *option, void *field, const char *flag,
         return JT_OK;
     }
     case CLI_SIZE:
-        return read_size(field, flag, text, err);
+        return read_size(field, (int)option->min, flag, text, err);
     case CLI_MEMORY:
         return read_memory(field, flag, text, err);
     case CLI_STRING:

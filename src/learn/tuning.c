@@ -270,7 +270,6 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     JT_TRY(make_room(t, err));
     JT_TRY(jt_domains_keep(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
-    ctx->change = jt_attached_change(&t->attached);
     if (is_mosa(config))
         return jt_mosa_new(&t->mosa, t->adapter, (size_t)config->adapter.splits, o.seed,
                            err);

@@ -1,6 +1,7 @@
 #include "model/cache.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -178,7 +179,7 @@ void jt_cache_feed(jt_cache *cache, size_t start, size_t count)
 /* The next token, at place `length`, sees the window - 1 before it: the first of them
  * must not have been replaced by the one that lies as many places on as there are rows.
  */
-static bool remembers(const jt_cache *c, size_t length)
+bool jt_cache_remembers(const jt_cache *c, size_t length)
 {
     if (length == c->length)
         return true;
@@ -187,6 +188,52 @@ static bool remembers(const jt_cache *c, size_t length)
 
 size_t jt_cache_rewind(jt_cache *cache, size_t length)
 {
-    cache->length = remembers(cache, length) ? length : 0;
+    cache->length = jt_cache_remembers(cache, length) ? length : 0;
     return cache->length;
+}
+
+/* Rows of the places `first` .. `end` - 1 of one head, each of `bytes`; they lie round
+ * the ends of both. */
+static void copy_rows(char *to, size_t to_rows, const char *from, size_t from_rows,
+                      size_t first, size_t end, size_t bytes)
+{
+    while (first < end) {
+        size_t at = first % to_rows, source = first % from_rows, run = end - first;
+        run = run < to_rows - at ? run : to_rows - at;
+        run = run < from_rows - source ? run : from_rows - source;
+        memcpy(to + at * bytes, from + source * bytes, run * bytes);
+        first += run;
+    }
+}
+
+static void copy_layer(jt_layer_cache *to, const jt_layer_cache *from, const needs *n,
+                       size_t length)
+{
+    size_t k_bytes = jt_dtype_row_bytes(from->kv.k_type, n->k_dim);
+    size_t v_bytes = jt_dtype_row_bytes(from->kv.v_type, n->v_dim);
+    size_t to_rows = to->kv.rows, rows = from->kv.rows;
+    size_t kept = to_rows < rows ? to_rows : rows;
+    size_t first = length > kept ? length - kept : 0;
+    for (size_t h = 0; h < n->heads; h++) {
+        copy_rows((char *)to->kv.k + h * to_rows * k_bytes, to_rows,
+                  (const char *)from->kv.k + h * rows * k_bytes, rows, first, length,
+                  k_bytes);
+        if (v_bytes)
+            copy_rows((char *)to->kv.v + h * to_rows * v_bytes, to_rows,
+                      (const char *)from->kv.v + h * rows * v_bytes, rows, first,
+                      length, v_bytes);
+    }
+    if (n->n_state)
+        memcpy(to->state, from->state, n->n_state * sizeof *to->state);
+}
+
+void jt_cache_copy(jt_cache *to, const jt_cache *from, const jt_model *model)
+{
+    for (int i = 0; i < model->params.n_layers; i++) {
+        needs n = needs_of(&model->layers[i]);
+        copy_layer(&to->layer[i], &from->layer[i], &n, from->length);
+    }
+    to->length = from->length;
+    to->most = from->most;
+    to->slack = from->slack; /* that is how far back the rows go */
 }

@@ -56,6 +56,12 @@ void jt_cache_feed(jt_cache *cache, size_t start, size_t count);
  * `length`, or 0 where a state has gone on or a window has moved past what the next
  * token needs; the tokens are then to be run again from the start. */
 size_t jt_cache_rewind(jt_cache *cache, size_t length);
+/* Whether that would be `length`. */
+bool jt_cache_remembers(const jt_cache *cache, size_t length);
+
+/* Let `to` hold what `from` does; both of `model`, with the same types and chunk.
+ * to->capacity is at least from->length. */
+void jt_cache_copy(jt_cache *to, const jt_cache *from, const jt_model *model);
 
 /* Bytes that one more token takes in a layer that keeps all tokens, and those that a
  * layer takes however many there are. */

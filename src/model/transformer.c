@@ -90,16 +90,53 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_ten
 
 /* A dense FFN, or the mixture that an adapter has put in its place. Policies and
  * watchers know the layers of the model: this is none of theirs. */
-static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
+static jt_tensor dense_or_instead(jt_context *ctx, const pass *p, int index,
+                                  const jt_instead *instead, jt_input *x)
 {
-    const jt_mixture *instead = p->chunk.instead ? p->chunk.instead[index] : NULL;
-    if (!instead)
+    const jt_mixture *mixture = instead->ffn ? instead->ffn[index] : NULL;
+    if (!mixture)
         return jt_dense_forward(ctx, &p->model->layers[index].dense, p->store, x);
     jt_route_site site = site_of(p, index);
-    jt_hooks hooks = {.n_terms = p->chunk.instead_term != NULL};
+    jt_hooks hooks = {.n_terms = instead->term != NULL};
     if (hooks.n_terms)
-        hooks.term[0] = *p->chunk.instead_term;
-    return jt_mixture_forward(ctx, instead, p->store, &hooks, &site, x);
+        hooks.term[0] = *instead->term;
+    return jt_mixture_forward(ctx, mixture, p->store, &hooks, &site, x);
+}
+
+/* The runs of tokens from `first` on that have the same FFN: how many of `rows`. */
+static size_t same_ffn(const pass *p, int index, size_t first, size_t rows,
+                       const jt_instead **found)
+{
+    const jt_instead *i = p->chunk.instead, *end = i + p->chunk.n_instead;
+    size_t at = 0, until;
+    while (i + 1 < end && at + i->tokens <= first)
+        at += i++->tokens;
+    *found = i;
+    until = at + i->tokens;
+    while (i + 1 < end && !(i->ffn && i->ffn[index]) && !(i[1].ffn && i[1].ffn[index]))
+        until += (++i)->tokens;
+    return until < rows ? until - first : rows - first;
+}
+
+/* The FFN of a layer, run by run of tokens that have the same. */
+static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
+{
+    static const jt_instead none;
+    const jt_instead *instead = &none;
+    size_t rows = jt_failed(ctx) ? 0 : jt_rows(&x->x), count;
+    if (!p->chunk.n_instead || !rows || same_ffn(p, index, 0, rows, &instead) == rows)
+        return dense_or_instead(ctx, p, index, instead, x);
+    jt_tensor y = jt_new(ctx, rows, jt_cols(&x->x));
+    for (size_t first = 0; first < rows && !jt_failed(ctx); first += count) {
+        count = same_ffn(p, index, first, rows, &instead);
+        jt_input some = jt_input_of(jt_some_rows(&x->x, first, count));
+        ctx->change.first = first;
+        jt_tensor part = dense_or_instead(ctx, p, index, instead, &some);
+        ctx->change.first = 0;
+        if (!jt_failed(ctx))
+            memcpy(jt_row(&y, first), part.data, count * jt_cols(&y) * sizeof(float));
+    }
+    return y;
 }
 
 /* JT_BESIDE_NORMED: x is h as the dense half reads it. */

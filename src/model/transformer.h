@@ -20,11 +20,19 @@ typedef struct jt_halfway {
     const jt_hooks *others; /* of the pass without it */
 } jt_halfway;
 
+/* Mixtures that stand in place of the dense FFNs of some layers (MixLoRA), for the next
+ * `tokens` of a chunk. */
+typedef struct jt_instead {
+    size_t tokens;
+    const jt_mixture *const *ffn; /* [layers], or NULL; NULL: nowhere */
+    const jt_route_term *term;    /* of these; or NULL */
+} jt_instead;
+
 /* The parts of a layer: attention or what stands for it, and the FFN or its experts. */
 typedef enum jt_half { JT_HALF_MIXER, JT_HALF_FFN } jt_half;
 
 /* Changes what flows between the parts of a model: adapters that are no change of a
- * weight (src/adapt/place.h). Functions may be NULL. */
+ * weight (src/adapt/place.c). Functions may be NULL. */
 struct jt_chunk;
 typedef struct jt_between {
     void *self;
@@ -51,10 +59,9 @@ typedef struct jt_chunk {
     bool all_logits;          /* of every token; otherwise of the last of each span */
     bool hidden; /* instead of logits the hidden states [count, d] that the output
                     reads */
-    const jt_mixture *const *instead;  /* [layers] what stands in place of their dense
-                                          FFNs (MixLoRA), or NULL; NULL: nowhere */
-    const jt_route_term *instead_term; /* of these; or NULL */
-    const jt_between *between;         /* or NULL */
+    const jt_instead *instead; /* [n_instead] token after token; with a tape one */
+    size_t n_instead;
+    const jt_between *between; /* or NULL */
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
                         2016); the layers may then share their cache */

@@ -148,6 +148,17 @@ static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
     return JT_OK;
 }
 
+/* A pass that comes before each pass has keys and values of its own. */
+static jt_status make_first(jt_session *s, jt_err *err)
+{
+    if (!jt_attached_looks_ahead(&s->adapters))
+        return JT_OK;
+    if (!s->first.memory)
+        JT_TRY(jt_cache_init(&s->first, s->model, &s->kept, err));
+    s->adapters.first = &s->first;
+    return JT_OK;
+}
+
 jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
                                  jt_err *err)
 {
@@ -157,15 +168,27 @@ jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float
     s->ctx->err = (jt_err){0};
     JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
     jt_status status = check_weigher(s, &s->weigher, err);
-    if (status == JT_OK && jt_attached_looks_ahead(&s->adapters) && !s->adapters.first)
-        status = jt_cache_init(&s->first, s->model, &s->kept, err);
-    if (status != JT_OK) {
+    if (status == JT_OK)
+        status = make_first(s, err);
+    if (status != JT_OK)
         jt_detach_last(&s->adapters);
-        return status;
-    }
-    if (jt_attached_looks_ahead(&s->adapters))
-        s->adapters.first = &s->first;
-    return JT_OK;
+    return status;
+}
+
+jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
+                          const float *scales, size_t n, jt_err *err)
+{
+    jt_status status = JT_OK;
+    jt_attached_free(&s->adapters);
+    if (s->length == 0)
+        jt_cache_rewind(&s->first, 0);
+    for (size_t i = 0; i < n && status == JT_OK; i++)
+        status = jt_attach_made(&s->adapters, s->model, made[i], scales[i], err);
+    if (status == JT_OK)
+        status = make_first(s, err);
+    if (status != JT_OK)
+        jt_attached_free(&s->adapters);
+    return status;
 }
 
 jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
@@ -358,14 +381,19 @@ static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
     return status;
 }
 
+void jt_session_decide(jt_session *s, size_t known)
+{
+    if (jt_attached_decide(&s->adapters, s->ids, known))
+        jt_session_rewind(s, 0);
+}
+
 /* How far tokens may be run at once, up to `known`; what the cache has lost runs first.
  */
 static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
                          jt_err *err)
 {
     *until = known;
-    if (jt_attached_decide(&s->adapters, s->ids, known))
-        jt_session_rewind(s, 0);
+    jt_session_decide(s, known);
     if (s->attendant.before)
         JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
     return jt_session_remember(s, err);
@@ -419,12 +447,29 @@ void jt_session_truncate(jt_session *s, int length)
         jt_session_go_back(s, length);
 }
 
+/* What the cache cannot go back to is as good as another text: those who hand tokens on
+ * bound how many they run at once. */
 size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count)
 {
     size_t common = 0, length = (size_t)s->length;
     while (common < length && common + 1 < count && s->ids[common] == tokens[common])
         common++;
-    return common;
+    return jt_cache_remembers(&s->cache, common) ? common : 0;
+}
+
+bool jt_session_is_plain(const jt_session *s)
+{
+    return !s->hooks.n_policies && !s->twin && !s->attendant.before && !s->on_layer &&
+           !jt_attached_looks_ahead(&s->adapters) &&
+           s->cache.length == (size_t)s->length;
+}
+
+void jt_session_adopt(jt_session *s, const jt_cache *cache, const int32_t *ids)
+{
+    jt_cache_copy(&s->cache, cache, s->model);
+    memcpy(s->ids, ids, cache->length * sizeof *ids);
+    s->length = (int)cache->length;
+    s->has_logits = false;
 }
 
 size_t jt_session_reuse(jt_session *s, const int32_t *tokens, size_t count)

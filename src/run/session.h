@@ -69,8 +69,13 @@ jt_status jt_session_eval_climbing(const jt_part *parts, size_t n, jt_climb *cli
 /* Give up a climb, and free. All zero is fine, then `session` may be NULL. */
 void jt_climb_end(jt_climb *climb, jt_session *session);
 
-/* Whether a session shares its passes with others. */
+/* Whether a session shares its passes with others, and whether its prompts climb. */
 bool jt_session_shares(const jt_session *s);
+bool jt_session_climbs(const jt_session *s);
+
+/* The text of the context is known up to `known` tokens (session->ids): mixtures of
+ * adapters by rule decide. What changes lets the context run again. */
+void jt_session_decide(jt_session *s, size_t known);
 
 /* Whether `count` more tokens may follow: JT_E_ARG, JT_E_LIMIT. */
 jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t count,
@@ -78,6 +83,13 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
 
 /* How many of `tokens` jt_session_reuse would keep. */
 size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count);
+
+/* Whether what the layers of a session remember follows from its tokens and adapters
+ * alone, so that others with the same ones may go on from it. */
+bool jt_session_is_plain(const jt_session *s);
+/* Let `s`, which is plain, hold these tokens, of which `cache` is what the layers of a
+ * plain session of the same model and options remember. They fit. */
+void jt_session_adopt(jt_session *s, const jt_cache *cache, const int32_t *ids);
 
 /* After a truncation that the cache could not follow: run the tokens that are left
  * again. */
@@ -91,6 +103,12 @@ void jt_session_go_back(jt_session *s, int length);
 
 /* What the context of a pass met. */
 jt_status jt_session_status(const jt_session *s, jt_err *err);
+
+/* Put these adapters [n], made ready for its model (jt_attach_made), in the place of
+ * those that the session has. The context stays: it must be empty, or have been run
+ * with the same ones. JT_E_LIMIT, JT_E_MEMORY; then it has none. */
+jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
+                          const float *scales, size_t n, jt_err *err);
 
 /* Forget what layers remember of all tokens but the first `length`; the context stays,
  * and what is missing runs again before the next tokens. */

@@ -12,6 +12,7 @@ typedef struct together {
     size_t *done;             /* [n] tokens that are evaluated */
     jt_span *span;            /* [n] of the pass */
     size_t *who;              /* [n] the part of a span */
+    jt_attached **adapters;   /* [n] of a span */
     jt_hooks_part *routed;    /* [n] spans whose hooks are the same */
     int32_t *ids, *positions; /* [room] */
     size_t room;              /* tokens of a pass at most */
@@ -36,6 +37,17 @@ static jt_status check(const jt_part *parts, size_t n, jt_err *err)
     return JT_OK;
 }
 
+/* Latent attention has products whose rows are heads, not tokens: adapters cannot tell
+ * whose they are. */
+static bool has_latent(const jt_model *model)
+{
+    for (int i = 0; i < model->params.n_layers; i++) {
+        if (model->layers[i].mixer == JT_MIX_LATENT)
+            return true;
+    }
+    return false;
+}
+
 bool jt_session_shares(const jt_session *s)
 {
     for (int i = 0; i < s->hooks.n_watchers; i++) {
@@ -43,7 +55,12 @@ bool jt_session_shares(const jt_session *s)
             return false;
     }
     return !s->twin && !s->attendant.before && !s->on_layer && !s->cached &&
-           s->adapters.count == 0;
+           (s->adapters.count == 0 || (!s->weigher.weigh && !has_latent(s->model)));
+}
+
+bool jt_session_climbs(const jt_session *s)
+{
+    return jt_session_shares(s) && !jt_attached_looks_ahead(&s->adapters);
 }
 
 /* Whether the tokens of two sessions can be routed as those of one. */
@@ -110,10 +127,11 @@ static jt_status run_pass(together *g, jt_chunk *chunk, jt_err *err)
         chunk->halfway = &halfway;
     }
     lead->ctx->err = (jt_err){0};
-    lead->ctx->change = (jt_product_change){0};
     jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
-    jt_tensor logits =
-        jt_transformer_forward(lead->ctx, lead->model, chunk, lead->store, &hooks);
+    for (size_t i = 0; i < n; i++)
+        g->adapters[i] = &g->parts[g->who[i]].session->adapters;
+    jt_tensor logits = jt_attached_forward_spans(g->adapters, lead->ctx, lead->model,
+                                                 chunk, lead->store, &hooks);
     jt_status status = jt_session_status(lead, err);
     if (g->climb && g->until < lead->model->params.n_layers)
         n--; /* the last one is on its way */
@@ -134,6 +152,7 @@ static jt_status run(together *g, const jt_progress *progress, jt_err *err)
         total += p->count;
         memcpy(p->session->ids + p->session->length, p->tokens,
                p->count * sizeof *p->tokens);
+        jt_session_decide(p->session, (size_t)p->session->length + p->count);
         JT_TRY(jt_session_remember(p->session, err));
     }
     for (size_t i = 0; i < g->n; i++) {
@@ -164,6 +183,7 @@ static jt_status evaluate(together *g, const jt_progress *progress, jt_err *err)
     g->done = jt_scratch(ctx, n, sizeof *g->done);
     g->span = jt_scratch(ctx, n, sizeof *g->span);
     g->who = jt_scratch(ctx, n, sizeof *g->who);
+    g->adapters = jt_scratch(ctx, n, sizeof(jt_attached *));
     g->routed = jt_scratch(ctx, 2 * n, sizeof *g->routed);
     g->ids = jt_scratch(ctx, g->room, sizeof *g->ids);
     g->positions = jt_scratch(ctx, g->room, sizeof *g->positions);
@@ -194,7 +214,7 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
 static jt_status check_climb(const jt_part *prompt, int layers, jt_err *err)
 {
     const jt_session *s = prompt->session;
-    if (layers < 1 || prompt->count > (size_t)s->chunk || !jt_session_shares(s))
+    if (layers < 1 || prompt->count > (size_t)s->chunk || !jt_session_climbs(s))
         return jt_fail(err, JT_E_ARG, "these tokens cannot climb through the layers");
     return JT_OK;
 }

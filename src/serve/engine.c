@@ -6,9 +6,21 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "run/session.h"
+#include "serve/pace.h"
 
 /* Tokens of a pass where chunks are as long as prompts. */
 enum { USUAL_BUDGET = 256, WHOLE_PROMPTS = 65536 };
+
+/* A pass: whose turns it is, and what became of each. */
+typedef struct batch {
+    jt_task **task; /* [options.slots], so are all; in the order in which they came */
+    jt_turn *turn;
+    jt_status *status;
+    jt_err *err;
+    size_t n;
+    size_t replies; /* those that wait for one token */
+    size_t tokens;  /* that were run */
+} batch;
 
 struct jt_engine {
     jt_engine_options options;
@@ -26,10 +38,14 @@ struct jt_engine {
 
     /* Of the engine's thread: what runs, in the order in which it came. */
     jt_task **running; /* [options.slots] */
-    jt_turn *turns;    /* [options.slots] of the pass, and what became of each */
-    jt_status *status;
-    jt_err *err;
     size_t n_running;
+    batch pass, between; /* between: within a pass, in its interludes */
+    jt_interlude interlude;
+    jt_pace pace;
+    double since;   /* clock: when replies last went on */
+    double slice;   /* seconds for prompts from then on */
+    double aside;   /* seconds of interludes of the pass */
+    uint64_t loads; /* of experts, that were counted */
 };
 
 static void count(const jt_engine *e, jt_counter metric, double value)
@@ -97,7 +113,6 @@ static void end(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
     if (c->vector && status == JT_OK && c->result.finish == JT_FINISH_LENGTH)
         jt_embedder_read(&c->embedder, c->vector);
     jt_embedder_end(&c->embedder);
-    jt_climb_end(&c->climb, c->session);
     status = jt_reply_end(&c->reply, status, err);
     if (status == JT_OK)
         *err = (jt_err){0};
@@ -194,7 +209,7 @@ static int nobody_waits(void *user, const char *what, unsigned long long done,
     return 1;
 }
 
-static void tell_routing(jt_engine *e, double tokens)
+static void tell_routing(jt_engine *e, size_t tokens)
 {
     jt_routing_state state = {.running = e->n_running};
     jt_store_stats store;
@@ -206,88 +221,193 @@ static void tell_routing(jt_engine *e, double tokens)
     pthread_mutex_lock(&e->lock);
     state.waiting = e->n_waiting;
     pthread_mutex_unlock(&e->lock);
-    jt_routing_tell(e->options.routing, (size_t)tokens, &state);
+    jt_routing_tell(e->options.routing, tokens, &state);
+}
+
+static void count_pass(jt_engine *e, const batch *b, double seconds)
+{
+    uint64_t loads = e->seats.host->ctx->loads;
+    count(e, JT_COUNTER_passes_total, 1);
+    count(e, JT_COUNTER_pass_tokens_total, (double)b->tokens);
+    count(e, JT_COUNTER_pass_seconds_total, seconds);
+    count(e, JT_COUNTER_expert_loads_total, (double)(loads - e->loads));
+    e->loads = loads;
+    tell_routing(e, b->tokens);
+}
+
+/* Those that wait for the model, and are in no pass; `apart`: only prompts. */
+static void gather(jt_engine *e, batch *b, bool apart)
+{
+    b->n = b->replies = b->tokens = 0;
+    for (size_t i = 0; i < e->n_running; i++) {
+        jt_task *c = e->running[i];
+        if (c->under_way || (apart && c->n_pending == 1))
+            continue;
+        c->under_way = true;
+        b->replies += c->n_pending == 1;
+        b->task[b->n] = c;
+        b->turn[b->n++] = (jt_turn){.part = {c->session, c->pending, c->n_pending}};
+    }
 }
 
 /* Advance all; where that fails, each by itself, so that a failure is only that of the
  * reply which brings it. */
-static void advance(jt_engine *e)
+static void advance(jt_engine *e, batch *b, const jt_prefill *by, size_t budget)
 {
-    const jt_prefill *by = e->options.prefill;
     jt_progress progress = {nobody_waits, e};
-    double start = jt_seconds(), tokens = 0;
-    uint64_t loads = e->seats.host->ctx->loads;
-    jt_status all = by->advance(e->turns, e->n_running, e->budget, &progress, NULL);
-    for (size_t i = 0; i < e->n_running; i++) {
-        e->status[i] = all;
-        e->err[i] = (jt_err){0};
+    jt_status all = by->advance(b->turn, b->n, budget, &progress, NULL);
+    for (size_t i = 0; i < b->n; i++) {
+        b->status[i] = all;
+        b->err[i] = (jt_err){0};
         if (all != JT_OK && all != JT_E_INTERRUPTED)
-            e->status[i] =
-                by->advance(&e->turns[i], 1, e->budget, &progress, &e->err[i]);
-        tokens += (double)e->turns[i].done;
+            b->status[i] = by->advance(&b->turn[i], 1, budget, &progress, &b->err[i]);
+        b->tokens += b->turn[i].done;
     }
-    count(e, JT_COUNTER_passes_total, 1);
-    count(e, JT_COUNTER_pass_tokens_total, tokens);
-    count(e, JT_COUNTER_pass_seconds_total, jt_seconds() - start);
-    count(e, JT_COUNTER_expert_loads_total,
-          (double)(e->seats.host->ctx->loads - loads));
-    tell_routing(e, tokens);
 }
 
 /* After its end, a task is its connection's, and may be gone. */
-static void end_running(jt_engine *e, size_t i, jt_status status, jt_err *err)
+static void end_running(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
 {
-    end(e, e->running[i], status, err);
-    e->running[i] = NULL;
-}
-
-/* Drop from `running` what has ended, in order. */
-static void sweep(jt_engine *e)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < e->n_running; i++) {
-        if (e->running[i])
-            e->running[kept++] = e->running[i];
-    }
-    e->n_running = kept;
+    size_t i = 0;
+    while (e->running[i] != c)
+        i++;
+    e->n_running--;
+    memmove(e->running + i, e->running + i + 1,
+            (e->n_running - i) * sizeof *e->running);
+    end(e, c, status, err);
 }
 
 static void drop_given_up(jt_engine *e)
 {
-    for (size_t i = 0; i < e->n_running; i++) {
+    for (size_t i = e->n_running; i-- > 0;) {
+        jt_task *c = e->running[i];
         jt_err err = {0};
-        if (is_given_up(e, e->running[i]))
-            end_running(e, i, JT_OK, &err);
+        if (!c->under_way && is_given_up(e, c))
+            end_running(e, c, JT_OK, &err);
     }
-    sweep(e);
 }
 
-static void settle(jt_engine *e, size_t i, jt_status status, jt_err *err)
+static void settle(jt_engine *e, jt_task *c, size_t done, jt_status status, jt_err *err)
 {
-    jt_task *c = e->running[i];
+    c->under_way = false;
     if (status == JT_E_INTERRUPTED)
         return; /* dropped before the next pass */
-    c->pending += e->turns[i].done;
-    c->n_pending -= e->turns[i].done;
+    c->pending += done;
+    c->n_pending -= done;
     if (status == JT_OK)
         status = jt_task_show(c, err);
     if (status == JT_OK && c->n_pending == 0)
         status = go_on(c, err);
     if (status != JT_OK || c->n_pending == 0)
-        end_running(e, i, status, err);
+        end_running(e, c, status, err);
+}
+
+static void settle_all(jt_engine *e, batch *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        settle(e, b->task[i], b->turn[i].done, b->status[i], &b->err[i]);
+}
+
+/* Tokens of prompts that wait for a pass, and replies that do. */
+static size_t waiting_tokens(const jt_engine *e, size_t *replies)
+{
+    size_t tokens = 0;
+    *replies = 0;
+    for (size_t i = 0; i < e->n_running; i++) {
+        const jt_task *c = e->running[i];
+        *replies += !c->under_way && c->n_pending == 1;
+        tokens += !c->under_way && c->n_pending > 1 ? c->n_pending : 0;
+    }
+    return tokens;
+}
+
+/* Drop who has left, and let in who waits. */
+static void look_around(jt_engine *e)
+{
+    drop_given_up(e);
+    for (jt_task *c; (c = take_waiting(e));)
+        start(e, c);
+}
+
+/* ---- between the parts of a pass ---- */
+
+static bool is_due(void *self)
+{
+    const jt_engine *e = self;
+    return jt_seconds() - e->since > e->slice;
+}
+
+/* Is there nobody to whom the pass matters? */
+static bool is_in_vain(const jt_engine *e)
+{
+    bool vain = true;
+    for (size_t i = 0; i < e->pass.n; i++)
+        vain &= atomic_load(&e->pass.task[i]->work->cancelled);
+    return vain || atomic_load(&e->stop);
+}
+
+/* Replies go on while prompts are run. Prompts that came later get half of the time, so
+ * that a short one does not wait for a long one. */
+static void play(void *self)
+{
+    jt_engine *e = self;
+    batch *b = &e->between;
+    jt_context *ctx = e->seats.host->ctx;
+    jt_context_aside aside = jt_context_put_aside(ctx);
+    double start = jt_seconds(), share = jt_pace_slice(&e->pace) / 2;
+    look_around(e);
+    size_t replies, tokens = waiting_tokens(e, &replies);
+    e->slice = tokens ? share : 2 * share;
+    if (replies || tokens) {
+        double begun = jt_seconds();
+        gather(e, b, false);
+        advance(e, b, jt_prefill_find("chunked"),
+                replies + jt_pace_tokens(&e->pace, share));
+        double seconds = jt_seconds() - begun;
+        if (b->replies == b->n)
+            jt_pace_step(&e->pace, seconds);
+        count_pass(e, b, seconds);
+        settle_all(e, b);
+    }
+    jt_context_resume(ctx, &aside);
+    if (is_in_vain(e))
+        (void)jt_fail(&ctx->err, JT_E_INTERRUPTED, "nobody waits for this");
+    e->since = jt_seconds();
+    e->aside += e->since - start;
+}
+
+/* Run prompts by themselves, and replies in between, where the prompts would hold them
+ * up for too long. */
+static bool runs_apart(const jt_engine *e)
+{
+    size_t replies, tokens = waiting_tokens(e, &replies);
+    if (!e->options.prefill->polite || !tokens || e->seats.watcher ||
+        e->running[0]->session->cached)
+        return false;
+    return !replies || tokens > jt_pace_tokens(&e->pace, jt_pace_slice(&e->pace));
 }
 
 static void pass(jt_engine *e)
 {
-    for (size_t i = 0; i < e->n_running; i++) {
-        jt_task *c = e->running[i];
-        e->turns[i] = (jt_turn){.part = {c->session, c->pending, c->n_pending},
-                                .climb = &c->climb};
-    }
-    advance(e);
-    for (size_t i = 0; i < e->n_running; i++)
-        settle(e, i, e->status[i], &e->err[i]);
-    sweep(e);
+    batch *b = &e->pass;
+    jt_pool *pool = e->seats.host->ctx->pool;
+    bool apart = runs_apart(e);
+    gather(e, b, apart);
+    e->aside = 0.0;
+    e->slice = jt_pace_slice(&e->pace);
+    double start = jt_seconds();
+    jt_pool_interlude(pool, apart ? &e->interlude : NULL);
+    advance(e, b, e->options.prefill, e->budget);
+    jt_pool_interlude(pool, NULL);
+    double now = jt_seconds(), seconds = now - start - e->aside;
+    if (b->replies)
+        e->since = now;
+    if (b->replies == b->n)
+        jt_pace_step(&e->pace, seconds);
+    else
+        jt_pace_prompt(&e->pace, b->tokens, seconds);
+    count_pass(e, b, seconds);
+    settle_all(e, b);
 }
 
 /* ---- the thread ---- */
@@ -321,9 +441,7 @@ static void *run(void *self)
         wait_for_work(e);
         if (atomic_load(&e->stop))
             break;
-        drop_given_up(e);
-        for (jt_task *c; (c = take_waiting(e));)
-            start(e, c);
+        look_around(e);
         if (e->n_running)
             pass(e);
     }
@@ -331,15 +449,31 @@ static void *run(void *self)
     return NULL;
 }
 
+static bool make_batch(batch *b, size_t n)
+{
+    *b = (batch){.task = jt_calloc(n, sizeof *b->task),
+                 .turn = jt_calloc(n, sizeof *b->turn),
+                 .status = jt_calloc(n, sizeof *b->status),
+                 .err = jt_calloc(n, sizeof *b->err)};
+    return b->task && b->turn && b->status && b->err;
+}
+
+static void free_batch(batch *b)
+{
+    free(b->task);
+    free(b->turn);
+    free(b->status);
+    free(b->err);
+}
+
 static jt_status start_thread(jt_engine *e, jt_err *err)
 {
     size_t n = e->options.slots;
+    e->interlude = (jt_interlude){is_due, play, e};
     e->running = jt_calloc(n, sizeof *e->running);
-    e->turns = jt_calloc(n, sizeof *e->turns);
-    e->status = jt_calloc(n, sizeof *e->status);
-    e->err = jt_calloc(n, sizeof *e->err);
     e->waiting = jt_calloc(e->options.queue, sizeof *e->waiting);
-    if (!e->running || !e->turns || !e->status || !e->err || !e->waiting)
+    if (!e->running || !e->waiting || !make_batch(&e->pass, n) ||
+        !make_batch(&e->between, n))
         return jt_fail_memory(err, "starting the engine");
     if (pthread_create(&e->thread, NULL, run, e))
         return jt_fail(err, JT_E_MEMORY, "no thread for the engine can be had");
@@ -358,8 +492,9 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     jt_session_options session = *options->session;
     if (options->prefill->layered)
         session.chunk = WHOLE_PROMPTS;
-    jt_status status = jt_seats_open(&e->seats, options->model, options->slots,
-                                     &session, options->watcher, err);
+    jt_status status =
+        jt_seats_open(&e->seats, options->model, options->slots, &session,
+                      options->kept_bytes, options->watcher, err);
     if (status == JT_OK) {
         e->seats.onlooker = jt_routing_watcher(options->routing);
         e->budget = (size_t)e->seats.seat[0].session->chunk;
@@ -394,9 +529,8 @@ void jt_engine_free(jt_engine *e)
     jt_engine_stop(e);
     jt_seats_close(&e->seats);
     free(e->running);
-    free(e->turns);
-    free(e->status);
-    free(e->err);
+    free_batch(&e->pass);
+    free_batch(&e->between);
     free(e->waiting);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);

@@ -17,6 +17,7 @@ typedef struct jt_engine_options {
     const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
+    size_t kept_bytes;   /* of contexts beside those of slots */
     double reply_seconds;
     jt_counters *metrics; /* outlives the engine; so does: */
     jt_routing *routing;  /* told of every pass */

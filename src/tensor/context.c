@@ -124,6 +124,21 @@ void jt_fresh_zero(jt_context *ctx, const jt_tensor *t)
         jt_zero(ctx, t->grad, jt_rows(t) * jt_cols(t));
 }
 
+jt_context_aside jt_context_put_aside(jt_context *ctx)
+{
+    jt_context_aside aside = {ctx->err, ctx->change};
+    ctx->err = (jt_err){0};
+    ctx->change = (jt_product_change){0};
+    return aside;
+}
+
+void jt_context_resume(jt_context *ctx, const jt_context_aside *aside)
+{
+    ctx->err = aside->err;
+    ctx->change = aside->change;
+    jt_lap_start(ctx);
+}
+
 void jt_lap_start(jt_context *ctx)
 {
     ctx->lap = jt_seconds();

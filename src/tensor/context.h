@@ -40,6 +40,9 @@ typedef struct jt_product_change {
     /* Rows `ids` [rows of y] of an embedding table were decoded into y. */
     void (*on_embed)(void *self, jt_context *ctx, const jt_tensor *table,
                      const int32_t *ids, jt_tensor *y);
+    /* Which token of the pass is the first of the products that come: not 0 while some
+     * of the tokens go their own way. */
+    size_t first;
 } jt_product_change;
 
 /* Has something under way that goes on by itself for a short time only. */
@@ -73,6 +76,15 @@ static inline bool jt_failed(const jt_context *ctx)
 {
     return ctx->err.code != JT_OK;
 }
+
+/* What is set for the pass that runs, while an interlude of its pool (base/pool.h) runs
+ * others with the same context. */
+typedef struct jt_context_aside {
+    jt_err err;
+    jt_product_change change;
+} jt_context_aside;
+jt_context_aside jt_context_put_aside(jt_context *ctx);
+void jt_context_resume(jt_context *ctx, const jt_context_aside *aside);
 
 /* Scratch memory of count * size bytes; NULL (and the context fails) when there is
  * none.

@@ -175,7 +175,10 @@ static void fill(jt_context *ctx, fresh *list, size_t count)
         items += list[i].items;
     }
     making m = {list, count};
+    const jt_interlude *later =
+        jt_pool_interlude(ctx->pool, NULL); /* the lock is ours */
     jt_pool_run(ctx->pool, fill_item, &m, items);
+    jt_pool_interlude(ctx->pool, later);
     const jt_tiles_owner *owner = &ctx->tiles->owner;
     for (size_t i = 0; i < count && owner->made; i++)
         owner->made(owner->self, list[i].w->data,

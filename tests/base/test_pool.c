@@ -68,6 +68,49 @@ static void many_loops(void **state)
     jt_pool_free(pool);
 }
 
+/* A loop within a loop: `inner` of items that the outer ones do not touch. */
+typedef struct nested {
+    work outer, inner;
+    jt_pool *pool;
+    size_t asked, played;
+} nested;
+
+static bool every_fifth(void *user)
+{
+    nested *n = user;
+    return ++n->asked % 5 == 0;
+}
+
+static void play(void *user)
+{
+    nested *n = user;
+    n->played++;
+    jt_pool_run(n->pool, square, &n->inner, 100);
+}
+
+static void loops_between_items(void **state)
+{
+    (void)state;
+    static nested n;
+    const jt_interlude interlude = {every_fifth, play, &n};
+    for (int threads = 1; threads <= 4; threads++) {
+        memset(&n, 0, sizeof n);
+        assert_int_equal(jt_pool_new(&n.pool, threads, NULL), JT_OK);
+        assert_null(jt_pool_interlude(n.pool, &interlude));
+        for (int i = 0; i < MOST; i++)
+            n.outer.input[i] = n.inner.input[i] = i;
+        jt_pool_run(n.pool, square, &n.outer, MOST);
+        assert_ptr_equal(jt_pool_interlude(n.pool, NULL), &interlude);
+        assert_true(n.played > 0);
+        jt_pool_free(n.pool);
+        for (int i = 0; i < MOST; i++) {
+            assert_int_equal(n.outer.runs[i], 1);
+            assert_int_equal(n.outer.output[i], i * i);
+            assert_int_equal(n.inner.runs[i], i < 100 ? n.played : 0);
+        }
+    }
+}
+
 static void sizes(void **state)
 {
     (void)state;
@@ -91,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
         cmocka_unit_test(many_loops),
+        cmocka_unit_test(loops_between_items),
         cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

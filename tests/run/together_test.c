@@ -87,6 +87,58 @@ static void same_bits(void **state)
     jt_model_free(model);
 }
 
+/* A session that goes on in the interludes of another one's pass. */
+typedef struct companion {
+    jt_session *session;
+    const int32_t *text;
+    size_t at, asked;
+} companion;
+
+static bool is_due(void *user)
+{
+    companion *b = user;
+    return ++b->asked % 40 == 0 && b->at < LENGTH;
+}
+
+static void go_on(void *user)
+{
+    companion *b = user;
+    jt_context *ctx = b->session->ctx;
+    jt_context_aside aside = jt_context_put_aside(ctx);
+    jt_part part = {b->session, b->text + b->at++, 1};
+    assert_int_equal(jt_session_eval_together(&part, 1, NULL, NULL), JT_OK);
+    jt_context_resume(ctx, &aside);
+}
+
+/* A prompt whose pass is interrupted for another session: both get the bits that they
+ * would have got alone. */
+static void same_bits_in_interludes(void **state)
+{
+    jt_model *model = open_model(*state);
+    size_t bytes = vocab_of(model) * sizeof(float);
+    jt_session *prompt = open_session(model, 0, NULL);
+    jt_session *other = open_session(model, 0, prompt);
+    jt_session *alone = open_session(model, 0, NULL);
+    companion b = {.session = other, .text = text[1]};
+    const jt_interlude interlude = {is_due, go_on, &b};
+    jt_part part = {prompt, text[0], LENGTH};
+    jt_pool_interlude(prompt->ctx->pool, &interlude);
+    assert_int_equal(jt_session_eval_together(&part, 1, NULL, NULL), JT_OK);
+    jt_pool_interlude(prompt->ctx->pool, NULL);
+    assert_true(b.at > 0);
+    assert_int_equal(jt_session_eval(alone, text[0], LENGTH, NULL, NULL), JT_OK);
+    assert_memory_equal(jt_session_logits(prompt), jt_session_logits(alone), bytes);
+    jt_session_truncate(alone, 0);
+    for (size_t i = 0; i < b.at; i++)
+        assert_int_equal(jt_session_eval(alone, &text[1][i], 1, NULL, NULL), JT_OK);
+    assert_int_equal(jt_session_length(other), b.at);
+    assert_memory_equal(jt_session_logits(other), jt_session_logits(alone), bytes);
+    jt_session_free(alone);
+    jt_session_free(other);
+    jt_session_free(prompt);
+    jt_model_free(model);
+}
+
 /* A prompt climbs layer by layer while others go on: all get the bits that they would
  * have got alone. */
 static void same_bits_halfway(void **state)
@@ -319,9 +371,22 @@ static void failures_change_nothing(void **state)
             (void *)(uintptr_t)name                                \
     }
 
+#define INTERLUDES(name)                                                       \
+    {                                                                          \
+        "same bits in interludes: " name, same_bits_in_interludes, NULL, NULL, \
+            (void *)(uintptr_t)name                                            \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        INTERLUDES("mixtral"),
+        INTERLUDES("gpt-oss"),
+        INTERLUDES("deepseek2"),
+        INTERLUDES("qwen3next"),
+        INTERLUDES("llama4"),
+        INTERLUDES("falcon-h1"),
+        INTERLUDES("gemma4-moe"),
         HALFWAY("mixtral"),
         HALFWAY("gpt-oss"),
         HALFWAY("qwen3next"),

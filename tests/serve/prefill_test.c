@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "serve/pace.h"
 #include "serve/prefill.h"
 #include "serve/seats.h"
 
@@ -25,7 +26,7 @@ static int open_seats(void **state)
     jt_session_options small = {.n_ctx = 64, .threads = 1};
     snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
     return jt_model_load(&model, path, NULL) == JT_OK &&
-                   jt_seats_open(&seats, model, SESSIONS, &small, NULL, NULL) == JT_OK
+                   jt_seats_open(&seats, model, SESSIONS, &small, 1 << 20, NULL, NULL) == JT_OK
                ? 0
                : -1;
 }
@@ -43,11 +44,10 @@ static void advance(const char *policy, const size_t *wait, size_t budget, size_
 {
     static int32_t tokens[64];
     jt_turn turns[SESSIONS];
-    jt_climb climbs[SESSIONS] = {0};
     for (size_t i = 0; i < SESSIONS; i++) {
         jt_session *session = seats.seat[i].session;
         jt_session_truncate(session, 0);
-        turns[i] = (jt_turn){.part = {session, tokens, wait[i]}, .climb = &climbs[i]};
+        turns[i] = (jt_turn){.part = {session, tokens, wait[i]}};
     }
     assert_int_equal(
         jt_prefill_find(policy)->advance(turns, SESSIONS, budget, NULL, NULL), JT_OK);
@@ -76,33 +76,29 @@ static void chunks_are_shared_in_order(void **state)
     assert_null(jt_prefill_find("none"));
 }
 
-/* A prompt of three budgets takes three passes of a layer or more each; replies go on
- * in all of them, and shorter prompts wait. */
-static void a_long_prompt_climbs(void **state)
+static void a_long_prompt_goes_through_the_layers_alone(void **state)
 {
     (void)state;
-    static int32_t tokens[64];
-    const size_t wait[] = {1, 18, 3};
-    const jt_prefill *layered = jt_prefill_find("layered");
-    jt_climb climbs[SESSIONS] = {0};
-    jt_turn turns[SESSIONS];
-    size_t layers = (size_t)model->params.n_layers, passes = 0;
-    for (size_t i = 0; i < SESSIONS; i++)
-        jt_session_truncate(seats.seat[i].session, 0);
-    do {
-        for (size_t i = 0; i < SESSIONS; i++)
-            turns[i] = (jt_turn){.part = {seats.seat[i].session, tokens, wait[i]},
-                                 .climb = &climbs[i]};
-        assert_int_equal(layered->advance(turns, SESSIONS, 6, NULL, NULL), JT_OK);
-        assert_int_equal(turns[0].done, 1);
-        assert_int_equal(turns[2].done, 0);
-        passes++;
-    } while (turns[1].done == 0);
-    assert_int_equal(turns[1].done, 18);
-    assert_int_equal(passes, layers < 3 ? layers : 3);
-    assert_int_equal(jt_session_length(seats.seat[0].session), passes);
+    expect("layered", (size_t[]){1, 18, 9}, 6, (size_t[]){0, 18, 0});
     expect("layered", (size_t[]){1, 3, 1}, 6, (size_t[]){1, 3, 1}); /* not long */
-    jt_climb_end(&climbs[1], seats.seat[1].session);
+}
+
+/* A step of 100 ms leaves less than that to prompts, of whose tokens each takes 1. */
+static void prompts_get_less_than_a_step(void **state)
+{
+    (void)state;
+    jt_pace pace = {0};
+    assert_true(jt_pace_slice(&pace) > 0.0 && jt_pace_tokens(&pace, 1.0) > 0);
+    jt_pace_step(&pace, 0.1);
+    jt_pace_prompt(&pace, 200, 0.2);
+    jt_pace_prompt(&pace, 2, 0.1); /* a matter of weights: says nothing */
+    double slice = jt_pace_slice(&pace);
+    assert_true(slice > 0.05 && slice < 0.1);
+    assert_int_equal(jt_pace_tokens(&pace, 0.0505), 50);
+    jt_pace_step(&pace, 0.3);
+    assert_true(jt_pace_slice(&pace) > slice && jt_pace_slice(&pace) < 0.1);
+    jt_pace_step(&pace, 0.02); /* what is less counts for more */
+    assert_true(jt_pace_slice(&pace) < slice);
 }
 
 static void a_failure_changes_nothing(void **state)
@@ -158,7 +154,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunks_are_shared_in_order),
-        cmocka_unit_test(a_long_prompt_climbs),
+        cmocka_unit_test(a_long_prompt_goes_through_the_layers_alone),
+        cmocka_unit_test(prompts_get_less_than_a_step),
         cmocka_unit_test(a_failure_changes_nothing),
         cmocka_unit_test(a_prompt_gets_the_seat_that_knows_most_of_it),
     };

@@ -1,6 +1,7 @@
 """Many users at once: what each gets does not depend on the others."""
 
 import json
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -15,6 +16,13 @@ def asks(server):
     """Replies of several kinds, all at temperature 1."""
     return [lambda p=p, i=i: server.text(p, temperature=1, seed=i, max_tokens=20 + 7 * i)
             for i, p in enumerate(PROMPTS)]
+
+
+def wait_for_tokens(client, count):
+    while count > 0:
+        data = client.recv(65536)
+        assert data
+        count -= data.count(b"data: {")
 
 
 class Together(ServerTest):
@@ -40,6 +48,20 @@ class Together(ServerTest):
         layered = self.server_with("-c", 512, "-b", 32, "--prefill", "layered")
         self.assertLess(2 * loads(layered), loads(self.server))
 
+    def test_replies_go_on_while_a_prompt_is_run(self):
+        for how in "chunked", "layered":
+            server = self.server_with("-c", 1024, "-b", 512, "--prefill", how, "-np", 2)
+            reply = server.open("/v1/completions", {"prompt": "The king said", "stream": True,
+                                                    "max_tokens": 1000, "ignore_eos": True})
+            self.addCleanup(reply.close)
+            wait_for_tokens(reply, 20)
+            before = server.figure("passes_total")
+            server.text("It was the best of times, " * 100, max_tokens=1)
+            passes = server.figure("passes_total") - before
+            tokens = reply.recv(1 << 20, socket.MSG_DONTWAIT).count(b"data: {")
+            self.assertGreater(passes, 4, how)
+            self.assertGreater(tokens, 2, how)
+
     def test_who_leaves_halfway_leaves_nothing_behind(self):
         server = self.server_with("-c", 1024, "-b", 8, "--prefill", "layered", "-np", 1)
         text = server.text("My dear friend, " * 100, max_tokens=5)
@@ -63,6 +85,56 @@ class Together(ServerTest):
                                               ignore_eos=True) for s in range(4)]
         alone = passes(calls[:1])
         self.assertLess(passes(calls), 3 * alone)
+
+
+class Prefixes(ServerTest):
+    flags = ("-c", 1024, "-np", 2)
+    LONG = "My dear friend, I have not forgotten what you told me. " * 12
+
+    def ask(self, server, prompt, **fields):
+        """The text, and how many tokens of the prompt were there already."""
+        reply = server.post("/v1/completions", {"prompt": prompt, "max_tokens": 12,
+                                                "temperature": 0, **fields}).json()
+        return (reply["choices"][0]["text"],
+                reply["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    def others(self, server):
+        at_once([lambda i=i: self.ask(server, f"{i} It was a dark night. " * 30)
+                 for i in range(4)])
+
+    def test_a_beginning_outlives_its_slot(self):
+        nothing = self.server_with("-c", 1024, "-np", 2, "--prefix-cache", 0)
+        alone, held = self.ask(nothing, self.LONG + "The end")
+        self.assertEqual(held, 0)
+        self.ask(nothing, self.LONG)
+        self.others(nothing)
+        self.assertEqual(self.ask(nothing, self.LONG + "The end"), (alone, 0))
+        self.ask(self.server, self.LONG)
+        self.others(self.server)
+        text, held = self.ask(self.server, self.LONG + "The end")
+        self.assertEqual(text, alone)
+        self.assertGreater(held, 100)
+
+    def test_a_neighbour_lends_its_own(self):
+        long = "And so it came to pass that the old house was sold. " * 12
+        alone = self.ask(self.server_with("-c", 1024), long + "Then")[0]
+        holder = self.server.open("/v1/completions", {"prompt": long, "stream": True,
+                                                      "max_tokens": 500, "ignore_eos": True})
+        self.addCleanup(holder.close)
+        wait_for_tokens(holder, 2)
+        text, held = self.ask(self.server, long + "Then")
+        self.assertEqual(text, alone)
+        self.assertGreater(held, 100)
+
+    def test_policies_share_nothing(self):
+        policy = {"junto": {"policy": ["topk:k=1"]}}
+        alone = self.ask(self.server_with("-c", 1024), self.LONG, **policy)
+        plain = self.ask(self.server, self.LONG)[0]
+        self.assertEqual(self.ask(self.server, self.LONG, **policy), alone)
+        self.assertEqual(alone[1], 0)
+        text, held = self.ask(self.server, self.LONG)
+        self.assertEqual(text, plain)
+        self.assertGreater(held, 100)
 
 
 class Trace(ServerTest):
