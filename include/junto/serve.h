@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "junto/adapter.h"
 #include "junto/chat.h"
 #include "junto/model.h"
 #include "junto/session.h"
@@ -29,6 +30,14 @@ extern "C" {
 #endif
 
 typedef struct jt_server jt_server;
+
+/* An adapter that requests can name. */
+typedef struct jt_adapter_offer {
+    const char *name, *path;
+    float scale;   /* that of a request is times it */
+    bool has_task; /* of kind "poly": */
+    size_t task;   /* mixed for this one */
+} jt_adapter_offer;
 
 /* Zero or NULL means the default of each field. Texts must live as long as the server.
  */
@@ -48,6 +57,11 @@ typedef struct jt_server_options {
                             begin like them; default: none is kept */
     const char
         *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
+    const jt_adapter_offer *adapters; /* [n_adapters], opened once at the start */
+    size_t n_adapters;
+    const char *adapter_folder; /* whose adapters can be offered while it runs */
+    uint64_t adapter_bytes;     /* of adapters in memory; default: no bound. Those that
+                                   were not used for longest leave it */
     jt_session_options session; /* of every slot; `beside` is not looked at. `chunk`
                                    bounds the tokens of a pass */
     jt_log log;                 /* from several threads at once */

@@ -86,9 +86,10 @@ typedef struct jt_part {
 /* jt_session_eval for n different sessions of one model at once: every weight is read
  * once for all of them, and each gets the logits, bit for bit, that it would have got
  * alone. The threads are those of the first, and its `chunk` bounds the tokens of a
- * pass. Policies and watchers act on their own session; one with a watcher of what the
- * experts gave (on_outputs), a store, a twin, adapters or rewiring runs by itself.
- * `progress` (may be NULL) is asked between passes. Errors: as jt_session_eval,
+ * pass. Policies and watchers act on their own session; adapters on their
+ * own tokens. One with a watcher of what the experts gave (on_outputs), a store, a
+ * twin, a weigher of adapters, adapters on latent attention, or rewiring runs by
+ * itself. `progress` (may be NULL) is asked between passes. Errors: as jt_session_eval,
  * JT_E_ARG for a session that
  * comes twice or is of another model; after a failure all contexts are as before. */
 JT_API jt_status jt_session_eval_together(const jt_part *parts, size_t n,

@@ -67,6 +67,31 @@ void jt_adapter_free(jt_adapter *a)
     free(a);
 }
 
+static uint64_t tensor_bytes(const jt_tensor *t)
+{
+    size_t values = jt_has(t) ? jt_rows(t) * jt_cols(t) : 0;
+    return values * (t->dtype == JT_I8 ? 1 : sizeof(float));
+}
+
+uint64_t jt_adapter_bytes(const jt_adapter *a)
+{
+    uint64_t bytes = sizeof *a;
+    for (size_t i = 0; i < a->count; i++) {
+        const jt_adapter_slot *s = &a->slot[i];
+        for (int p = 0; p < JT_ADAPTER_PARTS; p++)
+            bytes += tensor_bytes(&s->part[p]);
+        if (s->start)
+            bytes += (s->count * s->rows + 1) * sizeof *s->start;
+        if (s->column)
+            bytes += jt_cols(&s->part[0]) * sizeof *s->column;
+    }
+    for (size_t i = 0; i < a->n_sources; i++)
+        bytes += tensor_bytes(&a->source[i].t);
+    for (size_t i = 0; a->blend && i < jt_blend_parts(a->blend); i++)
+        bytes += tensor_bytes(jt_blend_part_at(a->blend, i).tensor);
+    return bytes;
+}
+
 /* ---- slots ---- */
 
 jt_adapter_slot *jt_adapter_find(const jt_adapter *a, jt_str target)

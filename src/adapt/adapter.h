@@ -77,8 +77,9 @@ typedef struct jt_adapter_kind {
     /* Row `row` (of all count * rows) of the weight, decoded in w, becomes that of the
      * weight with the adapter in it. */
     void (*merge_row)(const jt_adapter_slot *slot, float scale, size_t row, float *w);
-    /* After the products of these uses, no two of the same y: change y. With a tape it
-     * records itself. */
+    /* After the products of these uses: change y. No two of them are of the same y,
+     * but where this is jt_low_rank_change and nothing has magnitudes: these follow
+     * each other, and are worked on in that order. With a tape it records itself. */
     void (*change)(jt_context *ctx, jt_use *uses, size_t count);
     /* Gradients of the inputs and what else can wait until those of the products are
      * there; NULL: `change` recorded all. */
@@ -135,6 +136,9 @@ void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */
 jt_status jt_adapter_place(jt_adapter_slot *slot, const float *value,
                            const int32_t *row, const int32_t *column, jt_err *err);
+
+/* Memory of its values. */
+uint64_t jt_adapter_bytes(const jt_adapter *adapter);
 
 /* JT_E_FORMAT naming the part that has a value that is not finite. */
 jt_status jt_adapter_check(const jt_adapter *adapter, const jt_adapter_slot *slot,

@@ -101,7 +101,8 @@ static void begin_side(job *j, side *s, int part, jt_input *x, const jt_gatherin
     s->y = jt_new(j->ctx, rows, jt_rows(&w));
     if (jt_failed(j->ctx))
         return;
-    j->list[j->n++] = jt_product_rows(&s->y, &w, x, 0, rows);
+    j->list[j->n] = jt_product_rows(&s->y, &w, x, 0, rows);
+    j->list[j->n++].token = via ? NULL : j->plan->token;
     if (!s->bank)
         return;
     s->low = jt_input_of(jt_new(j->ctx, (size_t)j->plan->n_rows, s->bank->rank));

@@ -44,26 +44,23 @@ static void relu(jt_context *ctx, jt_tensor *x)
 /* ---- the first pass ---- */
 
 /* The hidden states that the output of the model would read. */
-static jt_tensor first_pass(const jt_blended *m, jt_context *ctx, const jt_chunk *chunk,
-                            const jt_store *store, jt_cache *cache)
+jt_tensor jt_blended_first_pass(jt_context *ctx, const jt_model *model,
+                                const jt_chunk *chunk, const jt_store *store)
 {
     static const jt_hooks none;
-    jt_span *span = jt_scratch(ctx, 1, sizeof *span);
     jt_chunk *before = jt_scratch(ctx, 1, sizeof *before);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    *span = chunk->spans[0];
-    span->cache = cache ? cache : span->cache;
     *before = *chunk;
-    before->spans = span;
     before->hidden = true;
+    before->n_instead = 0;
     before->checkpoint = false;
     before->on_layer = NULL;
     jt_tape *tape = ctx->tape;
     jt_product_change change = ctx->change;
     ctx->tape = NULL;
     ctx->change = (jt_product_change){0};
-    jt_tensor h = jt_transformer_forward(ctx, m->model, before, store, &none);
+    jt_tensor h = jt_transformer_forward(ctx, model, before, store, &none);
     ctx->tape = tape;
     ctx->change = change;
     return h;
@@ -76,14 +73,15 @@ static void last_layer(const jt_blended *m, jt_context *ctx, jt_input *x,
                        jt_tensor *logits, size_t count)
 {
     const jt_blend *b = m->blend;
+    size_t tokens = jt_rows(&x->x);
     const jt_tensor *w = &b->head_weight[b->depth - 1];
     const jt_tensor *bias = &b->head_bias[b->depth - 1];
     jt_product *list = jt_scratch(ctx, count, sizeof *list);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         jt_tensor part = jt_some_rows(w, i * b->n, b->n);
-        logits[i] = jt_new(ctx, m->n_tokens, b->n);
+        logits[i] = jt_new(ctx, tokens, b->n);
         if (!jt_failed(ctx))
-            list[i] = jt_product_rows(&logits[i], &part, x, 0, m->n_tokens);
+            list[i] = jt_product_rows(&logits[i], &part, x, 0, tokens);
     }
     if (jt_failed(ctx))
         return;
@@ -94,7 +92,8 @@ static void last_layer(const jt_blended *m, jt_context *ctx, jt_input *x,
     }
 }
 
-static void decide(jt_blended *m, jt_context *ctx, const jt_tensor *h)
+void jt_blended_hear(const jt_blended *m, jt_decided *d, jt_context *ctx,
+                     const jt_tensor *h)
 {
     static const jt_hooks none;
     const jt_blend *b = m->blend;
@@ -112,27 +111,14 @@ static void decide(jt_blended *m, jt_context *ctx, const jt_tensor *h)
         last_layer(m, ctx, &x, logits, count);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         jt_route_site site = {.layer = (int)i};
-        jt_tensor scores = jt_new(ctx, m->n_tokens, b->n);
-        route[i] = jt_route_new(ctx, (int)m->n_tokens, (int)b->n, b->k);
+        jt_tensor scores = jt_new(ctx, d->n_tokens, b->n);
+        route[i] = jt_route_new(ctx, (int)d->n_tokens, (int)b->n, b->k);
         if (b->temperature != 1.0f)
             jt_scale(ctx, &logits[i], 1.0f / b->temperature);
         jt_router_select(ctx, r, &none, &site, &logits[i], &scores, &route[i]);
         if (m->term && !jt_failed(ctx))
             m->term->add(m->term->self, ctx, &site, r, &logits[i], &scores, &route[i]);
     }
-    m->route = route;
-    m->n_routes = count;
-}
-
-void jt_blended_look_ahead(jt_blended *m, jt_context *ctx, const jt_chunk *chunk,
-                           const jt_store *store, jt_cache *first)
-{
-    if (chunk->n_spans != 1) {
-        jt_fail(&ctx->err, JT_E_UNSUPPORTED,
-                "X-LoRA, which has a pass of its own, beside a second sequence");
-        return;
-    }
-    jt_tensor h = first_pass(m, ctx, chunk, store, first);
-    if (!jt_failed(ctx))
-        decide(m, ctx, &h);
+    d->route = route;
+    d->n_routes = count;
 }

@@ -5,19 +5,6 @@
 
 #include "adapt/blended.h"
 
-static int32_t bank_for(const jt_blended *m, const jt_product *p)
-{
-    return m->bank && p->w.weight && p->tokens ? m->bank[p->w.weight] : -1;
-}
-
-size_t jt_blended_count(const jt_blended *m, const jt_product *products, size_t count)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++)
-        n += bank_for(m, &products[i]) >= 0;
-    return n;
-}
-
 /* ---- deciding ---- */
 
 /* The last rows of a route, where only the last tokens go on. */
@@ -36,20 +23,24 @@ static jt_route last_of(const jt_route *r, size_t rows)
  * gradient of it may be a fresh one and comes first. */
 static jt_tensor *score_all(jt_context *ctx, const jt_blend_use *uses, size_t count)
 {
+    size_t n = 0;
     jt_tensor *logits = jt_scratch(ctx, count, sizeof *logits);
     jt_input *x = jt_scratch(ctx, count, sizeof *x);
     jt_product *list = jt_scratch(ctx, count, sizeof *list);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         const jt_router *r = &uses[i].by->router[uses[i].bank];
+        if (uses[i].decided->route)
+            continue;
         logits[i] = jt_new(ctx, uses[i].p.tokens, (size_t)r->n_experts);
         x[i] = jt_input_of(uses[i].p.x->x);
         x[i].x.grad_fresh = false;
-        if (!jt_failed(ctx))
-            list[i] =
-                jt_product_rows(&logits[i], &r->weight, &x[i], 0, uses[i].p.tokens);
+        if (jt_failed(ctx))
+            break;
+        list[n] = jt_product_rows(&logits[i], &r->weight, &x[i], 0, uses[i].p.tokens);
+        list[n++].first = uses[i].p.first;
     }
-    if (!jt_failed(ctx))
-        jt_products(ctx, list, count);
+    if (!jt_failed(ctx) && n)
+        jt_products(ctx, list, n);
     return logits;
 }
 
@@ -70,15 +61,15 @@ static jt_route select_one(jt_context *ctx, const jt_blend_use *u, jt_tensor *lo
     return route;
 }
 
-static void decide(jt_context *ctx, const jt_blended *m, jt_blend_use *uses,
-                   size_t count)
+static void decide(jt_context *ctx, jt_blend_use *uses, size_t count)
 {
-    jt_tensor *logits = m->route ? NULL : score_all(ctx, uses, count);
+    jt_tensor *logits = score_all(ctx, uses, count);
     for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
         jt_route route;
-        size_t rows = uses[i].p.tokens;
-        if (m->route)
-            route = last_of(&m->route[m->n_routes > 1 ? uses[i].bank : 0], rows);
+        const jt_decided *d = uses[i].decided;
+        if (d->route)
+            route = last_of(&d->route[d->n_routes > 1 ? uses[i].bank : 0],
+                            uses[i].p.tokens);
         else
             route = select_one(ctx, &uses[i], &logits[i]);
         if (!jt_failed(ctx))
@@ -103,6 +94,16 @@ static size_t rows_of(const jt_plan *plan, size_t e, size_t *first)
     return (size_t)plan->start[e + 1] - *first;
 }
 
+/* Which row of the input each row of the plan reads. */
+static const int32_t *input_rows(jt_context *ctx, const jt_blend_use *u)
+{
+    size_t n = (size_t)u->plan.n_rows;
+    int32_t *row = u->p.first ? jt_scratch(ctx, n, sizeof *row) : NULL;
+    for (size_t i = 0; row && i < n; i++)
+        row[i] = u->plan.token[i] + (int32_t)u->p.first;
+    return row ? row : u->plan.token;
+}
+
 static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
                     jt_product *list, size_t *all)
 {
@@ -111,8 +112,8 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
     u->low = jt_input_of(jt_new(ctx, (size_t)plan->n_rows, b->bank[u->bank].rank));
     if (jt_failed(ctx))
         return;
-    *via =
-        (jt_gathering){plan->token, plan->row, (size_t)plan->n_rows, (size_t)plan->k};
+    *via = (jt_gathering){input_rows(ctx, u), plan->row, (size_t)plan->n_rows,
+                          (size_t)plan->k};
     for (size_t e = 0, first; e < b->n; e++) {
         size_t rows = rows_of(plan, e, &first);
         jt_tensor a = jt_slice(&b->bank[u->bank].a, e);
@@ -124,34 +125,32 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
     }
 }
 
-static bool check(jt_context *ctx, const jt_blended *m, const jt_product *p)
+/* All tokens of a sequence in their order, or the last one of them. */
+static bool check(jt_context *ctx, const jt_blend_use *u)
 {
-    bool whole = p->first == 0 && !p->via && p->tokens == jt_rows(&p->x->x) &&
-                 p->ldy == jt_rows(&p->w);
-    if (!whole || (m->route && p->tokens > m->n_tokens))
+    const jt_product *p = &u->p;
+    bool in_order = !p->via && p->ldy == jt_rows(&p->w) &&
+                    p->first + p->tokens <= jt_rows(&p->x->x);
+    bool all = p->tokens == u->decided->n_tokens || p->tokens == 1;
+    if (!in_order || !all)
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "a mixture of adapters at '%s' in this family",
-                m->blend->bank[bank_for(m, p)].target);
+                u->by->blend->bank[u->bank].target);
     return !jt_failed(ctx);
 }
 
-size_t jt_blended_before(const jt_blended *m, jt_context *ctx,
-                         const jt_product *products, size_t count, jt_blend_use *uses,
-                         jt_product *list, size_t *all)
+void jt_blended_before(jt_context *ctx, jt_blend_use *uses, size_t count,
+                       jt_product *list, size_t *all)
 {
-    size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        int32_t bank = bank_for(m, &products[i]);
-        if (bank >= 0 && check(ctx, m, &products[i]))
-            uses[n++] = (jt_blend_use){.by = m, .p = products[i], .bank = (size_t)bank};
+        if (!check(ctx, &uses[i]))
+            return;
     }
-    if (!jt_failed(ctx) && n)
-        decide(ctx, m, uses, n);
+    decide(ctx, uses, count);
     /* side by side: gradients of an input are summed in the order of addresses */
-    jt_gathering *via = jt_scratch(ctx, n, sizeof *via);
-    for (size_t i = 0; i < n && !jt_failed(ctx); i++)
+    jt_gathering *via = jt_scratch(ctx, count, sizeof *via);
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++)
         add_low(ctx, &uses[i], &via[i], list, all);
-    return n;
 }
 
 /* As operations, for gradients. */

@@ -165,7 +165,7 @@ jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model
     jt_blended *m = jt_calloc(1, sizeof *m);
     if (!m)
         return no_memory(err);
-    *m = (jt_blended){.blend = blend, .model = model, .scale = scale, .chosen = -1};
+    *m = (jt_blended){.blend = blend, .model = model, .scale = scale};
     jt_status status = set_up(m, trains, err);
     if (status == JT_OK)
         *out = m;
@@ -191,7 +191,8 @@ void jt_blended_free(jt_blended *m)
 /* ---- before a pass ---- */
 
 /* The rule on each document of a chunk; on the whole sequence where there are none. */
-static void follow_rule(jt_blended *m, jt_context *ctx, const jt_chunk *chunk)
+static void follow_rule(const jt_blended *m, jt_decided *d, jt_context *ctx,
+                        const jt_chunk *chunk)
 {
     jt_route *route = jt_scratch(ctx, 1, sizeof *route);
     if (!route)
@@ -200,7 +201,7 @@ static void follow_rule(jt_blended *m, jt_context *ctx, const jt_chunk *chunk)
     if (jt_failed(ctx))
         return;
     for (size_t t = 0, end; t < chunk->count; t = end) {
-        int chosen = m->chosen;
+        int chosen = d->chosen;
         end = chunk->count;
         for (size_t i = t; chunk->first && i < chunk->count && end == chunk->count; i++)
             end = chunk->first[i] == chunk->first[t] ? end : i;
@@ -211,8 +212,8 @@ static void follow_rule(jt_blended *m, jt_context *ctx, const jt_chunk *chunk)
             route->weight[i] = chosen < 0 ? 0.0f : 1.0f;
         }
     }
-    m->route = route;
-    m->n_routes = 1;
+    d->route = route;
+    d->n_routes = 1;
 }
 
 /* Gates may have got gradients since routers were made. */
@@ -226,16 +227,17 @@ static void renew_gates(jt_blended *m)
     }
 }
 
-void jt_blended_begin(jt_blended *m, jt_context *ctx, const jt_chunk *chunk,
-                      const jt_store *store, jt_cache *first)
+void jt_blended_begin(jt_blended *m, jt_decided *d, jt_context *ctx,
+                      const jt_chunk *chunk)
 {
-    m->route = NULL;
-    m->n_tokens = chunk->count;
+    d->route = NULL;
+    d->n_tokens = chunk->count;
     renew_gates(m);
-    if (!m->bank)
-        return;
-    if (m->blend->method->producer == JT_BY_RULE)
-        follow_rule(m, ctx, chunk);
-    else if (m->blend->method->producer == JT_BY_PASS)
-        jt_blended_look_ahead(m, ctx, chunk, store, first);
+    if (m->bank && m->blend->method->producer == JT_BY_RULE)
+        follow_rule(m, d, ctx, chunk);
+}
+
+bool jt_blended_looks_ahead(const jt_blended *m)
+{
+    return m->bank && m->blend->method->producer == JT_BY_PASS;
 }

@@ -18,12 +18,16 @@ typedef struct jt_blended {
     struct jt_lora_ffn *ffn;    /* [layers] JT_BY_LAYER */
     const jt_mixture **instead; /* [layers] mixtures in place of dense FFNs, or NULL */
     const jt_route_term *term;  /* looks at what is decided; or NULL */
-    int chosen;                 /* by the rule; -1: none */
+} jt_blended;
+
+/* What is decided for a sequence before its passes. */
+typedef struct jt_decided {
+    int chosen; /* by the rule; -1: none */
     /* Of the pass at hand, where it was decided before: for all banks, or for each. */
     const jt_route *route;
     size_t n_routes;
     size_t n_tokens;
-} jt_blended;
+} jt_decided;
 
 /* JT_E_UNSUPPORTED (not for this model), JT_E_MEMORY. With `trains` it stays attached
  * where it is fresh. */
@@ -31,38 +35,45 @@ jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model
                          float scale, bool trains, jt_err *err);
 void jt_blended_free(jt_blended *blended); /* NULL is fine */
 
-/* Before a pass over `chunk`: what is decided for all of it. A first pass goes through
- * the layers with `first` as its cache (NULL: the chunk's own, in training). */
-void jt_blended_begin(jt_blended *blended, jt_context *ctx, const jt_chunk *chunk,
-                      const jt_store *store, jt_cache *first);
+/* Before a pass over `chunk`, the tokens of one sequence: what is decided for all of
+ * it. */
+void jt_blended_begin(jt_blended *blended, jt_decided *decided, jt_context *ctx,
+                      const jt_chunk *chunk);
 
-/* Does one of these products read a weight of a bank? */
-size_t jt_blended_count(const jt_blended *blended, const jt_product *products,
-                        size_t count);
+/* Does it decide by a pass before each pass (JT_BY_PASS)? */
+bool jt_blended_looks_ahead(const jt_blended *blended);
+/* That pass, over sequences with caches of their own for it: the hidden states [count,
+ * d] of its tokens, and what the blend decides by those of a sequence. */
+jt_tensor jt_blended_first_pass(jt_context *ctx, const jt_model *model,
+                                const jt_chunk *chunk, const jt_store *store);
+void jt_blended_hear(const jt_blended *blended, jt_decided *decided, jt_context *ctx,
+                     const jt_tensor *h);
 
-/* One product whose result a blend changes. */
+/* The bank of the weight that a product reads, or -1. */
+static inline int32_t jt_blended_bank(const jt_blended *blended, const jt_product *p)
+{
+    return blended->bank && p->w.weight && p->tokens ? blended->bank[p->w.weight] : -1;
+}
+
+/* One product whose result a blend changes: of tokens of one sequence. */
 typedef struct jt_blend_use {
     const jt_blended *by;
+    const jt_decided *decided;
     jt_product p;
     size_t bank;
     jt_plan plan;
     jt_input low; /* [rows of the plan, rank] */
 } jt_blend_use;
 
-/* Decide for the products, and put A x of the adapters that were chosen into `list`,
- * which has room; the number of uses. */
-size_t jt_blended_before(const jt_blended *blended, jt_context *ctx,
-                         const jt_product *products, size_t count, jt_blend_use *uses,
-                         jt_product *list, size_t *all);
+/* Decide for the uses, and put A x of the adapters that were chosen into `list`, which
+ * has room for blend->n products of each. */
+void jt_blended_before(jt_context *ctx, jt_blend_use *uses, size_t count,
+                       jt_product *list, size_t *all);
 /* After they ran: add B (A x) of `count` uses to what came out. */
 void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count);
 
 /* The second half of that without a tape. */
 void jt_blended_add_up(jt_context *ctx, const jt_blend_use *uses, size_t count);
-
-/* The routes of a pass by its hidden states (JT_BY_PASS). */
-void jt_blended_look_ahead(jt_blended *blended, jt_context *ctx, const jt_chunk *chunk,
-                           const jt_store *store, jt_cache *first);
 
 /* An expert of MixLoRA: the FFN of a layer with the adapters of its weights. */
 typedef struct jt_lora_ffn {

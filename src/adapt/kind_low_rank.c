@@ -36,14 +36,21 @@ static float magnitude(const jt_use *u, size_t r)
     return m[u->matrix * u->slot->rows + u->row + r] / u->norm[r];
 }
 
-/* ---- without a tape: some rows of some tokens of one use at a time ---- */
+/* ---- without a tape: some rows of some tokens at a time ----
+ * Uses of the same y follow each other: who works on a tile of y does so for all of
+ * them, in their order. */
 
 enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 512 };
+
+/* Uses first_use .. of the same y, and the items before it. */
+typedef struct target {
+    size_t first_use, first_item;
+} target;
 
 typedef struct tiles {
     const jt_kernels *kernels;
     const jt_use *uses;
-    size_t *first; /* [count + 1] items before each use */
+    const target *targets; /* [count + 1]: the last one has the ends */
     size_t count;
 } tiles;
 
@@ -69,34 +76,52 @@ static void add_tile(const tiles *w, const jt_use *u, size_t row, size_t rows,
     }
 }
 
+/* The last target that begins at or before an item. */
+static const target *find_target(const tiles *w, size_t item)
+{
+    size_t low = 0, high = w->count;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (w->targets[middle].first_item <= item)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &w->targets[low];
+}
+
 static void tile_item(void *arg, size_t item)
 {
     const tiles *w = arg;
-    size_t i = 0;
-    while (w->first[i + 1] <= item)
-        i++;
-    const jt_use *u = &w->uses[i];
-    size_t local = item - w->first[i], run = local % runs(u) * RUN_ROWS;
+    const target *t = find_target(w, item);
+    const jt_use *u = &w->uses[t->first_use], *last = &w->uses[t[1].first_use];
+    size_t local = item - t->first_item, run = local % runs(u) * RUN_ROWS;
     size_t token = local / runs(u) * TILE_TOKENS, tokens = u->p.tokens - token;
     size_t end = run + RUN_ROWS, all = jt_rows(&u->p.w);
     tokens = tokens < TILE_TOKENS ? tokens : TILE_TOKENS;
     end = end < all ? end : all;
-    for (size_t row = run; row < end; row += TILE_ROWS)
-        add_tile(w, u, row, end - row < TILE_ROWS ? end - row : TILE_ROWS, token,
-                 tokens);
+    for (; u < last; u++) {
+        for (size_t row = run; row < end; row += TILE_ROWS)
+            add_tile(w, u, row, end - row < TILE_ROWS ? end - row : TILE_ROWS, token,
+                     tokens);
+    }
 }
 
 static void change_tiles(jt_context *ctx, const jt_use *uses, size_t count)
 {
-    tiles w = {ctx->kernels, uses, jt_scratch(ctx, count + 1, sizeof *w.first), count};
-    if (!w.first)
+    size_t items = 0;
+    target *targets = jt_scratch(ctx, count + 1, sizeof *targets);
+    tiles w = {ctx->kernels, uses, targets, 0};
+    if (!targets)
         return;
-    w.first[0] = 0;
-    for (size_t i = 0; i < count; i++)
-        w.first[i + 1] =
-            w.first[i] +
-            runs(&uses[i]) * ((uses[i].p.tokens + TILE_TOKENS - 1) / TILE_TOKENS);
-    jt_pool_run(ctx->pool, tile_item, &w, w.first[count]);
+    for (size_t i = 0; i < count; i++) {
+        if (i && uses[i].p.y == uses[i - 1].p.y)
+            continue;
+        targets[w.count++] = (target){i, items};
+        items += runs(&uses[i]) * ((uses[i].p.tokens + TILE_TOKENS - 1) / TILE_TOKENS);
+    }
+    targets[w.count] = (target){count, items};
+    jt_pool_run(ctx->pool, tile_item, &w, items);
 }
 
 /* ---- with a tape ---- */

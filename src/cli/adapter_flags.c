@@ -16,15 +16,8 @@ const cli_option cli_adapter_options[] = {
          "number of the task that one of kind poly shall mix its skills for"},
     {0}};
 
-/* What stands behind a path, "FILE@2:0.5". */
-typedef struct behind {
-    float scale;
-    bool has_task;
-    size_t task;
-} behind;
-
 /* Cut "@2" off; a file that has the whole name comes first. */
-static void read_task(char *path, behind *out)
+static void read_task(char *path, cli_adapter_at *out)
 {
     char *at = strrchr(path, '@');
     if (!at || !at[1] || strspn(at + 1, "0123456789") != strlen(at + 1) ||
@@ -35,12 +28,12 @@ static void read_task(char *path, behind *out)
     *at = '\0';
 }
 
-/* "FILE:0.5"; a file that has the whole name comes first. The caller frees *path. */
-static jt_status read_item(const char *item, char **path, behind *out, jt_err *err)
+jt_status cli_adapter_item(const char *item, char **path, cli_adapter_at *out,
+                           jt_err *err)
 {
     const char *colon = strrchr(item, ':');
     char *end = NULL;
-    *out = (behind){.scale = 1.0f};
+    *out = (cli_adapter_at){.scale = 1.0f};
     size_t len = strlen(item);
     if (colon && colon[1] && access(item, F_OK) != 0) {
         out->scale = strtof(colon + 1, &end);
@@ -59,13 +52,13 @@ jt_status cli_open_adapter(cli_model *m, const char *item, jt_adapter **out,
                            float *scale, jt_err *err)
 {
     char *path;
-    behind b;
+    cli_adapter_at b;
     jt_adapter **more =
         realloc(m->adapters, (m->n_adapters + 1) * sizeof(jt_adapter *));
     if (!more)
         return jt_fail(err, JT_E_MEMORY, "out of memory");
     m->adapters = more;
-    JT_TRY(read_item(item, &path, &b, err));
+    JT_TRY(cli_adapter_item(item, &path, &b, err));
     jt_status status = jt_adapter_open(out, path, m->model, err);
     free(path);
     *scale = b.scale;

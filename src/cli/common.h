@@ -70,6 +70,16 @@ jt_status cli_new_session(jt_session **out, const cli_model *model,
 /* Flags of verbs that run a model with adapters (adapter_flags.c), and the group of
  * this field: a cli_list. */
 extern const cli_option cli_adapter_options[];
+/* What stands behind the path of an adapter, "FILE@2:0.5". */
+typedef struct cli_adapter_at {
+    float scale;
+    bool has_task;
+    size_t task;
+} cli_adapter_at;
+/* Take "FILE[@TASK][:SCALE]" apart; a file that has the whole name comes first. The
+ * caller frees *path. */
+jt_status cli_adapter_item(const char *item, char **path, cli_adapter_at *out,
+                           jt_err *err);
 /* Open "FILE[:SCALE]"; the model owns it. Errors are blamed on --adapter. */
 jt_status cli_open_adapter(cli_model *model, const char *item, jt_adapter **out,
                            float *scale, jt_err *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "serve_adapters.h"
 #include "serve_log.h"
 #include "serve_models.h"
 #include "verbs.h"
@@ -13,7 +14,9 @@ struct args {
     cli_list models;
     const char *config, *host, *key_file, *name, *prefill, *log;
     int port, slots, queue, connections, predict, idle, reply, grace, keep, loaded;
-    uint64_t body, kept;
+    uint64_t body, kept, adapter_memory;
+    cli_list adapters;
+    const char *adapter_folder;
     cli_template_args template;
     jt_session_options session;
     cli_trace_flags trace;
@@ -136,6 +139,27 @@ static const cli_option keep_options[] = {
              "0: any number"},
     {0}};
 
+static const cli_option adapter_options[] = {
+    {.flags = "--adapter --lora",
+     .kind = CLI_LIST,
+     .value = "NAME=FILE[@TASK][:SCALE]",
+     .offset = FIELD(adapters),
+     .help = "an adapter that requests can name (default NAME: that of the file), as "
+             "'run --adapter' takes it; may be given several times"},
+    {.flags = "--adapter-dir",
+     .kind = CLI_PATH,
+     .value = "DIR",
+     .offset = FIELD(adapter_folder),
+     .help = "folder whose adapters can be offered while the server runs (POST "
+             "/v1/junto/adapters)"},
+    {.flags = "--adapter-memory",
+     .kind = CLI_SIZE,
+     .value = "SIZE",
+     .offset = FIELD(adapter_memory),
+     .help = "memory for adapters: those that were not used for longest leave it, and "
+             "are read again when a request names them (default: no bound)"},
+    {0}};
+
 static const cli_option limit_options[] = {
     {.flags = "--queue",
      .kind = CLI_INT,
@@ -189,6 +213,7 @@ static const cli_option limit_options[] = {
 
 static const cli_group groups[] = {{"Address", listen_options, 0},
                                    {"Replies", reply_options, 0},
+                                   {"Adapters", adapter_options, 0},
                                    {"Several models", keep_options, 0},
                                    {"Limits", limit_options, 0},
                                    {"Log", log_options, 0},
@@ -206,6 +231,7 @@ typedef struct serving {
     jt_log log;
     jt_server *server;
     serve_models models;
+    serve_adapters adapters;
     jt_model *model; /* the only one; NULL: there are several */
     jt_chat *chat;
     jt_trace_writer *trace; /* or NULL */
@@ -228,6 +254,10 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
                                  .body_bytes = (size_t)args->body,
                                  .kept_bytes = (size_t)args->kept,
                                  .prefill = args->prefill,
+                                 .adapters = s->adapters.offers,
+                                 .n_adapters = s->adapters.count,
+                                 .adapter_folder = args->adapter_folder,
+                                 .adapter_bytes = args->adapter_memory,
                                  .session = args->session,
                                  .log = s->log};
     JT_TRY(jt_server_new(&s->server, &options, err));
@@ -291,6 +321,7 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     JT_TRY(cli_trace_check(&args->trace, err));
     JT_TRY(cli_read_key(&s->key, args->key_file, err));
     JT_TRY(serve_models_open(&s->models, &args->models, &args->template, err));
+    JT_TRY(serve_adapters_open(&s->adapters, &args->adapters, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
     JT_TRY(listen_first(s, args, err));
     return s->models.count == 1 ? open_only(s, args, err) : open_several(s, args, err);
@@ -328,6 +359,7 @@ static int run(cli_context *cli, const void *raw)
     if (s.model)
         s.models.offers->unload(s.models.offers->user, s.model, s.chat);
     serve_models_close(&s.models);
+    serve_adapters_close(&s.adapters);
     free(s.key);
     return code;
 }
@@ -341,18 +373,21 @@ static const char *const examples[] = {
     "eight replies at once, prompts as fast as can be",
     "junto serve small=a.gguf big=b.gguf --keep-alive 60",
     "two models, each in memory while it is used",
+    "junto serve model.gguf --adapter poet=poet.safetensors --adapter law=law/:0.8",
+    "adapters that requests name: {\"adapter\": \"poet\"}",
     NULL};
 
 const cli_verb cli_verb_serve = {
     .name = "serve",
     .section = "Run",
     .summary = "answer many users over HTTP, with one model or several",
-    .details =
-        "Speaks the protocol of OpenAI: /v1/chat/completions, /v1/completions, "
-        "/v1/responses, /v1/embeddings, /v1/models; and /tokenize, /detokenize, "
-        "/health, /metrics. Only this machine "
-        "can ask, unless --host says otherwise. No request opens a file. The log goes "
-        "to standard error.",
+    .details = "Speaks the protocol of OpenAI: /v1/chat/completions, /v1/completions, "
+               "/v1/responses, /v1/embeddings, /v1/models; and /tokenize, /detokenize, "
+               "/health, /metrics. Requests may name adapters: \"adapter\", or "
+               "\"adapters\" with "
+               "weights. Only this machine can ask, unless --host says otherwise. No "
+               "request opens a file. The log goes "
+               "to standard error.",
     .operands = operands,
     .groups = groups,
     .examples = examples,

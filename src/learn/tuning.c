@@ -248,7 +248,6 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
-    ctx->change = jt_attached_change(&t->attached);
     if (!method)
         return JT_OK;
     t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);

@@ -70,16 +70,53 @@ static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_ten
 
 /* A dense FFN, or the mixture that an adapter has put in its place. Policies and
  * watchers know the layers of the model: this is none of theirs. */
-static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
+static jt_tensor dense_or_instead(jt_context *ctx, const pass *p, int index,
+                                  const jt_instead *instead, jt_input *x)
 {
-    const jt_mixture *instead = p->chunk.instead ? p->chunk.instead[index] : NULL;
-    if (!instead)
+    const jt_mixture *mixture = instead->ffn ? instead->ffn[index] : NULL;
+    if (!mixture)
         return jt_dense_forward(ctx, &p->model->layers[index].dense, p->store, x);
     jt_route_site site = site_of(p, index);
-    jt_hooks hooks = {.n_terms = p->chunk.instead_term != NULL};
+    jt_hooks hooks = {.n_terms = instead->term != NULL};
     if (hooks.n_terms)
-        hooks.term[0] = *p->chunk.instead_term;
-    return jt_mixture_forward(ctx, instead, p->store, &hooks, &site, x);
+        hooks.term[0] = *instead->term;
+    return jt_mixture_forward(ctx, mixture, p->store, &hooks, &site, x);
+}
+
+/* The runs of tokens from `first` on that have the same FFN: how many of `rows`. */
+static size_t same_ffn(const pass *p, int index, size_t first, size_t rows,
+                       const jt_instead **found)
+{
+    const jt_instead *i = p->chunk.instead, *end = i + p->chunk.n_instead;
+    size_t at = 0, until;
+    while (i + 1 < end && at + i->tokens <= first)
+        at += i++->tokens;
+    *found = i;
+    until = at + i->tokens;
+    while (i + 1 < end && !(i->ffn && i->ffn[index]) && !(i[1].ffn && i[1].ffn[index]))
+        until += (++i)->tokens;
+    return until < rows ? until - first : rows - first;
+}
+
+/* The FFN of a layer, run by run of tokens that have the same. */
+static jt_tensor dense(jt_context *ctx, const pass *p, int index, jt_input *x)
+{
+    static const jt_instead none;
+    const jt_instead *instead = &none;
+    size_t rows = jt_failed(ctx) ? 0 : jt_rows(&x->x), count;
+    if (!p->chunk.n_instead || !rows || same_ffn(p, index, 0, rows, &instead) == rows)
+        return dense_or_instead(ctx, p, index, instead, x);
+    jt_tensor y = jt_new(ctx, rows, jt_cols(&x->x));
+    for (size_t first = 0; first < rows && !jt_failed(ctx); first += count) {
+        count = same_ffn(p, index, first, rows, &instead);
+        jt_input some = jt_input_of(jt_some_rows(&x->x, first, count));
+        ctx->change.first = first;
+        jt_tensor part = dense_or_instead(ctx, p, index, instead, &some);
+        ctx->change.first = 0;
+        if (!jt_failed(ctx))
+            memcpy(jt_row(&y, first), part.data, count * jt_cols(&y) * sizeof(float));
+    }
+    return y;
 }
 
 /* JT_BESIDE_NORMED: x is h as the dense half reads it. */
@@ -232,61 +269,6 @@ static jt_tensor last_rows(jt_context *ctx, const jt_chunk *chunk, const jt_tens
     return last;
 }
 
-/* Tokens at the end of a chunk that do not run through all layers. */
-static size_t halfway_tokens(const jt_chunk *chunk)
-{
-    return chunk->halfway ? chunk->spans[chunk->n_spans - 1].count : 0;
-}
-
-/* A pass without its last span. */
-static pass without_last(const pass *p)
-{
-    pass few = *p;
-    few.chunk.count -= halfway_tokens(&p->chunk);
-    few.chunk.n_spans--;
-    few.hooks = p->chunk.halfway->others;
-    return few;
-}
-
-/* What the last span was, or will be, when it goes on. */
-static float *halfway_rows(const jt_chunk *chunk, const jt_tensor *h)
-{
-    return jt_row(h, chunk->count - halfway_tokens(chunk));
-}
-
-/* Some layers run on all spans, the others on all but the last. Gives the chunk of
- * which there will be logits. */
-static jt_chunk run_halfway(jt_context *ctx, const pass *all, jt_tensor *h)
-{
-    const jt_halfway *way = all->chunk.halfway;
-    int n_layers = all->model->params.n_layers;
-    pass few = without_last(all);
-    jt_tensor few_h = jt_some_rows(h, 0, few.chunk.count);
-    size_t bytes = halfway_tokens(&all->chunk) * jt_cols(h) * sizeof(float);
-    if (way->from > 0 && bytes)
-        memcpy(halfway_rows(&all->chunk, h), way->h, bytes);
-    for (int i = 0; i < n_layers && !jt_failed(ctx); i++) {
-        if (i >= way->from && i < way->until)
-            run_layer(ctx, all, i, h);
-        else if (few.chunk.count)
-            run_layer(ctx, &few, i, &few_h);
-    }
-    if (way->until == n_layers || jt_failed(ctx))
-        return all->chunk;
-    memcpy(way->h, halfway_rows(&all->chunk, h), bytes);
-    *h = few_h;
-    return few.chunk;
-}
-
-/* The caches count the tokens when they come into the first layer. */
-static void feed_caches(const jt_chunk *chunk)
-{
-    bool later = chunk->halfway && chunk->halfway->from > 0;
-    for (size_t i = 0; i < chunk->n_spans - later; i++)
-        jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
-                      chunk->spans[i].count);
-}
-
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
                                  const jt_chunk *chunk, const jt_store *store,
                                  const jt_hooks *hooks)
@@ -295,17 +277,13 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     jt_tensor h = jt_embed(ctx, &model->embedding, chunk->ids, chunk->count);
     jt_scale(ctx, &h, model->params.embedding_scale);
     pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks};
-    jt_chunk heard = *chunk;
-    feed_caches(chunk);
-    if (chunk->halfway && !jt_failed(ctx))
-        heard = run_halfway(ctx, &p, &h);
-    for (int i = 0; i < model->params.n_layers && !chunk->halfway && !jt_failed(ctx);
-         i++)
+    for (size_t i = 0; i < chunk->n_spans; i++)
+        jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
+                      chunk->spans[i].count);
+    for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
-    if (heard.n_spans == 0)
-        return (jt_tensor){0};
     if (!chunk->all_logits && !chunk->hidden)
-        h = last_rows(ctx, &heard, &h);
+        h = last_rows(ctx, chunk, &h);
     const jt_params *params = &model->params;
     jt_input x = jt_input_of(jt_norm_forward(ctx, &model->output_norm, &h));
     if (chunk->hidden)

@@ -11,14 +11,13 @@ typedef struct jt_span {
     size_t count; /* at least 1 */
 } jt_span;
 
-/* The last span of a pass, when it runs through layers from .. until - 1 only: the
- * other spans run through all. */
-typedef struct jt_halfway {
-    int from, until;
-    float *h; /* [count of the span, d] what goes into layer `from`, unless that is 0;
-                 then what comes out of the last one, unless that ends the model */
-    const jt_hooks *others; /* of the pass without it */
-} jt_halfway;
+/* Mixtures that stand in place of the dense FFNs of some layers (MixLoRA), for the next
+ * `tokens` of a chunk. */
+typedef struct jt_instead {
+    size_t tokens;
+    const jt_mixture *const *ffn; /* [layers], or NULL; NULL: nowhere */
+    const jt_route_term *term;    /* of these; or NULL */
+} jt_instead;
 
 /* Tokens on their way through the layers: of one context, or of several, whose spans
  * stand one after the other. Every weight is read once for all of them. */
@@ -33,17 +32,13 @@ typedef struct jt_chunk {
     bool all_logits;          /* of every token; otherwise of the last of each span */
     bool hidden; /* instead of logits the hidden states [count, d] that the output
                     reads */
-    const jt_mixture *const *instead;  /* [layers] what stands in place of their dense
-                                          FFNs (MixLoRA), or NULL; NULL: nowhere */
-    const jt_route_term *instead_term; /* of these; or NULL */
+    const jt_instead *instead; /* [n_instead] token after token; with a tape one */
+    size_t n_instead;
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
                         2016); the layers may then share their cache */
-    const jt_halfway *halfway; /* NULL: all spans run through all layers. Otherwise
-                                  without a tape, and not with all_logits; there are no
-                                  logits of the last span before its last layer */
-    uint64_t draw;             /* as in jt_route_site */
-    bool replay;               /* the same */
+    uint64_t draw;   /* as in jt_route_site */
+    bool replay;     /* the same */
     /* Sees the hidden states [count, d] after each layer; may be NULL. */
     void (*on_layer)(void *user, int layer, const jt_tensor *h);
     void *user;

@@ -101,7 +101,9 @@ static jt_route route_parts(jt_context *ctx, const jt_mixture *m, const jt_hooks
         own.token_ids += first;
         own.positions += first;
         jt_input rows = jt_input_of(jt_some_rows(&x->x, first, part->tokens));
+        ctx->change.first += first;
         routes[i] = route_tokens(ctx, m, part->hooks, &own, &rows);
+        ctx->change.first -= first;
         first += part->tokens;
     }
     return jt_failed(ctx) ? (jt_route){0} : join_routes(ctx, routes, hooks->n_parts);

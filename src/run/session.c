@@ -134,6 +134,17 @@ static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
     return JT_OK;
 }
 
+/* A pass that comes before each pass has keys and values of its own. */
+static jt_status make_first(jt_session *s, jt_err *err)
+{
+    if (!jt_attached_looks_ahead(&s->adapters))
+        return JT_OK;
+    if (!s->first.memory)
+        JT_TRY(jt_cache_init(&s->first, s->model, &s->kept, err));
+    s->adapters.first = &s->first;
+    return JT_OK;
+}
+
 jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
                                  jt_err *err)
 {
@@ -143,15 +154,27 @@ jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float
     s->ctx->err = (jt_err){0};
     JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
     jt_status status = check_weigher(s, &s->weigher, err);
-    if (status == JT_OK && jt_attached_looks_ahead(&s->adapters) && !s->adapters.first)
-        status = jt_cache_init(&s->first, s->model, &s->kept, err);
-    if (status != JT_OK) {
+    if (status == JT_OK)
+        status = make_first(s, err);
+    if (status != JT_OK)
         jt_detach_last(&s->adapters);
-        return status;
-    }
-    if (jt_attached_looks_ahead(&s->adapters))
-        s->adapters.first = &s->first;
-    return JT_OK;
+    return status;
+}
+
+jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
+                          const float *scales, size_t n, jt_err *err)
+{
+    jt_status status = JT_OK;
+    jt_attached_free(&s->adapters);
+    if (s->length == 0)
+        jt_cache_rewind(&s->first, 0);
+    for (size_t i = 0; i < n && status == JT_OK; i++)
+        status = jt_attach_made(&s->adapters, s->model, made[i], scales[i], err);
+    if (status == JT_OK)
+        status = make_first(s, err);
+    if (status != JT_OK)
+        jt_attached_free(&s->adapters);
+    return status;
 }
 
 jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
@@ -344,14 +367,19 @@ static jt_status eval_chunk(jt_session *s, size_t count, size_t first,
     return status;
 }
 
+void jt_session_decide(jt_session *s, size_t known)
+{
+    if (jt_attached_decide(&s->adapters, s->ids, known))
+        jt_session_rewind(s, 0);
+}
+
 /* How far tokens may be run at once, up to `known`; what the cache has lost runs first.
  */
 static jt_status prepare(jt_session *s, size_t known, bool heard, size_t *until,
                          jt_err *err)
 {
     *until = known;
-    if (jt_attached_decide(&s->adapters, s->ids, known))
-        jt_session_rewind(s, 0);
+    jt_session_decide(s, known);
     if (s->attendant.before)
         JT_TRY(s->attendant.before(s->attendant.self, s, known, heard, until, err));
     return jt_session_remember(s, err);

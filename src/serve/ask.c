@@ -354,6 +354,45 @@ bool jt_ask_json(json_t **root, const char *text, size_t len, jt_problem *p)
                      why.text);
 }
 
+static bool add_adapter(jt_ask *ask, const char *name, const json_t *weight,
+                        jt_problem *p)
+{
+    enum { MOST_WEIGHT = 100 };
+    double number = weight ? json_number_value(weight) : 1.0;
+    if (ask->n_adapters == JT_ASK_ADAPTERS)
+        return jt_refuse(p, 400, "adapters", "object_above_max_properties",
+                         "a request can have %d adapters at most", JT_ASK_ADAPTERS);
+    if ((weight && !json_is_number(weight)) || !(fabs(number) <= MOST_WEIGHT))
+        return jt_refuse(p, 400, "adapters", "invalid_value",
+                         "weights of 'adapters' must be numbers from %d to %d",
+                         -MOST_WEIGHT, MOST_WEIGHT);
+    ask->adapter[ask->n_adapters].name = name;
+    ask->adapter[ask->n_adapters++].weight = (float)number;
+    return true;
+}
+
+/* "adapter": "name", or "adapters": {"name": weight}. */
+static bool read_adapters(jt_ask *ask, const json_t *object, jt_problem *p)
+{
+    const json_t *one = given(object, "adapter"), *many = given(object, "adapters");
+    const char *name;
+    json_t *weight;
+    if (one && !json_is_string(one))
+        return jt_refuse(p, 400, "adapter", "invalid_type",
+                         "'adapter' must be a string");
+    if (many && !json_is_object(many))
+        return jt_refuse(p, 400, "adapters", "invalid_type",
+                         "'adapters' must be an object");
+    if (one && !add_adapter(ask, json_string_value(one), NULL, p))
+        return false;
+    json_object_foreach((json_t *)many, name, weight)
+    {
+        if (!add_adapter(ask, name, weight, p))
+            return false;
+    }
+    return true;
+}
+
 static bool read_own_wishes(jt_ask *ask, jt_problem *p)
 {
     const json_t *own, *options;
@@ -366,6 +405,9 @@ static bool read_own_wishes(jt_ask *ask, jt_problem *p)
         return jt_refuse(p, 400, "junto.trace", "invalid_type",
                          "'junto.trace' must be true or false");
     ask->trace = json_is_true(trace);
+    ask->model = json_string_value(given(ask->root, "model"));
+    if (!read_adapters(ask, ask->root, p) || !read_adapters(ask, own, p))
+        return false;
     return read_texts(given(own, "policy"), "junto.policy", ask->policy,
                       &ask->n_policies, JT_ASK_POLICIES, p);
 }

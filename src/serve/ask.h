@@ -13,6 +13,7 @@
 enum {
     JT_ASK_STOPS = 16,
     JT_ASK_POLICIES = 16,
+    JT_ASK_ADAPTERS = 16,
     JT_ASK_CHOICES = 16,
     JT_ASK_BIASES = 300
 };
@@ -30,6 +31,12 @@ typedef struct jt_ask {
     const char *stop[JT_ASK_STOPS];
     const char *policy[JT_ASK_POLICIES];
     size_t n_stop, n_policies;
+    const char *model; /* as it is named; NULL: not */
+    struct {
+        const char *name;
+        float weight;
+    } adapter[JT_ASK_ADAPTERS];
+    size_t n_adapters;
     const json_t *grammar;   /* a text in GBNF; NULL: none */
     const json_t *schema;    /* of the JSON that the reply is; NULL: none */
     const json_t *must_call; /* tools of which the reply calls one; NULL: it need not */

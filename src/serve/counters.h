@@ -22,6 +22,9 @@
     X(expert_loads_total, "counter", "Experts in them, each once a layer and pass")    \
     X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
     X(first_token_seconds_count, "counter", "How many those are of")                   \
+    X(adapter_loads_total, "counter", "Adapters that were read from their files")      \
+    X(adapters, "gauge", "Adapters in memory")                                         \
+    X(adapter_bytes, "gauge", "Bytes of them")                                         \
     X(slots, "gauge", "Replies that can run at once")                                  \
     X(slots_busy, "gauge", "Replies that run")                                         \
     X(queue_length, "gauge", "Replies that wait for a slot")

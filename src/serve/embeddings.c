@@ -68,7 +68,10 @@ static jt_work *make_work(jt_server *s, const asked *a, json_t *input, float *ve
         jt_refuse(p, 400, "input", "invalid_type", "'input' has what is no text");
         return NULL;
     }
+    static const char *const same[] = {"model", "adapter", "adapters", "junto"};
     json_t *root = json_pack("{sO si}", "prompt", input, "max_tokens", 0);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        json_object_set(root, same[i], json_object_get(a->root, same[i]));
     if (!jt_ask_take(&ask, false, root, &s->sampling, p)) {
         jt_ask_free(&ask);
         return NULL;

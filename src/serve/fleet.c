@@ -197,6 +197,11 @@ static ship *choose(jt_fleet *f, const jt_http_call *call, jt_problem *p)
         if (strcmp(f->list[i].offer.name, name) == 0)
             found = &f->list[i];
     }
+    for (size_t i = 0; i < f->n && name && !found; i++) { /* "NAME:ADAPTER" */
+        size_t len = strlen(f->list[i].offer.name);
+        if (strncmp(f->list[i].offer.name, name, len) == 0 && name[len] == ':')
+            found = &f->list[i];
+    }
     if (!found)
         jt_refuse(p, 404, "model", "model_not_found", "there is no model '%.200s'",
                   name);
@@ -247,6 +252,8 @@ json_t *jt_fleet_json(jt_fleet *f)
             json_decref(list);
             list = NULL;
         }
+        if (s->server && !s->moving)
+            jt_models_add_adapters(list, s->offer.name, s->server);
     }
     pthread_mutex_unlock(&f->lock);
     return list;

@@ -20,6 +20,22 @@ json_t *jt_models_one(const char *name, long long created, const jt_server *serv
                      server ? sizes(server) : NULL);
 }
 
+void jt_models_add_adapters(json_t *list, const char *name, const jt_server *server)
+{
+    json_t *adapters = jt_wardrobe_json(server->wardrobe), *adapter;
+    size_t i;
+    json_array_foreach(adapters, i, adapter)
+    {
+        json_t *id = json_sprintf("%s:%s", name,
+                                  json_string_value(json_object_get(adapter, "name")));
+        json_array_append_new(
+            list, json_pack("{so ss sI ss ss sO}", "id", id, "object", "model",
+                            "created", (json_int_t)server->created, "owned_by", "junto",
+                            "parent", name, "junto", adapter));
+    }
+    json_decref(adapters);
+}
+
 static json_t *only_one(jt_server *s)
 {
     jt_counters now;
@@ -28,7 +44,9 @@ static json_t *only_one(jt_server *s)
     json_t *state = json_pack("{ss si}", "state", "loaded", "running",
                               (int)now.value[JT_COUNTER_slots_busy]);
     jt_counters_close(&now);
-    return json_pack("[o]", jt_models_one(s->name, s->created, s, state));
+    json_t *list = json_pack("[o]", jt_models_one(s->name, s->created, s, state));
+    jt_models_add_adapters(list, s->name, s);
+    return list;
 }
 
 void jt_models_answer(jt_server *s, const jt_http_call *call, jt_http_answer *answer)

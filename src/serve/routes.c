@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "serve/adapters.h"
 #include "serve/answer.h"
 #include "serve/completions.h"
 #include "serve/embeddings.h"
@@ -147,6 +148,9 @@ static const route routes[] = {
     {"GET", "/metrics", false, false, metrics},
     {"GET", "/v1/models", false, true, jt_models_answer},
     {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
+    {"GET", JT_ADAPTERS_PATH, false, true, jt_adapters_list},
+    {"POST", JT_ADAPTERS_PATH, false, true, jt_adapters_offer},
+    {"DELETE", JT_ADAPTERS_PATH "/", false, true, jt_adapters_remove},
     {"POST", "/v1/chat/completions", false, true, jt_complete_chat},
     {"POST", "/v1/completions", false, true, jt_complete_text},
     {"POST", "/v1/responses", false, true, jt_complete_response},
@@ -155,14 +159,28 @@ static const route routes[] = {
     {"POST", "/detokenize", false, true, detokenize},
 };
 
-static const route *find(const char *path)
+/* One that ends in a slash is that of all paths which go on from there. */
+static bool is_at(const route *r, const char *path)
 {
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (strcmp(routes[i].path, path) == 0)
-            return &routes[i];
-    }
+    size_t len = strlen(r->path);
+    if (r->path[len - 1] == '/')
+        return strncmp(r->path, path, len) == 0 && path[len];
+    return strcmp(r->path, path) == 0;
+}
+
+/* The route of a call; of a path that has other methods only, one of these. */
+static const route *find(const jt_http_call *call)
+{
     static const route of_page = {"GET", "/", true, false, page};
-    return jt_page_has(path) ? &of_page : NULL;
+    const route *found = jt_page_has(call->path) ? &of_page : NULL;
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (!is_at(&routes[i], call->path))
+            continue;
+        if (strcmp(routes[i].method, call->method) == 0)
+            return &routes[i];
+        found = found ? found : &routes[i];
+    }
+    return found;
 }
 
 /* Takes as long for a key that is nearly right as for any other of its length. */
@@ -214,7 +232,7 @@ bool jt_route_admit(void *user, const jt_http_call *call, jt_http_answer *answer
 {
     jt_server *s = user;
     jt_problem problem;
-    const route *r = find(call->path);
+    const route *r = find(call);
     atomic_fetch_add(&s->busy, 1);
     if (check(s, r, call, &problem))
         return true;
@@ -226,7 +244,7 @@ bool jt_route_admit(void *user, const jt_http_call *call, jt_http_answer *answer
 void jt_route_answer(void *user, const jt_http_call *call, jt_http_answer *answer)
 {
     jt_server *s = user;
-    const route *r = find(call->path);
+    const route *r = find(call);
     bool of_one = r->model && r->answer != jt_models_answer;
     if (of_one && s->fleet)
         jt_fleet_answer(s->fleet, call, answer, r->answer);

@@ -24,6 +24,7 @@ static void empty(jt_seat *seat)
     jt_steering_free(seat->steering);
     seat->session = NULL;
     seat->steering = NULL;
+    seat->n_worn = 0;
 }
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
@@ -58,13 +59,24 @@ void jt_seats_close(jt_seats *s)
     *s = (jt_seats){0};
 }
 
-static size_t common_with(const jt_seat *seat, const jt_tokens *prompt)
+/* Was the context run with these adapters? */
+static bool wears(const jt_seat *seat, const jt_work *work)
 {
-    return seat->session ? jt_session_common(seat->session, prompt->ids, prompt->count)
-                         : 0;
+    bool same = seat->n_worn == work->n_held;
+    for (size_t i = 0; i < work->n_held && same; i++)
+        same = seat->worn[i].serial == work->held[i].serial &&
+               seat->worn[i].scale == work->held[i].scale;
+    return same;
 }
 
-static jt_seat *find(jt_seats *s, const jt_tokens *prompt, size_t *most)
+static size_t common_with(const jt_seat *seat, const jt_work *work)
+{
+    return seat->session && wears(seat, work)
+               ? jt_session_common(seat->session, work->prompt.ids, work->prompt.count)
+               : 0;
+}
+
+static jt_seat *find(jt_seats *s, const jt_work *work, size_t *most)
 {
     jt_seat *best = NULL;
     *most = 0;
@@ -72,7 +84,7 @@ static jt_seat *find(jt_seats *s, const jt_tokens *prompt, size_t *most)
         jt_seat *seat = &s->seat[i];
         if (seat->task)
             continue;
-        size_t common = common_with(seat, prompt);
+        size_t common = common_with(seat, work);
         if (!best || common > *most || (common == *most && seat->used < best->used)) {
             best = seat;
             *most = common;
@@ -81,8 +93,8 @@ static jt_seat *find(jt_seats *s, const jt_tokens *prompt, size_t *most)
     return best;
 }
 
-/* Of those that are taken. */
-static const jt_seat *find_neighbour(const jt_seats *s, const jt_tokens *prompt,
+/* Of those that are taken; NULL: none holds more than *most. */
+static const jt_seat *find_neighbour(const jt_seats *s, const jt_work *work,
                                      size_t *most)
 {
     const jt_seat *best = NULL;
@@ -90,7 +102,7 @@ static const jt_seat *find_neighbour(const jt_seats *s, const jt_tokens *prompt,
         const jt_seat *seat = &s->seat[i];
         if (!seat->task || !jt_session_is_plain(seat->session))
             continue;
-        size_t common = common_with(seat, prompt);
+        size_t common = common_with(seat, work);
         if (common > *most) {
             best = seat;
             *most = common;
@@ -99,20 +111,23 @@ static const jt_seat *find_neighbour(const jt_seats *s, const jt_tokens *prompt,
     return best;
 }
 
-/* Let a seat, which holds `own` tokens of the prompt, hold more of it if a neighbour
- * does or a context that is kept. What it held is kept. */
-static void lend(jt_seats *s, jt_seat *seat, const jt_task *task, size_t own)
+enum { WORTH = 16 }; /* tokens that are worth a copy: fewer are as soon run */
+
+/* A seat, of whose context `own` tokens will be used: the rest is kept. */
+static void save(jt_seats *s, const jt_seat *seat, size_t own)
 {
-    const jt_tokens *prompt = &task->work->prompt;
-    enum { WORTH = 16 }; /* tokens: fewer are as soon run */
-    size_t beside = own + WORTH, kept;
-    const jt_seat *neighbour = find_neighbour(s, prompt, &beside);
-    if ((size_t)jt_session_length(seat->session) > own + WORTH)
+    if (seat->session && (size_t)jt_session_length(seat->session) > own + WORTH)
         jt_kept_put(&s->kept, seat->session);
-    if (task->vector) /* which every token is part of */
-        return;
+}
+
+/* Let a seat, which holds `own` tokens of the prompt, hold more of it if a neighbour
+ * does or a context that is kept. */
+static void lend(jt_seats *s, jt_seat *seat, const jt_work *work, size_t own)
+{
+    size_t beside = own + WORTH, kept;
+    const jt_seat *neighbour = find_neighbour(s, work, &beside);
     const jt_kept_context *c =
-        jt_kept_find(&s->kept, prompt->ids, prompt->count, &kept);
+        jt_kept_find(&s->kept, work->prompt.ids, work->prompt.count, &kept);
     if (c && kept > beside)
         jt_session_adopt(seat->session, &c->cache, c->ids);
     else if (neighbour)
@@ -120,20 +135,38 @@ static void lend(jt_seats *s, jt_seat *seat, const jt_task *task, size_t own)
                          neighbour->session->ids);
 }
 
+/* The session gets the adapters of the request, and loses a context of others. */
+static jt_status dress(jt_seat *seat, const jt_work *work, jt_err *err)
+{
+    const jt_attachment *made[JT_ASK_ADAPTERS];
+    float scale[JT_ASK_ADAPTERS];
+    if (!wears(seat, work))
+        jt_session_truncate(seat->session, 0);
+    seat->n_worn = work->n_held;
+    for (size_t i = 0; i < work->n_held; i++) {
+        made[i] = work->held[i].made;
+        scale[i] = work->held[i].scale;
+        seat->worn[i] = (jt_worn){work->held[i].serial, scale[i]};
+    }
+    return jt_session_wear(seat->session, made, scale, work->n_held, err);
+}
+
 /* Policies act on a session for its whole life: one with policies has no earlier text,
  * and is not used again. */
 static jt_status prepare(jt_seats *s, jt_seat *seat, size_t own, jt_task *task,
                          jt_err *err)
 {
-    if (task->steering && seat->session)
-        jt_kept_put(&s->kept, seat->session);
+    const jt_work *work = task->work;
+    save(s, seat, task->steering ? 0 : own);
     if (task->steering)
         empty(seat);
     JT_TRY(fill(s, seat, task->steering != NULL, err));
-    if (!task->steering) {
-        lend(s, seat, task, own);
+    JT_TRY(dress(seat, work, err));
+    /* a vector is made of all tokens */
+    if (!task->steering && !task->vector && work->n_held == 0)
+        lend(s, seat, work, own);
+    if (!task->steering)
         return JT_OK;
-    }
     seat->steering = task->steering;
     task->steering = NULL;
     return jt_steering_attach(seat->steering, seat->session, err);
@@ -155,12 +188,12 @@ static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
 jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
 {
     size_t own;
-    jt_seat *seat = find(s, &task->work->prompt, &own);
+    jt_seat *seat = find(s, task->work, &own);
     jt_status status = prepare(s, seat, own, task, err);
     if (status == JT_OK)
         status = watch(s, seat, task, err);
     if (status != JT_OK) {
-        if (seat->steering)
+        if (seat->steering || task->work->n_held)
             empty(seat);
         return status;
     }
@@ -181,6 +214,8 @@ void jt_seats_leave(jt_seats *s, jt_task *task)
         s->n_free++;
         if (seat->steering)
             empty(seat);
+        else
+            (void)jt_session_wear(seat->session, NULL, NULL, 0, NULL);
     }
     task->session = NULL;
 }

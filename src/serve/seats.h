@@ -7,9 +7,17 @@
 #include "run/kept.h"
 #include "serve/work.h"
 
+/* An adapter, not longer in memory than somebody holds it, and its scale. */
+typedef struct jt_worn {
+    uint64_t serial;
+    float scale;
+} jt_worn;
+
 typedef struct jt_seat {
-    jt_session *session;     /* NULL: made when it is needed */
-    int n_watchers;          /* that are its own */
+    jt_session *session;           /* NULL: made when it is needed */
+    int n_watchers;                /* that are its own */
+    jt_worn worn[JT_ASK_ADAPTERS]; /* [n_worn] what its context was run with */
+    size_t n_worn;
     jt_steering *steering;   /* policies of its session; NULL: none */
     jt_task *task;           /* that runs here; NULL: free */
     unsigned long long used; /* the larger, the later */
@@ -34,11 +42,12 @@ jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
                         const jt_watcher *watcher, jt_err *err);
 void jt_seats_close(jt_seats *seats);
 
-/* Give `task` the free seat that holds most of its prompt, of equals the one that has
- * been free for longest; there must be one. Where a seat that is taken or a context
- * that is kept holds more, its session gets a copy of that. task->session is then set;
- * what it holds beyond the prompt's beginning is of no use. Errors: those of
- * jt_session_new and jt_steering_attach; the seat stays free then. */
+/* Give `task` the free seat that holds most of its prompt, run with the same adapters,
+ * of equals the one that has been free for longest; there must be one. Where without
+ * adapters a seat that is taken or a context that is kept holds more, its session gets
+ * a copy of that. task->session is then set; what it holds beyond the prompt's
+ * beginning is of no use. Errors: those of jt_session_new and jt_steering_attach; the
+ * seat stays free then. */
 jt_status jt_seats_take(jt_seats *seats, jt_task *task, jt_err *err);
 void jt_seats_leave(jt_seats *seats, jt_task *task);
 

@@ -102,6 +102,21 @@ static void choose_name(jt_server *s, const jt_model *model)
              name.data);
 }
 
+static jt_status open_wardrobe(jt_server *s, const jt_model *model, jt_err *err)
+{
+    const jt_server_options *o = &s->options;
+    const jt_wardrobe_options options = {.model = model,
+                                         .offers = o->adapters,
+                                         .n_offers = o->n_adapters,
+                                         .lazy = !s->http, /* one of a fleet */
+                                         .folder = o->adapter_folder,
+                                         .bytes = o->adapter_bytes,
+                                         .cpu = o->session.cpu,
+                                         .log = o->log,
+                                         .metrics = &s->metrics};
+    return jt_wardrobe_new(&s->wardrobe, &options, err);
+}
+
 jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *chat,
                          jt_err *err)
 {
@@ -121,10 +136,12 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
     s->sampling = jt_sampling_default();
     jt_sampling_from_file(&s->sampling, jt_model_file(model));
     JT_TRY(jt_token_tree_new(&s->tree, jt_model_tokenizer(model), err));
+    JT_TRY(open_wardrobe(s, model, err));
     JT_TRY(jt_engine_new(&s->engine, &engine, err));
     s->replier = (jt_replier){.model = model,
                               .chat = chat,
                               .tree = s->tree,
+                              .wardrobe = s->wardrobe,
                               .calls = jt_call_style_find(jt_chat_source(chat)),
                               .n_ctx = jt_engine_context(s->engine),
                               .max_tokens = s->options.max_tokens};
@@ -195,6 +212,7 @@ void jt_server_free(jt_server *s)
     jt_fleet_free(s->fleet);
     if (s->engine)
         jt_engine_free(s->engine);
+    jt_wardrobe_free(s->wardrobe);
     jt_token_tree_free(s->tree);
     jt_routing_free(s->routing);
     jt_counters_close(&s->metrics);

@@ -27,7 +27,8 @@ struct jt_server {
     jt_engine *engine;
     jt_watcher watcher; /* without a name: none */
     jt_replier replier;
-    jt_token_tree *tree;  /* of its vocabulary */
+    jt_token_tree *tree; /* of its vocabulary */
+    jt_wardrobe *wardrobe;
     jt_sampling sampling; /* what a request does not say */
     long long created;    /* seconds since 1970 */
     char name[256];       /* of the model, in answers */

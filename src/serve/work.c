@@ -269,6 +269,29 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
     return add_constraint(c, who, p) && add_policies(c, ask, who->model, p);
 }
 
+static bool take_adapter(jt_work *w, const char *name, float weight, jt_problem *p)
+{
+    bool held = jt_wardrobe_take(w->wardrobe, name, weight, &w->held[w->n_held], p);
+    w->n_held += held;
+    return held;
+}
+
+/* Those that the request names, or else the one behind a colon of "MODEL:ADAPTER";
+ * names of models may have colons of their own. */
+static bool take_adapters(jt_work *w, jt_problem *p)
+{
+    const jt_ask *ask = &w->ask;
+    bool fine = true;
+    for (size_t i = 0; i < ask->n_adapters && fine; i++)
+        fine = take_adapter(w, ask->adapter[i].name, ask->adapter[i].weight, p);
+    const char *colon = ask->n_adapters || !ask->model ? NULL : ask->model;
+    while (colon && (colon = strchr(colon, ':')) && w->n_held == 0 && fine) {
+        if (jt_wardrobe_has(w->wardrobe, ++colon))
+            fine = take_adapter(w, colon, 1.0f, p);
+    }
+    return fine;
+}
+
 static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
 {
     const char *param = w->ask.chat ? "messages" : "prompt";
@@ -286,7 +309,7 @@ static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
 {
     bool in_thought;
     if (!jt_prompt_make(&w->ask, who->chat, w->tokenizer, &w->prompt, &in_thought, p) ||
-        !fits_context(w, who, p) || !make_grammar(w, who, p))
+        !fits_context(w, who, p) || !make_grammar(w, who, p) || !take_adapters(w, p))
         return false;
     size_t n = (size_t)w->ask.n;
     uint64_t seed = choose_seed(&w->ask);
@@ -319,6 +342,7 @@ jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
     pthread_mutex_init(&w->lock, NULL);
     w->ask = *ask;
     w->tokenizer = jt_model_tokenizer(who->model);
+    w->wardrobe = who->wardrobe;
     *ask = (jt_ask){0};
     w->asked = jt_seconds();
     if (make(w, who, p))
@@ -341,6 +365,8 @@ void jt_work_free(jt_work *w)
         free(c->picks.list);
         free(c->recorder.fresh.list);
     }
+    for (size_t i = 0; i < w->n_held; i++)
+        jt_wardrobe_drop(w->wardrobe, &w->held[i]);
     free(w->choice);
     free(w->prompt.ids);
     jt_grammar_free(w->grammar);

@@ -17,6 +17,7 @@
 #include "serve/buffer.h"
 #include "serve/calls.h"
 #include "serve/picks.h"
+#include "serve/wardrobe.h"
 
 typedef struct jt_work jt_work;
 
@@ -56,6 +57,9 @@ struct jt_work {
     jt_ask ask;
     jt_tokens prompt;
     jt_grammar *grammar; /* of all choices; NULL: any text */
+    jt_wardrobe *wardrobe;
+    jt_held held[JT_ASK_ADAPTERS]; /* [n_held] adapters of all choices */
+    size_t n_held;
     const jt_tokenizer *tokenizer;
     pthread_mutex_t lock;
     pthread_cond_t news;
@@ -70,6 +74,7 @@ typedef struct jt_replier {
     const jt_model *model;
     const jt_chat *chat;
     const jt_token_tree *tree;
+    jt_wardrobe *wardrobe;
     const jt_call_style *calls; /* NULL: none that is known */
     int n_ctx, max_tokens;      /* max_tokens 0: no bound */
 } jt_replier;

@@ -40,6 +40,9 @@ typedef struct jt_product_change {
     /* Rows `ids` [rows of y] of an embedding table were decoded into y. */
     void (*on_embed)(void *self, jt_context *ctx, const jt_tensor *table,
                      const int32_t *ids, jt_tensor *y);
+    /* Which token of the pass is the first of the products that come: not 0 while some
+     * of the tokens go their own way. */
+    size_t first;
 } jt_product_change;
 
 struct jt_context {

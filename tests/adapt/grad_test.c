@@ -119,8 +119,8 @@ static double loss_of(training *tr, mode how)
                       .count = tr->g.count,
                       .all_logits = true,
                       .checkpoint = how == CHECKPOINTED};
-    jt_tensor logits =
-        jt_transformer_forward(ctx, tr->model, &chunk, &jt_store_mapped, &none);
+    jt_tensor logits = jt_attached_forward(&tr->tuning->attached, ctx, tr->model,
+                                           &chunk, &jt_store_mapped, &none);
     double loss = jt_cross_entropy(ctx, &logits, tr->targets, 1.0f, NULL);
     if (how != LOSS) {
         jt_tape_backward(ctx);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "adapted.h"
+#include "mixed.h"
 #include "base/random.h"
 #include "junto/safetensors.h"
 #include "learn/gate_loss.h"
@@ -17,7 +17,7 @@
 #include "tensor/loss.h"
 #include "tensor/tape.h"
 
-enum { DOCUMENT = 17, MOST = 64, PARTS = 3 };
+enum { MOST = 64 };
 
 typedef struct training {
     golden g;
@@ -31,49 +31,15 @@ typedef struct training {
 
 static void pack(training *tr)
 {
-    assert_in_range(tr->g.count, DOCUMENT + 2, MOST);
+    assert_in_range(tr->g.count, MIXED_DOCUMENT + 2, MOST);
     for (size_t t = 0; t < tr->g.count; t++) {
-        int32_t start = t < DOCUMENT ? 0 : DOCUMENT;
-        bool last = t + 1 == DOCUMENT || t + 1 == tr->g.count;
+        int32_t start = t < MIXED_DOCUMENT ? 0 : MIXED_DOCUMENT;
+        bool last = t + 1 == MIXED_DOCUMENT || t + 1 == tr->g.count;
         tr->first[t] = start;
         tr->positions[t] = (int32_t)t - start;
         tr->targets[t] = last ? -1 : tr->g.tokens[t + 1];
-        tr->source[t] = t >= DOCUMENT;
+        tr->source[t] = t >= MIXED_DOCUMENT;
     }
-}
-
-/* Values far from where a mixture begins, gates and heads so large that they decide. */
-static void shake(training *tr)
-{
-    jt_rng rng = {.seed = 3};
-    for (size_t i = 0; i < tr->v.count; i++) {
-        const jt_param *p = &tr->v.list[i];
-        bool decides = strstr(p->name, "gate") || strstr(p->name, "head");
-        for (size_t j = 0; j < p->count * p->rows * p->cols; j++)
-            p->value[j] = (decides ? 0.3f : 0.1f) * jt_rng_normal(&rng);
-    }
-}
-
-static jt_config config_of(const char *kind)
-{
-    return (jt_config){.adapter = {.kind = kind,
-                                   .target = "attn_|ffn_",
-                                   .rank = 3,
-                                   .alpha = 5.0,
-                                   .experts = PARTS,
-                                   .temperature = 1.5,
-                                   .head_depth = 2,
-                                   .head_width = 8,
-                                   .layerwise = true}};
-}
-
-/* Two adapters of the rule, called by the first token of each document. */
-static void mark(training *tr)
-{
-    jt_blend *b = tr->tuning->adapter->blend;
-    assert_int_equal(jt_blend_set_markers(b, 0, tr->g.tokens + 3, 2, NULL), JT_OK);
-    assert_int_equal(jt_blend_set_markers(b, 1, tr->g.tokens + DOCUMENT + 1, 2, NULL),
-                     JT_OK);
 }
 
 static void begin(training *tr, jt_config *config)
@@ -85,7 +51,7 @@ static void begin(training *tr, jt_config *config)
         jt_cache_init_train(&tr->cache, tr->g.model, tr->g.count, false, NULL), JT_OK);
     adapted_must(jt_tuning_new(&tr->tuning, config, tr->g.model, &tr->ctx, &err), &err);
     adapted_must(jt_tuning_variables(tr->tuning, &tr->v, &err), &err);
-    shake(tr);
+    mixed_shake(&tr->v);
 }
 
 static void end(training *tr)
@@ -162,7 +128,7 @@ static void check_gradients(const char *model, jt_config *config)
     golden_open(&tr.g, model);
     begin(&tr, config);
     if (strcmp(config->adapter.kind, "phi-4") == 0)
-        mark(&tr);
+        mixed_mark(tr.tuning, &tr.g);
     loss_of(&tr, GRADIENTS);
     for (size_t i = 0; i < tr.v.count; i++) {
         const jt_param *p = &tr.v.list[i];
@@ -190,12 +156,12 @@ static void test_gradients(void **state)
     } all[] = {
         {"mixlora", 2}, {"meteora", 2}, {"lora-mixer", 3}, {"x-lora", 0}, {"phi-4", 0}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        jt_config config = config_of(all[i].kind);
-        jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
+        jt_config config = mixed_config(all[i].kind);
+        jt_config_part parts[MIXED_PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
         config.adapter.top_k = all[i].top_k;
         if (strcmp(all[i].kind, "phi-4") == 0) {
             config.adapter.part = parts;
-            config.adapter.n_parts = PARTS;
+            config.adapter.n_parts = MIXED_PARTS;
         }
         print_message("  %s, k %d\n", all[i].kind, all[i].top_k);
         check_gradients(*state, &config);
@@ -294,47 +260,17 @@ static size_t bytes_of(const golden *g)
     return g->count * g->vocab * sizeof(float);
 }
 
-/* A mixture as tuning begins it, shaken or fresh, through a file. */
-static void open_mixture(jt_adapter **out, const golden *g, const char *kind,
-                         bool fresh)
-{
-    char path[256];
-    jt_err err = {0};
-    jt_config config = config_of(kind);
-    jt_config_part parts[PARTS] = {{"", "", ""}, {"", "", ""}, {"", "", ""}};
-    training tr = {.g = *g};
-    if (strcmp(kind, "phi-4") == 0) {
-        config.adapter.part = parts;
-        config.adapter.n_parts = PARTS;
-    }
-    assert_int_equal(jt_context_init(&tr.ctx, 1, NULL, NULL), JT_OK);
-    adapted_must(jt_tuning_new(&tr.tuning, &config, g->model, &tr.ctx, &err), &err);
-    adapted_must(jt_tuning_variables(tr.tuning, &tr.v, &err), &err);
-    if (!fresh)
-        shake(&tr);
-    if (strcmp(kind, "phi-4") == 0)
-        mark(&tr);
-    snprintf(path, sizeof path, "%s/mixture.safetensors", scratch_dir.dir);
-    adapted_must(
-        jt_adapter_save(tr.tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, &err), &err);
-    adapted_must(jt_adapter_open(out, path, g->model, &err), &err);
-    remove(path);
-    jt_variables_free(&tr.v);
-    jt_tuning_free(tr.tuning);
-    jt_context_free(&tr.ctx);
-}
-
 /* Fresh or off: not one bit. At work: the same bits for any chunk; and it works. */
 static void check_session(const golden *g, const char *kind, const float *plain)
 {
     static const float nothing = 0.0f;
     jt_adapter *fresh, *shaken;
-    open_mixture(&fresh, g, kind, true);
-    open_mixture(&shaken, g, kind, false);
+    mixed_open(&fresh, g, kind, true);
+    mixed_open(&shaken, g, kind, false);
     jt_adapter_info info;
     jt_adapter_describe(shaken, &info);
     assert_string_equal(info.method, kind);
-    assert_int_equal(info.n_mixed, PARTS);
+    assert_int_equal(info.n_mixed, MIXED_PARTS);
     float *same = adapted_run(g, &exact, &fresh, &one, 1);
     assert_memory_equal(same, plain, bytes_of(g));
     float *off = adapted_run(g, &exact, &shaken, &nothing, 1);
@@ -377,7 +313,7 @@ static void mix(jt_adapter **out, const adapted *a, const char *file, const char
 {
     char path[512], saved[256];
     jt_err err = {0};
-    jt_config config = config_of(kind);
+    jt_config config = mixed_config(kind);
     jt_config_part part = {golden_path(path, sizeof path, file), "", ""};
     jt_context ctx;
     jt_tuning *tuning;

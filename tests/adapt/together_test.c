@@ -1,0 +1,160 @@
+/* Sequences with different adapters in one pass: each gets the bits that it would have
+ * got alone, whatever the others have. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mixed.h"
+#include "run/session.h"
+
+enum { MOST = 16, ADAPTERS = 2, CONTEXT = 64, PIECE = 9 };
+
+/* What a sequence has on. */
+typedef struct wear {
+    const jt_adapter *adapter[ADAPTERS];
+    float scale[ADAPTERS];
+} wear;
+
+static jt_session *open_session(const golden *g, const wear *w, jt_session *beside)
+{
+    jt_session *s;
+    jt_err err = {0};
+    jt_session_options o = {.n_ctx = CONTEXT,
+                            .chunk = 24,
+                            .threads = 2,
+                            .kv_type = "f32",
+                            .beside = beside};
+    adapted_must(jt_session_new(&s, g->model, &o, &err), &err);
+    for (size_t i = 0; i < ADAPTERS && w->adapter[i]; i++)
+        adapted_must(jt_session_add_adapter(s, w->adapter[i], w->scale[i], &err), &err);
+    return s;
+}
+
+/* Prompts of different lengths, then pieces and single tokens. */
+static void check_together(const golden *g, const wear *wears, size_t n)
+{
+    jt_session *alone[MOST], *group[MOST];
+    size_t at[MOST] = {0}, passes = 0;
+    jt_err err = {0};
+    assert_in_range(n, 2, MOST);
+    for (size_t s = 0; s < n; s++) {
+        alone[s] = open_session(g, &wears[s], NULL);
+        group[s] = open_session(g, &wears[s], s ? group[0] : NULL);
+        assert_true(jt_session_shares(group[s]));
+    }
+    for (int round = 0; round < 5; round++) {
+        jt_part part[MOST];
+        for (size_t s = 0; s < n; s++) {
+            size_t count = round == 0 ? 2 + s % 7 : round == 2 ? 1 + s % 3 : 1;
+            part[s] = (jt_part){group[s], g->tokens + s % PIECE + at[s], count};
+            adapted_must(jt_session_eval(alone[s], part[s].tokens, count, NULL, &err),
+                         &err);
+            at[s] += count;
+        }
+        adapted_must(jt_session_eval_together(part, n, NULL, &err), &err);
+        for (size_t s = 0; s < n; s++) {
+            if (memcmp(jt_session_logits(group[s]), jt_session_logits(alone[s]),
+                       g->vocab * sizeof(float)) != 0)
+                fail_msg("sequence %zu differs in round %d", s, round);
+        }
+        passes++;
+    }
+    assert_int_equal(passes, 5);
+    for (size_t s = n; s-- > 0;) {
+        jt_session_free(alone[s]);
+        jt_session_free(group[s]);
+    }
+}
+
+static jt_adapter *open_adapter(const golden *g, const char *name)
+{
+    char path[512], file[128];
+    jt_adapter *a;
+    jt_err err = {0};
+    snprintf(file, sizeof file, "../adapters/%s", name);
+    adapted_must(
+        jt_adapter_open(&a, golden_path(path, sizeof path, file), g->model, &err),
+        &err);
+    return a;
+}
+
+/* Every kind beside every other, several at once, and a sequence without any. */
+static void test_kinds(void **state)
+{
+    static const char *const names[] = {"llama-lora",  "llama-rslora", "llama-dora",
+                                        "llama-shira", "llama-poly",   "llama-ends"};
+    enum { N = sizeof names / sizeof *names };
+    jt_adapter *a[N];
+    golden g;
+    (void)state;
+    golden_open_files(&g, "hf/llama", "../adapters/llama-lora.ref.gguf");
+    for (size_t i = 0; i < N; i++)
+        a[i] = open_adapter(&g, names[i]);
+    const wear wears[] = {
+        {{a[0]}, {1.0f}},          {{NULL}, {0}},          {{a[1]}, {0.5f}},
+        {{a[2]}, {1.0f}},          {{a[0]}, {-2.0f}},      {{a[3]}, {1.0f}},
+        {{a[0], a[1]}, {1, 1}},    {{a[4]}, {1.0f}},       {{a[5]}, {1.0f}},
+        {{a[3], a[0]}, {1, 0.3f}}, {{a[1], a[2]}, {1, 1}}, {{a[5], a[5]}, {1, 0.2f}},
+    };
+    check_together(&g, wears, sizeof wears / sizeof *wears);
+    for (size_t i = 0; i < N; i++)
+        jt_adapter_free(a[i]);
+    golden_close(&g);
+}
+
+/* Adapters of experts: the tokens of an expert are those of several sequences. */
+static void test_experts(void **state)
+{
+    static const char *const names[] = {"mixtral-lora", "mixtral-old"};
+    jt_adapter *a[2];
+    golden g;
+    (void)state;
+    golden_open_files(&g, "hf/mixtral", "../adapters/mixtral-lora.ref.gguf");
+    for (size_t i = 0; i < 2; i++)
+        a[i] = open_adapter(&g, names[i]);
+    const wear wears[] = {{{a[0]}, {1}},
+                          {{a[1]}, {1}},
+                          {{NULL}, {0}},
+                          {{a[0]}, {0.5f}},
+                          {{a[1], a[0]}, {1, 2}}};
+    check_together(&g, wears, sizeof wears / sizeof *wears);
+    for (size_t i = 0; i < 2; i++)
+        jt_adapter_free(a[i]);
+    golden_close(&g);
+}
+
+/* Routed mixtures beside each other and beside plain adapters, with FFNs that are
+ * mixtures for some of the tokens only. */
+static void test_mixtures(void **state)
+{
+    static const char *const methods[] = {"mixlora", "meteora", "lora-mixer", "x-lora",
+                                          "phi-4"};
+    enum { N = sizeof methods / sizeof *methods };
+    jt_adapter *m[N], *lora;
+    golden g;
+    (void)state;
+    golden_open_files(&g, "hf/llama", "../adapters/llama-lora.ref.gguf");
+    for (size_t i = 0; i < N; i++)
+        mixed_open(&m[i], &g, methods[i], false);
+    lora = open_adapter(&g, "llama-lora");
+    const wear wears[] = {
+        {{m[0]}, {1}}, {{lora}, {1}},    {{m[1]}, {1}},          {{NULL}, {0}},
+        {{m[2]}, {1}}, {{m[3]}, {1}},    {{m[4]}, {1}},          {{m[0], lora}, {1, 1}},
+        {{m[3]}, {2}}, {{m[0]}, {0.5f}}, {{lora, m[1]}, {1, 1}}, {{m[4]}, {0}},
+    };
+    check_together(&g, wears, sizeof wears / sizeof *wears);
+    for (size_t i = 0; i < N; i++)
+        jt_adapter_free(m[i]);
+    jt_adapter_free(lora);
+    golden_close(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_mixtures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
