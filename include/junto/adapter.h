@@ -48,7 +48,7 @@ JT_API jt_status jt_adapter_save(const jt_adapter *adapter, const char *path,
 
 typedef struct jt_adapter_info {
     const char *path, *kind; /* "lora", "rslora", "dora", "shira", "mos", "poly",
-                                "bits", "mora" */
+                                "bits", "mora", "bottleneck" */
     const char *family;      /* of the model, "" where the file does not say */
     uint64_t fingerprint;    /* of the model, 0 likewise */
     size_t n_targets;

@@ -13,8 +13,9 @@
 #include "model/model.h"
 
 static const jt_adapter_kind *const kinds[] = {
-    &jt_adapter_lora, &jt_adapter_rslora, &jt_adapter_dora, &jt_adapter_shira,
-    &jt_adapter_mos,  &jt_adapter_poly,   &jt_adapter_bits, &jt_adapter_mora};
+    &jt_adapter_lora,       &jt_adapter_rslora, &jt_adapter_dora, &jt_adapter_shira,
+    &jt_adapter_mos,        &jt_adapter_poly,   &jt_adapter_bits, &jt_adapter_mora,
+    &jt_adapter_bottleneck, &jt_adapter_mixda};
 
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len)
 {
@@ -59,6 +60,9 @@ void jt_adapter_free(jt_adapter *a)
         return;
     for (size_t i = 0; i < a->count; i++)
         free_slot(&a->slot[i]);
+    for (size_t i = 0; i < a->n_places; i++)
+        free(a->place[i].name);
+    free(a->place);
     jt_blend_free(a->blend);
     jt_adapter_free_sources(a);
     free(a->slot);
@@ -156,6 +160,13 @@ jt_status jt_adapter_add(jt_adapter *a, jt_adapter_slot **slot, jt_str target,
     s.rank = kind->sparse ? 0 : rank;
     s.scale = kind->scale(alpha, rank);
     s.target = jt_strndup(target.data, target.len);
+    jt_status status = JT_OK;
+    if (s.target && kind->make_more)
+        status = kind->make_more(&s, err);
+    if (status != JT_OK) {
+        free_slot(&s);
+        return status;
+    }
     if (!s.target || !make_parts(kind, &s, rank) ||
         !jt_grow((void **)&a->slot, &a->room, a->count + 1, sizeof s)) {
         free_slot(&s);
@@ -284,6 +295,8 @@ jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *er
             return jt_fail(err, JT_E_UNSUPPORTED, "DoRA of '%s', which has a factor",
                            a->slot[i].target);
     }
+    for (size_t i = 0; i < a->n_places; i++)
+        JT_TRY(jt_adapter_place_fits(&a->place[i], model, err));
     if (a->blend)
         JT_TRY(jt_blend_fits(a->blend, model->file, err));
     if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))
@@ -307,15 +320,16 @@ static uint64_t params_of(const jt_adapter_slot *s)
 void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
 {
     const jt_blend *b = a->blend;
-    *info = (jt_adapter_info){.path = a->path,
-                              .kind = a->kind->name,
-                              .family = a->family,
-                              .fingerprint = a->fingerprint,
-                              .n_targets = a->count + (b ? b->n_banks : 0),
-                              .n_tasks = jt_poly_tasks(a),
-                              .method = b ? b->method->name : NULL,
-                              .n_mixed = b ? b->n : 0,
-                              .top_k = b ? b->k : 0};
+    *info =
+        (jt_adapter_info){.path = a->path,
+                          .kind = a->kind->name,
+                          .family = a->family,
+                          .fingerprint = a->fingerprint,
+                          .n_targets = a->count + a->n_places + (b ? b->n_banks : 0),
+                          .n_tasks = jt_poly_tasks(a),
+                          .method = b ? b->method->name : NULL,
+                          .n_mixed = b ? b->n : 0,
+                          .top_k = b ? b->k : 0};
     for (size_t i = 0; i < a->n_sources; i++)
         info->n_params += a->source[i].trained && a->source[i].kept
                               ? jt_rows(&a->source[i].t) * jt_cols(&a->source[i].t)
@@ -361,10 +375,33 @@ jt_status jt_adapter_set_task(jt_adapter *a, size_t task, jt_err *err)
     return JT_OK;
 }
 
+static void describe_place(const jt_adapter *a, const jt_adapter_place *p,
+                           jt_adapter_target_info *info)
+{
+    size_t len = strlen(p->name);
+    *info = (jt_adapter_target_info){.name = p->name,
+                                     .count = 1,
+                                     .rows = p->cols,
+                                     .cols = p->cols,
+                                     .rank = p->rank,
+                                     .alpha = p->alpha,
+                                     .scale = p->scale,
+                                     .norm = NAN};
+    for (size_t i = 0; i < a->n_sources; i++) {
+        const jt_adapter_source *s = &a->source[i];
+        if (strncmp(s->name, p->name, len) == 0 && s->name[len] == '.')
+            info->n_params += jt_rows(&s->t) * jt_cols(&s->t);
+    }
+}
+
 void jt_adapter_target_at(const jt_adapter *a, size_t i, jt_adapter_target_info *info)
 {
+    if (i >= a->count && i - a->count < a->n_places) {
+        describe_place(a, &a->place[i - a->count], info);
+        return;
+    }
     if (i >= a->count) {
-        const jt_adapter_bank *bank = &a->blend->bank[i - a->count];
+        const jt_adapter_bank *bank = &a->blend->bank[i - a->count - a->n_places];
         *info = (jt_adapter_target_info){.name = bank->target,
                                          .count = 1,
                                          .rows = bank->rows,

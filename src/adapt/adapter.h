@@ -10,11 +10,11 @@
 #define JT_ADAPT_ADAPTER_H
 
 #include "junto/adapter.h"
-#include "tensor/ops.h"
+#include "model/transformer.h"
 
 enum {
-    JT_ADAPTER_PARTS = 3,
-    JT_ADAPTER_SOURCES = 5,
+    JT_ADAPTER_PARTS = 12,
+    JT_ADAPTER_SOURCES = 6,
     JT_ADAPTER_SETTINGS = 3,
     JT_ADAPTER_MOST_RANK = 65536
 };
@@ -43,8 +43,25 @@ typedef struct jt_adapter_slot {
     /* Of kinds whose parts are made: of which sources of the adapter. */
     size_t source[JT_ADAPTER_SOURCES];
     const float *setting; /* of the adapter */
-    size_t frozen;        /* mora: the first ranks, which are not trained */
+    size_t frozen;        /* mora, mixda: the first ranks, which are not trained */
+    const struct jt_mixda_keeping *keeping; /* mixda, while it trains; or NULL */
 } jt_adapter_slot;
+
+/* What an adapter does at a place that is no weight: a half of a layer, where "before"
+ * changes what it reads, "beside" adds to what it gave something made of what it read,
+ * and "after" something made of what it gave. */
+typedef enum jt_where { JT_BEFORE, JT_BESIDE, JT_AFTER } jt_where;
+
+typedef struct jt_adapter_place {
+    char *name; /* "blk.3.ffn.after" */
+    int layer;
+    jt_half half;
+    jt_where where;
+    size_t cols; /* of the model's hidden states */
+    size_t rank;
+    float alpha, scale;
+    size_t source[JT_ADAPTER_SOURCES]; /* its tensors */
+} jt_adapter_place;
 
 /* One product whose result a slot changes. */
 typedef struct jt_use {
@@ -56,6 +73,7 @@ typedef struct jt_use {
     const float *weight; /* [tokens] what the scale is multiplied by; NULL: 1 */
     const float *norm;   /* DoRA: [rows of w] norms of the changed rows */
     jt_input low;        /* low rank: [tokens, rank], A x */
+    jt_tensor own;       /* mixda: what its gate reads of x */
     float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
 } jt_use;
 
@@ -70,6 +88,11 @@ typedef struct jt_adapter_kind {
     bool by_token; /* what it does to a weight depends on the token: no merging */
     const struct jt_adapter_making *making; /* of parts that are made of others */
     float (*scale)(float alpha, size_t rank);
+    /* Room for parts beside A and B, and their first values; or NULL. */
+    jt_status (*make_more)(jt_adapter_slot *slot, jt_err *err);
+    void (*start_more)(jt_adapter_slot *slot, uint64_t seed, uint64_t stream);
+    /* Set to 0 the gradients of what is not trained; or NULL. */
+    void (*freeze)(const jt_adapter *a);
     /* NULL, or: are the settings of a file in range? JT_E_FORMAT. */
     jt_status (*check)(const jt_adapter *a, jt_err *err);
     /* Are all values such that nothing changes? `norm` as in jt_use, of all rows. */
@@ -84,10 +107,17 @@ typedef struct jt_adapter_kind {
     /* Gradients of the inputs and what else can wait until those of the products are
      * there; NULL: `change` recorded all. */
     void (*back_late)(jt_context *ctx, const jt_use *uses, size_t count);
+    /* Kinds that stand at places: y += scale * (what it makes of x), each token by
+     * itself; y may be x. And is that nothing? */
+    void (*at_place)(const jt_adapter *a, const jt_adapter_place *p, jt_context *ctx,
+                     const jt_tensor *x, float scale, const float *weight,
+                     jt_tensor *y);
+    bool (*is_fresh_place)(const jt_adapter *a, const jt_adapter_place *p);
 } jt_adapter_kind;
 
 extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
-    jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora;
+    jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora,
+    jt_adapter_bottleneck, jt_adapter_mixda;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
 typedef struct jt_blend jt_blend; /* adapt/blend.h */
@@ -98,6 +128,8 @@ struct jt_adapter {
     uint64_t fingerprint; /* of the model; 0 where the file does not say */
     jt_adapter_slot *slot;
     size_t count, room;
+    jt_adapter_place *place;
+    size_t n_places, place_room;
     jt_blend *blend; /* adapters that are mixed token by token; or NULL */
     float setting[JT_ADAPTER_SETTINGS];
     struct jt_adapter_source *source; /* adapt/made.h */
@@ -118,6 +150,19 @@ jt_status jt_adapter_add(jt_adapter *adapter, jt_adapter_slot **slot, jt_str tar
                          const size_t shape[3], size_t rank, float alpha, jt_err *err);
 jt_adapter_slot *jt_adapter_find(const jt_adapter *adapter, jt_str target);
 
+enum { JT_PLACE_NAME = 64 };
+void jt_place_name(char name[JT_PLACE_NAME], int layer, jt_half half, jt_where where);
+bool jt_model_has_place(const jt_model *model, int layer, jt_half half);
+
+/* Add a place, by its name; *place is valid until the next is added. JT_E_FORMAT (no
+ * name of a place, one that is there, sizes out of range), JT_E_MEMORY. */
+jt_status jt_adapter_add_place(jt_adapter *adapter, jt_adapter_place **place,
+                               jt_str name, size_t cols, size_t rank, float alpha,
+                               jt_err *err);
+/* Does a model have the place? JT_E_UNSUPPORTED, JT_E_FORMAT (another width). */
+jt_status jt_adapter_place_fits(const jt_adapter_place *place, const jt_model *model,
+                                jt_err *err);
+
 /* Room for an F32 tensor, not initialised; false without memory. */
 bool jt_adapter_make_part(jt_tensor *t, int n_dims, const size_t *shape);
 
@@ -132,10 +177,13 @@ float jt_low_rank_by_rank(float alpha, size_t rank); /* alpha / rank */
 void jt_low_rank_start_a(float *a, size_t n, size_t cols, uint64_t seed,
                          uint64_t stream);
 
+/* Gradients of the frozen ranks of all slots become 0. */
+void jt_ranks_freeze(const jt_adapter *adapter);
+
 /* Sort the values of a sparse slot into place: value[i] stands at row[i] (of all count
  * * rows), column[i]. JT_E_FORMAT for places outside the weight or given twice. */
-jt_status jt_adapter_place(jt_adapter_slot *slot, const float *value,
-                           const int32_t *row, const int32_t *column, jt_err *err);
+jt_status jt_sparse_place(jt_adapter_slot *slot, const float *value, const int32_t *row,
+                          const int32_t *column, jt_err *err);
 
 /* Memory of its values. */
 uint64_t jt_adapter_bytes(const jt_adapter *adapter);

@@ -8,33 +8,9 @@
  * them. */
 #include <string.h>
 
-#include "adapt/attach.h"
-#include "base/memory.h"
+#include "adapt/crew.h"
 #include "model/model.h"
 #include "tensor/tape.h"
-
-/* Tokens of one sequence. */
-typedef struct part {
-    jt_attached *by;
-    size_t tokens;
-} part;
-
-/* Uses that are changed in one go. */
-typedef struct step {
-    const jt_adapter_kind *kind;
-    size_t round;
-} step;
-
-/* What works on a pass. */
-typedef struct crew {
-    const jt_model *model;
-    part *part;
-    size_t n_parts;
-    size_t *part_of; /* [n_tokens]; NULL: there is one part, which has all */
-    size_t n_tokens;
-    step *step; /* by rounds */
-    size_t n_steps;
-} crew;
 
 /* ---- runs ---- */
 
@@ -45,7 +21,7 @@ typedef struct run {
 
 /* The part of a row of a product. Of the output, which only the last token of each
  * sequence reaches, row i is that of part i. */
-static size_t part_of_row(const crew *c, const jt_context *ctx, const jt_product *p,
+static size_t part_of_row(const jt_crew *c, const jt_context *ctx, const jt_product *p,
                           size_t row)
 {
     size_t at = p->first + row;
@@ -55,7 +31,7 @@ static size_t part_of_row(const crew *c, const jt_context *ctx, const jt_product
     return token < c->n_tokens ? c->part_of[token] : c->n_parts;
 }
 
-static run run_from(const crew *c, jt_context *ctx, const jt_product *p, size_t row)
+static run run_from(const jt_crew *c, jt_context *ctx, const jt_product *p, size_t row)
 {
     run r = {row, p->tokens - row, 0};
     if (!c->part_of || r.count == 0)
@@ -73,12 +49,12 @@ static run run_from(const crew *c, jt_context *ctx, const jt_product *p, size_t 
     return r;
 }
 
-static run first_run(const crew *c, jt_context *ctx, const jt_product *p)
+static run first_run(const jt_crew *c, jt_context *ctx, const jt_product *p)
 {
     return run_from(c, ctx, p, 0);
 }
 
-static run next_run(const crew *c, jt_context *ctx, const jt_product *p, run r)
+static run next_run(const jt_crew *c, jt_context *ctx, const jt_product *p, run r)
 {
     return run_from(c, ctx, p, r.row + r.count);
 }
@@ -103,7 +79,7 @@ static const jt_adapter_slot *slot_for(const jt_attachment *at, const jt_tensor 
 }
 
 /* Does any adapter change what this weight gives? */
-static bool is_changed(const crew *c, const jt_product *p)
+static bool is_changed(const jt_crew *c, const jt_product *p)
 {
     for (size_t k = 0; k < c->n_parts && p->w.weight && p->tokens; k++) {
         const jt_attached *by = c->part[k].by;
@@ -116,11 +92,6 @@ static bool is_changed(const crew *c, const jt_product *p)
     return false;
 }
 
-static bool is_of(const jt_attachment *at, const step *s)
-{
-    return at->round == s->round && at->adapter->kind->change == s->kind->change;
-}
-
 /* ---- the uses of a list of products ---- */
 
 typedef struct work {
@@ -128,7 +99,7 @@ typedef struct work {
     size_t *end; /* [n_steps] of each step's uses */
     jt_blend_use *mixed;
     size_t n_mixed;
-    const crew *crew;
+    const jt_crew *crew;
 } work;
 
 /* How many there may be, and how many products they need beside those that there are.
@@ -137,7 +108,7 @@ typedef struct room {
     size_t uses, mixed, products;
 } room;
 
-static room count_uses(const crew *c, jt_context *ctx, const jt_product *p)
+static room count_uses(const jt_crew *c, jt_context *ctx, const jt_product *p)
 {
     room n = {0, 0, 0};
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
@@ -205,15 +176,17 @@ static jt_product low_product(jt_context *ctx, jt_use *u)
 }
 
 /* The uses of one product in a step; *filled of `use` are there. */
-static void add_uses(const crew *c, jt_context *ctx, const step *s, const jt_product *p,
-                     jt_use *use, size_t *filled, jt_product *list, size_t *all)
+static void add_uses(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
+                     const jt_product *p, jt_use *use, size_t *filled, jt_product *list,
+                     size_t *all)
 {
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
         const jt_attached *by = c->part[r.part].by;
         jt_product some = cut(p, r);
         for (size_t i = 0; i < by->count; i++) {
             const jt_attachment *at = &by->list[i];
-            const jt_adapter_slot *slot = is_of(at, s) ? slot_for(at, &p->w) : NULL;
+            const jt_adapter_slot *slot =
+                jt_crew_step_has(at, s) ? slot_for(at, &p->w) : NULL;
             bool used;
             if (!slot)
                 continue;
@@ -229,7 +202,7 @@ static void add_uses(const crew *c, jt_context *ctx, const step *s, const jt_pro
     }
 }
 
-static void add_mixed(const crew *c, jt_context *ctx, const jt_product *p,
+static void add_mixed(const jt_crew *c, jt_context *ctx, const jt_product *p,
                       jt_blend_use *mixed, size_t *n)
 {
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
@@ -257,7 +230,7 @@ static void late_backward(jt_context *ctx, void *saved)
 }
 
 /* Room for the uses of products; NULL without. */
-static work *new_work(const crew *c, jt_context *ctx, const jt_product *products,
+static work *new_work(const jt_crew *c, jt_context *ctx, const jt_product *products,
                       size_t count, size_t *n_products)
 {
     room all = {0, 0, 0};
@@ -284,7 +257,7 @@ static work *new_work(const crew *c, jt_context *ctx, const jt_product *products
 
 static void *before(void *self, jt_context *ctx, jt_product **products, size_t *count)
 {
-    const crew *c = self;
+    const jt_crew *c = self;
     size_t most, filled = 0, all = *count;
     work *w = new_work(c, ctx, *products, *count, &most);
     jt_product *list = w ? jt_scratch(ctx, most, sizeof *list) : NULL;
@@ -364,216 +337,14 @@ static void embed_part(jt_context *ctx, const jt_attached *by, const jt_tensor *
 static void on_embed(void *self, jt_context *ctx, const jt_tensor *table,
                      const int32_t *ids, jt_tensor *y)
 {
-    const crew *c = self;
+    const jt_crew *c = self;
     for (size_t k = 0, first = 0; k < c->n_parts; first += c->part[k++].tokens) {
         jt_tensor rows = jt_some_rows(y, first, c->part[k].tokens);
         embed_part(ctx, c->part[k].by, table, ids + first, &rows);
     }
 }
 
-/* ---- whole passes ---- */
-
-/* What stands in place of dense FFNs: of the one mixture of a part that has any. */
-static void replace_ffns(jt_context *ctx, const jt_attached *by, jt_instead *instead)
+jt_product_change jt_crew_change(jt_crew *crew)
 {
-    for (size_t i = 0; i < by->count; i++) {
-        const jt_blended *m = by->list[i].blended;
-        if (!m || !m->instead)
-            continue;
-        if (instead->ffn)
-            jt_fail(&ctx->err, JT_E_UNSUPPORTED,
-                    "two adapters that make mixtures of FFNs");
-        instead->ffn = m->instead;
-        instead->term = m->term;
-    }
-}
-
-/* The tokens of a part: all of the chunk, or one span. */
-static jt_chunk chunk_of(const jt_chunk *chunk, const crew *c, size_t k, size_t first)
-{
-    jt_chunk own = *chunk;
-    if (c->n_parts == 1)
-        return own;
-    own.spans += k;
-    own.n_spans = 1;
-    own.count = c->part[k].tokens;
-    own.ids += first;
-    own.positions += first;
-    return own;
-}
-
-/* Sequences that look ahead go through the layers without adapters, all together, and
- * each mixture decides by what comes out. */
-static void look_ahead(crew *c, jt_context *ctx, const jt_chunk *chunk,
-                       const jt_store *store)
-{
-    jt_chunk before = *chunk;
-    jt_span *spans = jt_scratch(ctx, chunk->n_spans, sizeof *spans);
-    int32_t *ids = jt_scratch(ctx, 2 * chunk->count, sizeof *ids);
-    if (jt_failed(ctx))
-        return;
-    before.ids = ids;
-    before.positions = ids + chunk->count;
-    before.spans = spans;
-    before.n_spans = before.count = 0;
-    for (size_t k = 0, first = 0; k < c->n_parts; first += c->part[k++].tokens) {
-        const jt_attached *by = c->part[k].by;
-        jt_chunk own = chunk_of(chunk, c, k, first);
-        if (!jt_attached_looks_ahead(by))
-            continue;
-        if (own.n_spans != 1)
-            jt_fail(&ctx->err, JT_E_UNSUPPORTED,
-                    "X-LoRA, which has a pass of its own, beside a second sequence");
-        spans[before.n_spans] = own.spans[0];
-        if (by->first)
-            spans[before.n_spans].cache = by->first;
-        memcpy(ids + before.count, own.ids, own.count * sizeof *ids);
-        memcpy(ids + chunk->count + before.count, own.positions,
-               own.count * sizeof *ids);
-        before.n_spans++;
-        before.count += own.count;
-    }
-    if (jt_failed(ctx) || before.n_spans == 0)
-        return;
-    jt_tensor h = jt_blended_first_pass(ctx, c->model, &before, store);
-    for (size_t k = 0, row = 0; k < c->n_parts && !jt_failed(ctx); k++) {
-        jt_attached *by = c->part[k].by;
-        if (!jt_attached_looks_ahead(by))
-            continue;
-        jt_tensor rows = jt_some_rows(&h, row, c->part[k].tokens);
-        for (size_t i = 0; i < by->count; i++) {
-            jt_attachment *at = &by->list[i];
-            if (at->blended && jt_blended_looks_ahead(at->blended))
-                jt_blended_hear(at->blended, &at->decided, ctx, &rows);
-        }
-        row += c->part[k].tokens;
-    }
-}
-
-/* The steps of all parts, by rounds. */
-static void list_steps(crew *c, jt_context *ctx)
-{
-    size_t most = 0, rounds = 0;
-    for (size_t k = 0; k < c->n_parts; k++) {
-        const jt_attached *by = c->part[k].by;
-        size_t last = by->count ? by->list[by->count - 1].round + 1 : 0;
-        most += by->count;
-        rounds = last > rounds ? last : rounds;
-    }
-    c->step = jt_scratch(ctx, most, sizeof *c->step);
-    for (size_t r = 0; r < rounds && c->step; r++) {
-        for (size_t k = 0; k < c->n_parts; k++) {
-            const jt_attached *by = c->part[k].by;
-            for (size_t i = 0; i < by->count; i++) {
-                const jt_attachment *at = &by->list[i];
-                size_t s = 0;
-                while (s < c->n_steps && !is_of(at, &c->step[s]))
-                    s++;
-                if (at->round == r && s == c->n_steps)
-                    c->step[c->n_steps++] = (step){at->adapter->kind, r};
-            }
-        }
-    }
-}
-
-/* Let the crew work on the chunk: `own` is it with mixtures in place of FFNs. */
-static jt_tensor forward(crew *c, jt_context *ctx, jt_chunk *own, const jt_store *store,
-                         const jt_hooks *hooks)
-{
-    jt_instead *instead = jt_scratch(ctx, c->n_parts, sizeof *instead);
-    list_steps(c, ctx);
-    ctx->change = (jt_product_change){c, before, after, on_embed, 0};
-    if (jt_failed(ctx))
-        return (jt_tensor){0};
-    own->instead = instead;
-    own->n_instead = c->n_parts;
-    for (size_t k = 0, first = 0; k < c->n_parts; first += c->part[k++].tokens) {
-        jt_attached *by = c->part[k].by;
-        jt_chunk tokens = chunk_of(own, c, k, first);
-        instead[k] = (jt_instead){.tokens = c->part[k].tokens};
-        replace_ffns(ctx, by, &instead[k]);
-        for (size_t i = 0; i < by->count && !jt_failed(ctx); i++) {
-            jt_attachment *at = &by->list[i];
-            if (at->blended)
-                jt_blended_begin(at->blended, &at->decided, ctx, &tokens);
-        }
-    }
-    look_ahead(c, ctx, own, store);
-    if (jt_failed(ctx))
-        return (jt_tensor){0};
-    return jt_transformer_forward(ctx, c->model, own, store, hooks);
-}
-
-jt_tensor jt_attached_forward(jt_attached *attached, jt_context *ctx,
-                              const jt_model *model, const jt_chunk *chunk,
-                              const jt_store *store, const jt_hooks *hooks)
-{
-    ctx->change = (jt_product_change){0};
-    if (!attached->count)
-        return jt_transformer_forward(ctx, model, chunk, store, hooks);
-    /* as long as a tape needs them */
-    jt_chunk *own = jt_scratch(ctx, 1, sizeof *own);
-    crew *c = jt_scratch(ctx, 1, sizeof *c);
-    part *all = jt_scratch(ctx, 1, sizeof *all);
-    if (jt_failed(ctx))
-        return (jt_tensor){0};
-    *own = *chunk;
-    *all = (part){attached, chunk->count};
-    *c = (crew){.model = model, .part = all, .n_parts = 1, .n_tokens = chunk->count};
-    return forward(c, ctx, own, store, hooks);
-}
-
-jt_tensor jt_attached_forward_spans(jt_attached *const *attached, jt_context *ctx,
-                                    const jt_model *model, const jt_chunk *chunk,
-                                    const jt_store *store, const jt_hooks *hooks)
-{
-    size_t n = chunk->n_spans, adapters = 0;
-    for (size_t i = 0; i < n; i++)
-        adapters += attached[i]->count;
-    ctx->change = (jt_product_change){0};
-    if (!adapters)
-        return jt_transformer_forward(ctx, model, chunk, store, hooks);
-    jt_chunk own = *chunk;
-    crew c = {.model = model,
-              .part = jt_scratch(ctx, n, sizeof *c.part),
-              .n_parts = n,
-              .part_of = jt_scratch(ctx, chunk->count, sizeof *c.part_of),
-              .n_tokens = chunk->count};
-    for (size_t i = 0, token = 0; i < n && !jt_failed(ctx); i++) {
-        c.part[i] = (part){attached[i], chunk->spans[i].count};
-        attached[i]->weight = NULL;
-        attached[i]->n_tokens = chunk->spans[i].count;
-        for (size_t t = 0; t < chunk->spans[i].count; t++)
-            c.part_of[token++] = i;
-    }
-    jt_tensor out = {0};
-    if (!jt_failed(ctx))
-        out = forward(&c, ctx, &own, store, hooks);
-    ctx->change = (jt_product_change){0};
-    return out;
-}
-
-bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count)
-{
-    bool changed = false;
-    for (size_t i = 0; i < attached->count; i++) {
-        jt_attachment *at = &attached->list[i];
-        const jt_blended *m = at->blended;
-        if (!m || m->blend->method->producer != JT_BY_RULE)
-            continue;
-        int chosen = jt_blend_rule(m->blend, ids, count);
-        changed |= chosen != at->decided.chosen;
-        at->decided.chosen = chosen;
-    }
-    return changed;
-}
-
-bool jt_attached_looks_ahead(const jt_attached *attached)
-{
-    for (size_t i = 0; i < attached->count; i++) {
-        const jt_blended *m = attached->list[i].blended;
-        if (m && jt_blended_looks_ahead(m))
-            return true;
-    }
-    return false;
+    return (jt_product_change){crew, before, after, on_embed, 0};
 }

@@ -86,6 +86,7 @@ void jt_attachment_free(jt_attachment *at)
     if (!at->borrowed) {
         free(at->norm);
         free(at->slot);
+        free(at->stands);
         jt_blended_free(at->blended);
     }
     *at = (jt_attachment){0};
@@ -116,6 +117,18 @@ void jt_attached_free(jt_attached *attached)
     *attached = (jt_attached){0};
 }
 
+static jt_status take_places(jt_attachment *at, bool trains, jt_err *err)
+{
+    const jt_adapter *a = at->adapter;
+    at->stands = jt_alloc(a->n_places, sizeof *at->stands);
+    if (!at->stands)
+        return jt_fail_memory(err, "attaching an adapter");
+    for (size_t i = 0; i < a->n_places; i++)
+        at->stands[i] =
+            trains || (at->scale != 0.0f && !a->kind->is_fresh_place(a, &a->place[i]));
+    return JT_OK;
+}
+
 static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *model,
                          bool trains, jt_err *err)
 {
@@ -126,6 +139,7 @@ static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *mod
     if (!at->slot)
         return jt_fail_memory(err, "attaching an adapter");
     memset(at->slot, -1, (n_weights + 1) * sizeof *at->slot);
+    JT_TRY(take_places(at, trains, err));
     if (a->kind->magnitude)
         JT_TRY(room_for_norms(at, err));
     if (a->blend)

@@ -13,6 +13,7 @@ typedef struct jt_attachment {
     float scale;
     int32_t *slot; /* by number of the weight (jt_tensor.weight): which slot, or -1 */
     float **norm;  /* [slots] DoRA: [count * rows] norms of the changed rows */
+    bool *stands;  /* [places] does it work there? */
     jt_blended *blended; /* of a routed mixture; or NULL */
     jt_decided decided;  /* then */
     size_t round;  /* what it changes is changed in one go with what others of its round
@@ -72,6 +73,9 @@ jt_tensor jt_attached_forward_spans(jt_attached *const *attached, jt_context *ct
 /* Mixtures by rule: decide for the text of a sequence. Whether that has changed, so
  * that what layers remember is no longer of use. */
 bool jt_attached_decide(jt_attached *attached, const int32_t *ids, size_t count);
+
+/* Does one of them decide so? */
+bool jt_attached_by_rule(const jt_attached *attached);
 
 /* Does one of them need a pass before each pass, with a cache of its own? */
 bool jt_attached_looks_ahead(const jt_attached *attached);

@@ -6,7 +6,7 @@
 
 static jt_status check(const jt_adapter *a, jt_err *err)
 {
-    if (a->blend || !a->kind->low_rank || a->kind->magnitude)
+    if (a->blend || !a->kind->low_rank || a->kind->by_token || a->kind->magnitude)
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "'%s' is no LoRA: only such adapters can be mixed", a->path);
     for (size_t i = 0; i < a->count; i++) {

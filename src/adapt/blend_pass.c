@@ -7,40 +7,6 @@
 #include "nn/norm.h"
 #include "tensor/tape.h"
 
-/* ---- x = max(x, 0) ---- */
-
-static void relu_row(void *arg, size_t i)
-{
-    const jt_tensor *x = arg;
-    float *row = jt_row(x, i);
-    for (size_t j = 0; j < jt_cols(x); j++)
-        row[j] = row[j] > 0.0f ? row[j] : 0.0f;
-}
-
-static void relu_back_row(void *arg, size_t i)
-{
-    const jt_tensor *x = arg;
-    float *grad = jt_grad_row(x, i);
-    for (size_t j = 0; j < jt_cols(x); j++)
-        grad[j] = jt_row(x, i)[j] > 0.0f ? grad[j] : 0.0f;
-}
-
-static void relu_backward(jt_context *ctx, void *saved)
-{
-    jt_tensor *x = saved;
-    size_t rows = jt_rows(x);
-    jt_for_rows(ctx, rows, rows * jt_cols(x), relu_back_row, x);
-}
-
-static void relu(jt_context *ctx, jt_tensor *x)
-{
-    size_t rows = jt_rows(x);
-    if (jt_failed(ctx))
-        return;
-    jt_for_rows(ctx, rows, rows * jt_cols(x), relu_row, x);
-    jt_tape_push(ctx, relu_backward, x, sizeof *x);
-}
-
 /* ---- the first pass ---- */
 
 /* The hidden states that the output of the model would read. */
@@ -54,6 +20,7 @@ jt_tensor jt_blended_first_pass(jt_context *ctx, const jt_model *model,
     *before = *chunk;
     before->hidden = true;
     before->n_instead = 0;
+    before->between = NULL;
     before->checkpoint = false;
     before->on_layer = NULL;
     jt_tape *tape = ctx->tape;
@@ -101,7 +68,7 @@ void jt_blended_hear(const jt_blended *m, jt_decided *d, jt_context *ctx,
     jt_input x = jt_input_of(*h);
     for (int i = 0; i + 1 < b->depth; i++) {
         jt_tensor y = jt_linear(ctx, &x, &b->head_weight[i], &b->head_bias[i]);
-        relu(ctx, &y);
+        jt_relu(ctx, &y);
         x = jt_input_of(y);
     }
     size_t count = jt_blend_layerwise(b) ? b->n_banks : 1;

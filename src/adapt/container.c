@@ -93,8 +93,8 @@ static jt_status read_low_rank(jt_adapter *a, const jt_safetensors *file, jt_str
 {
     const jt_safetensor *low, *high, *from;
     jt_adapter_slot *slot;
-    JT_TRY(need_part(file, target, "lora_a", &low, err));
-    JT_TRY(need_part(file, target, "lora_b", &high, err));
+    JT_TRY(need_part(file, target, a->kind->part[JT_LOW_A], &low, err));
+    JT_TRY(need_part(file, target, a->kind->part[JT_LOW_B], &high, err));
     int stack = low->n_dims - 2;
     if (stack < 0 || stack > 1 || high->n_dims != low->n_dims)
         return jt_fail(err, JT_E_FORMAT, "tensor '%.*s' is no matrix and no stack",
@@ -124,7 +124,7 @@ static jt_status read_places(jt_adapter_slot *slot, const jt_safetensor *value,
     if (status == JT_OK)
         status = jt_safetensor_floats(values, value, err);
     if (status == JT_OK)
-        status = jt_adapter_place(slot, values, at, at + n, err);
+        status = jt_sparse_place(slot, values, at, at + n, err);
     free(at);
     free(values);
     return status;
@@ -333,6 +333,8 @@ static jt_status write_metadata(jt_safetensors_writer *w, const jt_adapter *a,
     size_t most = 0;
     for (size_t i = 0; i < a->count; i++)
         most = a->slot[i].rank > most ? a->slot[i].rank : most;
+    for (size_t i = 0; i < a->n_places; i++)
+        most = a->place[i].rank > most ? a->place[i].rank : most;
     snprintf(text, sizeof text, "%d", VERSION);
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter", text, err));
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.kind", a->kind->name, err));
@@ -347,7 +349,8 @@ static jt_status write_metadata(jt_safetensors_writer *w, const jt_adapter *a,
     }
     snprintf(text, sizeof text, "%zu", most);
     JT_TRY(jt_safetensors_set_metadata(w, "junto.adapter.rank", text, err));
-    snprintf(text, sizeof text, "%.9g", a->count ? (double)a->slot[0].alpha : 1.0);
+    float alpha = a->count ? a->slot[0].alpha : a->n_places ? a->place[0].alpha : 1.0f;
+    snprintf(text, sizeof text, "%.9g", (double)alpha);
     return jt_safetensors_set_metadata(w, "junto.adapter.alpha", text, err);
 }
 
@@ -370,7 +373,7 @@ static jt_status write_all(jt_safetensors_writer *w, const jt_adapter *a, jt_err
 jt_status jt_adapter_write_junto(const jt_adapter *a, const char *path, jt_err *err)
 {
     jt_safetensors_writer *w;
-    if (!a->count && !a->blend)
+    if (!a->count && !a->n_places && !a->blend)
         return jt_fail(err, JT_E_ARG, "an adapter without targets");
     JT_TRY(jt_safetensors_begin(&w, path, err));
     jt_status status = write_all(w, a, err);

@@ -347,11 +347,7 @@ static jt_status bind(jt_adapter *a, float alpha, jt_err *err)
         return jt_fail(err, JT_E_FORMAT,
                        "the metadata 'junto.adapter.bits' is %g, expected 1, 2, 4 or 8",
                        (double)bits);
-    for (size_t i = 0; i < a->n_sources; i++) {
-        jt_str target;
-        if (jt_adapter_source_of(a, i, shape_name, &target))
-            JT_TRY(bind_slot(a, i, target, alpha, err));
-    }
+    JT_TRY(jt_adapter_bind_each(a, shape_name, bind_slot, alpha, err));
     decode_all(a);
     return JT_OK;
 }

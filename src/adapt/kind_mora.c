@@ -173,7 +173,7 @@ jt_status jt_mora_grow(jt_adapter *a, size_t more, uint64_t seed, jt_err *err)
     return JT_OK;
 }
 
-void jt_mora_freeze(const jt_adapter *a)
+void jt_ranks_freeze(const jt_adapter *a)
 {
     for (size_t i = 0; i < a->count; i++) {
         const jt_adapter_slot *s = &a->slot[i];
@@ -215,6 +215,7 @@ const jt_adapter_kind jt_adapter_mora = {
     .by_token = true,
     .scale = one,
     .check = check,
+    .freeze = jt_ranks_freeze,
     .is_fresh = jt_low_rank_is_fresh,
     .merge_row = jt_low_rank_merge_row,
     .change = change};

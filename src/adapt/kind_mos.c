@@ -269,11 +269,7 @@ static jt_status bind_slot(jt_adapter *a, size_t at, jt_str target, float alpha,
 
 static jt_status bind(jt_adapter *a, float alpha, jt_err *err)
 {
-    for (size_t i = 0; i < a->n_sources; i++) {
-        jt_str target;
-        if (jt_adapter_source_of(a, i, table_a, &target))
-            JT_TRY(bind_slot(a, i, target, alpha, err));
-    }
+    JT_TRY(jt_adapter_bind_each(a, table_a, bind_slot, alpha, err));
     make(a);
     return JT_OK;
 }

@@ -154,8 +154,8 @@ static jt_status check_place(const jt_adapter_slot *s, const placed *p,
     return JT_OK;
 }
 
-jt_status jt_adapter_place(jt_adapter_slot *s, const float *value, const int32_t *row,
-                           const int32_t *column, jt_err *err)
+jt_status jt_sparse_place(jt_adapter_slot *s, const float *value, const int32_t *row,
+                          const int32_t *column, jt_err *err)
 {
     size_t n = jt_cols(&s->part[0]), rows = s->count * s->rows;
     jt_status status = JT_OK;

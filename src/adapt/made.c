@@ -79,6 +79,17 @@ bool jt_adapter_source_of(const jt_adapter *a, size_t at, const char *tail,
     return true;
 }
 
+jt_status jt_adapter_bind_each(jt_adapter *a, const char *tail, jt_bind_one *one,
+                               float alpha, jt_err *err)
+{
+    for (size_t i = 0; i < a->n_sources; i++) {
+        jt_str target;
+        if (jt_adapter_source_of(a, i, tail, &target))
+            JT_TRY(one(a, i, target, alpha, err));
+    }
+    return JT_OK;
+}
+
 jt_status jt_adapter_fail_source(const jt_adapter *a, size_t at, jt_err *err)
 {
     return jt_fail(err, JT_E_FORMAT,

@@ -5,7 +5,10 @@
  *
  *   mos    A and B of all layers are put together from shards of two pools
  *   poly   A and B are sums of those of several skills, weighed for each task
- *   bits   A and B are values of a few bits */
+ *   bits   A and B are values of a few bits
+ *
+ * Kinds that stand at places have no slots: their tensors are sources, and nothing is
+ * made. */
 #ifndef JT_ADAPT_MADE_H
 #define JT_ADAPT_MADE_H
 
@@ -28,6 +31,8 @@ typedef struct jt_adapter_options {
     const char *tables;          /* mos: "apart", "paired", "same" */
     size_t skills, heads, tasks; /* poly */
     bool only_routing;           /* poly, to go on from */
+    const char *activation;      /* bottleneck: "silu", "gelu" */
+    bool gated;                  /* bottleneck */
     size_t bits;                 /* bits */
     size_t active;               /* mora: ranks that work on a token */
     bool grow;                   /* mora, to go on from */
@@ -42,9 +47,9 @@ typedef struct jt_adapter_making {
     /* Add the slots that the sources of a file describe, and make their parts.
      * JT_E_FORMAT naming the tensor. */
     jt_status (*bind)(jt_adapter *a, float alpha, jt_err *err);
-    /* Sources to parts. */
+    /* Sources to parts; NULL: there are none. */
     void (*make)(const jt_adapter *a);
-    /* Gradients of the parts, to be added to those of the sources. */
+    /* Gradients of the parts, to be added to those of the sources; NULL likewise. */
     void (*spread)(const jt_adapter *a);
 } jt_adapter_making;
 
@@ -63,6 +68,11 @@ bool jt_adapter_has_source(const jt_adapter *a, jt_str target, const char *tail)
 /* Does the name of source `at` end with ".TAIL"? Then *target is what comes before. */
 bool jt_adapter_source_of(const jt_adapter *a, size_t at, const char *tail,
                           jt_str *target);
+/* For each source "TARGET.TAIL" of a file, in order: add what it belongs to. */
+typedef jt_status jt_bind_one(jt_adapter *a, size_t at, jt_str target, float alpha,
+                              jt_err *err);
+jt_status jt_adapter_bind_each(jt_adapter *a, const char *tail, jt_bind_one *one,
+                               float alpha, jt_err *err);
 /* "tensor NAME has a shape that does not go with the others" */
 jt_status jt_adapter_fail_source(const jt_adapter *a, size_t at, jt_err *err);
 
@@ -96,10 +106,9 @@ void jt_poly_only_routing(jt_adapter *a);
 void jt_bits_levels(float *level, int bits);
 
 /* mora: its settings; `more` ranks behind those that are there, which are no longer
- * trained; and their gradients set to 0. */
+ * trained. */
 void jt_mora_set(jt_adapter *a, const jt_adapter_options *o);
 jt_status jt_mora_grow(jt_adapter *a, size_t more, uint64_t seed, jt_err *err);
-void jt_mora_freeze(const jt_adapter *a);
 
 /* Begin with the adapter at `path`:
  *   lora   from any kind of plain A and B: those that its parts are

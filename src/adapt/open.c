@@ -9,7 +9,7 @@
 /* What holds for all formats, and for a model if there is one. */
 static jt_status check(const jt_adapter *a, const jt_model *model, jt_err *err)
 {
-    if (!a->count && !a->blend)
+    if (!a->count && !a->n_places && !a->blend)
         return jt_fail(err, JT_E_FORMAT, "it has no tensors of an adapter");
     for (size_t i = 0; i < a->count; i++)
         JT_TRY(jt_adapter_check(a, &a->slot[i], err));

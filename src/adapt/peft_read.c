@@ -330,7 +330,7 @@ static jt_status place_values(const reader *r, jt_adapter_slot *slot,
             index[i] = back[index[i]];
     }
     free(back);
-    return jt_adapter_place(slot, value, index, index + n, r->err);
+    return jt_sparse_place(slot, value, index, index + n, r->err);
 }
 
 static jt_status read_sparse_values(reader *r, const module *m,

@@ -8,7 +8,7 @@
 
 struct tune_args {
     struct train_args train; /* settings and what it shares with junto train */
-    const char *model, *out, *method, *init, *targets, *mask, *chat, *schedule;
+    const char *model, *out, *method, *init, *targets, *places, *mask, *chat, *schedule;
     cli_list data, parts, markers;
     int experts, top_k;
     float balance, gate_loss, entropy;
@@ -32,8 +32,9 @@ static const cli_option adapter_options[] = {
      .help = "folder of the run; DIR/adapter.safetensors is what --adapter takes"},
     {.flags = "--method",
      .kind = CLI_CHOICE,
-     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|mixlora|meteora|lora-mixer|"
-              "x-lora|phi-4",
+     .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
+              "meteora|"
+              "lora-mixer|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),
      .help = "kind of the adapter; from mixlora on LoRAs that are mixed token by "
@@ -68,6 +69,13 @@ static const cli_option adapter_options[] = {
      .help =
          "weights that are changed, by their names in GGUF files; without: those of "
          "attention and of all FFNs and experts"},
+    {.flags = "--place",
+     .kind = CLI_STRING,
+     .value = "REGEX",
+     .initial = "ffn[.]beside",
+     .offset = FIELD(places),
+     .help = "bottleneck: where it stands: blk.N.attn or blk.N.ffn, each with .before, "
+             ".beside or .after"},
     {.flags = "--mask",
      .kind = CLI_CHOICE,
      .value = "magnitude|random",
@@ -269,11 +277,11 @@ static json_t *parts_of(const struct tune_args *a)
 static json_t *adapter_of(const struct tune_args *a)
 {
     json_t *adapter =
-        json_pack("{s:s, s:i, s:f, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
+        json_pack("{s:s, s:i, s:f, s:s, s:s, s:i, s:i, s:f, s:f, s:f, s:b}", "kind",
                   a->method, "rank", a->rank, "alpha", (double)a->alpha, "mask",
-                  a->mask, "experts", a->experts, "top_k", a->top_k, "balance",
-                  (double)a->balance, "gate_loss", (double)a->gate_loss, "entropy",
-                  (double)a->entropy, "train_experts", a->train_experts);
+                  a->mask, "place", a->places, "experts", a->experts, "top_k", a->top_k,
+                  "balance", (double)a->balance, "gate_loss", (double)a->gate_loss,
+                  "entropy", (double)a->entropy, "train_experts", a->train_experts);
     json_object_set_new(adapter, "part", parts_of(a));
     if (a->init)
         json_object_set_new(adapter, "init", json_string(a->init));

@@ -66,6 +66,7 @@ typedef struct jt_config_data {
     const char *tokenizer; /* GGUF with a vocabulary; "" with token files only */
     int seq_len;
     double held_out;
+    int most;
     const char *chat;
     int64_t seed; /* -1: that of [train] */
     jt_config_source *source;
@@ -103,6 +104,7 @@ typedef struct jt_config_adapter {
                            mixes LoRAs */
     const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
+    const char *place;  /* likewise: where layers of its own stand */
     const char *mask;   /* shira: "magnitude", "random" */
     int rank;
     double alpha;
@@ -115,6 +117,12 @@ typedef struct jt_config_adapter {
     bool layerwise;                     /* x-lora: weights for each layer */
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
+    const char *activation; /* bottleneck: "silu", "gelu" */
+    bool gated;
+    int keep_from;           /* mixda: the first source that is kept; 0: none */
+    double keep;             /* likewise */
+    int splits;              /* mosa */
+    double agree;            /* likewise */
     int shards, budget, own; /* mos */
     const char *tables;
     int skills, heads; /* poly */

@@ -129,6 +129,8 @@ static const jt_config_key data_keys[] = {
     INT(D, seq_len, "256", 2, 1 << 24, "tokens of a sequence"),
     REAL(D, held_out, "0.05", 0, 0.5,
          "share of each source's documents that is kept for evaluation"),
+    INT(D, most, "0", 0, INT_MAX,
+        "training documents of each source, the first ones; 0: all"),
     TEXT(D, chat, "chatml", "format of the messages in JSON lines"),
     LONG(D, seed, "-1", -1, (double)INT64_MAX,
          "of the order of the data; -1: train.seed"),
@@ -178,17 +180,22 @@ static const jt_config_key group_keys[] = {
 
 #define A jt_config_adapter
 static const jt_config_key adapter_keys[] = {
-    CHOICE(A, kind, "none",
-           "none|lora|rslora|dora|shira|mos|poly|bits|mora|mixlora|meteora|lora-mixer|"
-           "x-lora|phi-4",
-           "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
-           "token by token"),
+    CHOICE(
+        A, kind, "none",
+        "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|mixlora|"
+        "meteora|"
+        "lora-mixer|x-lora|phi-4",
+        "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
+        "token by token"),
     PATH(A, init, "",
          "an adapter to go on from; lora: from the A and B of any low-rank kind; poly: "
          "with fresh routing; mora: with fresh ranks beside those that are there"),
     TEXT(A, target,
          "attn_(q|k|v|qkv|output)[.]weight|ffn_(gate|up|down)(_exps|_shexp)?[.]weight",
          "expression: the weights that are changed, by name"),
+    TEXT(A, place, "ffn[.]beside",
+         "bottleneck: expression: where it stands, blk.N.attn or blk.N.ffn with "
+         ".before, .beside or .after"),
     CHOICE(A, mask, "magnitude", "magnitude|random",
            "shira: which values of a weight; the largest, or any"),
     INT(A, rank, "16", 1, 65536,
@@ -214,6 +221,15 @@ static const jt_config_key adapter_keys[] = {
     INT(A, head_width, "0", 0, MAX_WIDTH,
         "x-lora: values between them; 0: as many as the model has"),
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
+    CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
+    BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
+    INT(A, keep_from, "0", 0, 999,
+        "mixda: sources from this number on (the first is 0) are not learnt: on them "
+        "layers shall give what they gave; 0: none"),
+    REAL(A, keep, "2", 0, 1e6, "mixda: coefficient of the loss that sees to that"),
+    INT(A, splits, "4", 1, 256, "mosa: experts that each matrix of it is split into"),
+    REAL(A, agree, "1", 0, 1e6,
+         "mosa: coefficient of what brings two draws of experts to the same answers"),
     INT(A, shards, "4", 1, 65536, "mos: pieces of a vector"),
     INT(A, budget, "2", 1, 65536,
         "mos: values are as many as those of a LoRA of this rank"),

@@ -131,7 +131,7 @@ static jt_status sum_held_out(corpus *s, jt_err *err)
 static jt_status index_source(corpus *s, size_t index, const jt_data_options *options,
                               jt_err *err)
 {
-    JT_TRY(jt_docs_hold_out(&s->docs, options->held_out, err));
+    JT_TRY(jt_docs_hold_out(&s->docs, options->held_out, options->most, err));
     JT_TRY(sum_held_out(s, err));
     return jt_order_new(&s->order, &s->docs, options->seq_len, options->seed, index,
                         err);

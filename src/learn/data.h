@@ -47,6 +47,7 @@ typedef struct jt_data_source {
 typedef struct jt_data_options {
     size_t seq_len;  /* tokens of a packed sequence, >= 2 */
     double held_out; /* share of documents for evaluation, 0 .. 0.5 */
+    size_t most;     /* training documents of each source, the first ones; 0: all */
     uint64_t seed;
     bool alone;                 /* all sequences of a batch have one source */
     const jt_chat_format *chat; /* of "messages"; NULL: "chatml" */

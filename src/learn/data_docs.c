@@ -97,7 +97,17 @@ static jt_status hold_tail(jt_docs *docs, double share, jt_err *err)
     return JT_OK;
 }
 
-jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err)
+/* Forget all but the first `most` training documents. */
+static void keep_few(jt_docs *docs, size_t most)
+{
+    size_t held = docs->count - docs->n_train;
+    memmove(docs->items + most, docs->items + docs->n_train,
+            held * sizeof *docs->items);
+    docs->n_train = most;
+    docs->count = most + held;
+}
+
+jt_status jt_docs_hold_out(jt_docs *docs, double share, size_t most, jt_err *err)
 {
     /* A hair more than the product: a tenth of ten documents is one. */
     size_t held = (size_t)(share * (double)docs->count * (1 + 1e-12));
@@ -106,6 +116,8 @@ jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err)
         JT_TRY(hold_documents(docs, held, err));
     else if (share > 0)
         JT_TRY(hold_tail(docs, share, err));
+    if (most && most < docs->n_train)
+        keep_few(docs, most);
     docs->train_tokens = sum_tokens(docs->items, docs->n_train);
     docs->held_tokens =
         sum_tokens(docs->items + docs->n_train, docs->count - docs->n_train);

@@ -32,8 +32,9 @@ jt_status jt_docs_add(jt_docs *docs, size_t start, size_t count, jt_err *err);
 jt_status jt_docs_open(jt_docs *out, const jt_data_source *from,
                        const jt_tokenizer *tok, size_t n_vocab,
                        const jt_data_options *options, jt_err *err);
-/* Set documents apart, `share` of them. */
-jt_status jt_docs_hold_out(jt_docs *docs, double share, jt_err *err);
+/* Set documents apart, `share` of them; of the others the first `most` are kept (0:
+ * all). */
+jt_status jt_docs_hold_out(jt_docs *docs, double share, size_t most, jt_err *err);
 void jt_docs_free(jt_docs *docs);
 
 /* One source being read, and its document in progress. */

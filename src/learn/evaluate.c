@@ -5,9 +5,46 @@
 #include "tensor/loss.h"
 #include "learn/train.h"
 
-/* Sum of the losses of one batch, and of the tokens that have one. */
-static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
-                                double *sum, double *counted, jt_err *err)
+/* Over tokens that have a loss. */
+typedef struct sums {
+    double loss, hits, counted;
+} sums;
+
+/* ---- how many tokens the model found likeliest ---- */
+
+typedef struct hits {
+    const jt_tensor *logits;
+    const int32_t *targets;
+    uint8_t *hit; /* [rows] */
+} hits;
+
+static void hit_row(void *arg, size_t t)
+{
+    const hits *h = arg;
+    const float *row = jt_row(h->logits, t);
+    int32_t target = h->targets[t];
+    h->hit[t] = target >= 0;
+    for (size_t i = 0; i < jt_cols(h->logits) && h->hit[t]; i++)
+        h->hit[t] = row[i] <= row[target];
+}
+
+static double count_hits(jt_context *ctx, const jt_tensor *logits,
+                         const int32_t *targets)
+{
+    size_t rows = jt_rows(logits), count = 0;
+    hits h = {logits, targets, jt_scratch(ctx, rows, sizeof *h.hit)};
+    if (jt_failed(ctx))
+        return 0.0;
+    jt_for_rows(ctx, rows, rows * jt_cols(logits), hit_row, &h);
+    for (size_t t = 0; t < rows; t++)
+        count += h.hit[t];
+    return (double)count;
+}
+
+/* ---- evaluating ---- */
+
+static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o, sums *s,
+                                jt_err *err)
 {
     jt_context *ctx = &t->ctx;
     size_t n;
@@ -26,23 +63,25 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o,
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_tensor logits = jt_trainer_forward(t, &chunk, o->hooks);
     double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, 1.0f, &n);
+    double found = count_hits(ctx, &logits, t->batch.targets);
     jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {
         if (err)
             *err = ctx->err;
         return ctx->err.code;
     }
-    *sum += loss * (double)n;
-    *counted += (double)n;
+    s->loss += loss * (double)n;
+    s->hits += found;
+    s->counted += (double)n;
     return JT_OK;
 }
 
 static jt_status evaluate_domain(jt_trainer *t, const jt_evaluation_options *o,
-                                 size_t source, double *loss, jt_err *err)
+                                 size_t source, sums *out, jt_err *err)
 {
     size_t sequences = jt_data_eval_count(t->data, source), per = t->batch.n_seqs;
     size_t most = (size_t)t->config->eval.batches * per, filled;
-    double sum = 0.0, counted = 0.0;
+    sums s = {0.0, 0.0, 0.0};
     if (most && sequences > most)
         sequences = most;
     jt_tuning_begin(t->tuning, source, 0);
@@ -50,9 +89,10 @@ static jt_status evaluate_domain(jt_trainer *t, const jt_evaluation_options *o,
         JT_TRY(jt_progress_report(&t->options->progress, "evaluating", first, sequences,
                                   err));
         JT_TRY(jt_data_eval_batch(t->data, source, first, &t->batch, &filled, err));
-        JT_TRY(evaluate_batch(t, o, &sum, &counted, err));
+        JT_TRY(evaluate_batch(t, o, &s, err));
     }
-    *loss = counted > 0.0 ? sum / counted : 0.0;
+    *out =
+        s.counted > 0.0 ? (sums){s.loss / s.counted, s.hits / s.counted, s.counted} : s;
     return JT_OK;
 }
 
@@ -63,19 +103,27 @@ jt_status jt_trainer_evaluate(jt_trainer *t, const jt_evaluation_options *o,
     double shares = 0.0;
     jt_tuning_refresh(t->tuning, &t->ctx);
     e.domain_loss = jt_calloc(e.n_domains, sizeof *e.domain_loss);
-    if (!e.domain_loss)
+    e.domain_accuracy = jt_calloc(e.n_domains, sizeof *e.domain_accuracy);
+    if (!e.domain_loss || !e.domain_accuracy) {
+        jt_evaluation_free(&e);
         return jt_fail_memory(err, "evaluating");
+    }
     for (size_t i = 0; i < e.n_domains; i++) {
         double share = jt_data_eval_count(t->data, i) ? jt_data_share(t->data, i) : 0.0;
-        jt_status status = evaluate_domain(t, o, i, &e.domain_loss[i], err);
+        sums domain;
+        jt_status status = evaluate_domain(t, o, i, &domain, err);
         if (status != JT_OK) {
             jt_evaluation_free(&e);
             return status;
         }
-        e.loss += share * e.domain_loss[i];
+        e.domain_loss[i] = domain.loss;
+        e.domain_accuracy[i] = domain.hits;
+        e.loss += share * domain.loss;
+        e.accuracy += share * domain.hits;
         shares += share;
     }
     e.loss = shares > 0.0 ? e.loss / shares : 0.0;
+    e.accuracy = shares > 0.0 ? e.accuracy / shares : 0.0;
     *out = e;
     return JT_OK;
 }
@@ -83,5 +131,6 @@ jt_status jt_trainer_evaluate(jt_trainer *t, const jt_evaluation_options *o,
 void jt_evaluation_free(jt_evaluation *evaluation)
 {
     free(evaluation->domain_loss);
+    free(evaluation->domain_accuracy);
     *evaluation = (jt_evaluation){0};
 }

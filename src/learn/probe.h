@@ -11,7 +11,7 @@
  *                     of neighbours: spread@groups=4, picks of the busiest group less
  *                     those of the idlest, per token; peak@groups=4, the busiest over
  *                     the mean
- *   sources           loss@NAME: held-out loss of each source
+ *   sources           loss@NAME and accuracy@NAME: of the held-out text of each source
  *   gates             of a mixture of adapters, on held-out text: gate_hits, share of
  *                     the tokens of a source whose largest weight is that of its
  *                     adapter; gate_entropy of weights, in nats; gate_peak, load of the

@@ -9,9 +9,14 @@ jt_status jt_probe_sources(const jt_probe_call *call)
     jt_evaluation_options how = {.hooks = &none};
     JT_TRY(jt_trainer_evaluate(call->trainer, &how, &e, call->err));
     jt_status status = JT_OK;
-    for (size_t i = 0; i < e.n_domains && status == JT_OK; i++)
-        status = jt_metrics_set(call->metrics, call->err, e.domain_loss[i], "loss@%s",
-                                jt_data_domain(call->trainer->data, i));
+    for (size_t i = 0; i < e.n_domains && status == JT_OK; i++) {
+        const char *name = jt_data_domain(call->trainer->data, i);
+        status =
+            jt_metrics_set(call->metrics, call->err, e.domain_loss[i], "loss@%s", name);
+        if (status == JT_OK)
+            status = jt_metrics_set(call->metrics, call->err, e.domain_accuracy[i],
+                                    "accuracy@%s", name);
+    }
     jt_evaluation_free(&e);
     return status;
 }

@@ -162,6 +162,8 @@ static jt_status measure(training *t, const char *when)
     jt_observer_reset(&t->observer);
     JT_TRY(jt_trainer_evaluate(t->trainer, &how, &e, t->err));
     jt_status status = set(t, "loss", when, e.loss);
+    if (status == JT_OK)
+        status = set(t, "accuracy", when, e.accuracy);
     jt_evaluation_free(&e);
     return status == JT_OK ? measure_routing(t, when) : status;
 }

@@ -52,12 +52,12 @@ typedef struct jt_step_report {
  * something is not finite: the variables are then those of before the step. */
 jt_status jt_trainer_step(jt_trainer *trainer, jt_step_report *report, jt_err *err);
 
-/* Held-out losses, nats per token. `share` weighs them as the training data is mixed.
- */
+/* Held-out losses, nats per token, and shares of the tokens that the model found
+ * likeliest. Those of all together weigh domains as the training data is mixed. */
 typedef struct jt_evaluation {
-    double loss;
+    double loss, accuracy;
     size_t n_domains;
-    double *domain_loss; /* [n_domains] */
+    double *domain_loss, *domain_accuracy; /* [n_domains] */
 } jt_evaluation;
 
 /* Evaluate with `hooks` (policies and watchers; `on_batch`, if not NULL, is called with

@@ -177,6 +177,7 @@ static jt_status open_sources(jt_data **out, const jt_config *config,
     jt_data_options options = {
         .seq_len = (size_t)c->seq_len,
         .held_out = c->held_out,
+        .most = (size_t)c->most,
         .seed = (uint64_t)(c->seed >= 0 ? c->seed : config->train.seed),
         .alone = jt_is_tuning(config) && jt_tuning_by_task(config),
         .chat = jt_chat_format_named(c->chat),

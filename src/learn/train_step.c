@@ -86,32 +86,89 @@ static jt_status fail_gradient(const jt_trainer *t, const char *name, jt_err *er
 
 /* ---- the step ---- */
 
-/* Forward and backward of one micro-batch; gradients add up in the variables. */
+/* Parts of an adapter that are drawn are those of number `draw` of the micro-batch. */
+static void make_parts(jt_trainer *t, int64_t index, int draw)
+{
+    bool draws = t->config->adapter.sampled || (t->tuning && t->tuning->mosa);
+    jt_tuning_begin(t->tuning, (size_t)t->batch.domains[0],
+                    draws ? 2 * (uint64_t)index + (uint64_t)draw + 1 : 0);
+}
+
+/* Forward and backward of a micro-batch; gradients add up in the variables. `share` is
+ * that of its loss, `agree` that of agreeing with the probabilities q; its own are left
+ * in p, unless that is NULL. */
+static double pass(jt_trainer *t, int64_t index, int draw, float share, float agree,
+                   const float *q, float *p)
+{
+    jt_context *ctx = &t->ctx;
+    jt_span span = span_of(t);
+    jt_chunk chunk = chunk_of(t, &span, index);
+    jt_tape tape = {0};
+    make_parts(t, index, draw);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    ctx->tape = &tape;
+    jt_tensor logits = jt_trainer_forward(t, &chunk, &t->hooks);
+    double loss = jt_cross_entropy(ctx, &logits, t->batch.targets, share, NULL);
+    if (q && !jt_failed(ctx))
+        jt_mosa_agree(ctx, &logits, q, t->batch.targets, agree);
+    if (p && !jt_failed(ctx))
+        jt_mosa_probabilities(ctx, &logits, p);
+    if (isfinite(loss))
+        jt_tape_backward(ctx);
+    jt_tuning_end(t->tuning);
+    ctx->tape = NULL;
+    jt_arena_rewind(&ctx->scratch, mark);
+    return loss;
+}
+
+/* The probabilities that draw 0 gives. */
+static void look_ahead(jt_trainer *t, int64_t index, float *p)
+{
+    static const jt_hooks none;
+    jt_context *ctx = &t->ctx;
+    jt_span span = span_of(t);
+    jt_chunk chunk = chunk_of(t, &span, index);
+    make_parts(t, index, 0);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    jt_tensor logits = jt_trainer_forward(t, &chunk, &none);
+    if (!jt_failed(ctx))
+        jt_mosa_probabilities(ctx, &logits, p);
+    jt_tuning_end(t->tuning);
+    jt_arena_rewind(&ctx->scratch, mark);
+}
+
+/* Two draws that shall agree (MoSA). The parts are those of one draw at a time, so the
+ * first one runs twice. */
+static double two_passes(jt_trainer *t, int64_t index, float scale, float agree)
+{
+    jt_context *ctx = &t->ctx;
+    size_t values = t->batch.n_seqs * t->batch.seq_len * jt_rows(&t->model->output);
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    float *p = jt_scratch(ctx, values, sizeof *p),
+          *q = jt_scratch(ctx, values, sizeof *q);
+    double loss = NAN;
+    if (p && q) {
+        look_ahead(t, index, p);
+        pass(t, index, 1, 0.0f, scale * agree, p, q);
+        loss = pass(t, index, 0, scale, scale * agree, q, NULL);
+    }
+    jt_arena_rewind(&ctx->scratch, mark);
+    return loss;
+}
+
 static jt_status micro_batch(jt_trainer *t, int64_t index, double *loss, jt_err *err)
 {
     jt_context *ctx = &t->ctx;
     float scale = 1.0f / (float)t->config->train.accumulate;
+    float agree = jt_tuning_agrees(t->tuning);
     JT_TRY(jt_data_train_batch(t->data, (uint64_t)index, &t->batch, err));
-    jt_tuning_begin(t->tuning, (size_t)t->batch.domains[0],
-                    t->config->adapter.sampled ? (uint64_t)index + 1 : 0);
     jt_balance_micro(t->balance, scale);
     if (t->on_batch)
         t->on_batch(t->user, &t->batch);
     jt_tuning_batch(t->tuning, &t->batch, scale);
-    jt_span span = span_of(t);
-    jt_chunk chunk = chunk_of(t, &span, index);
-    jt_tape tape = {0};
-    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
-    ctx->tape = &tape;
-    jt_tensor logits = jt_trainer_forward(t, &chunk, &t->hooks);
-    *loss = jt_cross_entropy(ctx, &logits, t->batch.targets, scale, NULL);
+    *loss = agree > 0.0f ? two_passes(t, index, scale, agree)
+                         : pass(t, index, 0, scale, 0.0f, NULL, NULL);
     bool finite = isfinite(*loss);
-    if (finite)
-        jt_tape_backward(ctx);
-    if (!jt_failed(ctx))
-        jt_tuning_end(t->tuning);
-    ctx->tape = NULL;
-    jt_arena_rewind(&ctx->scratch, mark);
     if (jt_failed(ctx)) {
         if (err)
             *err = ctx->err;

@@ -95,7 +95,7 @@ static jt_status place_sparse(const fresh *f, jt_adapter_slot *s, size_t per,
             index[n + e * per + i] = (int32_t)(list[i].at % s->cols);
         }
     }
-    jt_status status = jt_adapter_place(s, zeros, index, index + n, f->err);
+    jt_status status = jt_sparse_place(s, zeros, index, index + n, f->err);
     free(zeros);
     return status;
 }
@@ -116,6 +116,13 @@ static jt_status start_sparse(const fresh *f, jt_adapter_slot *s, size_t per)
 
 /* ---- slots ---- */
 
+/* Can the kind stand at the weight? Domain adapters only at the second matrix of dense
+ * FFNs. */
+static bool suits(const jt_adapter_kind *kind, const char *name)
+{
+    return kind != &jt_adapter_mixda || strstr(name, ".ffn_down.weight");
+}
+
 static jt_status add_slot(fresh *f, const size_t shape[3])
 {
     const jt_config_adapter *c = &f->config->adapter;
@@ -135,6 +142,8 @@ static jt_status add_slot(fresh *f, const size_t shape[3])
     if (kind->making)
         return JT_OK; /* when all slots are there */
     start_low_rank(f, s);
+    if (kind->start_more)
+        kind->start_more(s, (uint64_t)f->config->train.seed, f->stream);
     return kind->magnitude ? start_magnitude(f, s) : JT_OK;
 }
 
@@ -151,7 +160,7 @@ static jt_status add_slots(fresh *f, const jt_model *model)
         f->t = jt_gguf_tensor_at(file, i);
         snprintf(name, sizeof name, "%.*s", JT_GGUF_SHOW(f->t->name));
         if (jt_pattern_matches(pattern, name, false) &&
-            strcmp(name, "token_embd.weight") != 0 &&
+            strcmp(name, "token_embd.weight") != 0 && suits(f->a->kind, name) &&
             !(f->a->blend && jt_blend_find(f->a->blend, f->t->name)) &&
             jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK)
             status = add_slot(f, shape);
@@ -164,11 +173,52 @@ static jt_status add_slots(fresh *f, const jt_model *model)
     return status;
 }
 
+/* ---- places ---- */
+
+/* Place number `i` of a model that has 6 in each layer. */
+static jt_status add_place(const fresh *f, const jt_model *model,
+                           const jt_pattern *pattern, int i)
+{
+    const jt_config_adapter *c = &f->config->adapter;
+    char name[JT_PLACE_NAME];
+    jt_adapter_place *place;
+    jt_half half = (jt_half)(i / 3 % 2);
+    jt_place_name(name, i / 6, half, (jt_where)(i % 3));
+    if (!jt_pattern_matches(pattern, name, false) ||
+        !jt_model_has_place(model, i / 6, half))
+        return JT_OK;
+    return jt_adapter_add_place(f->a, &place, (jt_str){name, strlen(name)},
+                                (size_t)model->params.d_model, (size_t)c->rank,
+                                (float)c->alpha, f->err);
+}
+
+static jt_status add_places(const fresh *f, const jt_model *model)
+{
+    jt_pattern *pattern;
+    jt_status status = JT_OK;
+    JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
+    for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
+        status = add_place(f, model, pattern, i);
+    jt_pattern_free(pattern);
+    if (status == JT_OK && !f->a->n_places)
+        return jt_fail(f->err, JT_E_ARG,
+                       "adapter.place: no place has a name with '%.100s' in it",
+                       f->config->adapter.place);
+    return status;
+}
+
 /* ---- life ---- */
+
+static bool is_mosa(const jt_config *config)
+{
+    return strcmp(config->adapter.kind, "mosa") == 0;
+}
 
 static const jt_adapter_kind *kind_of(const jt_config *config)
 {
     const char *name = jt_tuning_method(config) ? "lora" : config->adapter.kind;
+    if (is_mosa(config))
+        return &jt_adapter_bottleneck;
     return jt_adapter_kind_find(name, strlen(name));
 }
 
@@ -190,6 +240,8 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .heads = (size_t)c->heads,
                                 .tasks = config->data.n_sources,
                                 .only_routing = c->only_routing,
+                                .activation = c->activation,
+                                .gated = c->gated,
                                 .bits = (size_t)c->bits,
                                 .active = (size_t)(c->active ? c->active : c->rank),
                                 .grow = c->grow,
@@ -198,12 +250,75 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .seed = (uint64_t)config->train.seed};
 }
 
+/* ---- domain adapters ---- */
+
+static float gate_width(const jt_config *config, const jt_model *model)
+{
+    int width = config->adapter.head_width;
+    return (float)(width ? width : model->params.d_model);
+}
+
+/* Stage two of MixDA: from those of stage one. */
+static jt_status join_domains(jt_tuning *t, const jt_config *config,
+                              const jt_model *model, jt_err *err)
+{
+    const jt_config_adapter *c = &config->adapter;
+    jt_status status = JT_OK;
+    jt_adapter **parts = jt_calloc(c->n_parts, sizeof *parts);
+    if (!parts)
+        return jt_fail_memory(err, "reading adapters");
+    for (size_t i = 0; i < c->n_parts && status == JT_OK; i++)
+        status = jt_adapter_open(&parts[i], c->part[i].path, model, err);
+    if (status == JT_OK)
+        status = jt_mixda_join(
+            &t->adapter, (const jt_adapter *const *)parts, c->n_parts, (size_t)c->rank,
+            (size_t)gate_width(config, model), (uint64_t)config->train.seed, err);
+    for (size_t i = 0; i < c->n_parts; i++)
+        jt_adapter_free(parts[i]);
+    free(parts);
+    return status;
+}
+
+/* Which tokens of a batch are kept as they were, of sources from adapter.keep_from on;
+ * they have no other loss. */
+static void keep_old(jt_tuning *t, jt_batch *batch, float scale)
+{
+    const jt_config_adapter *c = &t->config->adapter;
+    size_t tokens = batch->n_seqs * batch->seq_len;
+    if (!t->kept)
+        return;
+    t->keeping = (jt_mixda_keeping){
+        .kept = t->kept, .slots = t->adapter->count, .scale = scale * (float)c->keep};
+    for (size_t i = 0; i < tokens && scale > 0.0f; i++) {
+        t->kept[i] = batch->domains[i] >= c->keep_from;
+        t->keeping.tokens += t->kept[i];
+        if (t->kept[i])
+            batch->targets[i] = -1;
+    }
+}
+
+static jt_status start_keeping(jt_tuning *t, jt_err *err)
+{
+    const jt_config *c = t->config;
+    if (t->adapter->kind != &jt_adapter_mixda || !c->adapter.keep_from)
+        return JT_OK;
+    t->kept =
+        jt_calloc((size_t)c->train.batch * (size_t)c->data.seq_len, sizeof *t->kept);
+    for (size_t i = 0; i < t->adapter->count; i++)
+        t->adapter->slot[i].keeping = &t->keeping;
+    return t->kept ? JT_OK : jt_fail_memory(err, "starting an adapter");
+}
+
 static jt_status make_fresh(jt_tuning *t, const jt_config *config,
                             const jt_model *model, const jt_adapter_options *o,
                             jt_err *err)
 {
     fresh f = {.config = config, .a = t->adapter, .err = err};
-    JT_TRY(add_slots(&f, model));
+    if (t->adapter->kind == &jt_adapter_mixda) {
+        t->adapter->setting[JT_MIXDA_DOMAINS] = 1.0f;
+        t->adapter->setting[JT_MIXDA_GATE_WIDTH] = gate_width(config, model);
+    }
+    JT_TRY(t->adapter->kind->at_place ? add_places(&f, model) : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
     return t->adapter->kind->making
@@ -238,6 +353,8 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     if (!method && *config->adapter.init) {
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
+    } else if (kind_of(config) == &jt_adapter_mixda && config->adapter.n_parts) {
+        JT_TRY(join_domains(t, config, model, err));
     } else {
         JT_TRY(jt_adapter_new(&t->adapter, kind_of(config), "(new)", err));
         if (method)
@@ -247,7 +364,11 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));
+    JT_TRY(start_keeping(t, err));
     JT_TRY(jt_attach(&t->attached, ctx, model, t->adapter, 1.0f, true, err));
+    if (is_mosa(config))
+        return jt_mosa_new(&t->mosa, t->adapter, (size_t)config->adapter.splits, o.seed,
+                           err);
     if (!method)
         return JT_OK;
     t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
@@ -276,9 +397,11 @@ void jt_tuning_free(jt_tuning *t)
     if (!t)
         return;
     jt_attached_free(&t->attached);
+    jt_mosa_free(t->mosa);
     jt_adapter_free(t->adapter);
     free(t->label);
     free(t->part_grad);
+    free(t->kept);
     free(t);
 }
 
@@ -319,9 +442,11 @@ jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
     return JT_OK;
 }
 
-void jt_tuning_batch(jt_tuning *t, const jt_batch *batch, float scale)
+void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
 {
     jt_blended *m = t ? t->attached.list[0].blended : NULL;
+    if (t)
+        keep_old(t, batch, scale);
     if (!m)
         return;
     t->loss.source = batch->domains;
@@ -344,7 +469,9 @@ void jt_tuning_refresh(jt_tuning *t, jt_context *ctx)
 void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (!making)
+    if (t && t->mosa && draw)
+        jt_mosa_begin(t->mosa, draw);
+    if (!making || !making->make)
         return;
     t->adapter->task = task;
     t->adapter->draw = draw;
@@ -354,12 +481,19 @@ void jt_tuning_begin(jt_tuning *t, size_t task, uint64_t draw)
 void jt_tuning_end(jt_tuning *t)
 {
     const jt_adapter_making *making = t ? t->adapter->kind->making : NULL;
-    if (making) {
+    if (making && making->spread) {
         making->spread(t->adapter);
         memset(t->part_grad, 0, t->part_values * sizeof *t->part_grad);
-    } else if (t && t->adapter->kind == &jt_adapter_mora) {
-        jt_mora_freeze(t->adapter);
+    } else if (t && t->mosa) {
+        jt_mosa_end(t->mosa);
+    } else if (t && t->adapter->kind->freeze) {
+        t->adapter->kind->freeze(t->adapter);
     }
+}
+
+float jt_tuning_agrees(const jt_tuning *t)
+{
+    return t && t->mosa ? (float)t->config->adapter.agree : 0.0f;
 }
 
 /* ---- parameters ---- */

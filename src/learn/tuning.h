@@ -5,8 +5,10 @@
 
 #include "adapt/attach.h"
 #include "adapt/made.h"
+#include "adapt/mixda.h"
 #include "learn/config.h"
 #include "learn/data.h"
+#include "learn/mosa.h"
 #include "learn/tuning_blend.h"
 #include "learn/variables.h"
 
@@ -18,6 +20,9 @@ typedef struct jt_tuning {
     jt_route_term term;
     jt_route_term balance; /* of mixtures in place of FFNs, in training */
     int32_t *label;
+    jt_mosa *mosa;            /* or NULL */
+    jt_mixda_keeping keeping; /* of stage one */
+    uint8_t *kept;            /* its tokens; NULL: none */
     float *part_grad; /* of parts that are made of what is trained; NULL: none is */
     size_t part_values;
 } jt_tuning;
@@ -52,8 +57,8 @@ jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err)
 jt_status jt_tuning_label(jt_tuning *tuning, const jt_data *data, jt_err *err);
 
 /* Before a pass over a batch: `scale` as that of the main loss, 0 in an evaluation.
- * NULL is fine. */
-void jt_tuning_batch(jt_tuning *tuning, const jt_batch *batch, float scale);
+ * Tokens that an adapter shall keep as they were lose their targets. NULL is fine. */
+void jt_tuning_batch(jt_tuning *tuning, jt_batch *batch, float scale);
 
 /* The mixtures that stand in place of dense FFNs; NULL: none. */
 const jt_mixture *const *jt_tuning_mixtures(const jt_tuning *tuning);
@@ -65,5 +70,8 @@ void jt_tuning_refresh(jt_tuning *tuning, jt_context *ctx);
  * (0: none); and gradients are brought to what is trained. NULL is fine. */
 void jt_tuning_begin(jt_tuning *tuning, size_t task, uint64_t draw);
 void jt_tuning_end(jt_tuning *tuning);
+
+/* How much two draws of a batch shall agree (MoSA); 0: there is one. NULL is fine. */
+float jt_tuning_agrees(const jt_tuning *tuning);
 
 #endif

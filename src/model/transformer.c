@@ -41,6 +41,26 @@ static void carry(jt_context *ctx, const pass *p, jt_tensor *h, const jt_input *
     jt_scale(ctx, h, p->model->params.carried_scale);
 }
 
+/* What a half reads of x, and what goes on of what it gave: adapters may stand there.
+ */
+static jt_input enter(jt_context *ctx, const pass *p, int index, jt_half half,
+                      const jt_input *x)
+{
+    const jt_between *b = p->chunk.between;
+    jt_input own = *x;
+    if (b && b->before && !jt_failed(ctx))
+        b->before(b->self, ctx, index, half, &own);
+    return own;
+}
+
+static void leave(jt_context *ctx, const pass *p, int index, jt_half half, jt_input *x,
+                  jt_tensor *y)
+{
+    const jt_between *b = p->chunk.between;
+    if (b && b->after && !jt_failed(ctx))
+        b->after(b->self, ctx, index, half, x, y);
+}
+
 static jt_route_site site_of(const pass *p, int index)
 {
     return (jt_route_site){.layer = index,
@@ -139,9 +159,18 @@ static jt_tensor halves(jt_context *ctx, const pass *p, int index, const jt_tens
     return y;
 }
 
-/* What the second half of a layer makes of h, read as x. */
-static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
-                     jt_input *x)
+/* What attention, or what stands for it, makes of x. */
+static jt_tensor mixer(jt_context *ctx, const pass *p, int index, const jt_input *read)
+{
+    jt_input x = enter(ctx, p, index, JT_HALF_MIXER, read);
+    jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
+    leave(ctx, p, index, JT_HALF_MIXER, &x, &y);
+    return y;
+}
+
+/* What FFN or experts, or both, make of h, read as x. */
+static jt_tensor experts(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
+                         jt_input *x)
 {
     const jt_layer *layer = &p->model->layers[index];
     jt_beside beside = p->model->family->beside;
@@ -152,6 +181,16 @@ static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor 
     return dense(ctx, p, index, x);
 }
 
+/* What the second half of a layer makes of h, read as x. */
+static jt_tensor ffn(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
+                     const jt_input *read)
+{
+    jt_input x = enter(ctx, p, index, JT_HALF_FFN, read);
+    jt_tensor y = experts(ctx, p, index, h, &x);
+    leave(ctx, p, index, JT_HALF_FFN, &x, &y);
+    return y;
+}
+
 /* A layer that is a mixer or an FFN: h += part(norm(h)). */
 static void single_forward(jt_context *ctx, const pass *p, int index, jt_tensor *h)
 {
@@ -159,8 +198,7 @@ static void single_forward(jt_context *ctx, const pass *p, int index, jt_tensor 
     const jt_layer *layer = &p->model->layers[index];
     bool mixes = layer->mixer != JT_MIX_NONE;
     jt_input x = normed(ctx, layer, mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN, h);
-    jt_tensor y = mixes ? jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x)
-                        : ffn(ctx, p, index, h, &x);
+    jt_tensor y = mixes ? mixer(ctx, p, index, &x) : ffn(ctx, p, index, h, &x);
     add_branch(ctx, p, &no_norm, h, y);
     if (mixes)
         jt_lap(ctx, JT_STAGE_ATTENTION);
@@ -185,7 +223,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     }
     jt_input x = normed(ctx, layer, JT_BEFORE_ATTENTION, h);
     carry(ctx, p, h, &x);
-    jt_tensor y = jt_mix_forward(ctx, &p->mix, &p->chunk, index, &x);
+    jt_tensor y = mixer(ctx, p, index, &x);
     if (!family->parallel)
         add_branch(ctx, p, after, h, y);
     jt_lap(ctx, JT_STAGE_ATTENTION);

@@ -19,6 +19,20 @@ typedef struct jt_instead {
     const jt_route_term *term;    /* of these; or NULL */
 } jt_instead;
 
+/* The parts of a layer: attention or what stands for it, and the FFN or its experts. */
+typedef enum jt_half { JT_HALF_MIXER, JT_HALF_FFN } jt_half;
+
+/* Changes what flows between the parts of a model: adapters that are no change of a
+ * weight (src/adapt/place.c). Functions may be NULL. */
+typedef struct jt_between {
+    void *self;
+    /* What a half will read: may put another input in place of x. */
+    void (*before)(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x);
+    /* What it gave for x, before any norm: may put another tensor in place of y. */
+    void (*after)(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x,
+                  jt_tensor *y);
+} jt_between;
+
 /* Tokens on their way through the layers: of one context, or of several, whose spans
  * stand one after the other. Every weight is read once for all of them. */
 typedef struct jt_chunk {
@@ -34,6 +48,7 @@ typedef struct jt_chunk {
                     reads */
     const jt_instead *instead; /* [n_instead] token after token; with a tape one */
     size_t n_instead;
+    const jt_between *between; /* or NULL */
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
                         2016); the layers may then share their cache */

@@ -41,12 +41,14 @@ static size_t alike(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
 
 /* Whether a text that is kept begins with this one; it counts as used. Those with which
  * this one begins go. */
-static bool covers(jt_kept *k, const int32_t *ids, size_t length)
+static bool covers(jt_kept *k, uint64_t tag, const int32_t *ids, size_t length)
 {
     bool covered = false;
     for (size_t i = k->count; i-- > 0;) {
         jt_kept_context *c = &k->list[i];
         size_t n = alike(c->ids, c->cache.length, ids, length);
+        if (c->tag != tag)
+            continue;
         if (n == length) {
             c->used = ++k->clock;
             covered = true;
@@ -79,12 +81,12 @@ static bool take_room(const jt_kept *k, jt_kept_context *c, const jt_session *s)
     return c->bytes <= k->most_bytes;
 }
 
-void jt_kept_put(jt_kept *k, const jt_session *s)
+void jt_kept_put(jt_kept *k, const jt_session *s, uint64_t tag)
 {
     jt_kept_context fresh;
     size_t length = (size_t)s->length;
     if (!k->most_bytes || length < LEAST_TOKENS || !jt_session_is_plain(s) ||
-        covers(k, s->ids, length))
+        covers(k, tag, s->ids, length))
         return;
     if (!take_room(k, &fresh, s) ||
         !jt_grow((void **)&k->list, &k->capacity, k->count + 1, sizeof *k->list)) {
@@ -94,20 +96,21 @@ void jt_kept_put(jt_kept *k, const jt_session *s)
     make_room(k, fresh.bytes);
     memcpy(fresh.ids, s->ids, length * sizeof *fresh.ids);
     jt_cache_copy(&fresh.cache, &s->cache, s->model);
+    fresh.tag = tag;
     fresh.used = ++k->clock;
     k->bytes += fresh.bytes;
     k->list[k->count++] = fresh;
 }
 
-const jt_kept_context *jt_kept_find(jt_kept *k, const int32_t *tokens, size_t count,
-                                    size_t *common)
+const jt_kept_context *jt_kept_find(jt_kept *k, uint64_t tag, const int32_t *tokens,
+                                    size_t count, size_t *common)
 {
     jt_kept_context *best = NULL;
     *common = 0;
     for (size_t i = 0; i < k->count; i++) {
         jt_kept_context *c = &k->list[i];
         size_t n = alike(c->ids, c->cache.length, tokens, count ? count - 1 : 0);
-        if (n > *common && jt_cache_remembers(&c->cache, n)) {
+        if (c->tag == tag && n > *common && jt_cache_remembers(&c->cache, n)) {
             best = c;
             *common = n;
         }

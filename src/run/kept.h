@@ -9,6 +9,7 @@
 typedef struct jt_kept_context {
     jt_cache cache; /* as large as its text */
     int32_t *ids;   /* [cache.length] */
+    uint64_t tag;
     size_t bytes;
     unsigned long long used; /* the larger, the later */
 } jt_kept_context;
@@ -22,13 +23,15 @@ typedef struct jt_kept {
 
 void jt_kept_free(jt_kept *kept); /* all zero, but for most_bytes, is empty */
 
-/* Keep what a plain session holds; not where that is a few tokens, is larger than all
- * that may be kept, or memory is short. Kept texts with which it begins go. */
-void jt_kept_put(jt_kept *kept, const jt_session *session);
+/* Keep what a plain session holds that has the adapters `tag` (any number, 0: none);
+ * not where that is a few tokens, is larger than all that may be kept, or memory is
+ * short. Kept texts with which it begins go. */
+void jt_kept_put(jt_kept *kept, const jt_session *session, uint64_t tag);
 
-/* The context that holds most of the beginning of tokens [count], and in *common how
- * many; NULL: none holds any. It stays until the next jt_kept_put. */
-const jt_kept_context *jt_kept_find(jt_kept *kept, const int32_t *tokens, size_t count,
-                                    size_t *common);
+/* The context, run with the same adapters, that holds most of the beginning of tokens
+ * [count], and in *common how many; NULL: none holds any. It stays until the next
+ * jt_kept_put. */
+const jt_kept_context *jt_kept_find(jt_kept *kept, uint64_t tag, const int32_t *tokens,
+                                    size_t count, size_t *common);
 
 #endif

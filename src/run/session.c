@@ -446,7 +446,8 @@ size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t coun
 bool jt_session_is_plain(const jt_session *s)
 {
     return !s->hooks.n_policies && !s->twin && !s->attendant.before && !s->on_layer &&
-           s->adapters.count == 0 && s->cache.length == (size_t)s->length;
+           !jt_attached_looks_ahead(&s->adapters) &&
+           s->cache.length == (size_t)s->length;
 }
 
 void jt_session_adopt(jt_session *s, const jt_cache *cache, const int32_t *ids)

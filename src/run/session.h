@@ -65,8 +65,8 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
 /* How many of `tokens` jt_session_reuse would keep. */
 size_t jt_session_common(const jt_session *s, const int32_t *tokens, size_t count);
 
-/* Whether what the layers of a session remember follows from its tokens alone, so that
- * others may go on from it. */
+/* Whether what the layers of a session remember follows from its tokens and adapters
+ * alone, so that others with the same ones may go on from it. */
 bool jt_session_is_plain(const jt_session *s);
 /* Let `s`, which is plain, hold these tokens, of which `cache` is what the layers of a
  * plain session of the same model and options remember. They fit. */

@@ -1,6 +1,7 @@
 #include "serve/seats.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "run/session.h"
@@ -25,6 +26,7 @@ static void empty(jt_seat *seat)
     seat->session = NULL;
     seat->steering = NULL;
     seat->n_worn = 0;
+    seat->fits = JT_SEAT_FITS_ALL;
 }
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
@@ -59,20 +61,35 @@ void jt_seats_close(jt_seats *s)
     *s = (jt_seats){0};
 }
 
-/* Was the context run with these adapters? */
+/* Was the context run with these adapters, and so is of use to the work? */
 static bool wears(const jt_seat *seat, const jt_work *work)
 {
-    bool same = seat->n_worn == work->n_held;
+    bool same = seat->n_worn == work->n_held && seat->fits != JT_SEAT_FITS_NONE;
     for (size_t i = 0; i < work->n_held && same; i++)
         same = seat->worn[i].serial == work->held[i].serial &&
                seat->worn[i].scale == work->held[i].scale;
     return same;
 }
 
+/* A number for what a seat wears: different ones, as good as always, for others; 0 for
+ * nothing (FNV-1a). */
+static uint64_t tag_of(const jt_seat *seat)
+{
+    uint64_t tag = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < seat->n_worn; i++) {
+        uint32_t scale;
+        memcpy(&scale, &seat->worn[i].scale, sizeof scale);
+        tag = (tag ^ seat->worn[i].serial) * 0x100000001b3u;
+        tag = (tag ^ scale) * 0x100000001b3u;
+    }
+    return seat->n_worn ? tag : 0;
+}
+
 static size_t common_with(const jt_seat *seat, const jt_work *work)
 {
+    const jt_tokens *prompt = &work->prompt;
     return seat->session && wears(seat, work)
-               ? jt_session_common(seat->session, work->prompt.ids, work->prompt.count)
+               ? jt_session_common(seat->session, prompt->ids, prompt->count)
                : 0;
 }
 
@@ -93,14 +110,15 @@ static jt_seat *find(jt_seats *s, const jt_work *work, size_t *most)
     return best;
 }
 
-/* Of those that are taken; NULL: none holds more than *most. */
+/* Of those that are taken. */
 static const jt_seat *find_neighbour(const jt_seats *s, const jt_work *work,
                                      size_t *most)
 {
     const jt_seat *best = NULL;
     for (size_t i = 0; i < s->n; i++) {
         const jt_seat *seat = &s->seat[i];
-        if (!seat->task || !jt_session_is_plain(seat->session))
+        if (!seat->task || seat->fits != JT_SEAT_FITS_ALL ||
+            !jt_session_is_plain(seat->session))
             continue;
         size_t common = common_with(seat, work);
         if (common > *most) {
@@ -111,23 +129,25 @@ static const jt_seat *find_neighbour(const jt_seats *s, const jt_work *work,
     return best;
 }
 
-enum { WORTH = 16 }; /* tokens that are worth a copy: fewer are as soon run */
-
-/* A seat, of whose context `own` tokens will be used: the rest is kept. */
-static void save(jt_seats *s, const jt_seat *seat, size_t own)
+static void keep(jt_seats *s, const jt_seat *seat)
 {
-    if (seat->session && (size_t)jt_session_length(seat->session) > own + WORTH)
-        jt_kept_put(&s->kept, seat->session);
+    if (seat->session && seat->fits == JT_SEAT_FITS_ALL)
+        jt_kept_put(&s->kept, seat->session, tag_of(seat));
 }
+
+enum { WORTH = 16 }; /* tokens: fewer are as soon run */
 
 /* Let a seat, which holds `own` tokens of the prompt, hold more of it if a neighbour
  * does or a context that is kept. */
-static void lend(jt_seats *s, jt_seat *seat, const jt_work *work, size_t own)
+static void lend(jt_seats *s, jt_seat *seat, const jt_task *task, size_t own)
 {
+    const jt_tokens *prompt = &task->work->prompt;
     size_t beside = own + WORTH, kept;
-    const jt_seat *neighbour = find_neighbour(s, work, &beside);
+    const jt_seat *neighbour = find_neighbour(s, task->work, &beside);
+    if (task->vector || seat->fits != JT_SEAT_FITS_ALL) /* or every token is part */
+        return;
     const jt_kept_context *c =
-        jt_kept_find(&s->kept, work->prompt.ids, work->prompt.count, &kept);
+        jt_kept_find(&s->kept, tag_of(seat), prompt->ids, prompt->count, &kept);
     if (c && kept > beside)
         jt_session_adopt(seat->session, &c->cache, c->ids);
     else if (neighbour)
@@ -148,25 +168,30 @@ static jt_status dress(jt_seat *seat, const jt_work *work, jt_err *err)
         scale[i] = work->held[i].scale;
         seat->worn[i] = (jt_worn){work->held[i].serial, scale[i]};
     }
-    return jt_session_wear(seat->session, made, scale, work->n_held, err);
+    JT_TRY(jt_session_wear(seat->session, made, scale, work->n_held, err));
+    const jt_attached *adapters = &seat->session->adapters;
+    seat->fits = jt_attached_by_rule(adapters)       ? JT_SEAT_FITS_NONE
+                 : jt_attached_looks_ahead(adapters) ? JT_SEAT_FITS_ITSELF
+                                                     : JT_SEAT_FITS_ALL;
+    return JT_OK;
 }
 
 /* Policies act on a session for its whole life: one with policies has no earlier text,
- * and is not used again. */
+ * and is not used again. What the seat held otherwise is kept. */
 static jt_status prepare(jt_seats *s, jt_seat *seat, size_t own, jt_task *task,
                          jt_err *err)
 {
-    const jt_work *work = task->work;
-    save(s, seat, task->steering ? 0 : own);
+    if (task->steering ||
+        (seat->session && (size_t)jt_session_length(seat->session) > own + WORTH))
+        keep(s, seat);
     if (task->steering)
         empty(seat);
     JT_TRY(fill(s, seat, task->steering != NULL, err));
-    JT_TRY(dress(seat, work, err));
-    /* a vector is made of all tokens */
-    if (!task->steering && !task->vector && work->n_held == 0)
-        lend(s, seat, work, own);
-    if (!task->steering)
+    JT_TRY(dress(seat, task->work, err));
+    if (!task->steering) {
+        lend(s, seat, task, own);
         return JT_OK;
+    }
     seat->steering = task->steering;
     task->steering = NULL;
     return jt_steering_attach(seat->steering, seat->session, err);

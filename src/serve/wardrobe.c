@@ -527,10 +527,10 @@ void jt_wardrobe_free(jt_wardrobe *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->n; i++)
         put_away(w, w->hooks[i]);
+    for (size_t i = 0; i < w->n; i++)
         free_hook(w->hooks[i]);
-    }
     free(w->hooks);
     jt_context_free(&w->ctx);
     pthread_mutex_destroy(&w->making);

@@ -112,9 +112,11 @@ jt_tensor jt_glu_columns(jt_context *ctx, jt_activation f, const jt_columns *gat
 /* a * b, value by value. */
 jt_tensor jt_multiply(jt_context *ctx, const jt_columns *a, const jt_columns *b);
 
-/* y = log(1 + exp(y)); y = 1 / (1 + exp(-y)). With a tape the new values must stay. */
+/* y = log(1 + exp(y)); y = 1 / (1 + exp(-y)); y = max(y, 0). With a tape the new
+ * values must stay. */
 void jt_softplus(jt_context *ctx, jt_tensor *y);
 void jt_sigmoid(jt_context *ctx, jt_tensor *y);
+void jt_relu(jt_context *ctx, jt_tensor *y);
 
 /* Rows `ids` of an embedding table, decoded to F32. */
 jt_tensor jt_embed(jt_context *ctx, const jt_tensor *table, const int32_t *ids,

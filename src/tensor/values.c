@@ -124,3 +124,30 @@ void jt_sigmoid(jt_context *ctx, jt_tensor *y)
 {
     in_place(ctx, y, sigmoid_row, sigmoid_backward);
 }
+
+static void relu_row(void *arg, size_t i)
+{
+    const function *f = arg;
+    float *y = jt_row(&f->y, i);
+    for (size_t j = 0; j < jt_cols(&f->y); j++)
+        y[j] = y[j] > 0.0f ? y[j] : 0.0f;
+}
+
+static void relu_back_row(void *arg, size_t i)
+{
+    const function *f = arg;
+    const float *y = jt_row(&f->y, i);
+    float *dy = jt_grad_row(&f->y, i);
+    for (size_t j = 0; j < jt_cols(&f->y); j++)
+        dy[j] = y[j] > 0.0f ? dy[j] : 0.0f;
+}
+
+static void relu_backward(jt_context *ctx, void *saved)
+{
+    back_rows(ctx, saved, relu_back_row);
+}
+
+void jt_relu(jt_context *ctx, jt_tensor *y)
+{
+    in_place(ctx, y, relu_row, relu_backward);
+}

@@ -10,7 +10,6 @@
 #include "base/random.h"
 #include "junto/convert.h"
 #include "learn/tuning.h"
-#include "model/transformer.h"
 #include "scratch.h"
 #include "store/mapped.h"
 #include "tensor/loss.h"
@@ -62,25 +61,33 @@ static const char *target_of(const char *kind)
     return divides ? "attn_|ffn_(gate|up|down)(_exps)?[.]" : "attn_|ffn_|output";
 }
 
-static void begin(training *tr, const jt_model *model, const char *kind)
+/* "bottleneck:attn" and "bottleneck:ffn" stand there; a '+' asks for a gate. */
+static void begin(training *tr, const jt_model *model, const char *what)
 {
-    jt_config config = {.adapter = {.kind = kind,
-                                    .init = "",
-                                    .target = target_of(kind),
-                                    .mask = "random",
-                                    .rank = strcmp(kind, "shira") ? 3 : 1,
-                                    .alpha = 5.0,
-                                    .shards = 2,
-                                    .budget = 2,
-                                    .own = 1,
-                                    .tables = "apart",
-                                    .skills = 3,
-                                    .heads = 2,
-                                    .bits = 1,
-                                    .active = 3,
-                                    .heat = 0.5,
-                                    .threshold = -1.0},
-                        .data = {.n_sources = TASKS}};
+    char kind[32], place[64] = "";
+    sscanf(what, "%31[^:]:%63[^+]", kind, place);
+    jt_config config = {
+        .adapter = {.kind = kind,
+                    .place = place,
+                    .activation = strstr(what, "attn") ? "silu" : "gelu",
+                    .gated = strchr(what, '+') != NULL,
+                    .init = "",
+                    .target = target_of(kind),
+                    .mask = "random",
+                    .rank = strcmp(kind, "shira") ? 3 : 1,
+                    .alpha = 5.0,
+                    .shards = 2,
+                    .budget = 2,
+                    .own = 1,
+                    .tables = "apart",
+                    .skills = 3,
+                    .heads = 2,
+                    .bits = 1,
+                    .active = 3,
+                    .head_width = 8,
+                    .heat = 0.5,
+                    .threshold = -1.0},
+        .data = {.n_sources = TASKS}};
     jt_err err = {0};
     tr->model = model;
     pack(tr);
@@ -182,10 +189,13 @@ static void check_kind(const char *model, const char *kind)
 
 static void check_model(void **state)
 {
-    static const char *const kinds[] = {"lora", "rslora", "dora", "shira",
-                                        "mos",  "poly",   "mora"};
-    for (int i = 0; i < 7; i++)
+    static const char *const kinds[] = {
+        "lora", "rslora",          "dora",           "shira", "mos", "poly",
+        "mora", "bottleneck:attn", "bottleneck:ffn+"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         check_kind(*state, kinds[i]);
+    if (!strcmp(*state, "llama") || !strcmp(*state, "phi3")) /* dense FFNs */
+        check_kind(*state, "mixda");
 }
 
 /* ---- quantised weights ---- */

@@ -21,6 +21,8 @@ static jt_config config_of(const char *kind)
     return (jt_config){.adapter = {.kind = kind,
                                    .init = "",
                                    .target = "attn_(q|k|v|output)[.]|ffn_down",
+                                   .place = "attn.after|ffn.beside",
+                                   .activation = "gelu",
                                    .rank = RANK,
                                    .alpha = 8.0,
                                    .shards = 2,
@@ -531,8 +533,9 @@ static void check_refusals(void **state)
     {                                                               \
         kind " " #check, check, NULL, NULL, (void *)(uintptr_t)kind \
     }
-#define ALL(check) \
-    KIND(check, "mos"), KIND(check, "poly"), KIND(check, "bits"), KIND(check, "mora")
+#define ALL(check)                                                                     \
+    KIND(check, "mos"), KIND(check, "poly"), KIND(check, "bits"), KIND(check, "mora"), \
+        KIND(check, "bottleneck")
 
 int main(void)
 {

@@ -10,6 +10,9 @@ jt_config mixed_config(const char *method)
 {
     return (jt_config){.adapter = {.kind = method,
                                    .target = "attn_|ffn_",
+                                   .init = "",
+                                   .place = "ffn.after|attn.before|ffn.beside",
+                                   .activation = "silu",
                                    .rank = 3,
                                    .alpha = 5.0,
                                    .experts = MIXED_PARTS,

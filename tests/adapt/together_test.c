@@ -123,12 +123,12 @@ static void test_experts(void **state)
     golden_close(&g);
 }
 
-/* Routed mixtures beside each other and beside plain adapters, with FFNs that are
- * mixtures for some of the tokens only. */
+/* Routed mixtures and what stands between the halves of layers, beside each other and
+ * beside plain adapters, with FFNs that are mixtures for some of the tokens only. */
 static void test_mixtures(void **state)
 {
-    static const char *const methods[] = {"mixlora", "meteora", "lora-mixer", "x-lora",
-                                          "phi-4"};
+    static const char *const methods[] = {"mixlora", "meteora", "lora-mixer",
+                                          "x-lora",  "phi-4",   "bottleneck"};
     enum { N = sizeof methods / sizeof *methods };
     jt_adapter *m[N], *lora;
     golden g;
@@ -141,6 +141,7 @@ static void test_mixtures(void **state)
         {{m[0]}, {1}}, {{lora}, {1}},    {{m[1]}, {1}},          {{NULL}, {0}},
         {{m[2]}, {1}}, {{m[3]}, {1}},    {{m[4]}, {1}},          {{m[0], lora}, {1, 1}},
         {{m[3]}, {2}}, {{m[0]}, {0.5f}}, {{lora, m[1]}, {1, 1}}, {{m[4]}, {0}},
+        {{m[5]}, {1}}, {{m[5]}, {0.5f}}, {{m[5], m[0]}, {1, 1}}, {{lora}, {1}},
     };
     check_together(&g, wears, sizeof wears / sizeof *wears);
     for (size_t i = 0; i < N; i++)

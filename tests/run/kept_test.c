@@ -78,7 +78,7 @@ static size_t goes_on(jt_kept *kept, jt_session *s, jt_session *alone,
                       const int32_t *tokens, size_t count, float close)
 {
     size_t common;
-    const jt_kept_context *c = jt_kept_find(kept, tokens, count, &common);
+    const jt_kept_context *c = jt_kept_find(kept, 0, tokens, count, &common);
     if (!c)
         return 0;
     jt_session_adopt(s, &c->cache, c->ids);
@@ -100,7 +100,7 @@ static void same_bits(void **state)
     int32_t longer[LENGTH + 4] = {0};
     memcpy(longer, first, sizeof first);
     run(a, first, LENGTH);
-    jt_kept_put(&kept, a);
+    jt_kept_put(&kept, a, 0);
     assert_int_equal(kept.count, 1);
     run(a, longer + LENGTH, 3); /* what is kept stays as it was */
     size_t common = goes_on(&kept, b, alone, second, LENGTH, of->close);
@@ -124,33 +124,39 @@ static void the_oldest_makes_room(void **state)
     jt_kept kept = {.most_bytes = 1 << 24};
     size_t common, one;
     run(s, first, LENGTH - 8);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     run(s, first + LENGTH - 8, 8);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     assert_int_equal(kept.count, 1);
     one = kept.bytes;
     jt_session_truncate(s, LENGTH - 8);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     assert_int_equal(kept.bytes, one);
     kept.most_bytes = 2 * one;
     jt_session_truncate(s, 0);
     run(s, second, LENGTH);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     assert_int_equal(kept.count, 2);
-    assert_non_null(jt_kept_find(&kept, first, LENGTH, &common)); /* used last */
+    assert_non_null(jt_kept_find(&kept, 0, first, LENGTH, &common)); /* used last */
     assert_int_equal(common, LENGTH - 1);
     jt_session_truncate(s, 0);
     run(s, second + 1, LENGTH - 1);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     assert_int_equal(kept.count, 2);
     assert_true(kept.bytes <= kept.most_bytes);
-    assert_non_null(jt_kept_find(&kept, second, LENGTH, &common));
+    assert_non_null(jt_kept_find(&kept, 0, second, LENGTH, &common));
     assert_int_equal(common, SHARED); /* of the first text */
+    kept.most_bytes = 3 * one;
+    jt_kept_put(&kept, s, 7); /* the same text, run with adapters */
+    assert_int_equal(kept.count, 3);
+    assert_null(jt_kept_find(&kept, 7, first, LENGTH, &common));
+    assert_non_null(jt_kept_find(&kept, 7, second + 1, LENGTH - 1, &common));
+    assert_int_equal(common, LENGTH - 2);
     kept.most_bytes = one / 2;
     jt_session_truncate(s, 0);
     run(s, second + 2, LENGTH - 2);
-    jt_kept_put(&kept, s); /* larger than all that may be kept */
-    assert_int_equal(kept.count, 2);
+    jt_kept_put(&kept, s, 0); /* larger than all that may be kept */
+    assert_int_equal(kept.count, 3);
     jt_kept_free(&kept);
     jt_session_free(s);
     jt_model_free(model);
@@ -166,18 +172,18 @@ static void not_everything_is_kept(void **state)
     jt_policy policy = {.name = "nothing"};
     assert_int_equal(jt_session_add_policy(steered, &policy, NULL), JT_OK);
     run(steered, first, LENGTH);
-    jt_kept_put(&kept, steered);
+    jt_kept_put(&kept, steered, 0);
     run(s, first, 8);
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     run(s, first + 8, LENGTH - 8);
     for (long n = 0; n < 4; n++) {
         jt_fault_after(n);
-        jt_kept_put(&kept, s);
+        jt_kept_put(&kept, s, 0);
         jt_fault_after(-1);
         assert_int_equal(kept.count, 0);
         assert_int_equal(kept.bytes, 0);
     }
-    jt_kept_put(&kept, s);
+    jt_kept_put(&kept, s, 0);
     assert_int_equal(kept.count, 1);
     jt_kept_free(&kept);
     jt_session_free(steered);

@@ -110,8 +110,7 @@ class Adapters(ServerTest):
         self.assertLess(self.server.figure("passes_total") - before, 6 * 60)
 
     def test_beginnings_are_kept_for_the_same_adapters_only(self):
-        server = self.server_with(*self.flags[:2], "-np", 1, "--prefix-cache", 0,
-                                  *self.flags[4:])
+        server = self.server_with(*self.flags[:2], "-np", 1, *self.flags[4:])
         prompt = "My dear friend, " * 12
 
         def kept(**fields):
@@ -120,32 +119,15 @@ class Adapters(ServerTest):
             details = reply["usage"]["prompt_tokens_details"]
             return details["cached_tokens"], reply["choices"][0]["text"]
 
-        self.assertEqual(kept()[0], 0)
-        self.assertGreater(kept()[0], 0)
-        self.assertEqual(kept(adapter="poet")[0], 0)
-        again = kept(adapter="poet")
-        self.assertGreater(again[0], 0)
-        self.assertEqual(kept(adapters={"poet": 0.5})[0], 0)
-        self.assertEqual(kept(adapter="poet"), (0, again[1]))
+        wishes = [{}, {"adapter": "poet"}, {"adapters": {"poet": 0.5}}, {"adapter": "mix"},
+                  {"adapters": {"poet": 1, "law": 1}}]
+        first = [kept(**wish) for wish in wishes]
+        self.assertEqual([n for n, _ in first], [0] * len(wishes))
+        for wish, (_, text) in list(zip(wishes, first))[::-1]:
+            again = kept(**wish)
+            self.assertGreater(again[0], 0)
+            self.assertEqual(again[1], text)
         self.assertGreater(kept(adapters={"poet": 1})[0], 0)
-        self.assertEqual(kept()[0], 0)
-
-    def test_what_slots_give_up_is_for_requests_without_adapters(self):
-        server = self.server_with(*self.flags[:2], "-np", 1, *self.flags[4:])
-
-        def kept(**fields):
-            reply = server.post("/v1/completions", {"prompt": "My dear friend, " * 12,
-                                                    "max_tokens": 12, "temperature": 0,
-                                                    **fields}).json()
-            details = reply["usage"]["prompt_tokens_details"]
-            return details["cached_tokens"], reply["choices"][0]["text"]
-
-        plain = kept()[1]
-        self.assertEqual(kept(adapter="poet")[0], 0)
-        held, text = kept()
-        self.assertGreater(held, 32)
-        self.assertEqual(text, plain)
-        self.assertEqual(kept(adapter="poet")[0], 0)
 
     def test_policies_beside_adapters(self):
         policy = {"junto": {"policy": ["topk:k=1"]}}
