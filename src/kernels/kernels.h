@@ -80,12 +80,15 @@ typedef struct jt_matmul {
  * sink is one more score that has no value (gpt-oss).
  *
  * Keys and values are rows of k_dim / v_dim values, strides in values too; position p
- * lies in row p % rows. Positions are visited in blocks of JT_ATTN_BLOCK that start at
- * multiples of JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed;
- * so where rows are fewer than the positions, they are a multiple of JT_ATTN_BLOCK. A
- * query with from >= to gives zeros. Values at positions that some query of the tile
- * sees must be finite. */
+ * lies in row p % rows. F16 keys may lie in tiles instead, of JT_ATTN_KEYS rows side by
+ * side, so that a vector of scores takes a vector of keys as it is (jt_attn_key).
+ * Positions are visited in blocks of JT_ATTN_BLOCK that start at multiples of
+ * JT_ATTN_BLOCK, whatever the tile, which keeps the order of sums fixed; so where rows
+ * are fewer than the positions, they are a multiple of JT_ATTN_BLOCK. A query with from
+ * >= to gives zeros. Values at positions that some query of the tile sees must be
+ * finite. */
 #define JT_ATTN_BLOCK 64
+#define JT_ATTN_KEYS  32
 #define JT_ATTN_MAX_Q 64
 typedef struct jt_attn {
     float *out; /* [n_q] rows, out_stride floats apart, v_dim used */
@@ -98,10 +101,17 @@ typedef struct jt_attn {
     float *scratch; /* JT_ATTN_BLOCK * (k_dim + v_dim) floats of this call alone,
                        where a type is neither F32 nor F16 */
     size_t out_stride, q_stride, k_stride, v_stride, rows;
-    int n_q; /* 1 .. JT_ATTN_MAX_Q */
+    bool k_tiled; /* keys: rows are a multiple of JT_ATTN_BLOCK, k_stride is k_dim */
+    int n_q;      /* 1 .. JT_ATTN_MAX_Q */
     int k_dim, v_dim;
     float scale, softcap;
 } jt_attn;
+
+/* Where value i of row `row` is in keys in tiles, in values. */
+static inline size_t jt_attn_key(size_t row, size_t i, size_t dim)
+{
+    return (row / JT_ATTN_KEYS * dim + i) * JT_ATTN_KEYS + row % JT_ATTN_KEYS;
+}
 
 /* How precise the products of training are. BF16: both factors are rounded to bfloat16
  * (nearest even) and the products of those summed as floats; a processor may take

@@ -45,11 +45,11 @@ static size_t whole_blocks(size_t tokens)
     return (tokens + JT_ATTN_BLOCK - 1) / JT_ATTN_BLOCK * JT_ATTN_BLOCK;
 }
 
-/* Rows that a layer keeps: a block of the kernel never goes round the end. */
+/* Rows that a layer keeps: whole blocks, which never go round the end. */
 static size_t rows_of(const needs *n, const jt_cache_options *o)
 {
-    size_t rows = whole_blocks(n->window + o->chunk);
-    return n->window && rows < o->capacity ? rows : o->capacity;
+    size_t rows = whole_blocks(n->window + o->chunk), all = whole_blocks(o->capacity);
+    return n->window && rows < all ? rows : all;
 }
 
 /* Parts of a layer start at multiples of 64 bytes. */
@@ -84,7 +84,10 @@ static bool lay_out(const needs *n, const jt_cache_options *o, size_t *total,
 {
     size_t rows = rows_of(n, o);
     out->n_state = n->n_state;
-    out->kv = (jt_kv_layer){.k_type = o->k_type, .v_type = o->v_type, .rows = rows};
+    out->kv = (jt_kv_layer){.k_type = o->k_type,
+                            .v_type = o->v_type,
+                            .rows = rows,
+                            .k_tiled = n->v_dim && o->k_type == JT_F16};
     return add_part(total, n->heads * rows, jt_dtype_row_bytes(o->k_type, n->k_dim),
                     &part[0]) &&
            add_part(total, n->heads * rows, jt_dtype_row_bytes(o->v_type, n->v_dim),

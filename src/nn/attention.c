@@ -102,6 +102,23 @@ static jt_tensor placed(jt_context *ctx, const jt_attention *a, const jt_tensor 
     return normed && a->norm_late ? norm(ctx, a, &y, w) : y;
 }
 
+static void keep_key(const jt_attention_pass *p, size_t row, const float *x)
+{
+    const jt_kv_layer *kv = &p->at.kv;
+    size_t dim = (size_t)p->a->k_dim;
+    uint16_t *keys = kv->k, some[64];
+    if (!kv->k_tiled) {
+        jt_attention_keep(p->kernels, keys, kv->k_type, row, x, dim);
+        return;
+    }
+    for (size_t i = 0, n; i < dim; i += n) {
+        n = dim - i < 64 ? dim - i : 64;
+        p->kernels->f32_to_f16(some, x + i, n);
+        for (size_t j = 0; j < n; j++)
+            keys[jt_attn_key(row, i + j, dim)] = some[j];
+    }
+}
+
 /* Regroup one token's queries, store its keys and values. */
 static void place_token(void *arg, size_t t)
 {
@@ -116,8 +133,7 @@ static void place_token(void *arg, size_t t)
     }
     for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
         size_t row = head * kv->rows + (p->at.start + t) % kv->rows;
-        jt_attention_keep(p->kernels, kv->k, kv->k_type, row,
-                          jt_row(&p->k, t) + head * k_dim, k_dim);
+        keep_key(p, row, jt_row(&p->k, t) + head * k_dim);
         jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
                           jt_row(&p->v, t) + head * v_dim, v_dim);
     }

@@ -128,7 +128,7 @@ jt_attention_pass jt_expanded_head(const jt_expanded *e, size_t head)
         .tile = JT_ATTN_MAX_Q,
         .n_tiles = (p->tokens + JT_ATTN_MAX_Q - 1) / JT_ATTN_MAX_Q,
     };
-    pass.at.kv = (jt_kv_layer){room.k, room.v, JT_F32, JT_F32, e->positions};
+    pass.at.kv = (jt_kv_layer){room.k, room.v, JT_F32, JT_F32, e->positions, false};
     return pass;
 }
 

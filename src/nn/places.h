@@ -6,11 +6,12 @@
 
 /* Keys and values of one layer: k [kv_heads, rows, k_dim], v likewise. The token at
  * place p lies in row p % rows; rows are all places, or a multiple of JT_ATTN_BLOCK
- * that has room for the window and a chunk. */
+ * that has room for the window and a chunk; with keys in tiles always a multiple. */
 typedef struct jt_kv_layer {
     void *k, *v;
     jt_dtype k_type, v_type; /* F32, F16, Q8_0 or Q4_0 */
     size_t rows;
+    bool k_tiled; /* keys, which are F16 then, lie in tiles (jt_attn_key) */
 } jt_kv_layer;
 
 /* Tokens of a pass that follow each other in one context, and where they are in it. */

@@ -59,6 +59,19 @@ static size_t pick_stride(checker *c, jt_dtype type, int dim)
     return (size_t)dim + jt_dtype_block_values(type) * pick(c, 0, 9);
 }
 
+/* Move rows of F16 keys to where tiles have them. */
+static void tile_keys(task *t)
+{
+    jt_attn *a = &t->a;
+    size_t dim = (size_t)a->k_dim;
+    uint16_t *rows = malloc(a->rows * dim * sizeof *rows), *tiles = t->k.bytes.data;
+    memcpy(rows, tiles, a->rows * dim * sizeof *rows);
+    for (size_t row = 0; row < a->rows; row++)
+        for (size_t i = 0; i < dim; i++)
+            tiles[jt_attn_key(row, i, dim)] = rows[row * dim + i];
+    free(rows);
+}
+
 static void make_task(checker *c, task *t)
 {
     jt_attn *a = &t->a;
@@ -73,7 +86,12 @@ static void make_task(checker *c, task *t)
     a->rows = rows;
     a->q_stride = (size_t)a->k_dim + pick(c, 0, 9);
     a->out_stride = (size_t)a->v_dim + pick(c, 0, 9);
-    a->k_stride = pick_stride(c, a->k_type, a->k_dim);
+    a->k_tiled = a->k_type == JT_F16 && pick(c, 0, 2);
+    if (a->k_tiled) {
+        size_t most = (positions + JT_ATTN_BLOCK - 1) / JT_ATTN_BLOCK * JT_ATTN_BLOCK;
+        a->rows = rows = rows < positions ? rows : most;
+    }
+    a->k_stride = a->k_tiled ? (size_t)a->k_dim : pick_stride(c, a->k_type, a->k_dim);
     a->v_stride = pick_stride(c, a->v_type, a->v_dim);
     n_q = (size_t)a->n_q - 1;
     t->q = buffer_in((n_q * a->q_stride + (size_t)a->k_dim) * 4, 4 * pick(c, 0, 3));
@@ -83,6 +101,8 @@ static void make_task(checker *c, task *t)
         buffer_out(JT_ATTN_BLOCK * (size_t)(a->k_dim + a->v_dim) * sizeof(float), 0);
     fill_floats(c, t->q.data, t->q.bytes / 4, FILL_NORMAL);
     new_rows(c, &t->k, a->k_type, rows, (size_t)a->k_dim, a->k_stride);
+    if (a->k_tiled)
+        tile_keys(t);
     new_rows(c, &t->v, a->v_type, rows, (size_t)a->v_dim, a->v_stride);
     fill_floats(c, t->sink, JT_ATTN_MAX_Q, FILL_NORMAL);
     for (int j = 0; j < a->n_q; j++) {
@@ -164,7 +184,7 @@ static void check_task(checker *c, const task *t)
 
 void check_attention(checker *c)
 {
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 80; i++) {
         task t = {0};
         make_task(c, &t);
         check_task(c, &t);

@@ -76,6 +76,15 @@ static float kv_value(const void *kv, jt_dtype type, size_t skip, size_t i)
     }
 }
 
+/* Value e of key `row`. */
+static float key_value(const jt_attn *a, size_t row, size_t e)
+{
+    if (a->k_tiled)
+        return kv_value(a->k, a->k_type, 0, jt_attn_key(row, e, (size_t)a->k_dim));
+    return kv_value(a->k, a->k_type, row * jt_dtype_row_bytes(a->k_type, a->k_stride),
+                    e);
+}
+
 static float capped(float score, float cap)
 {
     return cap > 0 ? cap * tanhf(score / cap) : score;
@@ -90,10 +99,9 @@ static void attend_block(const jt_attn *a, int j, int from, int to, float *max,
     const float *q = a->q + (size_t)j * a->q_stride;
     float *out = a->out + (size_t)j * a->out_stride;
     for (int i = from; i < to; i++) {
-        size_t at = (size_t)i % a->rows * jt_dtype_row_bytes(a->k_type, a->k_stride);
         float dot = 0;
         for (size_t e = 0; e < (size_t)a->k_dim; e++)
-            dot += q[e] * kv_value(a->k, a->k_type, at, e);
+            dot += q[e] * key_value(a, (size_t)i % a->rows, e);
         p[i - from] = capped(dot * a->scale, a->softcap);
         top = p[i - from] > top ? p[i - from] : top;
     }

@@ -90,9 +90,9 @@ static void pack_columns(float *dst, size_t width, const gemm_side *s, size_t fi
 {
     enum { AHEAD = 48 };
     for (size_t k = 0; k < count; k++, dst += width) {
-        size_t ahead = k + AHEAD < count || !s->k_index ? k + AHEAD : k;
+        size_t later = k + AHEAD < count || !s->k_index ? k + AHEAD : k;
         const float *row = s->data + first + index_at(s->k_index, at + k) * s->step;
-        size_t next = index_at(s->k_index, at + ahead) * s->step;
+        size_t next = index_at(s->k_index, at + later) * s->step;
         for (size_t l = 0; l < width; l += LANES) {
             fetch(s->data, next + first + l);
             vf_store(dst + l, vf_load_n(row + l, lanes - l));

@@ -12,6 +12,7 @@
 #define JT_SIMD_MATMUL_H
 
 #include "kernels/kernels.h"
+#include "kernels/simd/ahead.h"
 #include "kernels/simd/panel.h"
 #include "kernels/simd/panel_table.h"
 
@@ -287,44 +288,25 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
             f->dot[i](sums + t * ld, ld, p, x + t, n, at, count);
 }
 
-/* The weights that come next are asked for in the order of memory, some with each panel
- * that is decoded and some with the products: the processor by itself does not follow
- * while it computes, and what waits for more lines than it can have under way stands
- * still. Behind the last rows lies what the thread will mostly do next; addresses where
- * nothing is do no harm.
+/* Weights are asked for in the order of memory. Behind the last rows lies what the
+ * thread will mostly do next.
  *
- * Measured (Zen 5, one token from memory, GB/s of Q4_K, Q6_K, Q8_0): rows with one
+ * MEASURED (Zen 5, one token from memory, GB/s of Q4_K, Q6_K, Q8_0): rows with one
  * thread 7, 6, 10 without; 20, 11, 18 into the second cache and before each panel only;
  * 22, 23, 28 like this. Tiles with two threads, where plain reading gives 43: 18, 19,
  * 29 without; 39, 37, 40 a tile ahead, 43, 43, 43 like this, 8 KiB. */
 #define TILES_AHEAD 8192
 
-typedef struct weights_ahead {
-    uintptr_t next, end;
-    size_t share; /* bytes to ask for at a time */
-} weights_ahead;
-
-/* While rows r .. r + last are multiplied: of rows the next group, of tiles what the
- * first group that reads a tile will come to. */
-static weights_ahead start_ahead(const format *f, bool tiled, const uint8_t *w,
-                                 size_t row_bytes, size_t r, size_t last)
+/* While rows r .. r + last are multiplied, in `steps` steps: of rows the next group, of
+ * tiles what the first group that reads a tile will come to. */
+static ahead weights_ahead(bool tiled, const uint8_t *w, size_t row_bytes, size_t r,
+                           size_t last, size_t steps)
 {
-    const size_t rows = tiled ? JT_TILE_ROWS : ROWS;
-    const size_t chunk = f->chunk / f->block_values * f->block_bytes;
-    uintptr_t at = (uintptr_t)(w + r * row_bytes);
-    at += tiled ? TILES_AHEAD : last * row_bytes;
-    bool done = tiled && r % JT_TILE_ROWS != 0;
-    return (weights_ahead){at, at + (done ? 0 : rows * row_bytes),
-                           rows * chunk / (WIDTH + 1) + 1};
-}
-
-static void prefetch_weights(weights_ahead *a)
-{
-    uintptr_t left = a->end - a->next,
-              to = a->next + (a->share < left ? a->share : left);
-    for (; a->next < to; a->next += 64)
-        __builtin_prefetch((const void *)a->next, 0, 3);
-    a->next = to;
+    const uint8_t *at = w + r * row_bytes;
+    if (!tiled)
+        return ahead_of(at + last * row_bytes, ROWS * row_bytes, steps);
+    bool first = r % JT_TILE_ROWS == 0;
+    return ahead_of(at + TILES_AHEAD, first ? JT_TILE_ROWS * row_bytes : 0, steps);
 }
 
 static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint8_t *w,
@@ -333,23 +315,24 @@ static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint
 {
     const size_t chunk_bytes = f->chunk / f->block_values * f->block_bytes;
     float sums[TOKENS][ROWS];
+    const size_t steps = (n + f->chunk - 1) / f->chunk * (WIDTH + 1);
     panel p;
     for (size_t r = 0; r < rows; r += ROWS) {
         size_t last = rows - r < ROWS ? rows - r : ROWS;
-        weights_ahead a = start_ahead(f, tiled, w, row_bytes, r, last);
+        ahead next = weights_ahead(tiled, w, row_bytes, r, last, steps);
         memset(sums, 0, tokens * sizeof sums[0]);
         for (size_t at = 0; at < n; at += f->chunk) {
             size_t count = n - at < f->chunk ? n - at : f->chunk;
             size_t piece = at / f->chunk * chunk_bytes;
             for (int v = 0; v < WIDTH; v++) {
-                prefetch_weights(&a);
+                ask(&next);
                 if (tiled)
                     unpack_tile(f, &p, v, w, row_bytes, r, rows, piece, count);
                 else
                     unpack_rows(f, &p, v, w + r * row_bytes + piece, row_bytes, 0, last,
                                 count);
             }
-            prefetch_weights(&a);
+            ask(&next);
             dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count);
         }
         for (size_t t = 0; t < tokens; t++)

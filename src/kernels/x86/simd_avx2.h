@@ -10,6 +10,7 @@
 #define LANES             8
 #define WIDTH             2
 #define TILE              4
+#define ATTN_SUMS         8
 #define TILE_SIZES        3 /* 1, 2, 4 */
 #define EACH_TILE(X, ...) X(1, __VA_ARGS__) X(2, __VA_ARGS__) X(4, __VA_ARGS__)
 #define GEMM_ROWS         4
