@@ -97,7 +97,7 @@ typedef struct companion {
 static bool is_due(void *user)
 {
     companion *b = user;
-    return ++b->asked % 40 == 0 && b->at < LENGTH;
+    return b->asked++ % 20 == 0 && b->at < LENGTH;
 }
 
 static void go_on(void *user)
