@@ -107,7 +107,7 @@ static jt_adapter_slot *make_sparse(jt_adapter **adapter, size_t size, double pe
     must(jt_adapter_new(adapter, &jt_adapter_shira, "bench", &err));
     must(jt_adapter_add(*adapter, &slot, (jt_str){name, sizeof name - 1},
                         (size_t[]){1, size, size}, n, 1.0f, &err));
-    must(jt_adapter_place(slot, value, row, column, &err));
+    must(jt_sparse_place(slot, value, row, column, &err));
     free(row);
     free(column);
     free(value);

@@ -55,7 +55,6 @@ static void look_ahead(jt_crew *c, jt_context *ctx, const jt_chunk *chunk,
     int32_t *ids = jt_scratch(ctx, 2 * chunk->count, sizeof *ids);
     if (jt_failed(ctx))
         return;
-    before.halfway = NULL;
     before.ids = ids;
     before.positions = ids + chunk->count;
     before.spans = spans;

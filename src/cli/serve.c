@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "serve_adapters.h"
 #include "serve_log.h"
@@ -341,9 +344,22 @@ static void wait_for_the_end(const serving *s, int grace)
     }
 }
 
+/* Contexts and samplers come and go for weeks. What is large goes back to the system
+ * when it is freed, and the threads of connections share few heaps; otherwise both
+ * would leave more and more holes. */
+static void keep_memory_flat(void)
+{
+#ifdef __GLIBC__
+    enum { LARGE = 256 << 10, HEAPS = 2 };
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_ARENA_MAX, HEAPS);
+#endif
+}
+
 static int run(cli_context *cli, const void *raw)
 {
     const struct args *args = raw;
+    keep_memory_flat();
     serving s = {.form = {.quiet = cli->quiet, .json = strcmp(args->log, "json") == 0}};
     s.log = serve_log_open(&s.form);
     jt_err err = {0};

@@ -214,10 +214,11 @@ static void copy_layer(jt_layer_cache *to, const jt_layer_cache *from, const nee
     size_t to_rows = to->kv.rows, rows = from->kv.rows;
     size_t kept = to_rows < rows ? to_rows : rows;
     size_t first = length > kept ? length - kept : 0;
+    size_t tile = from->kv.k_tiled ? JT_ATTN_KEYS : 1; /* keys that lie side by side */
     for (size_t h = 0; h < n->heads; h++) {
-        copy_rows((char *)to->kv.k + h * to_rows * k_bytes, to_rows,
-                  (const char *)from->kv.k + h * rows * k_bytes, rows, first, length,
-                  k_bytes);
+        copy_rows((char *)to->kv.k + h * to_rows * k_bytes, to_rows / tile,
+                  (const char *)from->kv.k + h * rows * k_bytes, rows / tile,
+                  first / tile, (length + tile - 1) / tile, tile * k_bytes);
         if (v_bytes)
             copy_rows((char *)to->kv.v + h * to_rows * v_bytes, to_rows,
                       (const char *)from->kv.v + h * rows * v_bytes, rows, first,

@@ -307,61 +307,6 @@ static jt_tensor last_rows(jt_context *ctx, const jt_chunk *chunk, const jt_tens
     return last;
 }
 
-/* Tokens at the end of a chunk that do not run through all layers. */
-static size_t halfway_tokens(const jt_chunk *chunk)
-{
-    return chunk->halfway ? chunk->spans[chunk->n_spans - 1].count : 0;
-}
-
-/* A pass without its last span. */
-static pass without_last(const pass *p)
-{
-    pass few = *p;
-    few.chunk.count -= halfway_tokens(&p->chunk);
-    few.chunk.n_spans--;
-    few.hooks = p->chunk.halfway->others;
-    return few;
-}
-
-/* What the last span was, or will be, when it goes on. */
-static float *halfway_rows(const jt_chunk *chunk, const jt_tensor *h)
-{
-    return jt_row(h, chunk->count - halfway_tokens(chunk));
-}
-
-/* Some layers run on all spans, the others on all but the last. Gives the chunk of
- * which there will be logits. */
-static jt_chunk run_halfway(jt_context *ctx, const pass *all, jt_tensor *h)
-{
-    const jt_halfway *way = all->chunk.halfway;
-    int n_layers = all->model->params.n_layers;
-    pass few = without_last(all);
-    jt_tensor few_h = jt_some_rows(h, 0, few.chunk.count);
-    size_t bytes = halfway_tokens(&all->chunk) * jt_cols(h) * sizeof(float);
-    if (way->from > 0 && bytes)
-        memcpy(halfway_rows(&all->chunk, h), way->h, bytes);
-    for (int i = 0; i < n_layers && !jt_failed(ctx); i++) {
-        if (i >= way->from && i < way->until)
-            run_layer(ctx, all, i, h);
-        else if (few.chunk.count)
-            run_layer(ctx, &few, i, &few_h);
-    }
-    if (way->until == n_layers || jt_failed(ctx))
-        return all->chunk;
-    memcpy(way->h, halfway_rows(&all->chunk, h), bytes);
-    *h = few_h;
-    return few.chunk;
-}
-
-/* The caches count the tokens when they come into the first layer. */
-static void feed_caches(const jt_chunk *chunk)
-{
-    bool later = chunk->halfway && chunk->halfway->from > 0;
-    for (size_t i = 0; i < chunk->n_spans - later; i++)
-        jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
-                      chunk->spans[i].count);
-}
-
 jt_tensor jt_transformer_head(jt_context *ctx, const jt_model *model,
                               const jt_tensor *hidden)
 {
@@ -384,17 +329,13 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     if (chunk->between && chunk->between->embedded && !jt_failed(ctx))
         chunk->between->embedded(chunk->between->self, ctx, chunk, &h);
     pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks};
-    jt_chunk heard = *chunk;
-    feed_caches(chunk);
-    if (chunk->halfway && !jt_failed(ctx))
-        heard = run_halfway(ctx, &p, &h);
-    for (int i = 0; i < model->params.n_layers && !chunk->halfway && !jt_failed(ctx);
-         i++)
+    for (size_t i = 0; i < chunk->n_spans; i++)
+        jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
+                      chunk->spans[i].count);
+    for (int i = 0; i < model->params.n_layers && !jt_failed(ctx); i++)
         run_layer(ctx, &p, i, &h);
-    if (heard.n_spans == 0)
-        return (jt_tensor){0};
     if (!chunk->all_logits && !chunk->hidden)
-        h = last_rows(ctx, &heard, &h);
+        h = last_rows(ctx, chunk, &h);
     jt_tensor x = jt_norm_forward(ctx, &model->output_norm, &h);
     return chunk->hidden ? x : jt_transformer_head(ctx, model, &x);
 }

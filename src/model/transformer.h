@@ -11,15 +11,6 @@ typedef struct jt_span {
     size_t count; /* at least 1 */
 } jt_span;
 
-/* The last span of a pass, when it runs through layers from .. until - 1 only: the
- * other spans run through all. */
-typedef struct jt_halfway {
-    int from, until;
-    float *h; /* [count of the span, d] what goes into layer `from`, unless that is 0;
-                 then what comes out of the last one, unless that ends the model */
-    const jt_hooks *others; /* of the pass without it */
-} jt_halfway;
-
 /* Mixtures that stand in place of the dense FFNs of some layers (MixLoRA), for the next
  * `tokens` of a chunk. */
 typedef struct jt_instead {
@@ -65,11 +56,8 @@ typedef struct jt_chunk {
     bool checkpoint; /* with a tape: keep only the input of each layer and run the layer
                         again for its gradients (activation checkpointing, Chen et al.
                         2016); the layers may then share their cache */
-    const jt_halfway *halfway; /* NULL: all spans run through all layers. Otherwise
-                                  without a tape, and not with all_logits; there are no
-                                  logits of the last span before its last layer */
-    uint64_t draw;             /* as in jt_route_site */
-    bool replay;               /* the same */
+    uint64_t draw;   /* as in jt_route_site */
+    bool replay;     /* the same */
     /* Sees the hidden states [count, d] after each layer; may be NULL. */
     void (*on_layer)(void *user, int layer, const jt_tensor *h);
     void *user;

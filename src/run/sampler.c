@@ -162,18 +162,18 @@ static float penalised(const jt_sampler *s, size_t id, float logit)
     return logit - p->presence_penalty - p->frequency_penalty * (float)times;
 }
 
-static void add_candidate(jt_sampler *s, size_t id, float logit)
+/* A logit that is not a number can never be drawn. */
+static candidate candidate_of(const jt_sampler *s, size_t id, float logit)
 {
-    /* A logit that is not a number can never be drawn. */
-    logit = isnan(logit) ? -INFINITY : penalised(s, id, logit);
-    s->list[s->count++] = (candidate){(int32_t)id, logit, 0.0f};
+    return (candidate){(int32_t)id, isnan(logit) ? -INFINITY : penalised(s, id, logit),
+                       0.0f};
 }
 
 static void gather(jt_sampler *s, const float *logits)
 {
     s->count = 0;
     for (size_t i = 0; i < s->n_vocab; i++)
-        add_candidate(s, i, logits[i]);
+        s->list[s->count++] = candidate_of(s, i, logits[i]);
 }
 
 static void gather_masked(jt_sampler *s, const float *logits, const uint64_t *mask,
@@ -184,7 +184,7 @@ static void gather_masked(jt_sampler *s, const float *logits, const uint64_t *ma
         for (uint64_t left = mask[word]; left; left &= left - 1) {
             size_t id = word * 64 + (size_t)__builtin_ctzll(left);
             if (id < s->n_vocab)
-                add_candidate(s, id, logits[id]);
+                s->list[s->count++] = candidate_of(s, id, logits[id]);
         }
     }
 }
@@ -209,8 +209,8 @@ static int by_logit(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Move the k best to the front without sorting the rest (a bounded min-heap at the
- * front of the list, its worst at the root). */
+/* The k best are found without sorting the rest: in a bounded heap, the worst of them
+ * at its root. */
 static void sift_down(candidate *heap, size_t n, size_t i)
 {
     for (;;) {
@@ -228,19 +228,54 @@ static void sift_down(candidate *heap, size_t n, size_t i)
     }
 }
 
+/* The list is a heap of the k best that were offered so far; ids come in order. */
+static void offer(jt_sampler *s, size_t k, candidate c)
+{
+    if (s->count < k) {
+        s->list[s->count++] = c;
+        for (size_t i = s->count == k ? k / 2 : 0; i-- > 0;)
+            sift_down(s->list, k, i);
+    } else if (by_logit(&c, &s->list[0]) < 0) {
+        s->list[0] = c;
+        sift_down(s->list, k, 0);
+    }
+}
+
+static bool any_above(const float *logits, size_t n, float bound)
+{
+    int above = 0;
+    for (size_t i = 0; i < n; i++)
+        above += logits[i] > bound;
+    return above > 0;
+}
+
+/* Only the k best: of most of a large vocabulary it is enough to know that they are
+ * below. */
+static void gather_best(jt_sampler *s, const float *logits, size_t k)
+{
+    enum { BLOCK = 256 };
+    const jt_sampling *p = &s->params;
+    bool as_they_are = !s->bias && p->repeat_penalty == 1.0f &&
+                       p->presence_penalty == 0.0f && p->frequency_penalty == 0.0f;
+    s->count = 0;
+    for (size_t first = 0; first < s->n_vocab; first += BLOCK) {
+        size_t left = s->n_vocab - first, n = left < BLOCK ? left : BLOCK;
+        if (as_they_are && s->count == k &&
+            !any_above(logits + first, n, s->list[0].logit))
+            continue;
+        for (size_t id = first; id < first + n; id++)
+            offer(s, k, candidate_of(s, id, logits[id]));
+    }
+}
+
 static void top_k(jt_sampler *s)
 {
     size_t k = (size_t)s->params.top_k;
     if (k > 0 && k < s->count) {
-        for (size_t i = k / 2; i-- > 0;)
-            sift_down(s->list, k, i);
-        for (size_t i = k; i < s->count; i++) {
-            if (by_logit(&s->list[i], &s->list[0]) < 0) {
-                s->list[0] = s->list[i];
-                sift_down(s->list, k, 0);
-            }
-        }
-        s->count = k;
+        size_t count = s->count;
+        s->count = 0;
+        for (size_t i = 0; i < count; i++)
+            offer(s, k, s->list[i]);
     }
     qsort(s->list, s->count, sizeof *s->list, by_logit);
 }
@@ -347,7 +382,11 @@ static int32_t choose(jt_sampler *s)
 
 int32_t jt_sampler_next(jt_sampler *s, const float *logits)
 {
-    gather(s, logits);
+    size_t k = s->params.temperature <= 0.0f ? 1 : (size_t)s->params.top_k;
+    if (k > 0 && k < s->n_vocab)
+        gather_best(s, logits, k);
+    else
+        gather(s, logits);
     return choose(s);
 }
 

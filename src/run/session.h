@@ -51,27 +51,8 @@ struct jt_session {
     int capacity, length, chunk;
 };
 
-/* A prompt that climbs through the layers, some in each pass (Layered prefill). All
- * zero is before the first; between two passes its session is not used for anything
- * else. */
-typedef struct jt_climb {
-    int layer; /* the next; 0: it has not begun, or is done */
-    float *h;  /* [count, d] what goes into it */
-    size_t capacity;
-} jt_climb;
-
-/* As jt_session_eval_together, in one pass, but that the last part climbs through
- * `layers` more layers only; it is evaluated when climb->layer is 0 again. Its session
- * must have room for all its tokens in a chunk, and share its passes. After a failure
- * it has not begun. */
-jt_status jt_session_eval_climbing(const jt_part *parts, size_t n, jt_climb *climb,
-                                   int layers, jt_err *err);
-/* Give up a climb, and free. All zero is fine, then `session` may be NULL. */
-void jt_climb_end(jt_climb *climb, jt_session *session);
-
-/* Whether a session shares its passes with others, and whether its prompts climb. */
+/* Whether a session shares its passes with others. */
 bool jt_session_shares(const jt_session *s);
-bool jt_session_climbs(const jt_session *s);
 
 /* The text of the context is known up to `known` tokens (session->ids): mixtures of
  * adapters by rule decide. What changes lets the context run again. */

@@ -16,8 +16,6 @@ typedef struct together {
     jt_hooks_part *routed;    /* [n] spans whose hooks are the same */
     int32_t *ids, *positions; /* [room] */
     size_t room;              /* tokens of a pass at most */
-    jt_climb *climb;          /* of the last part, which is all in the pass; or NULL */
-    int until;                /* this layer */
 } together;
 
 static jt_status check(const jt_part *parts, size_t n, jt_err *err)
@@ -58,11 +56,6 @@ bool jt_session_shares(const jt_session *s)
            (s->adapters.count == 0 || (!s->weigher.weigh && !has_latent(s->model)));
 }
 
-bool jt_session_climbs(const jt_session *s)
-{
-    return jt_session_shares(s) && !jt_attached_looks_ahead(&s->adapters);
-}
-
 /* Whether the tokens of two sessions can be routed as those of one. */
 static bool same_hooks(const jt_hooks *a, const jt_hooks *b)
 {
@@ -83,8 +76,6 @@ static jt_chunk gather(together *g)
         size_t count = left < most ? left : most;
         if (!jt_session_shares(s) || count == 0)
             continue;
-        if (g->climb && i == g->n - 1)
-            start = (size_t)s->length;
         memcpy(g->ids + chunk.count, g->parts[i].tokens + g->done[i],
                count * sizeof *g->ids);
         for (size_t t = 0; t < count; t++)
@@ -96,36 +87,27 @@ static jt_chunk gather(together *g)
     return chunk;
 }
 
-/* The hooks of the first n spans of a pass: each session is steered by its own
- * policies, and seen by its own watchers. */
-static jt_hooks gather_hooks(together *g, const jt_chunk *chunk, size_t n,
-                             jt_hooks_part *parts)
+/* The hooks of a pass: each session is steered by its own policies, and seen by its own
+ * watchers. */
+static jt_hooks gather_hooks(const together *g, const jt_chunk *chunk)
 {
-    static const jt_hooks none;
-    jt_hooks all = {.part = parts};
-    for (size_t i = 0; i < n; i++) {
+    jt_hooks all = {.part = g->routed};
+    for (size_t i = 0; i < chunk->n_spans; i++) {
         const jt_hooks *own = &g->parts[g->who[i]].session->hooks;
-        jt_hooks_part *last = all.n_parts ? &parts[all.n_parts - 1] : NULL;
+        jt_hooks_part *last = all.n_parts ? &g->routed[all.n_parts - 1] : NULL;
         if (last && same_hooks(last->hooks, own))
             last->tokens += chunk->spans[i].count;
         else
-            parts[all.n_parts++] = (jt_hooks_part){own, chunk->spans[i].count};
+            g->routed[all.n_parts++] = (jt_hooks_part){own, chunk->spans[i].count};
     }
-    return all.n_parts > 1 ? all : n ? *parts[0].hooks : none;
+    return all.n_parts > 1 ? all : *g->routed[0].hooks;
 }
 
-static jt_status run_pass(together *g, jt_chunk *chunk, jt_err *err)
+static jt_status run_pass(together *g, const jt_chunk *chunk, jt_err *err)
 {
     jt_session *lead = g->lead;
     size_t n = chunk->n_spans;
-    const jt_hooks hooks = gather_hooks(g, chunk, n, g->routed);
-    const jt_hooks others =
-        gather_hooks(g, chunk, g->climb ? n - 1 : 0, g->routed + g->n);
-    jt_halfway halfway;
-    if (g->climb) {
-        halfway = (jt_halfway){g->climb->layer, g->until, g->climb->h, &others};
-        chunk->halfway = &halfway;
-    }
+    const jt_hooks hooks = gather_hooks(g, chunk);
     lead->ctx->err = (jt_err){0};
     jt_arena_mark mark = jt_arena_save(&lead->ctx->scratch);
     for (size_t i = 0; i < n; i++)
@@ -133,8 +115,6 @@ static jt_status run_pass(together *g, jt_chunk *chunk, jt_err *err)
     jt_tensor logits = jt_attached_forward_spans(g->adapters, lead->ctx, lead->model,
                                                  chunk, lead->store, &hooks);
     jt_status status = jt_session_status(lead, err);
-    if (g->climb && g->until < lead->model->params.n_layers)
-        n--; /* the last one is on its way */
     for (size_t i = 0; i < n && status == JT_OK; i++) {
         size_t who = g->who[i], count = g->span[i].count;
         jt_session_advance(g->parts[who].session, count, jt_row(&logits, i));
@@ -167,8 +147,6 @@ static jt_status run(together *g, const jt_progress *progress, jt_err *err)
             JT_TRY(jt_progress_report(progress, "prompt", done, total, err));
         JT_TRY(run_pass(g, &chunk, err));
         done += chunk.count;
-        if (g->climb)
-            return JT_OK;
     }
     return progress ? jt_progress_report(progress, "prompt", done, total, err) : JT_OK;
 }
@@ -184,7 +162,7 @@ static jt_status evaluate(together *g, const jt_progress *progress, jt_err *err)
     g->span = jt_scratch(ctx, n, sizeof *g->span);
     g->who = jt_scratch(ctx, n, sizeof *g->who);
     g->adapters = jt_scratch(ctx, n, sizeof(jt_attached *));
-    g->routed = jt_scratch(ctx, 2 * n, sizeof *g->routed);
+    g->routed = jt_scratch(ctx, n, sizeof *g->routed);
     g->ids = jt_scratch(ctx, g->room, sizeof *g->ids);
     g->positions = jt_scratch(ctx, g->room, sizeof *g->positions);
     jt_status status = jt_session_status(g->lead, err);
@@ -208,44 +186,4 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
     jt_session *lead = parts[0].session;
     together g = {.parts = parts, .n = n, .lead = lead, .room = (size_t)lead->chunk};
     return evaluate(&g, progress, err);
-}
-
-/* Between its passes a climbing prompt is in the cache, and not in the context. */
-static jt_status check_climb(const jt_part *prompt, int layers, jt_err *err)
-{
-    const jt_session *s = prompt->session;
-    if (layers < 1 || prompt->count > (size_t)s->chunk || !jt_session_climbs(s))
-        return jt_fail(err, JT_E_ARG, "these tokens cannot climb through the layers");
-    return JT_OK;
-}
-
-jt_status jt_session_eval_climbing(const jt_part *parts, size_t n, jt_climb *climb,
-                                   int layers, jt_err *err)
-{
-    JT_TRY(check(parts, n, err));
-    const jt_part *prompt = &parts[n - 1];
-    JT_TRY(check_climb(prompt, layers, err));
-    const jt_params *params = &prompt->session->model->params;
-    int left = params->n_layers - climb->layer, more = layers < left ? layers : left;
-    together g = {.parts = parts,
-                  .n = n,
-                  .lead = prompt->session,
-                  .climb = climb,
-                  .until = climb->layer + more};
-    for (size_t i = 0; i < n; i++)
-        g.room += parts[i].count;
-    if (!jt_grow((void **)&climb->h, &climb->capacity,
-                 prompt->count * (size_t)params->d_model, sizeof *climb->h))
-        return jt_fail_memory(err, "running a prompt");
-    jt_status status = evaluate(&g, NULL, err);
-    climb->layer = status == JT_OK && more < left ? g.until : 0;
-    return status;
-}
-
-void jt_climb_end(jt_climb *climb, jt_session *session)
-{
-    if (climb->layer)
-        jt_session_go_back(session, session->length);
-    free(climb->h);
-    *climb = (jt_climb){0};
 }

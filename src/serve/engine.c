@@ -287,25 +287,32 @@ static void drop_given_up(jt_engine *e)
     }
 }
 
-static void settle(jt_engine *e, jt_task *c, size_t done, jt_status status, jt_err *err)
+/* What a pass has done for one of those whose turn it was; they do not touch each
+ * other. */
+static void take_turn(void *of, size_t i)
 {
+    batch *b = of;
+    jt_task *c = b->task[i];
     c->under_way = false;
-    if (status == JT_E_INTERRUPTED)
+    if (b->status[i] == JT_E_INTERRUPTED)
         return; /* dropped before the next pass */
-    c->pending += done;
-    c->n_pending -= done;
-    if (status == JT_OK)
-        status = jt_task_show(c, err);
-    if (status == JT_OK && c->n_pending == 0)
-        status = go_on(c, err);
-    if (status != JT_OK || c->n_pending == 0)
-        end_running(e, c, status, err);
+    c->pending += b->turn[i].done;
+    c->n_pending -= b->turn[i].done;
+    if (b->status[i] == JT_OK)
+        b->status[i] = jt_task_show(c, &b->err[i]);
+    if (b->status[i] == JT_OK && c->n_pending == 0)
+        b->status[i] = go_on(c, &b->err[i]);
 }
 
-static void settle_all(jt_engine *e, batch *b)
+static void settle(jt_engine *e, batch *b)
 {
-    for (size_t i = 0; i < b->n; i++)
-        settle(e, b->task[i], b->turn[i].done, b->status[i], &b->err[i]);
+    jt_pool_run(e->seats.host->ctx->pool, take_turn, b, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        jt_task *c = b->task[i];
+        jt_status status = b->status[i];
+        if (status != JT_E_INTERRUPTED && (status != JT_OK || c->n_pending == 0))
+            end_running(e, c, status, &b->err[i]);
+    }
 }
 
 /* Tokens of prompts that wait for a pass, and replies that do. */
@@ -367,7 +374,7 @@ static void play(void *self)
         if (b->replies == b->n)
             jt_pace_step(&e->pace, seconds);
         count_pass(e, b, seconds);
-        settle_all(e, b);
+        settle(e, b);
     }
     jt_context_resume(ctx, &aside);
     if (is_in_vain(e))
@@ -407,7 +414,7 @@ static void pass(jt_engine *e)
     else
         jt_pace_prompt(&e->pace, b->tokens, seconds);
     count_pass(e, b, seconds);
-    settle_all(e, b);
+    settle(e, b);
 }
 
 /* ---- the thread ---- */

@@ -75,10 +75,10 @@ typedef struct nested {
     size_t asked, played;
 } nested;
 
-static bool every_fifth(void *user)
+static bool first_and_every_fifth(void *user)
 {
     nested *n = user;
-    return ++n->asked % 5 == 0;
+    return n->asked++ % 5 == 0;
 }
 
 static void play(void *user)
@@ -92,7 +92,7 @@ static void loops_between_items(void **state)
 {
     (void)state;
     static nested n;
-    const jt_interlude interlude = {every_fifth, play, &n};
+    const jt_interlude interlude = {first_and_every_fifth, play, &n};
     for (int threads = 1; threads <= 4; threads++) {
         memset(&n, 0, sizeof n);
         assert_int_equal(jt_pool_new(&n.pool, threads, NULL), JT_OK);

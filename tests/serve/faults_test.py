@@ -45,8 +45,9 @@ class Honest(threading.Thread):
                 self.wrong.append(text)
 
 
-class Faults(ServerTest):
-    flags = ("-c", 512, "--max-body", "256K", "--timeout", 5, "-np", 4, "--connections", 512)
+class Hostile(ServerTest):
+    """Somebody honest asks the same server all the while."""
+    flags = ("-c", 512, "--max-body", "256K", "-np", 4, "--connections", 512)
 
     def setUp(self):
         self.honest = Honest(self.server)
@@ -71,6 +72,33 @@ class Faults(ServerTest):
         self.addCleanup(client.close)
         return client
 
+
+class Slow(Hostile):
+    flags = (*Hostile.flags, "--timeout", 5)
+
+    def test_slow_lorises(self):
+        """Heads and bodies that come byte by byte hold their own connection only."""
+        clients = [self.connect() for _ in range(60)]
+        alive = dict.fromkeys(clients, 0)
+        drips, end = clients[1::2], time.monotonic() + 60
+        lines = ("GET /health HTTP/1.1\r\nHost: a\r\n" + "X-Slow: yes\r\n" * 99).encode()
+        body = HEAD.format(TEXT, 100000).encode()
+        for i, client in enumerate(clients):
+            client.sendall(body if i % 2 else b"")
+        while set(drips) & set(alive) and time.monotonic() < end:
+            for i, client in enumerate(clients):
+                try:
+                    if client in alive:
+                        client.sendall(b" " if i % 2 else lines[alive[client]:alive[client] + 1])
+                        alive[client] += 1
+                except OSError:
+                    del alive[client]
+            time.sleep(0.1)
+        self.assertGreater(self.honest.count, 5)
+        self.assertFalse(set(drips) & set(alive), "a body may drip for ever")
+
+
+class Faults(Hostile):
     def test_clients_that_leave_at_any_moment(self):
         dice = random.Random(1)
         before = self.server.figure("cancelled_total")
@@ -94,27 +122,6 @@ class Faults(ServerTest):
             self.addCleanup(self.server.open(TEXT, BODY).close)  # and never read
         time.sleep(1)
         self.assertGreater(self.honest.count, 0)
-
-    def test_slow_lorises(self):
-        """Heads and bodies that come byte by byte hold their own connection only."""
-        clients = [self.connect() for _ in range(60)]
-        alive = dict.fromkeys(clients, 0)
-        drips, end = clients[1::2], time.monotonic() + 60
-        lines = ("GET /health HTTP/1.1\r\nHost: a\r\n" + "X-Slow: yes\r\n" * 99).encode()
-        body = HEAD.format(TEXT, 100000).encode()
-        for i, client in enumerate(clients):
-            client.sendall(body if i % 2 else b"")
-        while set(drips) & set(alive) and time.monotonic() < end:
-            for i, client in enumerate(clients):
-                try:
-                    if client in alive:
-                        client.sendall(b" " if i % 2 else lines[alive[client]:alive[client] + 1])
-                        alive[client] += 1
-                except OSError:
-                    del alive[client]
-            time.sleep(0.1)
-        self.assertGreater(self.honest.count, 5)
-        self.assertFalse(set(drips) & set(alive), "a body may drip for ever")
 
     def test_huge_bodies(self):
         """A gigabyte: refused by what it says, or cut off when it is sent."""

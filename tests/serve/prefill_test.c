@@ -26,7 +26,8 @@ static int open_seats(void **state)
     jt_session_options small = {.n_ctx = 64, .threads = 1};
     snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
     return jt_model_load(&model, path, NULL) == JT_OK &&
-                   jt_seats_open(&seats, model, SESSIONS, &small, 1 << 20, NULL, NULL) == JT_OK
+                   jt_seats_open(&seats, model, SESSIONS, &small, 1 << 20, NULL,
+                                 NULL) == JT_OK
                ? 0
                : -1;
 }
