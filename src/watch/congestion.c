@@ -170,7 +170,7 @@ static void look(void *self, jt_context *ctx, const jt_route_site *site,
         probabilities(p + t * w->n, jt_row(logits, t), w->n);
     if (p && !w->types)
         find_types(w, ctx, p, tokens);
-    for (size_t t = 0; !jt_failed(ctx) && t < tokens; t++)
+    for (size_t t = 0; p && !jt_failed(ctx) && t < tokens; t++)
         add_token(w, h, p + t * w->n, jt_row(logits, t), route->picked + t * k, k);
     jt_arena_rewind(&ctx->scratch, mark);
 }

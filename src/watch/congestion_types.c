@@ -110,8 +110,10 @@ size_t jt_congestion_centres(double *centre, size_t most, const double *x, size_
             for (size_t i = 0; i < n; i++)
                 sum[j * n + i] += x[r * n + i];
         }
-        for (size_t i = 0; i < types * n; i++)
-            centre[i] = count[i / n] > 0.0 ? sum[i] / count[i / n] : centre[i];
+        for (size_t j = 0; j < types; j++) {
+            for (size_t i = j * n; count[j] > 0.0 && i < (j + 1) * n; i++)
+                centre[i] = sum[i] / count[j];
+        }
     }
     return types;
 }

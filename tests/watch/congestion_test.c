@@ -286,7 +286,7 @@ static void watcher_fits_a_layer(void **state)
     assert_true(jt_congestion_fit_layer(c, 0, JT_QUALITY_LOGIT, &mean));
     assert_true(jt_congestion_fit_types(c, JT_QUALITY_LOGIT, &gamma, &error));
     assert_true(error < 0.8 * mean.error); /* tokens differ, and types know how */
-    pass(w, 9, true);                     /* does not count */
+    pass(w, 9, true);                      /* does not count */
     assert_true(jt_congestion_fit_layer(c, 0, JT_QUALITY_CHOSEN, &again));
     assert_memory_equal(&again, &fit, sizeof fit);
     jt_congestion_reset(c);
