@@ -9,7 +9,8 @@
 
 /* ---- roff ---- */
 
-/* '-' must stay a plain minus for copying, a leading dot is a request. */
+/* '-' must stay a plain minus for copying, a leading dot is a request; a long choice
+ * may be broken behind any '|'. */
 static void roff(FILE *out, const char *text)
 {
     if (*text == '.' || *text == '\'')
@@ -19,6 +20,8 @@ static void roff(FILE *out, const char *text)
             fputs("\\-", out);
         else if (*text == '\\')
             fputs("\\e", out);
+        else if (*text == '|')
+            fputs("|\\:", out);
         else
             fputc(*text, out);
     }
@@ -39,8 +42,11 @@ static void roff_flags(FILE *out, const cli_option *option)
         fputs("\\fR", out);
         comma = ", ";
     }
-    if (option->value)
-        fprintf(out, " \\fI%s\\fR", option->value);
+    if (option->value) {
+        fputs(" \\fI", out);
+        roff(out, option->value);
+        fputs("\\fR", out);
+    }
 }
 
 static void roff_option(FILE *out, const cli_option *option)

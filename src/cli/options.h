@@ -28,7 +28,7 @@ typedef enum cli_kind {
     CLI_INT,    /* int in min .. max (any int when both are 0) */
     CLI_FLOAT,  /* float in min .. max (any finite one when both are 0) */
     CLI_SEED,   /* int64_t, -1 or more */
-    CLI_SIZE,   /* uint64_t bytes: 64M, 1.5G; powers of 1024 */
+    CLI_SIZE,   /* uint64_t bytes: 64M, 1.5G; powers of 1024; from min on */
     CLI_MEMORY, /* the same, or a part of the memory that the process may use: 75% */
     CLI_STRING, /* const char * */
     CLI_PATH,   /* const char *, completed as a file name */

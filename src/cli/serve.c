@@ -159,6 +159,7 @@ static const cli_option adapter_options[] = {
      .kind = CLI_SIZE,
      .value = "SIZE",
      .offset = FIELD(adapter_memory),
+     .min = 1,
      .help = "memory for adapters: those that were not used for longest leave it, and "
              "are read again when a request names them (default: no bound)"},
     {0}};

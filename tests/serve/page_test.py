@@ -20,7 +20,7 @@ STARTS = "She went to the window and looked out"
 
 @unittest.skipUnless(CHROMIUM, "there is no Chromium")
 class Page(ServerTest):
-    flags = ("-c", 512)
+    flags = ("-c", 1024)
 
     @classmethod
     def setUpClass(cls):
@@ -115,7 +115,7 @@ class Page(ServerTest):
         self.assertEqual(flat(self.last()), flat(chat["choices"][0]["message"]["content"]))
 
     def test_stop(self):
-        self.set(max_tokens=450)
+        self.set(max_tokens=1000)
         before = self.server.figure("cancelled_total")
         for way in (lambda: self.press("Stop"), lambda: self.browser.press("Escape", 27)):
             self.press("New")
