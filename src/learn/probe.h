@@ -30,12 +30,12 @@
  * groups have the same load recover_gamma:14  no model: recovered@gamma=14, the
  * coefficient that is fitted to a million picks from the congestion game with this one
  *
- *   caches:0.25       score@caches=0.25, ..: hits of caches of that share of the experts
- *   hybrid:0.5        hss@hybrid=0.5, ..: two workers share experts (store/hybrid.h)
- *   ring:4            beside@ring=4, ..: layers in sections (store/ring.h)
- *   nested:4          loss@nested=2, ..: experts with so many bits of nested weights
- *   widths:0.01       loss@mixed=0.01, ..: widths expert by expert
- *   paths             foretold@paths, ..: experts foretold from paths and from tokens
+ *   caches:0.25       score@caches=0.25, ..: hits of caches of that share of the
+ * experts hybrid:0.5        hss@hybrid=0.5, ..: two workers share experts
+ * (store/hybrid.h) ring:4            beside@ring=4, ..: layers in sections
+ * (store/ring.h) nested:4          loss@nested=2, ..: experts with so many bits of
+ * nested weights widths:0.01       loss@mixed=0.01, ..: widths expert by expert paths
+ * foretold@paths, ..: experts foretold from paths and from tokens
  *
  *   audit:0.1         kept@audit=0.1, ..: what is left of the text of the first source
  *                     without that share of the experts

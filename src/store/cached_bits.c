@@ -1,10 +1,10 @@
 /* Nested experts in the cache: how many bits they come with, and how they get more.
  *
- * An expert that is not there comes with the fewest bits, and one more with each doubling
- * of the tokens that it has served since (D2MoE's hottest-expert-bit-first, with uses in
- * the place of a trained router of bits). What it has earned in a layer is read behind
- * it, the hottest expert first, and is there, or waited for, at its next use: so bits
- * follow from the tokens that passed while it was in the cache. */
+ * An expert that is not there comes with the fewest bits, and one more with each
+ * doubling of the tokens that it has served since (D2MoE's hottest-expert-bit-first,
+ * with uses in the place of a trained router of bits). What it has earned in a layer is
+ * read behind it, the hottest expert first, and is there, or waited for, at its next
+ * use: so bits follow from the tokens that passed while it was in the cache. */
 #include <stdlib.h>
 #include <string.h>
 
