@@ -125,8 +125,7 @@ static const char *const examples[] = {
     "junto bench model.gguf -d 8192 -p 0",
     "decoding far into a long context",
     "junto bench model.gguf --ram 8G -p 512 --json",
-    "in a memory budget: hits, bytes read, waiting, and the share of what the disk "
-    "allows",
+    "in a memory budget: hits, bytes read, waiting, and the share of the disk",
     NULL};
 
 const cli_verb cli_verb_bench = {

@@ -196,7 +196,7 @@ static jt_status measure_orders(const jt_probe_call *call, const jt_routes *r)
     /* a disk that takes as long for an expert as the processor for four tokens */
     cost.load = cost.each + 4.0 * cost.token;
     jt_plane_item *items =
-        jt_alloc((size_t)(r->n_experts * (planes + 1)), sizeof *items);
+        jt_alloc((size_t)r->n_experts * (size_t)(planes + 1), sizeof *items);
     if (!items)
         return jt_fail_memory(call->err, "probing a model");
     for (size_t t = 0; t + PASS <= r->n_tokens; t += PASS)
@@ -348,7 +348,8 @@ jt_status jt_probe_widths(const jt_probe_call *call)
     experts x;
     int n;
     JT_TRY(take_experts(&x, call));
-    sensitivity *list = jt_alloc((size_t)(x.n_layers * x.n_experts), sizeof *list);
+    sensitivity *list =
+        jt_alloc((size_t)x.n_layers * (size_t)x.n_experts, sizeof *list);
     jt_status status = list ? rank_experts(call, &x, list)
                             : jt_fail_memory(call->err, "probing a model");
     if (status == JT_OK)

@@ -22,6 +22,7 @@ static void free_paths(paths *p)
     free(p->alone);
     free(p->after);
     free(p->after_two);
+    *p = (paths){0};
 }
 
 static float *row_after(const paths *p, int layer, int before)
