@@ -79,6 +79,9 @@ static jt_status weave(weaving *w, const jt_gguf_tensor *t, int bits)
     for (int b = JT_NESTED_LEAST; b < bits; b++) {
         const jt_gguf_tensor *p;
         JT_TRY(jt_nested_plane(&p, w->file, t, b + 1, w->err));
+        if (!p)
+            return jt_fail(w->err, JT_E_FORMAT, "tensor '%.*s' lacks its bit %d",
+                           JT_GGUF_SHOW(t->name), b + 1);
         plane[b - JT_NESTED_LEAST] = p->data;
     }
     whole.dtype = jt_nested_dtype(bits);

@@ -17,7 +17,7 @@ static int chunk_within(const jt_session *s, uint64_t ram)
     enum { MOST = 2048, SHARE = 5 };
     int chunk = USUAL_CHUNK;
     while (ram && 2 * chunk <= MOST && 2 * chunk <= s->capacity &&
-           jt_scratch_bytes(s->model, (size_t)(2 * chunk), (size_t)s->capacity, 1) <=
+           jt_scratch_bytes(s->model, 2 * (size_t)chunk, (size_t)s->capacity, 1) <=
                ram / SHARE)
         chunk *= 2;
     return chunk;

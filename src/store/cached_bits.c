@@ -108,7 +108,7 @@ jt_status jt_cached_open_bits(jt_cached *c, int n_slots, jt_err *err)
 static const jt_extent *plane_extent(const jt_cached *c, int slot, int part, int plane)
 {
     int expert = c->slots.slot[slot].expert, l = jt_cached_layer_of(c, expert);
-    size_t at = (size_t)((expert - c->first[l]) * JT_PARTS + part);
+    size_t at = (size_t)(expert - c->first[l]) * JT_PARTS + (size_t)part;
     return &c->stored.layers[l].plane[at * JT_NESTED_PLANES + (size_t)plane];
 }
 
