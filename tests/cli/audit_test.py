@@ -43,7 +43,7 @@ class Audit(CommandTest):
         small = self.folder / "small.gguf"
         self.good("quantize", MINI, small, "--type", "q4_0")
         got = self.good("audit", small, "--before", MINI, "--harmful", a, "--benign", b,
-                        "-c", "64", "--percent", "5,20", "--draws", "2", "--windows", "16",
+                        "-c", "64", "--percent", "5,20", "--draws", "2", "--windows", "8",
                         "--neurons", "3", "-t", "1", "--json").json()
         inside, change = got["inside"], got["change"]
         self.assertEqual(inside["experts"], 4)
@@ -56,7 +56,7 @@ class Audit(CommandTest):
         self.assertGreater(change["correlation"], 0.9)
         self.assertEqual(len(change["kept"]), 2)
         text = self.good("audit", MINI, "--before", MINI, "--harmful", a, "--benign", b,
-                         "-c", "64", "--percent", "5", "--draws", "2", "--windows", "16",
+                         "-c", "64", "--percent", "5", "--draws", "2", "--windows", "8",
                          "--neurons", "0", "-t", "1").text()
         self.assertIn("correlation of the disparities 1.000, overlap of the first tenth "
                       "1.000", text)
