@@ -62,7 +62,10 @@ class Routing(ServerTest):
         self.assertEqual(first["model"], "junto-mini")
         for event in look.list[1:]:
             self.assertEqual([len(row) for row in event["counts"]], [EXPERTS] * LAYERS)
-            for entropy, load in zip(event["entropy"], event["load"]):
+            for row, entropy, load in zip(event["counts"], event["entropy"], event["load"]):
+                if sum(row) == 0:  # told in the middle of a pass, which goes on after it
+                    self.assertEqual((entropy, load), (0, 0))
+                    continue
                 self.assertTrue(0 < entropy <= 1, event)
                 self.assertTrue(1 <= load <= EXPERTS / USED, event)
             self.assertLessEqual(event["running"], 3)
