@@ -64,7 +64,8 @@ static jt_product cut(const jt_product *p, run r)
 {
     jt_product some = *p;
     some.y += r.row * p->ldy;
-    some.y_grad += p->y_grad ? r.row * p->ldy : 0;
+    if (p->y_grad)
+        some.y_grad += r.row * p->ldy;
     some.first += r.row;
     some.tokens = r.count;
     return some;
