@@ -26,7 +26,7 @@ typedef struct jt_session jt_session;
 typedef struct jt_session_options {
     int n_ctx;   /* tokens that fit; default 4096 or the model's, if that is less; -1:
                     all that the model was trained for */
-    int chunk;   /* prompt tokens per forward pass; default 256 */
+    int chunk;   /* prompt tokens per forward pass; default 256, with ram up to 2048 */
     int threads; /* default: all processors that the process may use */
     const char *cpu;     /* kernel level "scalar", "avx2", "avx512", "neon", "dotprod";
                             default: JUNTO_CPU or the best that the processor has */
