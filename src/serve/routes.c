@@ -44,7 +44,7 @@ static void metrics(jt_server *s, const jt_http_call *call, jt_http_answer *answ
     jt_counters sum;
     jt_counters_open(&sum);
     jt_counters_merge(&sum, &s->metrics, true);
-    if (s->fleet)
+    if (atomic_load(&s->state) != JT_SERVER_LOADING && s->fleet)
         jt_fleet_count(s->fleet, &sum);
     (void)jt_counters_write(&sum, &text); /* what fits */
     jt_counters_close(&sum);

@@ -125,7 +125,7 @@ class Several(unittest.TestCase):
             while more := client.recv(65536):
                 data += more
             self.assertIn(b"data: [DONE]", data)
-        self.assertEqual(server.process.wait(60), 0)
+        server.ended()
 
     def test_the_shelf(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -155,7 +155,7 @@ class Endings(ServerTest):
                 server.wait_figure("slots_busy", 1)
                 server.process.send_signal(how)
                 self.assertIn(b"data: [DONE]", self.read_all(client))
-            self.assertEqual(server.process.wait(60), 0)
+            server.ended()
 
     def test_but_not_longer_than_the_grace(self):
         server = self.server_with("--grace", 0, "-np", 1)
@@ -163,7 +163,7 @@ class Endings(ServerTest):
             server.wait_figure("slots_busy", 1)
             server.process.send_signal(signal.SIGTERM)
             self.assertNotIn(b"data: [DONE]", self.read_all(client))
-        self.assertEqual(server.process.wait(60), 0)
+        server.ended()
 
     def test_a_silent_client_is_sent_away(self):
         server = self.server_with("--timeout", 1)
