@@ -32,7 +32,13 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type
           "required": ["a", "b"]}
 
 
-def questions(count):
+def can_be_steered(server):
+    """Are there experts?"""
+    body = {"prompt": "The", "max_tokens": 1, "junto": {"policy": ["topk:k=2"]}}
+    return server.request("POST", "/v1/completions", body)[0] == 200
+
+
+def questions(count, steer):
     """(path, body) of so many requests, all different, of several kinds."""
     chance = random.Random(1)
     asked = []
@@ -46,7 +52,7 @@ def questions(count):
         elif kind == 2:
             body["response_format"] = {"type": "json_schema",
                                        "json_schema": {"name": "x", "schema": SCHEMA}}
-        elif kind == 3:
+        elif kind == 3 and steer:
             body["junto"] = {"policy": ["topk:k=2"]}
         elif kind == 4:
             body["n"] = 2
@@ -187,9 +193,9 @@ def read_flags():
 
 def main():
     o = read_flags()
-    asked = questions(o.questions)
     command = [o.junto, "serve", o.model, "-c", CONTEXT, "--prefix-cache", "16M", *o.flags]
     with serving.Server(*command, "-np", "1") as server:
+        asked = questions(o.questions, can_be_steered(server))
         answers = [server.request("POST", *question) for question in asked]
     for (status, data), question in zip(answers, asked):
         if status != 200:

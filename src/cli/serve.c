@@ -331,20 +331,6 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     return s->models.count == 1 ? open_only(s, args, err) : open_several(s, args, err);
 }
 
-static void wait_for_the_end(const serving *s, int grace)
-{
-    enum { PER_SECOND = 20 };
-    const struct timespec tick = {.tv_nsec = 1000000000 / PER_SECOND};
-    int signal;
-    sigwait(&s->signals, &signal);
-    jt_log_line(&s->log, JT_LOG_INFO, "stopping grace_seconds=%d", grace);
-    jt_server_drain(s->server);
-    for (long i = 0; i < (long)grace * PER_SECOND && jt_server_busy(s->server); i++) {
-        if (sigtimedwait(&s->signals, NULL, &tick) > 0)
-            break;
-    }
-}
-
 /* Contexts and samplers come and go for weeks. What is large goes back to the system
  * when it is freed, and the threads of connections share few heaps; otherwise both
  * would leave more and more holes. */
@@ -355,6 +341,30 @@ static void keep_memory_flat(void)
     mallopt(M_MMAP_THRESHOLD, LARGE);
     mallopt(M_ARENA_MAX, HEAPS);
 #endif
+}
+
+/* Holes that are there nevertheless go back, too: what is kept for long lies between
+ * what is not, so that heaps grow while less and less of them is in use. */
+static void give_holes_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
+static void wait_for_the_end(const serving *s, int grace)
+{
+    enum { PER_SECOND = 20 };
+    const struct timespec tick = {.tv_nsec = 1000000000 / PER_SECOND};
+    const struct timespec now_and_then = {.tv_sec = 2};
+    while (sigtimedwait(&s->signals, NULL, &now_and_then) < 0)
+        give_holes_back();
+    jt_log_line(&s->log, JT_LOG_INFO, "stopping grace_seconds=%d", grace);
+    jt_server_drain(s->server);
+    for (long i = 0; i < (long)grace * PER_SECOND && jt_server_busy(s->server); i++) {
+        if (sigtimedwait(&s->signals, NULL, &tick) > 0)
+            break;
+    }
 }
 
 static int run(cli_context *cli, const void *raw)

@@ -6,14 +6,12 @@
 #include "base/memory.h"
 #include "run/session.h"
 
-/* A session that policies steer is not watched: it may use more experts than there is
- * room for. */
-static jt_status fill(jt_seats *s, jt_seat *seat, bool steered, jt_err *err)
+static jt_status fill(jt_seats *s, jt_seat *seat, jt_err *err)
 {
     if (seat->session)
         return JT_OK;
     JT_TRY(jt_session_new(&seat->session, s->model, &s->options, err));
-    if (s->watcher && !steered)
+    if (s->watcher)
         JT_TRY(jt_session_add_watcher(seat->session, s->watcher, err));
     seat->n_watchers = seat->session->hooks.n_watchers;
     return JT_OK;
@@ -47,7 +45,7 @@ jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
         return jt_fail_memory(err, "making seats");
     s->n = s->n_free = n;
     for (size_t i = 0; i < n; i++)
-        JT_TRY(fill(s, &s->seat[i], false, err));
+        JT_TRY(fill(s, &s->seat[i], err));
     return JT_OK;
 }
 
@@ -176,17 +174,17 @@ static jt_status dress(jt_seat *seat, const jt_work *work, jt_err *err)
     return JT_OK;
 }
 
-/* Policies act on a session for its whole life: one with policies has no earlier text,
- * and is not used again. What the seat held otherwise is kept. */
+/* A session with policies has no earlier text, and nothing of it is used again. What
+ * the seat held otherwise is kept. */
 static jt_status prepare(jt_seats *s, jt_seat *seat, size_t own, jt_task *task,
                          jt_err *err)
 {
     if (task->steering ||
         (seat->session && (size_t)jt_session_length(seat->session) > own + WORTH))
         keep(s, seat);
+    JT_TRY(fill(s, seat, err));
     if (task->steering)
-        empty(seat);
-    JT_TRY(fill(s, seat, task->steering != NULL, err));
+        jt_session_truncate(seat->session, 0);
     JT_TRY(dress(seat, task->work, err));
     if (!task->steering) {
         lend(s, seat, task, own);
@@ -197,12 +195,28 @@ static jt_status prepare(jt_seats *s, jt_seat *seat, size_t own, jt_task *task,
     return jt_steering_attach(seat->steering, seat->session, err);
 }
 
-/* Who looks at this task, and not at the one that was here before. */
+/* The policies of a session go, and what it ran with them. Where they have changed more
+ * of it than its hooks, it goes with them; otherwise its memory stays, which would be
+ * taken again at once. */
+static void unsteer(jt_seat *seat)
+{
+    jt_session *session = seat->session;
+    jt_session_truncate(session, 0);
+    session->hooks.n_policies = 0;
+    jt_steering_free(seat->steering);
+    seat->steering = NULL;
+    if (!jt_session_is_plain(session))
+        empty(seat);
+}
+
+/* Who looks at this task, and not at the one that was here before. A session that
+ * policies steer is not watched by the watcher of all: it may use more experts than
+ * that has room for. */
 static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
                        jt_err *err)
 {
     jt_watcher picks = jt_picks_watcher(&task->recorder);
-    seat->session->hooks.n_watchers = seat->n_watchers;
+    seat->session->hooks.n_watchers = seat->steering ? 0 : seat->n_watchers;
     if (s->onlooker.on_route)
         JT_TRY(jt_session_add_watcher(seat->session, &s->onlooker, err));
     task->recorder.first = (int32_t)task->work->prompt.count;
@@ -237,10 +251,9 @@ void jt_seats_leave(jt_seats *s, jt_task *task)
         seat->task = NULL;
         seat->used = ++s->clock;
         s->n_free++;
+        (void)jt_session_wear(seat->session, NULL, NULL, 0, NULL);
         if (seat->steering)
-            empty(seat);
-        else
-            (void)jt_session_wear(seat->session, NULL, NULL, 0, NULL);
+            unsteer(seat);
     }
     task->session = NULL;
 }
