@@ -194,7 +194,7 @@ static json_t *message(const jt_said *words)
         failed |= json_object_set_new(m, "reasoning_content",
                                       jt_buffer_json(&words->thought));
     if (words->calls)
-        failed |= json_object_set(m, "tool_calls", words->calls);
+        failed |= json_object_set_new(m, "tool_calls", jt_calls_join(words->calls));
     if (!failed)
         return m;
     json_decref(m);
@@ -317,9 +317,11 @@ bool jt_answer_words(jt_buffer *out, const jt_answer_head *head, const jt_task *
             add_choice(out, head, c, chat ? json_pack("{so}", "content", text) : text,
                        logprobs_of(c, words), NULL);
     }
-    if (fits && words->calls)
-        fits = add_choice(out, head, c, json_pack("{sO}", "tool_calls", words->calls),
-                          json_null(), NULL);
+    for (size_t i = 0; i < json_array_size(words->calls) && fits; i++)
+        fits = add_choice(
+            out, head, c,
+            json_pack("{s[O]}", "tool_calls", json_array_get(words->calls, i)),
+            json_null(), NULL);
     return fits && (words->picks.count == 0 || add_picks(out, head, c, &words->picks));
 }
 

@@ -17,6 +17,21 @@ bool jt_buffer_add(jt_buffer *b, const char *text, size_t len)
     return true;
 }
 
+void jt_buffer_drop(jt_buffer *b, size_t n)
+{
+    b->len -= n;
+    if (b->len)
+        memmove(b->data, b->data + n, b->len);
+}
+
+size_t jt_buffer_tail(const jt_buffer *b, const char *mark)
+{
+    size_t most = strlen(mark) - 1, n = most < b->len ? most : b->len;
+    while (n && memcmp(b->data + b->len - n, mark, n) != 0)
+        n--;
+    return n;
+}
+
 static bool add_unknown(jt_buffer *b, size_t count)
 {
     static const char unknown[] = "\xef\xbf\xbd";

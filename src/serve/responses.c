@@ -31,22 +31,42 @@ static json_t *call_item(const json_t *call, bool whole)
                      "status", whole ? "completed" : "in_progress");
 }
 
-static json_t *reasoning_item(const jt_response *r)
+static json_t *thought_part(const jt_buffer *text)
 {
-    return json_pack("{ss ss s[] s[{ss so}]}", "id", r->item, "type", "reasoning",
-                     "summary", "content", "type", "reasoning_text", "text",
-                     jt_buffer_json(&r->thought));
+    return json_pack("{ss so}", "type", "reasoning_text", "text", jt_buffer_json(text));
 }
 
-static json_t *output(const jt_response *r)
+/* With content only when it is whole. */
+static json_t *thought_item(const jt_response *r, bool whole)
+{
+    json_t *content =
+        whole ? json_pack("[o]", thought_part(&r->thought)) : json_array();
+    return json_pack("{ss ss ss s[] so}", "id", r->item, "type", "reasoning", "status",
+                     whole ? "completed" : "in_progress", "summary", "content",
+                     content);
+}
+
+/* Where items stand: the thought comes first, the message where its text began. */
+static json_int_t place_of_message(const jt_response *r, const jt_work *w)
+{
+    return (r->thought.len > 0) + (json_int_t)w->choice[0].calls.before;
+}
+
+static json_int_t place_of_call(const jt_response *r, const jt_work *w, size_t i)
+{
+    return (r->thought.len > 0) + (json_int_t)i +
+           (r->answer.len && i >= w->choice[0].calls.before);
+}
+
+static json_t *output(const jt_response *r, const jt_work *w)
 {
     json_t *list = json_array();
     if (r->thought.len)
-        json_array_append_new(list, reasoning_item(r));
-    if (r->answer.len || !r->calls)
-        json_array_append_new(list, message(r, true));
+        json_array_append_new(list, thought_item(r, true));
     for (size_t i = 0; i < json_array_size(r->calls); i++)
         json_array_append_new(list, call_item(json_array_get(r->calls, i), true));
+    if (r->answer.len || !r->calls)
+        json_array_insert_new(list, (size_t)place_of_message(r, w), message(r, true));
     return list;
 }
 
@@ -101,27 +121,23 @@ static const char *status_of(const jt_work *w)
 
 /* ---- what comes ---- */
 
-static bool take(jt_response *r, const jt_said *said)
-{
-    if (said->calls && !r->calls)
-        r->calls = json_array();
-    return jt_buffer_add(&r->answer, said->answer.data, said->answer.len) &&
-           jt_buffer_add(&r->thought, said->thought.data, said->thought.len) &&
-           (!said->calls || json_array_extend(r->calls, said->calls) == 0);
-}
-
 json_t *jt_response_whole(jt_response *r, const jt_answer_head *head, jt_work *w)
 {
     jt_said said;
-    bool fits = jt_task_fetch(&w->choice[0], &said) && take(r, &said);
+    bool fits = jt_task_fetch(&w->choice[0], &said) &&
+                jt_buffer_add(&r->answer, said.answer.data, said.answer.len) &&
+                jt_buffer_add(&r->thought, said.thought.data, said.thought.len);
+    if (fits && said.calls)
+        fits = (r->calls = jt_calls_join(said.calls)) != NULL;
     jt_said_free(&said);
-    return fits ? object(head, w, status_of(w), output(r), usage(w)) : NULL;
+    return fits ? object(head, w, status_of(w), output(r, w), usage(w)) : NULL;
 }
 
 void jt_response_free(jt_response *r)
 {
     free(r->answer.data);
     free(r->thought.data);
+    free(r->arguments.data);
     json_decref(r->calls);
 }
 
@@ -161,87 +177,178 @@ static bool add_item(jt_response *r, jt_buffer *out, json_int_t index, bool done
                      json_pack("{sI so}", "output_index", index, "item", item));
 }
 
-static bool add_part(jt_response *r, jt_buffer *out, bool done)
+/* An event about a part of an item, the only one, with a value of its own, which is
+ * taken over. */
+static bool add_about(jt_response *r, jt_buffer *out, const char *type,
+                      const char *item, json_int_t place, const char *key,
+                      json_t *value)
 {
-    jt_buffer nothing = {0};
-    return add_event(
-        r, out, done ? "response.content_part.done" : "response.content_part.added",
-        json_pack("{ss sI si so}", "item_id", r->message, "output_index", r->place,
-                  "content_index", 0, "part", text_part(done ? &r->answer : &nothing)));
+    return add_event(r, out, type,
+                     json_pack("{ss sI si so}", "item_id", item, "output_index", place,
+                               "content_index", 0, key, value));
 }
 
-/* The answer begins: the thought before it is whole. */
-static bool begin_message(jt_response *r, jt_buffer *out)
+/* ---- the thought ---- */
+
+static bool go_on_thinking(jt_response *r, jt_buffer *out, const jt_buffer *text)
 {
+    static const jt_buffer nothing = {0};
+    bool fits = r->thinks || (add_item(r, out, 0, false, thought_item(r, false)) &&
+                              add_about(r, out, "response.content_part.added", r->item,
+                                        0, "part", thought_part(&nothing)));
+    r->thinks = true;
+    return fits && jt_buffer_add(&r->thought, text->data, text->len) &&
+           add_about(r, out, "response.reasoning_text.delta", r->item, 0, "delta",
+                     jt_buffer_json(text));
+}
+
+static bool end_thought(jt_response *r, jt_buffer *out)
+{
+    if (!r->thinks)
+        return true;
+    r->thinks = false;
+    return add_about(r, out, "response.reasoning_text.done", r->item, 0, "text",
+                     jt_buffer_json(&r->thought)) &&
+           add_about(r, out, "response.content_part.done", r->item, 0, "part",
+                     thought_part(&r->thought)) &&
+           add_item(r, out, 0, true, thought_item(r, true));
+}
+
+/* ---- the message ---- */
+
+/* What text events have besides. */
+static bool add_text_event(jt_response *r, jt_buffer *out, const jt_work *w,
+                           const char *type, const char *key, const jt_buffer *text)
+{
+    return add_event(r, out, type,
+                     json_pack("{ss sI si so s[]}", "item_id", r->message,
+                               "output_index", place_of_message(r, w), "content_index",
+                               0, key, jt_buffer_json(text), "logprobs"));
+}
+
+static bool begin_message(jt_response *r, jt_buffer *out, const jt_work *w)
+{
+    static const jt_buffer nothing = {0};
     if (r->speaks)
         return true;
     r->speaks = true;
-    r->place = r->thought.len > 0;
-    return (!r->thought.len || (add_item(r, out, 0, false, reasoning_item(r)) &&
-                                add_item(r, out, 0, true, reasoning_item(r)))) &&
-           add_item(r, out, r->place, false, message(r, false)) &&
-           add_part(r, out, false);
+    json_int_t place = place_of_message(r, w);
+    return end_thought(r, out) && add_item(r, out, place, false, message(r, false)) &&
+           add_about(r, out, "response.content_part.added", r->message, place, "part",
+                     text_part(&nothing));
 }
 
-static bool add_text(jt_response *r, jt_buffer *out, const jt_buffer *text)
+static bool go_on_speaking(jt_response *r, jt_buffer *out, const jt_work *w,
+                           const jt_buffer *text)
 {
-    return add_event(r, out, "response.output_text.delta",
-                     json_pack("{ss sI si so s[]}", "item_id", r->message,
-                               "output_index", r->place, "content_index", 0, "delta",
-                               jt_buffer_json(text), "logprobs"));
+    return begin_message(r, out, w) &&
+           jt_buffer_add(&r->answer, text->data, text->len) &&
+           add_text_event(r, out, w, "response.output_text.delta", "delta", text);
 }
 
-static bool end_message(jt_response *r, jt_buffer *out)
+static bool end_message(jt_response *r, jt_buffer *out, const jt_work *w)
 {
-    return add_event(r, out, "response.output_text.done",
-                     json_pack("{ss sI si so s[]}", "item_id", r->message,
-                               "output_index", r->place, "content_index", 0, "text",
-                               jt_buffer_json(&r->answer), "logprobs")) &&
-           add_part(r, out, true) && add_item(r, out, r->place, true, message(r, true));
+    json_int_t place = place_of_message(r, w);
+    return add_text_event(r, out, w, "response.output_text.done", "text", &r->answer) &&
+           add_about(r, out, "response.content_part.done", r->message, place, "part",
+                     text_part(&r->answer)) &&
+           add_item(r, out, place, true, message(r, true));
 }
 
-static bool add_call(jt_response *r, jt_buffer *out, const json_t *call,
-                     json_int_t index)
+/* ---- calls ---- */
+
+/* An event about the arguments of a call; `value` is taken over. */
+static bool add_arguments(jt_response *r, jt_buffer *out, const char *type,
+                          const json_t *item, json_int_t place, const char *key,
+                          json_t *value)
 {
+    json_t *event = json_pack("{sO sI so}", "item_id", json_object_get(item, "id"),
+                              "output_index", place, key, value);
+    if (strcmp(key, "arguments") == 0)
+        json_object_set(event, "name", json_object_get(item, "name"));
+    return add_event(r, out, type, event);
+}
+
+static bool end_call(jt_response *r, jt_buffer *out, const jt_work *w)
+{
+    size_t i = json_array_size(r->calls) - 1;
+    if (!r->calls_on)
+        return true;
+    r->calls_on = false;
+    json_t *call = json_array_get(r->calls, i);
+    json_object_set_new(json_object_get(call, "function"), "arguments",
+                        jt_buffer_json(&r->arguments));
     json_t *item = call_item(call, true);
-    json_t *id = json_object_get(item, "id");
-    json_t *arguments = json_object_get(item, "arguments");
-    bool fits = item && add_item(r, out, index, false, call_item(call, false)) &&
-                add_event(r, out, "response.function_call_arguments.delta",
-                          json_pack("{sO sI sO}", "item_id", id, "output_index", index,
-                                    "delta", arguments)) &&
-                add_event(r, out, "response.function_call_arguments.done",
-                          json_pack("{sO sI sO sO}", "item_id", id, "output_index",
-                                    index, "arguments", arguments, "name",
-                                    json_object_get(item, "name"))) &&
-                add_item(r, out, index, true, json_incref(item));
+    json_int_t place = place_of_call(r, w, i);
+    return add_arguments(r, out, "response.function_call_arguments.done", item, place,
+                         "arguments", jt_buffer_json(&r->arguments)) &&
+           add_item(r, out, place, true, item);
+}
+
+static bool begin_call(jt_response *r, jt_buffer *out, const jt_work *w, json_t *delta)
+{
+    size_t i = json_array_size(r->calls);
+    if (!r->calls)
+        r->calls = json_array();
+    if (json_array_append(r->calls, delta))
+        return false;
+    r->calls_on = true;
+    r->arguments.len = 0;
+    return end_thought(r, out) &&
+           add_item(r, out, place_of_call(r, w, i), false, call_item(delta, false));
+}
+
+static bool go_on_calling(jt_response *r, jt_buffer *out, const jt_work *w,
+                          json_t *delta)
+{
+    json_t *arguments =
+        json_object_get(json_object_get(delta, "function"), "arguments");
+    if (json_object_get(delta, "id"))
+        return end_call(r, out, w) && begin_call(r, out, w, delta);
+    size_t i = json_array_size(r->calls) - 1;
+    json_t *item = call_item(json_array_get(r->calls, i), false);
+    bool fits = jt_buffer_add(&r->arguments, json_string_value(arguments),
+                              json_string_length(arguments)) &&
+                add_arguments(r, out, "response.function_call_arguments.delta", item,
+                              place_of_call(r, w, i), "delta", json_incref(arguments));
     json_decref(item);
     return fits;
 }
 
-/* The reply is over: the message ends, calls follow it. */
+/* ---- the whole of it ---- */
+
+static bool add_failure(jt_response *r, jt_buffer *out, const jt_work *w)
+{
+    jt_problem problem;
+    jt_refuse_err(&problem, NULL, &w->choice[0].err);
+    json_t *json = jt_problem_json(&problem);
+    json_t *event = json_incref(json_object_get(json, "error"));
+    json_decref(json);
+    return add_event(r, out, "error", event);
+}
+
+/* The reply is over. Where there is neither text nor a call, the message is empty. */
 static bool add_end(jt_response *r, jt_buffer *out, const jt_answer_head *head,
                     jt_work *w)
 {
-    if (w->choice[0].err.code != JT_OK) {
-        jt_problem problem;
-        jt_refuse_err(&problem, NULL, &w->choice[0].err);
-        json_t *json = jt_problem_json(&problem);
-        json_t *event = json_incref(json_object_get(json, "error"));
-        json_decref(json);
-        return add_event(r, out, "error", event);
-    }
-    bool fits = (r->calls && !r->speaks) || begin_message(r, out);
-    if (fits && r->speaks)
-        fits = end_message(r, out);
-    json_int_t index = r->speaks ? r->place + 1 : 0;
-    for (size_t i = 0; i < json_array_size(r->calls) && fits; i++)
-        fits = add_call(r, out, json_array_get(r->calls, i), index + (json_int_t)i);
+    if (w->choice[0].err.code != JT_OK)
+        return add_failure(r, out, w);
+    bool fits = end_thought(r, out) && (r->calls || begin_message(r, out, w)) &&
+                (!r->speaks || end_message(r, out, w)) && end_call(r, out, w);
     const char *status = status_of(w);
     return fits &&
            add_state(r, out,
                      status[0] == 'i' ? "response.incomplete" : "response.completed",
-                     object(head, w, status, output(r), usage(w)));
+                     object(head, w, status, output(r, w), usage(w)));
+}
+
+static bool go_on_with_calls(jt_response *r, jt_buffer *out, const jt_work *w,
+                             const json_t *deltas)
+{
+    bool fits = true;
+    for (size_t i = 0; i < json_array_size(deltas) && fits; i++)
+        fits = go_on_calling(r, out, w, json_array_get(deltas, i));
+    return fits;
 }
 
 bool jt_response_news(jt_response *r, jt_buffer *out, const jt_answer_head *head,
@@ -249,12 +356,15 @@ bool jt_response_news(jt_response *r, jt_buffer *out, const jt_answer_head *head
 {
     jt_said said;
     bool fits = jt_task_fetch(&w->choice[0], &said);
-    if (fits && said.answer.len) {
-        fits = jt_buffer_add(&r->thought, said.thought.data, said.thought.len);
-        said.thought.len = 0;
-        fits = fits && begin_message(r, out) && add_text(r, out, &said.answer);
-    }
-    fits = fits && take(r, &said);
+    bool calls_first = w->choice[0].calls.before > json_array_size(r->calls);
+    if (fits && said.thought.len)
+        fits = go_on_thinking(r, out, &said.thought);
+    if (fits && calls_first)
+        fits = go_on_with_calls(r, out, w, said.calls);
+    if (fits && said.answer.len)
+        fits = go_on_speaking(r, out, w, &said.answer);
+    if (fits && !calls_first)
+        fits = go_on_with_calls(r, out, w, said.calls);
     *over = said.over;
     jt_said_free(&said);
     return fits && (!*over || add_end(r, out, head, w));

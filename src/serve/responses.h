@@ -13,12 +13,16 @@ void jt_response_blame(jt_problem *problem);
 
 /* The answer to a request, on its way. */
 typedef struct jt_response {
-    char message[44], item[44]; /* ids: of the message, and of any other item */
+    char message[44], item[44]; /* ids: of the message, and of the thought */
     jt_buffer answer, thought;  /* so far */
-    json_t *calls;
+    json_t *calls;              /* [..] that have begun; NULL: none */
+
+    /* Of a stream. */
+    jt_buffer arguments; /* of the last call, while it is under way */
     json_int_t sequence; /* of the next event */
-    bool speaks;         /* the message has begun, */
-    json_int_t place;    /* as this item; a thought is whole before it */
+    bool thinks;         /* the thought has begun, and has not ended */
+    bool speaks;         /* the message has begun */
+    bool calls_on;       /* the last call has not ended */
 } jt_response;
 
 void jt_response_free(jt_response *response);

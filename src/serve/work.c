@@ -261,7 +261,7 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
     if (ask->tools && who->calls) {
         c->calls = (jt_calls){
             .style = who->calls, .tools = ask->tools, .forced = ask->must_call != NULL};
-        c->options.shown = jt_call_style_shown(who->calls);
+        c->options.shown = who->calls->shown;
     }
     size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
     if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)

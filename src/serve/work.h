@@ -89,7 +89,7 @@ typedef struct jt_said {
     jt_buffer answer, thought;
     jt_sampled *sampled; /* [n_sampled] tokens of the answer */
     size_t n_sampled;
-    json_t *calls;  /* that are complete; NULL: none */
+    json_t *calls;  /* deltas (serve/calls.h); NULL: none */
     jt_picks picks; /* of tokens that were run since */
     bool over;
 } jt_said;

@@ -45,12 +45,21 @@ class Calls(ServerTest):
         for event in events:
             delta = event["choices"][0]["delta"]
             content += delta.get("content") or ""
-            calls += delta.get("tool_calls", [])
+            for piece in delta.get("tool_calls", []):
+                if piece["index"] == len(calls):  # the name first, and who it is
+                    self.assertEqual(piece["type"], "function")
+                    self.assertEqual(piece["function"]["arguments"], "")
+                    calls.append({"id": piece["id"], "function": dict(piece["function"])})
+                else:
+                    self.assertEqual(set(piece), {"index", "function"})
+                    self.assertEqual(piece["index"], len(calls) - 1)
+                    self.assertEqual(list(piece["function"]), ["arguments"])
+                    calls[-1]["function"]["arguments"] += piece["function"]["arguments"]
         message = choice["message"]
         self.assertEqual(content, message["content"] or "")
         self.assertEqual([c["function"] for c in calls],
                          [c["function"] for c in message.get("tool_calls", [])])
-        self.assertEqual([c["index"] for c in calls], list(range(len(calls))))
+        self.assertEqual(len({c["id"] for c in calls}), len(calls))
         self.assertEqual(events[-1]["choices"][0]["finish_reason"], choice["finish_reason"])
         self.assertEqual(choice["finish_reason"], "tool_calls" if calls else "stop")
         return message

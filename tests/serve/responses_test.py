@@ -91,10 +91,53 @@ class Responses(ServerTest):
         self.assertEqual((call["type"], call["name"]), ("function_call", "time"))
         self.assertIn(json.loads(call["arguments"])["zone"], "ab")
         events = self.events(body)
-        self.assertEqual([e["type"].removeprefix("response.") for e in events[2:]],
-                         ["output_item.added", "function_call_arguments.delta",
-                          "function_call_arguments.done", "output_item.done", "completed"])
+        types = [e["type"].removeprefix("response.") for e in events[2:]]
+        self.assertEqual(types[0], "output_item.added")
+        self.assertEqual(set(types[1:-3]), {"function_call_arguments.delta"})
+        self.assertEqual(types[-3:], ["function_call_arguments.done", "output_item.done",
+                                      "completed"])
+        self.assertEqual("".join(e["delta"] for e in events[3:-3]), call["arguments"])
+        self.assertEqual(events[-3]["arguments"], call["arguments"])
         self.assertEqual(events[-1]["response"]["output"][0]["arguments"], call["arguments"])
+
+    def items_of(self, text, **fields):
+        """The items of a reply with this text, the same whole, from events and at the end
+        of these."""
+        body = ask(tools=[TOOL], grammar="root ::= " + json.dumps(text), max_output_tokens=300,
+                   **fields)
+        whole = self.server.post(PATH, body).json()["output"]
+        items, parts = {}, {}
+        for event in self.events(body):
+            at, kind = event.get("output_index"), event["type"].removeprefix("response.")
+            if kind == "output_item.added":
+                self.assertEqual(at, len(items))  # one after the other
+                items[at], parts[at] = event["item"], ""
+            elif kind.endswith(".delta"):
+                parts[at] += event["delta"]
+            elif kind == "output_item.done":
+                self.assertEqual(event["item"]["id"], items[at]["id"])
+                items[at] = event["item"]
+        items = list(items.values())
+        self.assertEqual(items, event["response"]["output"])
+
+        def told(item):
+            return (item["type"], item["arguments"] if item["type"] == "function_call"
+                    else item["content"][0]["text"])
+        self.assertEqual([told(i) for i in whole], [told(i) for i in items])
+        self.assertEqual(list(parts.values()), [text for _, text in map(told, items)])
+        return [told(i) for i in items]
+
+    def test_calls_and_text(self):
+        a = '<tool_call>{"name": "time", "arguments": {"zone": "a"}}</tool_call>'
+        b = a.replace('"a"', '"b"')
+        calls = [("function_call", '{"zone": "a"}'), ("function_call", '{"zone": "b"}')]
+        text = ("message", "Well.")
+        self.assertEqual(self.items_of("Well.\n" + a + b), [text, *calls])
+        self.assertEqual(self.items_of(a + "\n" + b), calls)
+        self.assertEqual(self.items_of(a + "\nWell.\n" + b), [calls[0], ("message", "\nWell."),
+                                                              calls[1]])
+        self.assertEqual(self.items_of(a + b + "\nWell."), [*calls, ("message", "\nWell.")])
+        self.assertEqual(self.items_of("Well."), [text])
 
     def test_errors(self):
         for param, fields in (("input", {"input": None}), ("input", {"input": []}),
@@ -121,6 +164,8 @@ class Thoughts(ServerTest):
         self.assertTrue(thought["content"][0]["text"])
         data = self.server.post(PATH, {**body, "stream": True}).data.decode()
         events = [json.loads(line[6:]) for line in data.splitlines() if line[:6] == "data: "]
+        thoughts = [e["delta"] for e in events if e["type"] == "response.reasoning_text.delta"]
+        self.assertEqual("".join(thoughts), thought["content"][0]["text"])
         indices = [e["output_index"] for e in events if "output_index" in e]
         self.assertEqual(indices, sorted(indices))
         self.assertEqual(events[-1]["response"]["output"][1]["content"], message["content"])

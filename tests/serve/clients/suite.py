@@ -22,6 +22,9 @@ PERSON = {"type": "object", "required": ["name", "age"], "additionalProperties":
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {
     "type": "object", "required": ["place"],
     "properties": {"place": {"enum": ["Bree", "Rohan"]}}}}}
+NOTE = {"type": "function", "function": {"name": "note", "parameters": {
+    "type": "object", "required": ["text"],
+    "properties": {"text": {"type": "string", "minLength": 80, "maxLength": 120}}}}}
 HELLO = [{"role": "user", "content": "Who is the king?"}]
 CALLS = []
 
@@ -181,6 +184,24 @@ def tool_stream(client):
     assert json.loads(made.function.arguments)["place"]
 
 
+@variants(one={"parallel_tool_calls": False}, several={"parallel_tool_calls": True})
+def tool_pieces(client, **fields):
+    """The name first, then the arguments in pieces, which are those of the whole."""
+    fields = {**fields, "tools": [NOTE], "tool_choice": "required", "max_tokens": 200}
+    calls, pieces = [], 0
+    for chunk in chat(client, stream=True, **fields):
+        for delta in chunk.choices[0].delta.tool_calls or []:
+            if delta.index == len(calls):
+                assert delta.id and delta.type == "function"
+                calls.append([delta.function.name, ""])
+            assert delta.index == len(calls) - 1
+            calls[-1][1] += delta.function.arguments
+            pieces += 1
+    whole = chat(client, **fields).choices[0].message.tool_calls
+    assert calls == [[c.function.name, c.function.arguments] for c in whole]
+    assert pieces > 2 * len(calls)
+
+
 @variants(auto={"tool_choice": "auto"}, none={"tool_choice": "none"})
 def tools_that_are_not_used(client, **fields):
     assert not chat(client, tools=[TOOL], **fields).choices[0].message.tool_calls
@@ -223,6 +244,29 @@ def response_tool(client):
     reply = response(client, tools=[tool], tool_choice="required", max_output_tokens=100,
                      parallel_tool_calls=False)
     assert reply.output[0].type == "function_call" and reply.output[0].name == "weather"
+
+
+@call
+def response_tool_stream(client):
+    tool = {"type": "function", **NOTE["function"]}
+    fields = {"model": "any", "input": "Who is the king?", "tools": [tool], "temperature": 0,
+              "tool_choice": "required", "max_output_tokens": 200, "parallel_tool_calls": False}
+    with client.responses.stream(**fields) as events:
+        pieces = [e for e in events if e.type == "response.function_call_arguments.delta"]
+        (made,) = events.get_final_response().output
+    (whole,) = client.responses.create(**fields).output
+    assert pieces[-1].snapshot == made.arguments == whole.arguments
+    assert "".join(e.delta for e in pieces) == made.arguments and len(pieces) > 1
+    assert len(json.loads(made.arguments)["text"]) >= 80
+
+
+@call
+def response_thoughts(client):
+    events = list(response(client, stream=True, max_output_tokens=20, extra_body={
+        "chat_template_kwargs": {"enable_thinking": True}, "thinking_budget_tokens": 5,
+        "ignore_eos": True}))
+    thought = "".join(e.delta for e in events if e.type == "response.reasoning_text.delta")
+    assert thought and events[-1].response.output[0].content[0].text == thought
 
 
 @variants(one={"input": "The king"}, two={"input": ["The king", "The queen"]},
