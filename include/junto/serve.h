@@ -44,17 +44,19 @@ typedef struct jt_adapter_offer {
 typedef struct jt_server_options {
     const char *host;    /* a numeric address; default 127.0.0.1: this machine only */
     int port;            /* default: one that is free, see jt_server_port */
-    const char *api_key; /* what a request must show; default: nothing */
-    const char *name;    /* of the model, in answers; default: its general.name */
-    int slots;           /* replies that run at once, each with a context; default 4 */
-    int queue;           /* replies that may wait; default 64 */
-    int connections;     /* at once; default 128 */
-    int idle_seconds;    /* a connection may be silent, or its body take; default 60 */
-    int reply_seconds;   /* a reply may take from its first pass on; default 3600 */
-    int max_tokens;      /* of a reply; default: as far as its context goes */
-    size_t body_bytes;   /* of a request; default 8 MiB */
-    size_t kept_bytes;   /* of contexts that slots have given up, for requests that
-                            begin like them; default: none is kept */
+    const char *api_key; /* what a request must show; default: nothing. Of several, one
+                            a line, each is a client, who get slots in turn */
+    int per_key;      /* replies of one client, running or waiting; default: no bound */
+    const char *name; /* of the model, in answers; default: its general.name */
+    int slots;        /* replies that run at once, each with a context; default 4 */
+    int queue;        /* replies that may wait; default 64 */
+    int connections;  /* at once; default 128 */
+    int idle_seconds; /* a connection may be silent, or its body take; default 60 */
+    int reply_seconds; /* a reply may take from its first pass on; default 3600 */
+    int max_tokens;    /* of a reply; default: as far as its context goes */
+    size_t body_bytes; /* of a request; default 8 MiB */
+    size_t kept_bytes; /* of contexts that slots have given up, for requests that
+                          begin like them; default: none is kept */
     const char
         *prefill; /* how prompts are run: "chunked" (default), "layered", "whole" */
     const jt_adapter_offer *adapters; /* [n_adapters], opened once at the start */

@@ -252,20 +252,31 @@ int cli_print_json(cli_context *cli, json_t *json)
     return status == JT_OK ? CLI_DONE : cli_fail(cli, &err);
 }
 
-jt_status cli_read_key(char **key, const char *path, jt_err *err)
+jt_status cli_read_keys(char **keys, const char *path, jt_err *err)
 {
     const char *given = getenv("JUNTO_API_KEY");
     size_t len;
-    *key = NULL;
+    *keys = NULL;
     if (path)
-        JT_TRY(cli_read_text(key, &len, path, err));
+        JT_TRY(cli_read_text(keys, &len, path, err));
     else if (given && *given)
-        *key = strdup(given);
+        *keys = strdup(given);
     else
         return JT_OK;
-    if (!*key)
-        return jt_fail(err, JT_E_MEMORY, "out of memory for the key");
-    (*key)[strcspn(*key, "\r\n")] = '\0';
-    return **key ? JT_OK
-                 : jt_fail(err, JT_E_ARG, "--api-key-file: '%s' is empty", path);
+    if (!*keys)
+        return jt_fail(err, JT_E_MEMORY, "out of memory for keys");
+    return (*keys)[strspn(*keys, "\r\n")]
+               ? JT_OK
+               : jt_fail(err, JT_E_ARG, "--api-key-file: '%s' is empty", path);
+}
+
+jt_status cli_read_key(char **key, const char *path, jt_err *err)
+{
+    JT_TRY(cli_read_keys(key, path, err));
+    if (*key) {
+        size_t start = strspn(*key, "\r\n"), len = strcspn(*key + start, "\r\n");
+        memmove(*key, *key + start, len);
+        (*key)[len] = '\0';
+    }
+    return JT_OK;
 }

@@ -114,6 +114,8 @@ jt_status cli_read_text(char **text, size_t *len, const char *path, jt_err *err)
 /* The key of a server: the first line of a file, which --api-key-file names, or
  * $JUNTO_API_KEY; *key NULL: none. The caller frees. JT_E_IO, JT_E_ARG, JT_E_MEMORY. */
 jt_status cli_read_key(char **key, const char *path, jt_err *err);
+/* All its keys, one a line. */
+jt_status cli_read_keys(char **keys, const char *path, jt_err *err);
 
 /* The seed that a flag asks for; -1: a fresh one from the system, short enough to type.
  */

@@ -16,7 +16,8 @@ struct args {
     cli_common common;
     cli_list models;
     const char *config, *host, *key_file, *name, *prefill, *log;
-    int port, slots, queue, connections, predict, idle, reply, grace, keep, loaded;
+    int port, slots, queue, per_key, connections, predict, idle, reply, grace, keep,
+        loaded;
     uint64_t body, kept, adapter_memory;
     cli_list adapters;
     const char *adapter_folder;
@@ -55,8 +56,8 @@ static const cli_option listen_options[] = {
      .kind = CLI_PATH,
      .value = "FILE",
      .offset = FIELD(key_file),
-     .help = "file whose first line every request must show as its key (default: "
-             "$JUNTO_API_KEY, otherwise none is needed)"},
+     .help = "file of keys, one a line, of which every request must show one (default: "
+             "$JUNTO_API_KEY, otherwise none is needed); slots go to keys in turn"},
     {.flags = "--config",
      .kind = CLI_PATH,
      .value = "FILE",
@@ -173,6 +174,14 @@ static const cli_option limit_options[] = {
      .min = 1,
      .max = 1 << 20,
      .help = "replies that may wait for a place; further requests are refused (429)"},
+    {.flags = "--per-key",
+     .kind = CLI_INT,
+     .value = "N",
+     .offset = FIELD(per_key),
+     .max = 1 << 20,
+     .help =
+         "replies of one key, running or waiting; further requests are refused (429; "
+         "default: no bound)"},
     {.flags = "--connections",
      .kind = CLI_INT,
      .value = "N",
@@ -251,6 +260,7 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
                                  .name = args->name,
                                  .slots = args->slots,
                                  .queue = args->queue,
+                                 .per_key = args->per_key,
                                  .connections = args->connections,
                                  .idle_seconds = args->idle,
                                  .reply_seconds = args->reply,
@@ -323,7 +333,7 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     sigaddset(&s->signals, SIGTERM);
     signal(SIGPIPE, SIG_IGN);
     JT_TRY(cli_trace_check(&args->trace, err));
-    JT_TRY(cli_read_key(&s->key, args->key_file, err));
+    JT_TRY(cli_read_keys(&s->key, args->key_file, err));
     JT_TRY(serve_models_open(&s->models, &args->models, &args->template, err));
     JT_TRY(serve_adapters_open(&s->adapters, &args->adapters, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);

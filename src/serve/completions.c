@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "serve/keys.h"
 #include "serve/responses.h"
 
 typedef enum interface { CHAT, TEXT, RESPONSE } interface;
@@ -221,9 +222,11 @@ static jt_work *begin_work(jt_server *s, interface kind, const jt_http_call *cal
         return NULL;
     }
     jt_work *work = jt_work_new(&ask, &s->replier, p);
-    if (!work || jt_engine_submit(s->engine, work))
+    if (!work)
+        return NULL;
+    work->client = (size_t)jt_keys_client(s->options.api_key, call);
+    if (jt_engine_submit(s->engine, work, p))
         return work;
-    jt_refuse(p, 429, NULL, "queue_full", "too many requests wait already");
     jt_work_free(work);
     return NULL;
 }

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "serve/answer.h"
+#include "serve/keys.h"
 #include "text/base64.h"
 
 enum { MOST_TEXTS = 2048 };
@@ -91,8 +92,8 @@ static bool embed(jt_server *s, const asked *a, const jt_http_call *call, json_t
     jt_work *w = make_work(s, a, input, vector, p);
     if (!w)
         return false;
-    bool fine = jt_engine_submit(s->engine, w) ||
-                jt_refuse(p, 429, NULL, "queue_full", "too many requests wait already");
+    w->client = (size_t)jt_keys_client(s->options.api_key, call);
+    bool fine = jt_engine_submit(s->engine, w, p);
     while (fine && !jt_work_over(w) && !jt_http_gone(call->socket))
         jt_work_wait(w, true);
     if (fine && !jt_work_over(w))

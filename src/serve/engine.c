@@ -22,6 +22,13 @@ typedef struct batch {
     size_t tokens;  /* that were run */
 } batch;
 
+/* How many replies of a client there are, how many of them have left the queue, and
+ * when one did last (the larger, the later). */
+typedef struct client {
+    size_t replies, running;
+    unsigned long long turn;
+} client;
+
 struct jt_engine {
     jt_engine_options options;
     jt_seats seats;
@@ -35,6 +42,8 @@ struct jt_engine {
     pthread_cond_t wake;
     jt_task **waiting; /* [options.queue] */
     size_t n_waiting;
+    struct client *client; /* [options.clients] */
+    unsigned long long turns;
 
     /* Of the engine's thread: what runs, in the order in which it came. */
     jt_task **running; /* [options.slots] */
@@ -60,18 +69,27 @@ static void note_queue(const jt_engine *e)
     jt_counters_set(e->options.metrics, JT_COUNTER_queue_length, (double)e->n_waiting);
 }
 
-bool jt_engine_submit(jt_engine *e, jt_work *work)
+bool jt_engine_submit(jt_engine *e, jt_work *work, jt_problem *p)
 {
+    client *who = &e->client[work->client];
+    size_t most = e->options.per_client;
     pthread_mutex_lock(&e->lock);
     bool room = !atomic_load(&e->stop) && work->n <= e->options.queue - e->n_waiting;
-    for (size_t i = 0; i < work->n && room; i++)
+    bool mine = !most || who->replies + work->n <= most;
+    for (size_t i = 0; i < work->n && room && mine; i++)
         e->waiting[e->n_waiting++] = &work->choice[i];
+    who->replies += room && mine ? work->n : 0;
     note_queue(e);
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
-    if (!room)
-        count(e, JT_COUNTER_rejected_total, 1);
-    return room;
+    if (room && mine)
+        return true;
+    count(e, JT_COUNTER_rejected_total, 1);
+    return room ? jt_refuse(p, 429, NULL, "rate_limit_exceeded",
+                            "at most %zu replies of one key can be asked for at once",
+                            most)
+                : jt_refuse(p, 429, NULL, "queue_full",
+                            "too many requests wait already");
 }
 
 void jt_engine_withdraw(jt_engine *e, jt_work *work)
@@ -84,18 +102,41 @@ void jt_engine_withdraw(jt_engine *e, jt_work *work)
         jt_work_wait(work, true);
 }
 
-/* The first in the queue that can leave it: there is a slot, or nobody waits for it any
- * more. NULL: none. */
+/* Is it the turn of one that waits rather than of another, who came earlier? */
+static bool goes_before(const jt_engine *e, const jt_task *a, const jt_task *b)
+{
+    const client *of_a = &e->client[a->work->client],
+                 *of_b = &e->client[b->work->client];
+    return of_a->running != of_b->running ? of_a->running < of_b->running
+                                          : of_a->turn < of_b->turn;
+}
+
+/* The place in the queue of who can leave it: nobody waits for it any more, or there is
+ * a slot; then it is the first of the client who has the fewest, or had none for
+ * longest. */
+static size_t choose_waiting(const jt_engine *e)
+{
+    size_t best = e->n_waiting;
+    for (size_t i = 0; i < e->n_waiting; i++) {
+        if (atomic_load(&e->waiting[i]->work->cancelled))
+            return i;
+        if (e->seats.n_free &&
+            (best == e->n_waiting || goes_before(e, e->waiting[i], e->waiting[best])))
+            best = i;
+    }
+    return best;
+}
+
+/* NULL: nobody. */
 static jt_task *take_waiting(jt_engine *e)
 {
     jt_task *found = NULL;
-    size_t i = 0;
     pthread_mutex_lock(&e->lock);
-    while (i < e->n_waiting && !e->seats.n_free &&
-           !atomic_load(&e->waiting[i]->work->cancelled))
-        i++;
+    size_t i = choose_waiting(e);
     if (i < e->n_waiting) {
         found = e->waiting[i];
+        e->client[found->work->client].running++;
+        e->client[found->work->client].turn = ++e->turns;
         e->n_waiting--;
         memmove(e->waiting + i, e->waiting + i + 1,
                 (e->n_waiting - i) * sizeof *e->waiting);
@@ -103,6 +144,15 @@ static jt_task *take_waiting(jt_engine *e)
     }
     pthread_mutex_unlock(&e->lock);
     return found;
+}
+
+static void leave(jt_engine *e, const jt_task *c)
+{
+    client *who = &e->client[c->work->client];
+    pthread_mutex_lock(&e->lock);
+    who->replies--;
+    who->running--;
+    pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- the life of a reply ---- */
@@ -117,6 +167,7 @@ static void end(jt_engine *e, jt_task *c, jt_status status, jt_err *err)
     if (status == JT_OK)
         *err = (jt_err){0};
     jt_seats_leave(&e->seats, c);
+    leave(e, c);
     jt_counters_set(e->options.metrics, JT_COUNTER_slots_busy,
                     (double)(e->seats.n - e->seats.n_free));
     count(e, cancelled ? JT_COUNTER_cancelled_total : JT_COUNTER_replies_total, 1);
@@ -479,7 +530,8 @@ static jt_status start_thread(jt_engine *e, jt_err *err)
     e->interlude = (jt_interlude){is_due, play, e};
     e->running = jt_calloc(n, sizeof *e->running);
     e->waiting = jt_calloc(e->options.queue, sizeof *e->waiting);
-    if (!e->running || !e->waiting || !make_batch(&e->pass, n) ||
+    e->client = jt_calloc(e->options.clients, sizeof *e->client);
+    if (!e->running || !e->waiting || !e->client || !make_batch(&e->pass, n) ||
         !make_batch(&e->between, n))
         return jt_fail_memory(err, "starting the engine");
     if (pthread_create(&e->thread, NULL, run, e))
@@ -539,6 +591,7 @@ void jt_engine_free(jt_engine *e)
     free_batch(&e->pass);
     free_batch(&e->between);
     free(e->waiting);
+    free(e->client);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);
     free(e);

@@ -1,6 +1,7 @@
-/* The one thread that runs the model: it gives slots to waiting replies, first come,
- * first served, lets a policy put passes together and advances every reply whose tokens
- * have been run. What a reply says does not depend on the others of its passes. */
+/* The one thread that runs the model: it gives slots to waiting replies, to clients in
+ * turn and for each first come, first served, lets a policy put passes together and
+ * advances every reply whose tokens have been run. What a reply says does not depend on
+ * the others of its passes. */
 #ifndef JT_ENGINE_H
 #define JT_ENGINE_H
 
@@ -17,6 +18,8 @@ typedef struct jt_engine_options {
     const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
+    size_t clients;      /* who may ask, at least one */
+    size_t per_client;   /* replies of one, running or waiting; 0: no bound */
     size_t kept_bytes;   /* of contexts beside those of slots */
     double reply_seconds;
     jt_counters *metrics; /* outlives the engine; so does: */
@@ -30,8 +33,9 @@ void jt_engine_free(jt_engine *engine);
 
 int jt_engine_context(const jt_engine *engine); /* tokens that fit into a slot */
 
-/* Hand all choices of `work` on; false when the queue has no room for them. */
-bool jt_engine_submit(jt_engine *engine, jt_work *work);
+/* Hand all choices of `work` on; false, with the problem told, when the queue has no
+ * room for them, or their client has too many already. */
+bool jt_engine_submit(jt_engine *engine, jt_work *work, jt_problem *problem);
 /* Nobody waits for `work` any more: end what it has begun, and return when that is
  * done. Fine after its end, too. */
 void jt_engine_withdraw(jt_engine *engine, jt_work *work);

@@ -1,5 +1,7 @@
 #include "serve/models.h"
 
+#include <string.h>
+
 #include "serve/answer.h"
 #include "serve/fleet.h"
 
@@ -49,9 +51,31 @@ static json_t *only_one(jt_server *s)
     return list;
 }
 
+/* Answer with the one of the list that a path names. */
+static void answer_one(const json_t *list, const char *name, jt_http_answer *answer)
+{
+    jt_problem problem;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *model = json_array_get(list, i);
+        const char *id = json_string_value(json_object_get(model, "id"));
+        if (id && strcmp(id, name) == 0) {
+            jt_answer_json(answer, 200, json_incref(model));
+            return;
+        }
+    }
+    jt_refuse(&problem, 404, "model", "model_not_found", "there is no model '%.200s'",
+              name);
+    jt_answer_problem(answer, &problem);
+}
+
 void jt_models_answer(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
 {
-    (void)call;
+    size_t all = strlen(JT_MODELS_PATH);
     json_t *list = s->fleet ? jt_fleet_json(s->fleet) : only_one(s);
-    jt_answer_json(answer, 200, json_pack("{ss so}", "object", "list", "data", list));
+    if (call->path[all] == '/')
+        answer_one(list, call->path + all + 1, answer);
+    else
+        jt_answer_json(answer, 200,
+                       json_pack("{ss sO}", "object", "list", "data", list));
+    json_decref(list);
 }

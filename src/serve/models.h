@@ -7,6 +7,8 @@
 #include "serve/http.h"
 #include "serve/server.h"
 
+/* The list, or the one of it that the path names behind a slash. */
+#define JT_MODELS_PATH "/v1/models"
 void jt_models_answer(jt_server *server, const jt_http_call *call,
                       jt_http_answer *answer);
 

@@ -9,6 +9,7 @@
 #include "serve/completions.h"
 #include "serve/embeddings.h"
 #include "serve/fleet.h"
+#include "serve/keys.h"
 #include "serve/models.h"
 #include "serve/onlooker.h"
 #include "serve/page.h"
@@ -146,7 +147,8 @@ typedef struct route {
 static const route routes[] = {
     {"GET", "/health", true, false, health},
     {"GET", "/metrics", false, false, metrics},
-    {"GET", "/v1/models", false, true, jt_models_answer},
+    {"GET", JT_MODELS_PATH, false, true, jt_models_answer},
+    {"GET", JT_MODELS_PATH "/", false, true, jt_models_answer},
     {"GET", "/v1/junto/routing", false, true, jt_onlooker_answer},
     {"GET", JT_ADAPTERS_PATH, false, true, jt_adapters_list},
     {"POST", JT_ADAPTERS_PATH, false, true, jt_adapters_offer},
@@ -183,26 +185,6 @@ static const route *find(const jt_http_call *call)
     return found;
 }
 
-/* Takes as long for a key that is nearly right as for any other of its length. */
-static bool same(const char *a, const char *b)
-{
-    size_t n = strlen(a), m = strlen(b);
-    unsigned differ = n != m;
-    for (size_t i = 0; i < n; i++)
-        differ |= (unsigned char)(a[i] ^ b[m ? i % m : 0]);
-    return !differ;
-}
-
-static bool is_allowed(const jt_server *s, const jt_http_call *call)
-{
-    static const char bearer[] = "Bearer ";
-    const char *given = jt_http_header(call, "Authorization");
-    if (!s->options.api_key)
-        return true;
-    return given && strncasecmp(given, bearer, sizeof bearer - 1) == 0 &&
-           same(given + sizeof bearer - 1, s->options.api_key);
-}
-
 /* A web page may send texts and forms to any server, but JSON only where it is let. */
 static bool is_json(const jt_http_call *call)
 {
@@ -214,7 +196,7 @@ static bool is_json(const jt_http_call *call)
 static bool check(const jt_server *s, const route *r, const jt_http_call *call,
                   jt_problem *p)
 {
-    if (!is_allowed(s, call) && !(r && r->open))
+    if (jt_keys_client(s->options.api_key, call) < 0 && !(r && r->open))
         return jt_refuse(p, 401, NULL, "invalid_api_key",
                          "a valid API key is needed: Authorization: Bearer KEY");
     if (!r)

@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "fetch/download.h"
 #include "serve/fleet.h"
+#include "serve/keys.h"
 #include "serve/routes.h"
 
 /* A field that is not given has its usual value. */
@@ -42,6 +43,7 @@ static jt_status check_options(const jt_server_options *o, jt_err *err)
                   {"slots", o->slots, 1, 1024},
                   {"queue", o->queue, 1, 1 << 20},
                   {"connections", o->connections, 1, 1 << 16},
+                  {"per_key", o->per_key, 0, 1 << 20},
                   {"idle_seconds", o->idle_seconds, 1, 1 << 20},
                   {"reply_seconds", o->reply_seconds, 1, 1 << 30},
                   {"max_tokens", o->max_tokens, 0, 1 << 30}};
@@ -53,7 +55,7 @@ static jt_status check_options(const jt_server_options *o, jt_err *err)
     if (!jt_prefill_find(o->prefill))
         return jt_fail(err, JT_E_ARG, "unknown way '%s' of running prompts",
                        o->prefill);
-    if (o->api_key && !*o->api_key)
+    if (o->api_key && jt_keys_count(o->api_key) == 0)
         return jt_fail(err, JT_E_ARG, "the API key is empty");
     return JT_OK;
 }
@@ -129,6 +131,8 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .slots = (size_t)s->options.slots,
                                 .queue = (size_t)s->options.queue,
                                 .kept_bytes = s->options.kept_bytes,
+                                .clients = jt_keys_count(s->options.api_key),
+                                .per_client = (size_t)s->options.per_key,
                                 .reply_seconds = s->options.reply_seconds,
                                 .metrics = &s->metrics};
     JT_TRY(jt_routing_new(&s->routing, model, err));

@@ -55,6 +55,7 @@ typedef struct jt_task {
 
 struct jt_work {
     jt_ask ask;
+    size_t client; /* who asks (serve/keys.h) */
     jt_tokens prompt;
     jt_grammar *grammar; /* of all choices; NULL: any text */
     jt_wardrobe *wardrobe;

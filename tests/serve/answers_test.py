@@ -134,6 +134,10 @@ class Answers(ServerTest):
 
     def test_the_model(self):
         (model,) = self.server.get("/v1/models").json()["data"]
+        self.assertEqual(self.server.get("/v1/models/" + model["id"]).json(), model)
+        error = self.server.get("/v1/models/none/such")
+        self.assertEqual((error.status, error.error()["code"]), (404, "model_not_found"))
+        self.assertEqual(self.server.get("/v1/models/").status, 404)
         self.assertEqual(model["id"], "junto-mini")
         self.assertEqual(model["meta"]["n_ctx"], 512)
         self.assertEqual(self.server.get("/health").json(), {"status": "ok"})

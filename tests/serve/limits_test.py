@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -111,7 +112,7 @@ class Keys(ServerTest):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         path = Path(cls.folder.name) / "key"
-        path.write_text("secret key\n")
+        path.write_text("secret key\n\nanother\n")
         cls.flags = ("--api-key-file", path)
         super().setUpClass()
 
@@ -122,16 +123,41 @@ class Keys(ServerTest):
 
     def test_who_has_no_key_gets_nothing(self):
         for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer secret"},
-                        {"Authorization": "Bearer secret keys"}, {"Authorization": "secret key"}):
+                        {"Authorization": "Bearer secret keys"}, {"Authorization": "secret key"},
+                        {"Authorization": "Bearer "}, {"Authorization": "Bearer secret key\tanother"}):
             reply = self.server.request("GET", "/v1/models", headers=headers)
             self.assertEqual(reply.status, 401)
             self.assertEqual(reply.error()["code"], "invalid_api_key")
         self.assertEqual(self.server.get("/metrics").status, 401)
         self.assertEqual(self.server.get("/nope").status, 401)
         self.assertEqual(self.server.get("/health").status, 200)
-        good = self.server.request("GET", "/v1/models",
-                                   headers={"Authorization": "Bearer secret key"})
-        self.assertEqual(good.status, 200)
+        for key in ("secret key", "another"):
+            good = self.server.get("/v1/models", Authorization="Bearer " + key)
+            self.assertEqual(good.status, 200)
+
+    def test_keys_take_turns(self):
+        """Who asks for much at once keeps nobody else waiting, and can be bounded."""
+        server = self.server_with(*self.flags, "-np", 1, "--per-key", 4)
+        keys = {key: {"Authorization": "Bearer " + key} for key in ("secret key", "another")}
+        ends = []
+
+        def ask(key, **fields):
+            reply = server.post(TEXT, {"prompt": "The king", "ignore_eos": True, **fields},
+                                **keys[key])
+            ends.append((key, reply.status))
+            return reply
+
+        much = threading.Thread(target=ask, args=("secret key",),
+                                kwargs={"n": 4, "max_tokens": 240})
+        much.start()
+        while b"junto_slots_busy 1" not in server.get("/metrics", **keys["another"]).data:
+            time.sleep(0.01)
+        error = ask("secret key", max_tokens=1)
+        self.assertEqual(error.error()["code"], "rate_limit_exceeded")
+        ask("another", max_tokens=4)
+        much.join()
+        self.assertEqual(ends, [("secret key", 429), ("another", 200), ("secret key", 200)])
+        self.assertEqual(ask("secret key", n=4, max_tokens=1).status, 200)
 
     def test_a_key_of_the_environment(self):
         server = self.server_with(env={"JUNTO_API_KEY": "other"})

@@ -65,6 +65,13 @@ def response(client, **fields):
 def models(client):
     (model,) = client.models.list().data
     assert model.object == "model"
+    assert client.models.retrieve(model.id).id == model.id
+    try:
+        client.models.retrieve("none/such")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found"
+    else:
+        raise AssertionError("found")
 
 
 @variants(plain={}, two={"n": 2}, seed={"seed": 7, "temperature": 1}, top_p={"top_p": 0.5},
