@@ -191,9 +191,15 @@ static bool read_text(reading *r)
     const char *open = c->style->open;
     if (!open)
         return read_bare(r);
+    if (c->forced && !c->style->close && !c->count && !c->spoken) {
+        /* The mark need not be part of the text. */
+        size_t n = c->held.len < strlen(open) ? c->held.len : strlen(open);
+        if (memcmp(c->held.data, open, n) != 0)
+            return enter(c, JT_CALLS_HEAD, 0);
+        if (n < strlen(open) && !r->over)
+            return false;
+    }
     const char *begin = memmem(c->held.data, c->held.len, open, strlen(open));
-    if (!begin && c->forced && !c->style->close) /* the mark is not part of the text */
-        return enter(c, JT_CALLS_HEAD, 0);
     if (!begin) {
         size_t n = c->held.len - (r->over ? 0 : jt_buffer_tail(&c->held, open));
         say(r, r->over ? n : without_space(c->held.data, n));

@@ -70,6 +70,7 @@ static const sample samples[] = {
     {mistral, "Hm.[TOOL_CALLS]a[CALL_ID]7[ARGS]{\"x\": {}}[TOOL_CALLS]b[ARGS]{}", "Hm.",
      "a {\"x\": {}}\nb {}\n", false},
     {mistral, "[{\"name\": \"a\", \"arguments\": {}}]", "", "a {}\n", true},
+    {mistral, "[TOOL_CALLS]a[ARGS]{}", "", "a {}\n", true},
     {mistral, "[1]", "[1]", "", false},
     {llama, "{\"name\": \"time\", \"parameters\": {\"x\": 1}}", "", "time {\"x\": 1}\n",
      false},
