@@ -207,6 +207,8 @@ def main():
         memory = load.run(o.users, o.seconds)
         busy = server.figure("slots_busy")
     report(load, memory, o.users)
+    if server.process.returncode:
+        print(server.said(), file=sys.stderr)
     if load.wrong or server.process.returncode or growth(memory) > o.grows or busy:
         raise SystemExit(f"{len(load.wrong)} wrong answers, exit "
                          f"{server.process.returncode}, {busy:.0f} slots busy")
