@@ -8,14 +8,14 @@
 #include "run/budget.h"
 #include "store/mapped.h"
 
-enum { USUAL_CONTEXT = 4096, USUAL_CHUNK = 256, MAX_CHUNK = 65536 };
+enum { USUAL_CONTEXT = 4096, MAX_CHUNK = 65536 };
 
 /* In a budget a pass reads most experts, however short it is: it is as long as a fifth
  * of the budget allows. */
 static int chunk_within(const jt_session *s, uint64_t ram)
 {
     enum { MOST = 2048, SHARE = 5 };
-    int chunk = USUAL_CHUNK;
+    int chunk = JT_USUAL_CHUNK;
     while (ram && 2 * chunk <= MOST && 2 * chunk <= s->capacity &&
            jt_scratch_bytes(s->model, 2 * (size_t)chunk, (size_t)s->capacity, 1) <=
                ram / SHARE)
@@ -36,7 +36,11 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
         return jt_fail(err, JT_E_ARG,
                        "a context of %d tokens was asked for, the model has %d",
                        s->capacity, trained);
-    s->chunk = o->chunk ? o->chunk : chunk_within(s, o->store.ram);
+    const jt_session *host = o->beside;
+    bool shares = host && host->cached && host->model == s->model;
+    s->chunk = o->chunk ? o->chunk
+               : shares ? host->chunk
+                        : chunk_within(s, o->store.ram);
     if (s->chunk > s->capacity)
         s->chunk = s->capacity;
     return JT_OK;
@@ -76,19 +80,20 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
     if (!s->ids || !s->positions || !s->logits)
         return jt_fail_memory(err, "starting a session");
-    return jt_session_open_store(s, &o->store, err);
+    return jt_session_open_store(s, o, err);
 }
 
-jt_status jt_session_new(jt_session **out, const jt_model *model,
-                         const jt_session_options *options, jt_err *err)
+jt_status jt_session_new_host(jt_session **out, const jt_model *model,
+                              const jt_session_options *options,
+                              const jt_hosting *hosting, jt_err *err)
 {
-    jt_session_options usual = {0};
     jt_session *s = jt_calloc(1, sizeof *s);
     if (!s)
         return jt_fail_memory(err, "starting a session");
     s->model = model;
     s->store = &jt_store_mapped;
-    jt_status status = session_init(s, options ? options : &usual, err);
+    s->hosting = *hosting;
+    jt_status status = session_init(s, options, err);
     if (status != JT_OK) {
         jt_session_free(s);
         return status;
@@ -97,11 +102,20 @@ jt_status jt_session_new(jt_session **out, const jt_model *model,
     return JT_OK;
 }
 
+jt_status jt_session_new(jt_session **out, const jt_model *model,
+                         const jt_session_options *options, jt_err *err)
+{
+    static const jt_session_options usual;
+    static const jt_hosting none;
+    return jt_session_new_host(out, model, options ? options : &usual, &none, err);
+}
+
 void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
-    jt_cached_free(s->cached);
+    if (s->ctx == &s->own)
+        jt_cached_free(s->cached);
     jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);

@@ -22,6 +22,15 @@
     X(expert_loads_total, "counter", "Experts in them, each once a layer and pass")    \
     X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
     X(first_token_seconds_count, "counter", "How many those are of")                   \
+    X(store_hits_total, "counter", "Experts asked for that were in memory")            \
+    X(store_hits_ahead_total, "counter", "Experts that were there because of a guess") \
+    X(store_misses_total, "counter", "Experts that had to be read when asked for")     \
+    X(store_read_bytes_total, "counter", "Bytes of experts that were read")            \
+    X(store_stall_seconds_total, "counter", "Seconds that computing waited for them")  \
+    X(store_ahead_total, "counter", "Experts that were read on a guess")               \
+    X(store_ahead_used_total, "counter", "Those of them that were then asked for")     \
+    X(store_slots, "gauge", "Experts that memory has room for")                        \
+    X(store_bytes, "gauge", "Bytes of that room")                                      \
     X(adapter_loads_total, "counter", "Adapters that were read from their files")      \
     X(adapters, "gauge", "Adapters in memory")                                         \
     X(adapter_bytes, "gauge", "Bytes of them")                                         \

@@ -25,8 +25,9 @@ typedef struct batch {
 struct jt_engine {
     jt_engine_options options;
     jt_seats seats;
-    size_t budget; /* tokens of a pass */
-    int context;   /* tokens that fit into a slot */
+    size_t budget;       /* tokens of a pass */
+    size_t between_most; /* and of one in an interlude, in a memory budget */
+    int context;         /* tokens that fit into a slot */
     pthread_t thread;
     bool has_thread;
     atomic_bool stop;
@@ -209,13 +210,32 @@ static int nobody_waits(void *user, const char *what, unsigned long long done,
     return 1;
 }
 
+static void set(const jt_engine *e, jt_counter metric, double value)
+{
+    jt_counters_set(e->options.metrics, metric, value);
+}
+
+static void count_store(const jt_engine *e, const jt_store_stats *s)
+{
+    set(e, JT_COUNTER_store_hits_total, (double)s->hits);
+    set(e, JT_COUNTER_store_hits_ahead_total, (double)s->hits_ahead);
+    set(e, JT_COUNTER_store_misses_total, (double)s->misses);
+    set(e, JT_COUNTER_store_read_bytes_total, (double)s->read_bytes);
+    set(e, JT_COUNTER_store_stall_seconds_total, s->stall_seconds);
+    set(e, JT_COUNTER_store_ahead_total, (double)s->ahead);
+    set(e, JT_COUNTER_store_ahead_used_total, (double)s->ahead_used);
+    set(e, JT_COUNTER_store_slots, s->budget.slots);
+    set(e, JT_COUNTER_store_bytes, (double)s->budget.slots * (double)s->budget.slot);
+}
+
 static void tell_routing(jt_engine *e, size_t tokens)
 {
     jt_routing_state state = {.running = e->n_running};
     jt_store_stats store;
     if (jt_session_store_stats(e->seats.host, &store)) {
+        count_store(e, &store);
         state.has_store = true;
-        state.hits = store.hits;
+        state.hits = store.hits + store.hits_ahead;
         state.misses = store.misses;
     }
     pthread_mutex_lock(&e->lock);
@@ -353,6 +373,14 @@ static bool is_in_vain(const jt_engine *e)
     return vain || atomic_load(&e->stop);
 }
 
+/* Tokens of a pass in an interlude of `seconds`; a memory budget bounds its scratch. */
+static size_t between_tokens(const jt_engine *e, size_t replies, double seconds)
+{
+    size_t tokens = replies + jt_pace_tokens(&e->pace, seconds);
+    bool bounded = e->options.session->store.ram > 0;
+    return bounded && tokens > e->between_most ? e->between_most : tokens;
+}
+
 /* Replies go on while prompts are run. Prompts that came later get half of the time, so
  * that a short one does not wait for a long one. */
 static void play(void *self)
@@ -368,8 +396,7 @@ static void play(void *self)
     if (replies || tokens) {
         double begun = jt_seconds();
         gather(e, b, false);
-        advance(e, b, jt_prefill_find("chunked"),
-                replies + jt_pace_tokens(&e->pace, share));
+        advance(e, b, jt_prefill_find("chunked"), between_tokens(e, replies, share));
         double seconds = jt_seconds() - begun;
         if (b->replies == b->n)
             jt_pace_step(&e->pace, seconds);
@@ -388,8 +415,7 @@ static void play(void *self)
 static bool runs_apart(const jt_engine *e)
 {
     size_t replies, tokens = waiting_tokens(e, &replies);
-    if (!e->options.prefill->polite || !tokens || e->seats.watcher ||
-        e->running[0]->session->cached)
+    if (!e->options.prefill->polite || !tokens || e->seats.watcher)
         return false;
     return !replies || tokens > jt_pace_tokens(&e->pace, jt_pace_slice(&e->pace));
 }
@@ -473,6 +499,40 @@ static void free_batch(batch *b)
     free(b->err);
 }
 
+/* What runs beside the contexts of slots, and how much a budget has left for that. */
+static jt_hosting hosting_of(const jt_engine *e, const jt_engine_options *o)
+{
+    enum { SAMPLING = 28 }; /* bytes of a sampler for each token that there is */
+    size_t vocab = jt_vocab_size(jt_model_tokenizer(o->model));
+    return (jt_hosting){.guests = o->slots,
+                        .between = o->prefill->polite ? e->between_most : 0,
+                        .aside = o->aside + e->options.kept_bytes +
+                                 (uint64_t)o->slots * vocab * SAMPLING,
+                        .lodger = o->lodger};
+}
+
+static jt_status open_seats(jt_engine *e, jt_err *err)
+{
+    enum { SHARE = 8 }; /* of a budget for contexts that are kept */
+    jt_engine_options *o = &e->options;
+    jt_session_options session = *o->session;
+    uint64_t ram = session.store.ram;
+    if (ram && o->kept_bytes > ram / SHARE)
+        o->kept_bytes = ram / SHARE;
+    if (o->prefill->layered)
+        session.chunk = ram ? 0 : WHOLE_PROMPTS;
+    e->between_most = o->slots < USUAL_BUDGET ? USUAL_BUDGET : o->slots + 1;
+    jt_hosting hosting = hosting_of(e, o);
+    JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->kept_bytes,
+                         o->watcher, err));
+    e->seats.onlooker = jt_routing_watcher(o->routing);
+    e->budget = (size_t)e->seats.host->chunk;
+    if (o->prefill->layered)
+        e->budget = o->session->chunk ? (size_t)o->session->chunk : USUAL_BUDGET;
+    e->context = jt_session_capacity(e->seats.host);
+    return JT_OK;
+}
+
 static jt_status start_thread(jt_engine *e, jt_err *err)
 {
     size_t n = e->options.slots;
@@ -496,19 +556,8 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     e->options = *options;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
-    jt_session_options session = *options->session;
-    if (options->prefill->layered)
-        session.chunk = WHOLE_PROMPTS;
-    jt_status status =
-        jt_seats_open(&e->seats, options->model, options->slots, &session,
-                      options->kept_bytes, options->watcher, err);
+    jt_status status = open_seats(e, err);
     if (status == JT_OK) {
-        e->seats.onlooker = jt_routing_watcher(options->routing);
-        e->budget = (size_t)e->seats.seat[0].session->chunk;
-        if (options->prefill->layered)
-            e->budget = options->session->chunk ? (size_t)options->session->chunk
-                                                : USUAL_BUDGET;
-        e->context = jt_session_capacity(e->seats.seat[0].session);
         jt_counters_set(options->metrics, JT_COUNTER_slots, (double)options->slots);
         status = start_thread(e, err);
     }

@@ -17,7 +17,10 @@ typedef struct jt_engine_options {
     const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
-    size_t kept_bytes;   /* of contexts beside those of slots */
+    size_t kept_bytes;   /* of contexts beside those of slots; in a memory budget not
+                            more than an eighth of it */
+    uint64_t aside;      /* bytes of a budget that are for what is not the engine's */
+    bool lodger;         /* as in jt_hosting */
     double reply_seconds;
     jt_counters *metrics; /* outlives the engine; so does: */
     jt_routing *routing;  /* told of every pass */

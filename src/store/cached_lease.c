@@ -390,6 +390,7 @@ void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
     jt_cached_read_earned(c);
     c->layer = -1;
     jt_cached_tend(c);
+    jt_pool_interlude(c->pool, c->interlude);
 }
 
 jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
@@ -404,6 +405,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     jt_cached_tend(c);
     weigh_guesses(c);
     c->layer = layer;
+    c->interlude = jt_pool_interlude(c->pool, NULL);
     c->plan = lease->plan;
     c->failed = -1;
     jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);
