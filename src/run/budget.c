@@ -59,6 +59,14 @@ static uint64_t process_bytes(const jt_session *s)
                              : jt_process_memory();
 }
 
+/* How much of what is wished beside sessions there is room for. */
+static uint64_t spare_bytes(const jt_session *s, uint64_t ram, uint64_t least)
+{
+    enum { SHARE = 4 };
+    uint64_t room = ram > least ? (ram - least) / SHARE : 0;
+    return ram && s->hosting.spare > room ? room : s->hosting.spare;
+}
+
 static void divide(jt_store_budget *b, const jt_session *s, const jt_store_options *o)
 {
     const jt_stored *stored = &s->model->apart->stored;
@@ -77,8 +85,9 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
     uint64_t fixed = b->process + b->context + b->scratch + b->reserve;
     uint64_t least = fixed + (uint64_t)jt_stored_least_slots(stored) * b->slot;
     b->least = least + least / PAGE_TABLES;
-    b->reserve += o->ram / PAGE_TABLES;
-    fixed += o->ram / PAGE_TABLES;
+    uint64_t beyond = spare_bytes(s, o->ram, b->least) + o->ram / PAGE_TABLES;
+    b->reserve += beyond;
+    fixed += beyond;
     if (!o->ram) { /* as many slots as were asked for, or all */
         b->slots = o->slots ? o->slots : b->experts;
     } else if (o->ram >= b->least) {
@@ -98,6 +107,7 @@ static unsigned long long mb(uint64_t bytes)
 static jt_status refuse(const jt_store_budget *b, const jt_session *s, int least,
                         jt_err *err)
 {
+    enum { SCATTER = 16 }; /* a process takes a little more or less each time */
     size_t guests = s->hosting.guests;
     char contexts[64] = "context";
     if (guests)
@@ -107,9 +117,10 @@ static jt_status refuse(const jt_store_budget *b, const jt_session *s, int least
                    "%llu MiB (weights and process %llu, %s of %d tokens %llu, scratch "
                    "%llu, %d experts %llu, reserve %llu); a smaller context or chunk%s "
                    "makes it smaller",
-                   mb(b->ram), jt_gguf_path(s->model->file), mb(b->least) + 1,
-                   mb(b->process), contexts, s->capacity, mb(b->context),
-                   mb(b->scratch), least, mb((uint64_t)least * b->slot), mb(b->reserve),
+                   mb(b->ram), jt_gguf_path(s->model->file),
+                   mb(b->least + b->process / SCATTER) + 1, mb(b->process), contexts,
+                   s->capacity, mb(b->context), mb(b->scratch), least,
+                   mb((uint64_t)least * b->slot), mb(b->reserve),
                    guests ? ", or fewer contexts," : "");
 }
 
@@ -163,6 +174,7 @@ jt_status jt_session_open_store(jt_session *s, const jt_session_options *options
         divide(&s->budget, s, o);
     }
     JT_TRY(check(&s->budget, s, o, err));
+    s->hosting.spare = spare_bytes(s, o->ram, s->budget.least);
     if (o->ram) {
         s->ctx->scratch.limit = s->budget.scratch;
         if (!jt_arena_reserve(&s->ctx->scratch, s->budget.scratch))

@@ -35,6 +35,8 @@ typedef struct jt_hosting {
                        0: none, it has a text of its own */
     size_t between; /* tokens of a pass that runs within another's interlude, at most */
     uint64_t aside; /* bytes of the budget that are for others than sessions */
+    uint64_t spare; /* bytes that are, where the budget is more than the smallest: at
+                       most a quarter of the difference. The host tells how many */
     bool lodger;    /* the process has more than this model: what that takes is not
                        counted, and what the model does is reckoned, not measured */
 } jt_hosting;

@@ -506,25 +506,20 @@ static jt_hosting hosting_of(const jt_engine *e, const jt_engine_options *o)
     size_t vocab = jt_vocab_size(jt_model_tokenizer(o->model));
     return (jt_hosting){.guests = o->slots,
                         .between = o->prefill->polite ? e->between_most : 0,
-                        .aside = o->aside + e->options.kept_bytes +
-                                 (uint64_t)o->slots * vocab * SAMPLING,
+                        .aside = o->aside + (uint64_t)o->slots * vocab * SAMPLING,
+                        .spare = o->kept_bytes,
                         .lodger = o->lodger};
 }
 
 static jt_status open_seats(jt_engine *e, jt_err *err)
 {
-    enum { SHARE = 8 }; /* of a budget for contexts that are kept */
-    jt_engine_options *o = &e->options;
+    const jt_engine_options *o = &e->options;
     jt_session_options session = *o->session;
-    uint64_t ram = session.store.ram;
-    if (ram && o->kept_bytes > ram / SHARE)
-        o->kept_bytes = ram / SHARE;
     if (o->prefill->layered)
-        session.chunk = ram ? 0 : WHOLE_PROMPTS;
+        session.chunk = session.store.ram ? 0 : WHOLE_PROMPTS;
     e->between_most = o->slots < USUAL_BUDGET ? USUAL_BUDGET : o->slots + 1;
     jt_hosting hosting = hosting_of(e, o);
-    JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->kept_bytes,
-                         o->watcher, err));
+    JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->watcher, err));
     e->seats.onlooker = jt_routing_watcher(o->routing);
     e->budget = (size_t)e->seats.host->chunk;
     if (o->prefill->layered)

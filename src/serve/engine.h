@@ -17,8 +17,8 @@ typedef struct jt_engine_options {
     const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
-    size_t kept_bytes;   /* of contexts beside those of slots; in a memory budget not
-                            more than an eighth of it */
+    size_t kept_bytes;   /* of contexts beside those of slots: as far as the memory
+                            budget, if there is one, has room */
     uint64_t aside;      /* bytes of a budget that are for what is not the engine's */
     bool lodger;         /* as in jt_hosting */
     double reply_seconds;

@@ -31,15 +31,13 @@ static void empty(jt_seat *seat)
 
 jt_status jt_seats_open(jt_seats *s, const jt_model *model,
                         const jt_session_options *options, const jt_hosting *hosting,
-                        size_t kept_bytes, const jt_watcher *watcher, jt_err *err)
+                        const jt_watcher *watcher, jt_err *err)
 {
     size_t n = hosting->guests;
-    *s = (jt_seats){.model = model,
-                    .options = *options,
-                    .watcher = watcher,
-                    .kept.most_bytes = kept_bytes};
+    *s = (jt_seats){.model = model, .options = *options, .watcher = watcher};
     s->options.beside = NULL;
     JT_TRY(jt_session_new_host(&s->host, model, &s->options, hosting, err));
+    s->kept.most_bytes = s->host->hosting.spare;
     s->options.beside = s->host;
     s->options.store = (jt_store_options){0};
     s->seat = jt_calloc(n, sizeof *s->seat);

@@ -45,11 +45,12 @@ typedef struct jt_seats {
     unsigned long long clock;
 } jt_seats;
 
-/* hosting->guests contexts by `options`, and `kept_bytes` for what they held before;
- * `watcher` may be NULL. Errors: those of jt_session_new. Close also after one. */
+/* hosting->guests contexts by `options`, and hosting->spare bytes for what they held
+ * before; `watcher` may be NULL. Errors: those of jt_session_new. Close also after one.
+ */
 jt_status jt_seats_open(jt_seats *seats, const jt_model *model,
                         const jt_session_options *options, const jt_hosting *hosting,
-                        size_t kept_bytes, const jt_watcher *watcher, jt_err *err);
+                        const jt_watcher *watcher, jt_err *err);
 void jt_seats_close(jt_seats *seats);
 
 /* Give `task` the free seat that holds most of its prompt, run with the same adapters;
