@@ -1,7 +1,6 @@
 /* One store for many sessions: each gets the bits that it would have got from a mapped
  * model, experts are asked for once a pass, budgets count all contexts, and a failure
  * is that of who needs the expert. */
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,10 +9,9 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "base/reader.h"
 #include "families.h"
 #include "junto/junto.h"
-#include "model/apart.h"
+#include "own_expert.h"
 #include "run/session.h"
 
 enum { GUESTS = 4, TEXT = 40, ROUNDS = 6 };
@@ -83,18 +81,6 @@ static void close_party(party *p)
     jt_session_free(p->host);
 }
 
-/* Experts that a model has too few slots for. */
-static int fewest_slots(const jt_model *model)
-{
-    jt_err err = {0};
-    jt_session *s;
-    jt_session_options options = {.threads = 1, .n_ctx = 64, .store = {.slots = 1}};
-    assert_int_equal(jt_session_new(&s, model, &options, &err), JT_E_ARG);
-    const char *fewest = strstr(err.msg, "the fewest are ");
-    assert_non_null(fewest);
-    return atoi(fewest + strlen("the fewest are "));
-}
-
 /* ---- the same bits ---- */
 
 static int one_slot(void *self, const jt_route_site *site, int k)
@@ -152,7 +138,7 @@ static void compare(const char *path)
     uint64_t loads, expected_loads;
     jt_store_stats stats;
     float *expected = play(mapped, &options, NULL, &expected_loads);
-    options.store.slots = fewest_slots(apart);
+    options.store = (jt_store_options){.slots = fewest_slots(apart), .io = "buffered"};
     float *got = play(apart, &options, &stats, &loads);
     if (memcmp(got, expected, ROUNDS * GUESTS * vocab_of(mapped) * sizeof *got) != 0)
         fail_msg("%s: other logits with %d slots", path, options.store.slots);
@@ -335,48 +321,6 @@ static void missing_memory_is_an_error(void **state)
 
 /* ---- a disk that fails ---- */
 
-/* Experts of a text: where the reads of whose that no other has would be. */
-typedef struct uses {
-    bool used[2][64][64]; /* [text, layer, expert] */
-    int text;
-} uses;
-
-static void note(void *self, const jt_route_site *site, const jt_route *route)
-{
-    uses *u = self;
-    for (int i = 0; i < route->n_tokens * route->k; i++) {
-        if (route->expert[i] >= 0)
-            u->used[u->text][site->layer][route->expert[i]] = true;
-    }
-}
-
-/* An expert that the first text uses and the second does not. */
-static void find_own(const jt_model *model, size_t count, int *layer, int *expert)
-{
-    static uses u;
-    jt_session_options options = {.threads = 1, .n_ctx = 64};
-    jt_watcher watcher = {.self = &u, .on_route = note};
-    jt_err err = {0};
-    u = (uses){0};
-    for (u.text = 0; u.text < 2; u.text++) {
-        jt_session *s;
-        must(jt_session_new(&s, model, &options, &err), &err);
-        must(jt_session_add_watcher(s, &watcher, &err), &err);
-        must(jt_session_eval(s, text[u.text], count, NULL, &err), &err);
-        jt_session_free(s);
-    }
-    for (int l = 0; l < 64; l++) {
-        for (int e = 0; e < 64; e++) {
-            if (u.used[0][l][e] && !u.used[1][l][e]) {
-                *layer = l;
-                *expert = e;
-                return;
-            }
-        }
-    }
-    fail_msg("both texts use the same experts");
-}
-
 /* A place of the disk that cannot be read, as long as the disk lives. */
 static void a_bad_place_fails_whom_it_concerns(void **state)
 {
@@ -386,19 +330,14 @@ static void a_bad_place_fails_whom_it_concerns(void **state)
     jt_session_options options = {.threads = 1, .n_ctx = 64};
     jt_err err = {0};
     char said[64];
-    int layer = 0, expert = 0;
-    find_own(model, COUNT, &layer, &expert);
-    const jt_stored *stored = &model->apart->stored;
-    const jt_stored_layer *l = stored->layers;
-    while (l->bank->layer != layer)
-        l++;
-    uint64_t place = l->extent[expert * JT_PARTS + JT_PART_DOWN].offset;
+    jt_read_fault fault;
+    int layer = -1, expert = -1;
+    find_own(&layer, &expert, &fault, model, text[0], text[1], COUNT);
     options.store = (jt_store_options){
         .slots = fewest_slots(model), .io = "direct", .prefetch = "off"};
     party p = open_party(model, &options);
     jt_part part[2] = {{p.guest[0], text[0], COUNT}, {p.guest[1], text[1], COUNT}};
-    jt_read_fault_set(
-        (jt_read_fault){.all = true, .error = EIO, .from = place, .to = place + 1});
+    jt_read_fault_set(fault);
     assert_int_equal(jt_session_eval_together(part, 2, NULL, &err), JT_E_IO);
     snprintf(said, sizeof said, "cannot read expert %d of layer %d ", expert, layer);
     assert_non_null(strstr(err.msg, said));
