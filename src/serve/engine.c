@@ -25,9 +25,8 @@ typedef struct batch {
 struct jt_engine {
     jt_engine_options options;
     jt_seats seats;
-    size_t budget;       /* tokens of a pass */
-    size_t between_most; /* and of one in an interlude, in a memory budget */
-    int context;         /* tokens that fit into a slot */
+    size_t budget; /* tokens of a pass */
+    int context;   /* tokens that fit into a slot */
     pthread_t thread;
     bool has_thread;
     atomic_bool stop;
@@ -255,16 +254,19 @@ static void count_pass(jt_engine *e, const batch *b, double seconds)
     tell_routing(e, b->tokens);
 }
 
-/* Those that wait for the model, and are in no pass; `apart`: only prompts. */
-static void gather(jt_engine *e, batch *b, bool apart)
+typedef enum whom { EVERYBODY, PROMPTS, REPLIES } whom;
+
+/* Those that wait for the model, and are in no pass. */
+static void gather(jt_engine *e, batch *b, whom who)
 {
     b->n = b->replies = b->tokens = 0;
     for (size_t i = 0; i < e->n_running; i++) {
         jt_task *c = e->running[i];
-        if (c->under_way || (apart && c->n_pending == 1))
+        bool replies = c->n_pending == 1;
+        if (c->under_way || (who != EVERYBODY && replies != (who == REPLIES)))
             continue;
         c->under_way = true;
-        b->replies += c->n_pending == 1;
+        b->replies += replies;
         b->task[b->n] = c;
         b->turn[b->n++] = (jt_turn){.part = {c->session, c->pending, c->n_pending}};
     }
@@ -373,16 +375,9 @@ static bool is_in_vain(const jt_engine *e)
     return vain || atomic_load(&e->stop);
 }
 
-/* Tokens of a pass in an interlude of `seconds`; a memory budget bounds its scratch. */
-static size_t between_tokens(const jt_engine *e, size_t replies, double seconds)
-{
-    size_t tokens = replies + jt_pace_tokens(&e->pace, seconds);
-    bool bounded = e->options.session->store.ram > 0;
-    return bounded && tokens > e->between_most ? e->between_most : tokens;
-}
-
 /* Replies go on while prompts are run. Prompts that came later get half of the time, so
- * that a short one does not wait for a long one. */
+ * that a short one does not wait for a long one; not where experts come from the disk,
+ * as a few tokens of a prompt read as many of them as all prompts together do. */
 static void play(void *self)
 {
     jt_engine *e = self;
@@ -391,12 +386,15 @@ static void play(void *self)
     jt_context_aside aside = jt_context_put_aside(ctx);
     double start = jt_seconds(), share = jt_pace_slice(&e->pace) / 2;
     look_around(e);
+    bool stored = e->seats.host->cached != NULL;
     size_t replies, tokens = waiting_tokens(e, &replies);
+    tokens = stored ? 0 : tokens;
     e->slice = tokens ? share : 2 * share;
     if (replies || tokens) {
         double begun = jt_seconds();
-        gather(e, b, false);
-        advance(e, b, jt_prefill_find("chunked"), between_tokens(e, replies, share));
+        gather(e, b, stored ? REPLIES : EVERYBODY);
+        advance(e, b, jt_prefill_find("chunked"),
+                replies + jt_pace_tokens(&e->pace, share));
         double seconds = jt_seconds() - begun;
         if (b->replies == b->n)
             jt_pace_step(&e->pace, seconds);
@@ -425,7 +423,7 @@ static void pass(jt_engine *e)
     batch *b = &e->pass;
     jt_pool *pool = e->seats.host->ctx->pool;
     bool apart = runs_apart(e);
-    gather(e, b, apart);
+    gather(e, b, apart ? PROMPTS : EVERYBODY);
     e->aside = 0.0;
     e->slice = jt_pace_slice(&e->pace);
     double start = jt_seconds();
@@ -500,12 +498,12 @@ static void free_batch(batch *b)
 }
 
 /* What runs beside the contexts of slots, and how much a budget has left for that. */
-static jt_hosting hosting_of(const jt_engine *e, const jt_engine_options *o)
+static jt_hosting hosting_of(const jt_engine_options *o)
 {
     enum { SAMPLING = 28 }; /* bytes of a sampler for each token that there is */
     size_t vocab = jt_vocab_size(jt_model_tokenizer(o->model));
     return (jt_hosting){.guests = o->slots,
-                        .between = o->prefill->polite ? e->between_most : 0,
+                        .between = o->prefill->polite ? o->slots : 0,
                         .aside = o->aside + (uint64_t)o->slots * vocab * SAMPLING,
                         .spare = o->kept_bytes,
                         .lodger = o->lodger};
@@ -517,8 +515,7 @@ static jt_status open_seats(jt_engine *e, jt_err *err)
     jt_session_options session = *o->session;
     if (o->prefill->layered)
         session.chunk = session.store.ram ? 0 : WHOLE_PROMPTS;
-    e->between_most = o->slots < USUAL_BUDGET ? USUAL_BUDGET : o->slots + 1;
-    jt_hosting hosting = hosting_of(e, o);
+    jt_hosting hosting = hosting_of(o);
     JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->watcher, err));
     e->seats.onlooker = jt_routing_watcher(o->routing);
     e->budget = (size_t)e->seats.host->chunk;
