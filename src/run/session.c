@@ -162,13 +162,23 @@ static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
     return JT_OK;
 }
 
+/* More keys and values of a session. One beside others that share a budget has its part
+ * already. */
+static jt_status make_second(jt_session *s, jt_cache *out, jt_err *err)
+{
+    if (s->ctx != &s->own && s->budget.ram)
+        return jt_fail(err, JT_E_LIMIT,
+                       "the memory budget has no room for a second context");
+    return jt_cache_init(out, s->model, &s->kept, err);
+}
+
 /* A pass that comes before each pass has keys and values of its own. */
 static jt_status make_first(jt_session *s, jt_err *err)
 {
     if (!jt_attached_looks_ahead(&s->adapters))
         return JT_OK;
     if (!s->first.memory)
-        JT_TRY(jt_cache_init(&s->first, s->model, &s->kept, err));
+        JT_TRY(make_second(s, &s->first, err));
     s->adapters.first = &s->first;
     return JT_OK;
 }
@@ -223,7 +233,7 @@ jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err
     if (!own)
         return jt_fail_memory(err, "starting a twin");
     *own = *twin;
-    jt_status status = jt_cache_init(&own->cache, s->model, &s->kept, err);
+    jt_status status = make_second(s, &own->cache, err);
     if (status == JT_OK)
         s->twin = own;
     else

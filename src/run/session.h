@@ -118,7 +118,8 @@ jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
 void jt_session_rewind(jt_session *session, size_t length);
 
 /* Let a twin run beside the session from its first token on; `twin` is copied and its
- * cache made. JT_E_ARG (the session has one, or tokens), JT_E_MEMORY. */
+ * cache made. JT_E_ARG (the session has one, or tokens), JT_E_LIMIT (a budget that is
+ * shared has no room), JT_E_MEMORY. */
 jt_status jt_session_add_twin(jt_session *session, const jt_session_twin *twin,
                               jt_err *err);
 

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "junto/store.h"
 #include "serve/buffer.h"
 
 /* X(name, kind, help): junto_<name>. The kinds: counters only grow. */
@@ -54,6 +55,9 @@ void jt_counters_open(jt_counters *metrics);
 void jt_counters_close(jt_counters *metrics);
 void jt_counters_add(jt_counters *metrics, jt_counter metric, double value);
 void jt_counters_set(jt_counters *metrics, jt_counter metric, double value);
+
+/* What a store has done so far. */
+void jt_counters_store(jt_counters *metrics, const jt_store_stats *store);
 
 /* Add what `from` counted to `to`, and what it measures now only if `gauges`. */
 void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges);

@@ -209,30 +209,12 @@ static int nobody_waits(void *user, const char *what, unsigned long long done,
     return 1;
 }
 
-static void set(const jt_engine *e, jt_counter metric, double value)
-{
-    jt_counters_set(e->options.metrics, metric, value);
-}
-
-static void count_store(const jt_engine *e, const jt_store_stats *s)
-{
-    set(e, JT_COUNTER_store_hits_total, (double)s->hits);
-    set(e, JT_COUNTER_store_hits_ahead_total, (double)s->hits_ahead);
-    set(e, JT_COUNTER_store_misses_total, (double)s->misses);
-    set(e, JT_COUNTER_store_read_bytes_total, (double)s->read_bytes);
-    set(e, JT_COUNTER_store_stall_seconds_total, s->stall_seconds);
-    set(e, JT_COUNTER_store_ahead_total, (double)s->ahead);
-    set(e, JT_COUNTER_store_ahead_used_total, (double)s->ahead_used);
-    set(e, JT_COUNTER_store_slots, s->budget.slots);
-    set(e, JT_COUNTER_store_bytes, (double)s->budget.slots * (double)s->budget.slot);
-}
-
 static void tell_routing(jt_engine *e, size_t tokens)
 {
     jt_routing_state state = {.running = e->n_running};
     jt_store_stats store;
     if (jt_session_store_stats(e->seats.host, &store)) {
-        count_store(e, &store);
+        jt_counters_store(e->options.metrics, &store);
         state.has_store = true;
         state.hits = store.hits + store.hits_ahead;
         state.misses = store.misses;

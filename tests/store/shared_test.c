@@ -248,6 +248,18 @@ static void a_budget_counts_all_contexts(void **state)
     jt_model_free(model);
 }
 
+static void a_guest_has_one_context(void **state)
+{
+    (void)state;
+    jt_model *model = open_apart("qwen3moe");
+    jt_session_options options = {.threads = 1, .n_ctx = 64, .store = {.ram = 1 << 30}};
+    jt_session_twin twin = {.self = NULL};
+    party p = open_party(model, &options);
+    assert_int_equal(jt_session_add_twin(p.guest[0], &twin, NULL), JT_E_LIMIT);
+    close_party(&p);
+    jt_model_free(model);
+}
+
 /* What the process takes for others is none of its business, what they are promised is.
  */
 static void lodgers_and_what_is_set_aside(void **state)
@@ -357,6 +369,7 @@ int main(void)
         cmocka_unit_test(all_families_give_the_same_bits),
         cmocka_unit_test(the_same_bits_in_interludes),
         cmocka_unit_test(a_budget_counts_all_contexts),
+        cmocka_unit_test(a_guest_has_one_context),
         cmocka_unit_test(lodgers_and_what_is_set_aside),
         cmocka_unit_test(wrong_guests_are_refused),
         cmocka_unit_test(missing_memory_is_an_error),
