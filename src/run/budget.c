@@ -41,8 +41,8 @@ static uint64_t scratch_bytes(const jt_session *s)
     size_t logits = h->guests > LOGITS ? h->guests - LOGITS : 0;
     size_t together = h->guests * LISTS + logits * vocab * sizeof(float);
     uint64_t bytes =
-        jt_scratch_bytes(s->model, (size_t)s->chunk, capacity, threads) + together;
-    size_t chunk = (size_t)s->chunk, between = h->between < chunk ? h->between : chunk;
+        jt_scratch_bytes(s->model, (size_t)s->room, capacity, threads) + together;
+    size_t room = (size_t)s->room, between = h->between < room ? h->between : room;
     if (between)
         bytes += jt_scratch_bytes(s->model, between, capacity, threads) + together;
     return bytes;
@@ -169,8 +169,9 @@ jt_status jt_session_open_store(jt_session *s, const jt_session_options *options
     JT_TRY(jt_cached_new(&s->cached, &s->model->apart->stored, o, err));
     divide(&s->budget, s, o);
     while (o->ram < s->budget.least && o->ram && !options->chunk &&
-           s->chunk > JT_USUAL_CHUNK) {
-        s->chunk /= 2; /* they need not be longer than usual */
+           s->room > JT_USUAL_CHUNK) {
+        s->room /= 2; /* passes need not be longer than usual */
+        s->chunk = s->chunk < s->room ? s->chunk : s->room;
         divide(&s->budget, s, o);
     }
     JT_TRY(check(&s->budget, s, o, err));

@@ -11,16 +11,32 @@
 enum { USUAL_CONTEXT = 4096, MAX_CHUNK = 65536 };
 
 /* In a budget a pass reads most experts, however short it is: it is as long as a fifth
- * of the budget allows. */
-static int chunk_within(const jt_session *s, uint64_t ram)
+ * of the budget allows, if there may be so many tokens. */
+static int longest_pass(const jt_session *s, uint64_t ram, int tokens, size_t most)
 {
     enum { MOST = 2048, SHARE = 5 };
-    int chunk = JT_USUAL_CHUNK;
-    while (ram && 2 * chunk <= MOST && 2 * chunk <= s->capacity &&
-           jt_scratch_bytes(s->model, 2 * (size_t)chunk, (size_t)s->capacity, 1) <=
+    most = most < MOST ? most : MOST;
+    while (ram && 2 * (size_t)tokens <= most &&
+           jt_scratch_bytes(s->model, 2 * (size_t)tokens, (size_t)s->capacity, 1) <=
                ram / SHARE)
-        chunk *= 2;
-    return chunk;
+        tokens *= 2;
+    return tokens;
+}
+
+static void choose_passes(jt_session *s, const jt_session_options *o)
+{
+    const jt_session *host = o->beside;
+    bool shares = host && host->cached && host->model == s->model;
+    size_t capacity = (size_t)s->capacity, guests = s->hosting.guests;
+    uint64_t ram = o->store.ram;
+    s->chunk = o->chunk ? o->chunk
+               : shares ? host->chunk
+                        : longest_pass(s, ram, JT_USUAL_CHUNK, capacity);
+    if (s->chunk > s->capacity)
+        s->chunk = s->capacity;
+    s->room = shares ? host->room : s->chunk;
+    if (guests && !o->chunk)
+        s->room = longest_pass(s, ram, s->chunk, guests * capacity);
 }
 
 static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err *err)
@@ -36,13 +52,7 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
         return jt_fail(err, JT_E_ARG,
                        "a context of %d tokens was asked for, the model has %d",
                        s->capacity, trained);
-    const jt_session *host = o->beside;
-    bool shares = host && host->cached && host->model == s->model;
-    s->chunk = o->chunk ? o->chunk
-               : shares ? host->chunk
-                        : chunk_within(s, o->store.ram);
-    if (s->chunk > s->capacity)
-        s->chunk = s->capacity;
+    choose_passes(s, o);
     return JT_OK;
 }
 

@@ -65,6 +65,8 @@ struct jt_session {
     float *logits;      /* [vocab], after the last token */
     bool has_logits;
     int capacity, length, chunk;
+    int room; /* tokens of a pass that it leads, at most: its chunk, or more where
+                 several share a budget */
 };
 
 /* jt_session_new for a session that only lends its threads, its scratch and its store

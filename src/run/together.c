@@ -189,6 +189,6 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
 {
     JT_TRY(check(parts, n, err));
     jt_session *lead = parts[0].session;
-    together g = {.parts = parts, .n = n, .lead = lead, .room = (size_t)lead->chunk};
+    together g = {.parts = parts, .n = n, .lead = lead, .room = (size_t)lead->room};
     return evaluate(&g, progress, err);
 }

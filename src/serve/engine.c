@@ -500,7 +500,7 @@ static jt_status open_seats(jt_engine *e, jt_err *err)
     jt_hosting hosting = hosting_of(o);
     JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->watcher, err));
     e->seats.onlooker = jt_routing_watcher(o->routing);
-    e->budget = (size_t)e->seats.host->chunk;
+    e->budget = (size_t)e->seats.host->room;
     if (o->prefill->layered)
         e->budget = o->session->chunk ? (size_t)o->session->chunk : USUAL_BUDGET;
     e->context = jt_session_capacity(e->seats.host);

@@ -244,6 +244,8 @@ static void a_budget_counts_all_contexts(void **state)
     assert_true(b->context >= GUESTS * jt_session_kv_bytes(p.guest[0]));
     assert_true(b->slots >= fewest_slots(model));
     assert_true(taken(b) <= b->ram);
+    assert_int_equal(p.guest[0]->chunk, 64); /* a context; all of them at once: */
+    assert_int_equal(p.guest[0]->room, GUESTS * 64);
     close_party(&p);
     jt_model_free(model);
 }
@@ -306,6 +308,7 @@ static void wrong_guests_are_refused(void **state)
     options.chunk = 0;
     must(jt_session_new(&s, model, &options, &err), &err);
     assert_int_equal(s->chunk, 16);
+    assert_int_equal(s->room, 16);
     jt_session_free(s);
     jt_session_free(host);
     jt_model_free(other);
