@@ -79,6 +79,27 @@ jt_status jt_draft_set(jt_draft *d, int64_t id, jt_str text, unsigned char type)
     return JT_OK;
 }
 
+jt_draft_added jt_draft_read_added(jt_json *j)
+{
+    jt_draft_added a = {.id = -1};
+    jt_json_enter(j, JT_JSON_OBJECT);
+    while (jt_json_next(j)) {
+        if (jt_json_key_is(j, "id"))
+            a.id = jt_json_int(j);
+        else if (jt_json_key_is(j, "content"))
+            a.text = jt_json_str(j);
+        else if (jt_json_key_is(j, "special"))
+            a.special = jt_json_bool(j);
+        else if (jt_json_key_is(j, "lstrip"))
+            a.strip_left = jt_json_bool(j);
+        else if (jt_json_key_is(j, "rstrip"))
+            a.strip_right = jt_json_bool(j);
+        else if (jt_json_key_is(j, "single_word"))
+            a.single_word = jt_json_bool(j);
+    }
+    return a;
+}
+
 int32_t jt_draft_find(const jt_draft *d, jt_str text)
 {
     size_t at = jt_names_find(&d->by_text, text);

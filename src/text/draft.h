@@ -78,6 +78,15 @@ void jt_draft_free(jt_draft *draft);
 /* Give `id` its text and type. A text or id that is taken is refused, but for the same
  * token again, whose type then is the later one. Errors: JT_E_FORMAT, JT_E_MEMORY. */
 jt_status jt_draft_set(jt_draft *draft, int64_t id, jt_str text, unsigned char type);
+/* An added token as Hugging Face files describe it; what is not said is false, an id
+ * -1.
+ * {"id": 3, "content": "<|im_end|>", "special": true, "lstrip": false, ...} */
+typedef struct jt_draft_added {
+    int64_t id;
+    jt_str text;
+    bool special, strip_left, strip_right, single_word;
+} jt_draft_added;
+jt_draft_added jt_draft_read_added(jt_json *j);
 /* The id of a text, -1 when there is none. */
 int32_t jt_draft_find(const jt_draft *draft, jt_str text);
 jt_status jt_draft_add_merge(jt_draft *draft, jt_str left, jt_str right);

@@ -104,38 +104,23 @@ static int64_t parse_id(jt_str text)
     return text.len ? id : -1;
 }
 
-/* {"content": "<|im_end|>", "special": true, "lstrip": false, ...} */
 static void read_added(jt_json *j, jt_draft *d, int64_t id)
 {
-    jt_str text = {0};
-    bool special = false, left = false, right = false, single = false;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "content"))
-            text = jt_json_str(j);
-        else if (jt_json_key_is(j, "special"))
-            special = jt_json_bool(j);
-        else if (jt_json_key_is(j, "lstrip"))
-            left = jt_json_bool(j);
-        else if (jt_json_key_is(j, "rstrip"))
-            right = jt_json_bool(j);
-        else if (jt_json_key_is(j, "single_word"))
-            single = jt_json_bool(j);
-    }
-    if (j->status != JT_OK || !text.len)
+    jt_draft_added added = jt_draft_read_added(j);
+    if (j->status != JT_OK || !added.text.len)
         return;
     /* The vocabulary says best what its own tokens are. */
     bool known = id >= 0 && (size_t)id < d->count && d->tokens[id].text.data;
     unsigned char type = known && d->tokens[id].type != JT_TOKEN_NORMAL
                              ? d->tokens[id].type
-                         : special ? JT_TOKEN_CONTROL
-                                   : JT_TOKEN_USER;
-    j->status = jt_draft_set(d, id, text, type);
+                         : added.special ? JT_TOKEN_CONTROL
+                                         : JT_TOKEN_USER;
+    j->status = jt_draft_set(d, id, added.text, type);
     if (j->status != JT_OK)
         return;
-    d->tokens[id].strip_left |= left;
-    d->tokens[id].strip_right |= right;
-    d->tokens[id].single_word |= single;
+    d->tokens[id].strip_left |= added.strip_left;
+    d->tokens[id].strip_right |= added.strip_right;
+    d->tokens[id].single_word |= added.single_word;
 }
 
 static void read_added_list(jt_json *j, jt_draft *d)

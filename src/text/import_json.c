@@ -205,32 +205,16 @@ static jt_status score_merges(jt_draft *d)
 
 static jt_status read_added_token(document *f, jt_json *j)
 {
-    int64_t id = -1;
-    jt_str text = {0};
-    bool special = false, left = false, right = false, single = false;
-    jt_json_enter(j, JT_JSON_OBJECT);
-    while (jt_json_next(j)) {
-        if (jt_json_key_is(j, "id"))
-            id = jt_json_int(j);
-        else if (jt_json_key_is(j, "content"))
-            text = jt_json_str(j);
-        else if (jt_json_key_is(j, "special"))
-            special = jt_json_bool(j);
-        else if (jt_json_key_is(j, "lstrip"))
-            left = jt_json_bool(j);
-        else if (jt_json_key_is(j, "rstrip"))
-            right = jt_json_bool(j);
-        else if (jt_json_key_is(j, "single_word"))
-            single = jt_json_bool(j);
-    }
+    jt_draft_added added = jt_draft_read_added(j);
     JT_TRY(j->status);
-    if (!text.len)
+    if (!added.text.len)
         return jt_json_fail(j, JT_E_FORMAT, "an added token without content");
-    JT_TRY(jt_draft_set(f->d, id, text, special ? JT_TOKEN_CONTROL : JT_TOKEN_USER));
-    jt_draft_token *token = &f->d->tokens[id];
-    token->strip_left = left;
-    token->strip_right = right;
-    token->single_word = single;
+    JT_TRY(jt_draft_set(f->d, added.id, added.text,
+                        added.special ? JT_TOKEN_CONTROL : JT_TOKEN_USER));
+    jt_draft_token *token = &f->d->tokens[added.id];
+    token->strip_left = added.strip_left;
+    token->strip_right = added.strip_right;
+    token->single_word = added.single_word;
     return JT_OK;
 }
 

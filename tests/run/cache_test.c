@@ -11,20 +11,15 @@
 
 #include <cmocka.h>
 
-#include "junto/junto.h"
+#include "../golden/model.h"
 #include "model/cache.h"
 
 enum { CONTEXT = 128, TEXT = 120, VOCAB = 40 };
 
 static jt_model *open_model(const char *name)
 {
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    jt_model *model;
-    jt_err err;
-    snprintf(path, sizeof path, "%s/golden/%s.gguf", data ? data : "tests", name);
-    if (jt_model_load(&model, path, &err) != JT_OK)
-        fail_msg("%s", err.msg);
+    jt_model *model = golden_model(name);
+    assert_non_null(model);
     return model;
 }
 

@@ -10,18 +10,16 @@
 
 #include <cmocka.h>
 
+#include "../golden/model.h"
 #include "base/memory.h"
-#include "junto/junto.h"
 
 static jt_model *model;
 
 static int open_model(void **state)
 {
     (void)state;
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
-    return jt_model_load(&model, path, NULL) == JT_OK ? 0 : -1;
+    model = golden_model("mixtral");
+    return model ? 0 : -1;
 }
 
 static int close_model(void **state)

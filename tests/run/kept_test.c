@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "../golden/model.h"
 #include "base/memory.h"
 #include "junto/junto.h"
 #include "run/kept.h"
@@ -27,14 +28,9 @@ static int32_t first[LENGTH], second[LENGTH]; /* the first SHARED tokens are the
 
 static jt_model *open_model(const char *name)
 {
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    jt_model *model;
-    jt_err err;
-    snprintf(path, sizeof path, "%s/golden/%s.gguf", data ? data : "tests", name);
-    if (jt_model_load(&model, path, &err) != JT_OK)
-        fail_msg("%s", err.msg);
+    jt_model *model = golden_model(name);
     jt_model_info info;
+    assert_non_null(model);
     jt_model_describe(model, &info);
     for (int t = 0; t < LENGTH; t++) {
         first[t] = (t * 31 + 5) % info.n_vocab;

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "../golden/model.h"
 #include "base/memory.h"
 #include "junto/junto.h"
 
@@ -22,14 +23,9 @@ static size_t vocab;
 static int open_model(void **state)
 {
     (void)state;
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
-    jt_err err;
-    if (jt_model_load(&model, path, &err) != JT_OK) {
-        print_error("%s\n", err.msg);
+    model = golden_model("mixtral");
+    if (!model)
         return -1;
-    }
     jt_model_info info;
     jt_model_describe(model, &info);
     vocab = (size_t)info.n_vocab;

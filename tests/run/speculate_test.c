@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "../golden/model.h"
 #include "base/memory.h"
 #include "junto/junto.h"
 #include "run/ahead.h"
@@ -24,21 +25,10 @@ typedef struct writer {
     jt_generate_result result;
 } writer;
 
-static jt_model *load_model(const char *name)
-{
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    jt_model *model;
-    jt_err err;
-    snprintf(path, sizeof path, "%s/golden/%s.gguf", data ? data : "tests", name);
-    if (jt_model_load(&model, path, &err) != JT_OK)
-        fail_msg("%s", err.msg);
-    return model;
-}
-
 static void open_writer(writer *w, const char *name)
 {
-    *w = (writer){.model = load_model(name)};
+    *w = (writer){.model = golden_model(name)};
+    assert_non_null(w->model);
     jt_session_options options = {.threads = 1, .n_ctx = PROMPT + TOKENS};
     assert_int_equal(jt_session_new(&w->session, w->model, &options, NULL), JT_OK);
 }
@@ -193,7 +183,8 @@ static void windows_go_back(void **state)
 {
     enum { COUNT = 40 };
     int32_t plain[COUNT], guessed[COUNT];
-    jt_model *model = load_model(*state);
+    jt_model *model = golden_model(*state);
+    assert_non_null(model);
     jt_session *s;
     jt_session_options options = {.threads = 1, .chunk = 8, .n_ctx = 8 + COUNT};
     assert_int_equal(jt_session_new(&s, model, &options, NULL), JT_OK);
@@ -300,7 +291,8 @@ static void refusals(void **state)
 static void states_do_not_go_back(void **state)
 {
     (void)state;
-    jt_model *model = load_model("lfm2moe");
+    jt_model *model = golden_model("lfm2moe");
+    assert_non_null(model);
     jt_session *s;
     jt_ahead a;
     jt_err err;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "junto/junto.h"
+#include "../golden/model.h"
 #include "run/thoughts.h"
 
 static jt_model *model;
@@ -29,10 +29,8 @@ int32_t __wrap_jt_sampler_next(jt_sampler *sampler, const float *logits)
 static int open_model(void **state)
 {
     (void)state;
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
-    return jt_model_load(&model, path, NULL) == JT_OK ? 0 : -1;
+    model = golden_model("mixtral");
+    return model ? 0 : -1;
 }
 
 static int close_model(void **state)

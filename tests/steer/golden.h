@@ -2,22 +2,7 @@
 #ifndef TEST_STEER_GOLDEN_H
 #define TEST_STEER_GOLDEN_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "junto/junto.h"
-
-static inline jt_model *golden_model(const char *name)
-{
-    char path[512];
-    const char *data = getenv("JUNTO_TEST_DATA");
-    jt_model *model = NULL;
-    jt_err err;
-    snprintf(path, sizeof path, "%s/golden/%s.gguf", data ? data : "tests", name);
-    if (jt_model_load(&model, path, &err) != JT_OK)
-        print_error("%s\n", err.msg);
-    return model;
-}
+#include "../golden/model.h"
 
 typedef struct steered {
     jt_session *session;

@@ -272,6 +272,11 @@ ALWAYS_INLINE vi vi_turn(vi x, vi bits, int i, int twice)
     return vreinterpretq_s32_u8(vbslq_u8(turned, other, code));
 }
 
+/* Products of few tokens (simd/few.h): whether vi_dot takes int8 codes, and for how
+ * many tokens they pay where `ways` codes are decoded together. */
+#define FEW_SIGNED     1
+#define FEW_MOST(ways) ((ways) == 4 ? 3 : 4)
+
 /* sum + the products of four codes and four bytes in each lane */
 ALWAYS_INLINE vi vi_dot(vi sum, vi codes, vi bytes)
 {

@@ -124,7 +124,7 @@ ALWAYS_INLINE void attn_tile_scores(attn_state *s, int j, size_t i, const int ti
             for (int v = 0; v < wide; v++)
                 sum[t][v] = vf_fma(key[v], value, sum[t][v]);
         }
-        ask(&values);
+        ask(&values, 1);
     }
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < wide; v++)
@@ -157,16 +157,17 @@ static void attn_rows_scores(attn_state *s, int base)
         if (from >= to)
             continue;
         const uint8_t *row = s->k.first + (size_t)i * stride;
-        ahead values = attn_ahead(&s->v, (size_t)i, ROWS, dim * WIDTH / CHUNK_REAL + 1);
+        const size_t steps = panel_steps(f, (size_t)a->n_q, dim);
+        ahead values = attn_ahead(&s->v, (size_t)i, ROWS, steps);
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
             for (int v = 0; v < WIDTH; v++) {
-                ask(&values);
+                ask(&values, UNPACK_STEPS);
                 unpack_rows(f, &keys, v, row + at * f->block_bytes, stride,
                             (size_t)(from - base - i), (size_t)(to - base - i), count);
             }
             dot_tokens(f, &s->p[0][i], JT_ATTN_BLOCK, &keys, q, (size_t)a->n_q, dim, at,
-                       count);
+                       count, &values);
         }
     }
 }
@@ -262,7 +263,7 @@ ALWAYS_INLINE void attn_values_at(attn_state *s, int j, int base, size_t e,
             for (int w = 0; w < wide; w++)
                 total[t][w] = vf_fma(weight, value[w], total[t][w]);
         }
-        ask(&next);
+        ask(&next, 1);
     }
     if (j == 0)
         s->next = next;

@@ -7,9 +7,9 @@
 #include "kernels/simd/attention.h"
 #include "kernels/simd/attention_back.h"
 #include "kernels/simd/backward.h"
+#include "kernels/simd/few.h"
 #include "kernels/simd/gemm.h"
 #include "kernels/simd/glu.h"
-#include "kernels/simd/matmul.h"
 #include "kernels/simd/recur.h"
 #include "kernels/simd/recur_back.h"
 #include "kernels/simd/spin.h"
@@ -20,6 +20,7 @@ static void set_level(jt_kernels *table, const char *name)
     table->name = name;
     set_loops(table);
     set_matmuls(table);
+    set_few(table);
     set_vectors(table);
     table->attention = attention;
     table->gemm = gemm;

@@ -22,9 +22,11 @@
 #define TOKENS 64
 
 /* sums[t * ld + row] += row of the panels . activations x[t], for a fixed number of t,
- * over `count` values from value `at` of rows of n. */
+ * over `count` values from value `at` of rows of n. Meanwhile a step of `next` is asked
+ * for DOT_STEPS times in a chunk. */
+#define DOT_STEPS 8
 typedef void dot_fn(float *sums, size_t ld, const panel *p, const uint8_t *const *x,
-                    size_t n, size_t at, size_t count);
+                    size_t n, size_t at, size_t count, ahead *next);
 
 /* Panel v of rows that lie `stride` bytes apart; of those of a tile from row `lane`
  * on. */
@@ -129,8 +131,8 @@ ALWAYS_INLINE void dot_group(vf total[WIDTH][TILE], const panel *p,
 
 ALWAYS_INLINE void dot_quant(float *sums, size_t ld, const panel *p,
                              const uint8_t *const *x, size_t n, size_t at, size_t count,
-                             const int tile, const int group, const bool bias,
-                             const int offset, const int top)
+                             ahead *next, const int tile, const int group,
+                             const bool bias, const int offset, const int top)
 {
     const int8_t *q[TILE];
     q8_side side[TILE];
@@ -141,8 +143,10 @@ ALWAYS_INLINE void dot_quant(float *sums, size_t ld, const panel *p,
         for (int v = 0; v < WIDTH; v++)
             total[v][t] = vf_load(sums + (size_t)t * ld + v * LANES);
     }
-    for (size_t g = 0; g < count / 32; g++)
+    for (size_t g = 0; g < count / 32; g++) {
+        ask(next, 1);
         dot_group(total, p, q, side, at, g, tile, group, bias, offset, top);
+    }
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < WIDTH; v++)
             vf_store(sums + (size_t)t * ld + v * LANES, total[v][t]);
@@ -150,19 +154,22 @@ ALWAYS_INLINE void dot_quant(float *sums, size_t ld, const panel *p,
 
 ALWAYS_INLINE void dot_real(float *sums, size_t ld, const panel *p,
                             const uint8_t *const *x, size_t at, size_t count,
-                            const int tile)
+                            ahead *next, const int tile)
 {
     vf part[WIDTH][TILE];
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < WIDTH; v++)
             part[v][t] = vf_set1(0);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (i % (CHUNK_REAL / DOT_STEPS) == 0)
+            ask(next, 1);
         for (int t = 0; t < tile; t++) {
             float value;
             memcpy(&value, x[t] + (at + i) * sizeof value, sizeof value);
             for (int v = 0; v < WIDTH; v++)
                 part[v][t] = vf_fma(p->real[v].w[i], vf_set1(value), part[v][t]);
         }
+    }
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < WIDTH; v++) {
             float *sum = sums + (size_t)t * ld + v * LANES;
@@ -174,22 +181,22 @@ ALWAYS_INLINE void dot_real(float *sums, size_t ld, const panel *p,
 #define DOT_REAL(tile, lower)                                                      \
     static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p,       \
                                      const uint8_t *const *x, size_t n, size_t at, \
-                                     size_t count)                                 \
+                                     size_t count, ahead *next)                    \
     {                                                                              \
         (void)n;                                                                   \
-        dot_real(sums, ld, p, x, at, count, tile);                                 \
+        dot_real(sums, ld, p, x, at, count, next, tile);                           \
     }
 EACH_TILE(DOT_REAL, real)
 
-#define DOT_QUANT(tile, lower, group, bias, offset, top)                              \
-    static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p,          \
-                                     const uint8_t *const *x, size_t n, size_t at,    \
-                                     size_t count)                                    \
-    {                                                                                 \
-        const int some = (tile) < WIDEST(group, top) ? (tile) : WIDEST(group, top);   \
-        for (int t = 0; t < (tile); t += some)                                        \
-            dot_quant(sums + (size_t)t * ld, ld, p, x + t, n, at, count, some, group, \
-                      bias, (top) == 128 ? INT8_OFFSET : (offset), top);              \
+#define DOT_QUANT(tile, lower, group, bias, offset, top)                             \
+    static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p,         \
+                                     const uint8_t *const *x, size_t n, size_t at,   \
+                                     size_t count, ahead *next)                      \
+    {                                                                                \
+        const int some = (tile) < WIDEST(group, top) ? (tile) : WIDEST(group, top);  \
+        for (int t = 0; t < (tile); t += some)                                       \
+            dot_quant(sums + (size_t)t * ld, ld, p, x + t, n, at, count, next, some, \
+                      group, bias, (top) == 128 ? INT8_OFFSET : (offset), top);      \
     }
 #define X(suffix, lower, values, group, bias, offset, top) \
     EACH_TILE(DOT_QUANT, lower, group, bias, offset, top)
@@ -280,22 +287,32 @@ static void unpack_tile(const format *f, panel *p, int v, const uint8_t *w,
 /* All activation rows x[0 .. tokens): the largest tiles first. */
 static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
                        const uint8_t *const *x, size_t tokens, size_t n, size_t at,
-                       size_t count)
+                       size_t count, ahead *next)
 {
     size_t t = 0;
     for (int i = TILE_SIZES - 1; i >= 0; i--)
         for (size_t tile = (size_t)1 << i; t + tile <= tokens; t += tile)
-            f->dot[i](sums + t * ld, ld, p, x + t, n, at, count);
+            f->dot[i](sums + t * ld, ld, p, x + t, n, at, count, next);
 }
 
-/* Weights are asked for in the order of memory. Behind the last rows lies what the
- * thread will mostly do next.
+/* Weights are asked for in the order of memory, in small pieces between products.
+ * Behind the last rows lies what the thread will mostly do next.
  *
  * MEASURED (Zen 5, one token from memory, GB/s of Q4_K, Q6_K, Q8_0): rows with one
  * thread 7, 6, 10 without; 20, 11, 18 into the second cache and before each panel only;
  * 22, 23, 28 like this. Tiles with two threads, where plain reading gives 43: 18, 19,
- * 29 without; 39, 37, 40 a tile ahead, 43, 43, 43 like this, 8 KiB. */
-#define TILES_AHEAD 8192
+ * 29 without; 39, 37, 40 a tile ahead, 43, 43, 43 like this, 8 KiB. Of Q4_K with two
+ * and four tokens: 36, 33 with one piece before the products of a chunk, 40, 38 so. */
+#define TILES_AHEAD  8192
+#define UNPACK_STEPS 4 /* of a panel; DOT_STEPS of each product */
+
+static size_t panel_steps(const format *f, size_t tokens, size_t n)
+{
+    const int left = __builtin_popcountll(tokens % TILE);
+    const size_t products = tokens / TILE + (size_t)left;
+    return (n + f->chunk - 1) / f->chunk *
+           (WIDTH * UNPACK_STEPS + products * DOT_STEPS);
+}
 
 /* While rows r .. r + last are multiplied, in `steps` steps: of rows the next group, of
  * tiles what the first group that reads a tile will come to. */
@@ -315,7 +332,7 @@ static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint
 {
     const size_t chunk_bytes = f->chunk / f->block_values * f->block_bytes;
     float sums[TOKENS][ROWS];
-    const size_t steps = (n + f->chunk - 1) / f->chunk * (WIDTH + 1);
+    const size_t steps = panel_steps(f, tokens, n);
     panel p;
     for (size_t r = 0; r < rows; r += ROWS) {
         size_t last = rows - r < ROWS ? rows - r : ROWS;
@@ -325,19 +342,26 @@ static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint
             size_t count = n - at < f->chunk ? n - at : f->chunk;
             size_t piece = at / f->chunk * chunk_bytes;
             for (int v = 0; v < WIDTH; v++) {
-                ask(&next);
+                ask(&next, UNPACK_STEPS);
                 if (tiled)
                     unpack_tile(f, &p, v, w, row_bytes, r, rows, piece, count);
                 else
                     unpack_rows(f, &p, v, w + r * row_bytes + piece, row_bytes, 0, last,
                                 count);
             }
-            ask(&next);
-            dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count);
+            dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count, &next);
         }
         for (size_t t = 0; t < tokens; t++)
             memcpy(y + t * ldy + r, sums[t], last * sizeof *y);
     }
+}
+
+/* Where rows first .. first + count of the activations are. */
+static void gather(const uint8_t **act, const void *x, size_t x_bytes,
+                   const int32_t *index, size_t first, size_t count)
+{
+    for (size_t t = first; t < first + count; t++)
+        *act++ = (const uint8_t *)x + (index ? (size_t)index[t] : t) * x_bytes;
 }
 
 /* The functions of the table: TOKENS rows of activations at a time. */
@@ -348,10 +372,7 @@ static void matmul_tokens(const format *f, bool tiled, float *y, size_t ldy,
     const uint8_t *act[TOKENS];
     for (size_t first = 0; first < tokens; first += TOKENS) {
         size_t some = tokens - first < TOKENS ? tokens - first : TOKENS;
-        for (size_t t = 0; t < some; t++) {
-            size_t j = index ? (size_t)index[first + t] : first + t;
-            act[t] = (const uint8_t *)x + j * x_bytes;
-        }
+        gather(act, x, x_bytes, index, first, some);
         matmul(f, tiled, y + first * ldy, ldy, w, row_bytes, rows, act, some, n);
     }
 }

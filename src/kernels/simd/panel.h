@@ -50,9 +50,16 @@ typedef struct source {
     bool tiled;
 } source;
 
+/* Block i from this one on. */
+ALWAYS_INLINE source block_at(source r, size_t i, size_t bytes)
+{
+    r.at += i * (r.tiled ? JT_TILE_ROWS * bytes : bytes);
+    return r;
+}
+
 ALWAYS_INLINE void next_block(source *r, size_t bytes)
 {
-    r->at += r->tiled ? JT_TILE_ROWS * bytes : bytes;
+    *r = block_at(*r, 1, bytes);
 }
 
 /* Dwords from byte `at` of a block of `size` bytes on. Rows are read 16 bytes at a
@@ -118,22 +125,35 @@ ALWAYS_INLINE void add_fifth_bits(vi q[8], vi bits)
     }
 }
 
+ALWAYS_INLINE void scales_q8_0(code_panel *p, source r, size_t count)
+{
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q8_0)))
+        p->scale[g] = LOAD_HALF(r, jt_q8_0, d);
+}
+
 ALWAYS_INLINE void panel_q8_0(panel *p, int v, source r, size_t count)
 {
     vi *q = p->code[v].q;
+    scales_q8_0(&p->code[v], r, count);
     for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q8_0)), q += 8) {
-        p->code[v].scale[g] = LOAD_HALF(r, jt_q8_0, d);
         LOAD(q, 8, r, jt_q8_0, qs);
         for (int i = 0; i < 8; i++)
             q[i] = vi_int8_codes(q[i]);
     }
 }
 
+/* Those of Q4_0 and IQ4_NL, which differ in what their codes mean. */
+ALWAYS_INLINE void scales_q4_0(code_panel *p, source r, size_t count)
+{
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_0)))
+        p->scale[g] = LOAD_HALF(r, jt_q4_0, d);
+}
+
 ALWAYS_INLINE void panel_q4_0(panel *p, int v, source r, size_t count)
 {
     vi packed[4];
+    scales_q4_0(&p->code[v], r, count);
     for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_0))) {
-        p->code[v].scale[g] = LOAD_HALF(r, jt_q4_0, d);
         LOAD(packed, 4, r, jt_q4_0, qs);
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
     }
@@ -190,19 +210,25 @@ ALWAYS_INLINE vi byte_of(vi x, int b)
     return vi_and(vi_right(x, 8 * b), 255);
 }
 
-ALWAYS_INLINE void panel_q2_k(panel *p, int v, source r, size_t count)
+ALWAYS_INLINE void scales_q2_k(code_panel *p, source r, size_t count)
 {
     (void)count;
-    vi scales[4], packed[16], both_d;
+    vi scales[4], both_d;
     LOAD(scales, 4, r, jt_q2_k, scales);
     LOAD(&both_d, 1, r, jt_q2_k, d);
     vf d = vf_from_half(both_d), dmin = vf_from_half(vi_right(both_d, 16));
     vf minus_dmin = vf_sub(vf_set1(0), dmin);
     for (int g = 0; g < 16; g++) {
         vi both = byte_of(scales[g / 4], g % 4);
-        p->code[v].scale[g] = vf_mul(d, vf_from_vi(vi_and(both, 15)));
-        p->code[v].bias[g] = vf_mul(minus_dmin, vf_from_vi(vi_right(both, 4)));
+        p->scale[g] = vf_mul(d, vf_from_vi(vi_and(both, 15)));
+        p->bias[g] = vf_mul(minus_dmin, vf_from_vi(vi_right(both, 4)));
     }
+}
+
+ALWAYS_INLINE void panel_q2_k(panel *p, int v, source r, size_t count)
+{
+    vi packed[16];
+    scales_q2_k(&p->code[v], r, count);
     LOAD(packed, 16, r, jt_q2_k, qs);
     split_planes(p->code[v].q, packed);
     split_planes(p->code[v].q + 32, packed + 8);
@@ -251,8 +277,9 @@ PANEL_NESTED(n5, 3)
 PANEL_NESTED(n6, 4)
 #undef PANEL_NESTED
 
-ALWAYS_INLINE void scales_q3_k(code_panel *p, source r)
+ALWAYS_INLINE void scales_q3_k(code_panel *p, source r, size_t count)
 {
+    (void)count;
     vi a[3];
     LOAD(a, 3, r, jt_q3_k, scales);
     vf d = LOAD_HALF(r, jt_q3_k, d);
@@ -269,9 +296,8 @@ ALWAYS_INLINE void scales_q3_k(code_panel *p, source r)
 
 ALWAYS_INLINE void panel_q3_k(panel *p, int v, source r, size_t count)
 {
-    (void)count;
     vi mask[8], packed[16], *q = p->code[v].q;
-    scales_q3_k(&p->code[v], r);
+    scales_q3_k(&p->code[v], r, count);
     LOAD(packed, 16, r, jt_q3_k, qs);
     split_planes(q, packed);
     split_planes(q + 32, packed + 8);
@@ -284,8 +310,9 @@ ALWAYS_INLINE void panel_q3_k(panel *p, int v, source r, size_t count)
 }
 
 /* Scales and minima of Q4_K and Q5_K, whose first 16 bytes are the same. */
-ALWAYS_INLINE void scales_affine(code_panel *p, source r)
+ALWAYS_INLINE void scales_q4_k(code_panel *p, source r, size_t count)
 {
+    (void)count;
     vi head[4], scale[2], min[2];
     LOAD(head, 4, r, jt_q4_k, d);
     vf d = vf_from_half(head[0]), dmin = vf_from_half(vi_right(head[0], 16));
@@ -304,9 +331,8 @@ ALWAYS_INLINE void scales_affine(code_panel *p, source r)
 
 ALWAYS_INLINE void panel_q4_k(panel *p, int v, source r, size_t count)
 {
-    (void)count;
     vi packed[4];
-    scales_affine(&p->code[v], r);
+    scales_q4_k(&p->code[v], r, count);
     for (size_t i = 0; i < 8; i++) {
         LOAD(packed, 4, r, jt_q4_k, qs[16 * i]);
         split_nibbles(p->code[v].q + 16 * (i / 2) + 4 * (i % 2), packed, 4, 8);
@@ -315,9 +341,8 @@ ALWAYS_INLINE void panel_q4_k(panel *p, int v, source r, size_t count)
 
 ALWAYS_INLINE void panel_q5_k(panel *p, int v, source r, size_t count)
 {
-    (void)count;
     vi packed[4], high[8], *q = p->code[v].q;
-    scales_affine(&p->code[v], r);
+    scales_q4_k(&p->code[v], r, count);
     for (size_t i = 0; i < 8; i++) {
         LOAD(packed, 4, r, jt_q5_k, qs[16 * i]);
         split_nibbles(q + 16 * (i / 2) + 4 * (i % 2), packed, 4, 8);
@@ -349,7 +374,7 @@ ALWAYS_INLINE void half_q6_k(vi q[32], source r, size_t half)
     }
 }
 
-ALWAYS_INLINE void panel_q6_k(panel *p, int v, source r, size_t count)
+ALWAYS_INLINE void scales_q6_k(code_panel *p, source r, size_t count)
 {
     (void)count;
     vi scales[4];
@@ -357,8 +382,13 @@ ALWAYS_INLINE void panel_q6_k(panel *p, int v, source r, size_t count)
     vf d = LOAD_HALF(r, jt_q6_k, d);
     for (int g = 0; g < 16; g++) {
         vi top = vi_left(scales[g / 4], 24 - 8 * (g % 4));
-        p->code[v].scale[g] = vf_mul(d, vf_from_vi(vi_shift_down(top, 24)));
+        p->scale[g] = vf_mul(d, vf_from_vi(vi_shift_down(top, 24)));
     }
+}
+
+ALWAYS_INLINE void panel_q6_k(panel *p, int v, source r, size_t count)
+{
+    scales_q6_k(&p->code[v], r, count);
     half_q6_k(p->code[v].q, r, 0);
     half_q6_k(p->code[v].q + 32, r, 1);
 }

@@ -29,25 +29,33 @@ ALWAYS_INLINE void panel_iq4_nl(panel *p, int v, source r, size_t count)
 {
     vi packed[4];
     const vi table = vi_int8_codes(vi_table(table_iq4));
+    scales_q4_0(&p->code[v], r, count);
     for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_iq4_nl))) {
-        p->code[v].scale[g] = LOAD_HALF(r, jt_iq4_nl, d);
         LOAD(packed, 4, r, jt_iq4_nl, qs);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }
 }
 
-ALWAYS_INLINE void panel_iq4_xs(panel *p, int v, source r, size_t count)
+ALWAYS_INLINE void scales_iq4_xs(code_panel *p, source r, size_t count)
 {
     (void)count;
-    vi head[2], packed[4];
-    const vi table = vi_int8_codes(vi_table(table_iq4));
+    vi head[2];
     LOAD(head, 2, r, jt_iq4_xs, d);
     vf d = vf_from_half(head[0]);
     for (int g = 0; g < 8; g++) {
         vi low = vi_and(vi_right(head[1], 4 * g), 15);
         vi high = vi_and(vi_right(head[0], 16 + 2 * g), 3);
         vi scale = vi_sub(vi_or(low, vi_left(high, 4)), vi_set1(32));
-        p->code[v].scale[g] = vf_mul(d, vf_from_vi(scale));
+        p->scale[g] = vf_mul(d, vf_from_vi(scale));
+    }
+}
+
+ALWAYS_INLINE void panel_iq4_xs(panel *p, int v, source r, size_t count)
+{
+    vi packed[4];
+    const vi table = vi_int8_codes(vi_table(table_iq4));
+    scales_iq4_xs(&p->code[v], r, count);
+    for (int g = 0; g < 8; g++) {
         LOAD(packed, 4, r, jt_iq4_xs, qs[16 * (size_t)g]);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }
@@ -61,12 +69,18 @@ ALWAYS_INLINE vf half_of_e8m0(vi e)
     return vf_max(normal, vf_cast(vi_left(vi_add(e, vi_set1(1)), 21)));
 }
 
+ALWAYS_INLINE void scales_mxfp4(code_panel *p, source r, size_t count)
+{
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_mxfp4)))
+        p->scale[g] = half_of_e8m0(load_byte(r, offsetof(jt_mxfp4, e)));
+}
+
 ALWAYS_INLINE void panel_mxfp4(panel *p, int v, source r, size_t count)
 {
     vi packed[4];
     const vi table = table_above(table_fp4, 16, 12);
+    scales_mxfp4(&p->code[v], r, count);
     for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_mxfp4))) {
-        p->code[v].scale[g] = half_of_e8m0(load_byte(r, offsetof(jt_mxfp4, e)));
         LOAD(packed, 4, r, jt_mxfp4, qs);
         look_up_nibbles(p->code[v].q + 8 * g, table, packed, 4);
     }

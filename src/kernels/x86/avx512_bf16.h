@@ -32,13 +32,15 @@ ALWAYS_INLINE __m512bh act_pair(const uint8_t *part, size_t i)
 
 WITH_BF16 ALWAYS_INLINE void dot_pairs(float *sums, size_t ld, const panel *p,
                                        const uint8_t *const *x, size_t n, size_t at,
-                                       size_t count, const int tile)
+                                       size_t count, ahead *next, const int tile)
 {
     vf high[WIDTH][TILE], low[WIDTH][TILE];
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < WIDTH; v++)
             high[v][t] = low[v][t] = vf_set1(0);
-    for (size_t i = 0; i < count; i += 2)
+    for (size_t i = 0; i < count; i += 2) {
+        if (i % (CHUNK_REAL / DOT_STEPS) == 0)
+            ask(next, 1);
         for (int t = 0; t < tile; t++) {
             __m512bh x_high = act_pair(x[t], at + i);
             __m512bh x_low = act_pair(x[t] + jt_pad64(2 * n), at + i);
@@ -48,6 +50,7 @@ WITH_BF16 ALWAYS_INLINE void dot_pairs(float *sums, size_t ld, const panel *p,
                 low[v][t] = _mm512_dpbf16_ps(low[v][t], w, x_low);
             }
         }
+    }
     for (int t = 0; t < tile; t++)
         for (int v = 0; v < WIDTH; v++) {
             float *sum = sums + (size_t)t * ld + v * LANES;
@@ -58,9 +61,9 @@ WITH_BF16 ALWAYS_INLINE void dot_pairs(float *sums, size_t ld, const panel *p,
 #define DOT_PAIRS(tile, lower)                                                         \
     WITH_BF16 static void dot_##lower##_##tile(float *sums, size_t ld, const panel *p, \
                                                const uint8_t *const *x, size_t n,      \
-                                               size_t at, size_t count)                \
+                                               size_t at, size_t count, ahead *next)   \
     {                                                                                  \
-        dot_pairs(sums, ld, p, x, n, at, count, tile);                                 \
+        dot_pairs(sums, ld, p, x, n, at, count, next, tile);                           \
     }
 EACH_TILE(DOT_PAIRS, pairs)
 static const format format_pairs = {

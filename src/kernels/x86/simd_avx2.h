@@ -332,6 +332,11 @@ ALWAYS_INLINE void dot_codes(vi sum[WIDTH][TILE], const vi *const w[WIDTH],
     }
 }
 
+/* Products of few tokens (simd/few.h): whether vi_dot takes int8 codes, and for how
+ * many tokens they pay where `ways` codes are decoded together. */
+#define FEW_SIGNED     0
+#define FEW_MOST(ways) ((ways) == 4 ? 2 : 3)
+
 /* sum + the products of four unsigned codes and four signed bytes in each lane; two of
  * them together must fit 16 bits */
 ALWAYS_INLINE vi vi_dot(vi sum, vi codes, vi bytes)
