@@ -167,9 +167,9 @@ jt_status jt_session_open_store(jt_session *s, const jt_session_options *options
     if (options->beside)
         return share_store(s, options->beside, o, err);
     JT_TRY(jt_cached_new(&s->cached, &s->model->apart->stored, o, err));
+    int usual = s->capacity < JT_USUAL_CHUNK ? s->capacity : JT_USUAL_CHUNK;
     divide(&s->budget, s, o);
-    while (o->ram < s->budget.least && o->ram && !options->chunk &&
-           s->room > JT_USUAL_CHUNK) {
+    while (o->ram < s->budget.least && o->ram && !options->chunk && s->room > usual) {
         s->room /= 2; /* passes need not be longer than usual */
         s->chunk = s->chunk < s->room ? s->chunk : s->room;
         divide(&s->budget, s, o);
