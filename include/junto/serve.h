@@ -65,7 +65,9 @@ typedef struct jt_server_options {
     uint64_t adapter_bytes;     /* of adapters in memory; default: no bound. Those that
                                    were not used for longest leave it */
     jt_session_options session; /* of every slot; `beside` is not looked at. `chunk`
-                                   bounds the tokens of a pass */
+                                   bounds the tokens of a pass. `store` is about one
+                                   store for all, of a model that was loaded apart; its
+                                   budget covers the whole server, for each model */
     jt_log log;                 /* from several threads at once */
 } jt_server_options;
 

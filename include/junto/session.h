@@ -40,9 +40,11 @@ typedef struct jt_session_options {
                                     a weight is arranged for the processor when it is
                                     first used, which takes as much memory as it, where
                                     there is that much; results are the same */
-    struct jt_session *beside; /* use the threads and the scratch of this session, which
-                                  must live longer; not at the same time as it does.
-                                  `threads` and `cpu` are then its own */
+    struct jt_session *beside;   /* use the threads, the scratch and the store of this
+                                    session, which must live longer; not at the same time
+                                    as it does. `threads`, `cpu` and what `store` is about
+                                    are then its own. Of its budget contexts beside it
+                                    have no part */
 } jt_session_options;
 
 /* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu, a way to read),
@@ -86,12 +88,12 @@ typedef struct jt_part {
 /* jt_session_eval for n different sessions of one model at once: every weight is read
  * once for all of them, and each gets the logits, bit for bit, that it would have got
  * alone. The threads are those of the first, and its `chunk` bounds the tokens of a
- * pass. Policies and watchers act on their own session; adapters on their
- * own tokens. One with a watcher of what the experts gave (on_outputs), a store, a
- * twin, a weigher of adapters, adapters on latent attention, or rewiring runs by
- * itself. `progress` (may be NULL) is asked between passes. Errors: as jt_session_eval,
- * JT_E_ARG for a session that
- * comes twice or is of another model; after a failure all contexts are as before. */
+ * pass. Policies and watchers act on their own session; adapters on their own tokens.
+ * One with another store than the first (sessions `beside` each other share it), a
+ * watcher of what the experts gave (on_outputs), a twin, a weigher of adapters,
+ * adapters on latent attention, or rewiring runs by itself. `progress` (may be NULL) is
+ * asked between passes. Errors: as jt_session_eval, JT_E_ARG for a session that comes
+ * twice or is of another model; after a failure all contexts are as before. */
 JT_API jt_status jt_session_eval_together(const jt_part *parts, size_t n,
                                           const jt_progress *progress, jt_err *err);
 

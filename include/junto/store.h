@@ -9,6 +9,9 @@
  *     jt_store_stats stats;
  *     jt_session_store_stats(session, &stats);
  *
+ * Sessions beside it (jt_session_options.beside) have the same store, and may share
+ * passes; a server (junto/serve.h) divides a budget among all its users.
+ *
  * What comes out is the same to the bit, whatever the budget (but for nested experts
  * that earn bits: these follow from the tokens that passed while they were there).
  * docs/store.md. */

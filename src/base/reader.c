@@ -237,6 +237,12 @@ bool jt_reader_give_up(jt_reader *r, jt_read *read)
 
 /* ---- what comes back ---- */
 
+static bool is_hit(const jt_read *read)
+{
+    return !fault.to ||
+           (read->offset < fault.to && read->offset + read->bytes > fault.from);
+}
+
 static void spoil(jt_piece *piece)
 {
     if (fault.pause_us) {
@@ -244,7 +250,7 @@ static void spoil(jt_piece *piece)
                                  fault.pause_us % 1000000 * 1000L};
         nanosleep(&pause, NULL);
     }
-    if (fault.after < 0 || fault.after-- > 0)
+    if (fault.after < 0 || !is_hit(piece->read) || fault.after-- > 0)
         return;
     if (fault.all)
         fault.after = 0;

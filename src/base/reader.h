@@ -97,9 +97,10 @@ uint64_t jt_reader_bytes(const jt_reader *reader);
 typedef struct jt_read_fault {
     long after; /* negative: no fault */
     bool all;
-    int error;    /* an errno; 0: the piece is cut to `keep` bytes */
-    size_t keep;  /* 0: as if the file ended here */
-    int pause_us; /* every piece takes so much longer */
+    int error;         /* an errno; 0: the piece is cut to `keep` bytes */
+    size_t keep;       /* 0: as if the file ended here */
+    int pause_us;      /* every piece takes so much longer */
+    uint64_t from, to; /* only pieces of reads with a byte of these count; 0, 0: all */
 } jt_read_fault;
 void jt_read_fault_set(jt_read_fault fault);
 

@@ -224,18 +224,20 @@ static const cli_option limit_options[] = {
              "cancelled; a second signal cancels at once"},
     {0}};
 
-static const cli_group groups[] = {{"Address", listen_options, 0},
-                                   {"Replies", reply_options, 0},
-                                   {"Adapters", adapter_options, 0},
-                                   {"Several models", keep_options, 0},
-                                   {"Limits", limit_options, 0},
-                                   {"Log", log_options, 0},
-                                   {"Machine", cli_context_options, FIELD(session)},
-                                   {NULL, cli_threads_options, FIELD(session)},
-                                   {NULL, cli_kernel_options, FIELD(session)},
-                                   {NULL, cli_trace_options, FIELD(trace)},
-                                   {NULL, cli_common_options, 0},
-                                   {0}};
+static const cli_group groups[] = {
+    {"Address", listen_options, 0},
+    {"Replies", reply_options, 0},
+    {"Adapters", adapter_options, 0},
+    {"Several models", keep_options, 0},
+    {"Limits", limit_options, 0},
+    {"Log", log_options, 0},
+    {"Larger than memory", cli_store_options, FIELD(session.store)},
+    {"Machine", cli_context_options, FIELD(session)},
+    {NULL, cli_threads_options, FIELD(session)},
+    {NULL, cli_kernel_options, FIELD(session)},
+    {NULL, cli_trace_options, FIELD(trace)},
+    {NULL, cli_common_options, 0},
+    {0}};
 
 /* ---- serving ---- */
 
@@ -334,7 +336,8 @@ static jt_status open_serving(serving *s, const struct args *args, jt_err *err)
     signal(SIGPIPE, SIG_IGN);
     JT_TRY(cli_trace_check(&args->trace, err));
     JT_TRY(cli_read_keys(&s->key, args->key_file, err));
-    JT_TRY(serve_models_open(&s->models, &args->models, &args->template, err));
+    JT_TRY(serve_models_open(&s->models, &args->models, &args->template,
+                             &args->session.store, err));
     JT_TRY(serve_adapters_open(&s->adapters, &args->adapters, err));
     pthread_sigmask(SIG_BLOCK, &s->signals, NULL);
     JT_TRY(listen_first(s, args, err));
@@ -410,6 +413,8 @@ static const char *const examples[] = {
     "eight replies at once, prompts as fast as can be",
     "junto serve small=a.gguf big=b.gguf --keep-alive 60",
     "two models, each in memory while it is used",
+    "junto serve model.gguf --ram 8G -np 8",
+    "a model larger than memory, eight replies at once within 8 GB",
     "junto serve model.gguf --adapter poet=poet.safetensors --adapter law=law/:0.8",
     "adapters that requests name: {\"adapter\": \"poet\"}",
     NULL};

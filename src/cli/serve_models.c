@@ -8,6 +8,7 @@
 struct serve_model {
     char *name, *path;
     const cli_template_args *how;
+    const jt_store_options *store;
     cli_model model;
     cli_template template;
 };
@@ -26,7 +27,7 @@ static void unload(void *user, jt_model *model, jt_chat *chat)
 static jt_status load(void *user, jt_model **model, jt_chat **chat, jt_err *err)
 {
     serve_model *m = user;
-    JT_TRY(cli_load(&m->model, m->path, true, err));
+    JT_TRY(cli_load_stored(&m->model, m->path, true, m->store, err));
     jt_status status = cli_template_open(
         &m->template, m->how, jt_model_file(m->model.model), m->model.tokenizer, err);
     if (status != JT_OK) {
@@ -122,11 +123,13 @@ static jt_status open_given(serve_models *out, const cli_list *given, jt_err *er
 }
 
 jt_status serve_models_open(serve_models *out, const cli_list *given,
-                            const cli_template_args *template, jt_err *err)
+                            const cli_template_args *template,
+                            const jt_store_options *store, jt_err *err)
 {
     JT_TRY(given->count ? open_given(out, given, err) : open_shelf(out, err));
     for (size_t i = 0; i < out->count; i++) {
         out->list[i].how = template;
+        out->list[i].store = store;
         out->offers[i] = (jt_server_offer){.name = out->list[i].name,
                                            .load = load,
                                            .unload = unload,

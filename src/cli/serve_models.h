@@ -13,10 +13,12 @@ typedef struct serve_models {
 } serve_models;
 
 /* Models as they are given, "PATH", "NAME" of the shelf or "ALIAS=PATH"; with none, all
- * of the shelf. Nothing is loaded. `template` must live as long. Close in every case.
- * JT_E_ARG (an empty shelf, a name of several), JT_E_MEMORY. */
+ * of the shelf. Nothing is loaded; then each is as `store` asks. `template` and `store`
+ * must live as long. Close in every case. JT_E_ARG (an empty shelf, a name of several),
+ * JT_E_MEMORY. */
 jt_status serve_models_open(serve_models *out, const cli_list *given,
-                            const cli_template_args *template, jt_err *err);
+                            const cli_template_args *template,
+                            const jt_store_options *store, jt_err *err);
 void serve_models_close(serve_models *models);
 
 #endif

@@ -144,7 +144,8 @@ static jt_status take_in(jt_apart *apart, jt_gguf **file, jt_err *err)
 {
     reading r = {.apart = apart, .file = *file, .err = err};
     owned *o = jt_calloc(1, sizeof *o);
-    char *memory = jt_alloc_large(weights_room(*file));
+    apart->weights = weights_room(*file);
+    char *memory = jt_alloc_large(apart->weights);
     r.reads = jt_calloc(jt_gguf_tensor_count(*file), sizeof *r.reads);
     jt_status status = o && memory && r.reads
                            ? read_weights(&r, memory)
@@ -188,7 +189,7 @@ static jt_status open_sources(jt_apart *apart, jt_err *err)
 }
 
 /* The heads, which were read through maps and the page cache, need not stay. */
-static void forget(const jt_apart *apart)
+static void forget(jt_apart *apart)
 {
     jt_gguf_forget(apart->disk);
     for (size_t i = 0; i < apart->disk->n_parts; i++) {
@@ -200,6 +201,7 @@ static void forget(const jt_apart *apart)
             head = offset < head ? offset : head;
         }
         jt_source_forget(&apart->sources[i], 0, head);
+        apart->heads += head;
     }
 }
 

@@ -12,6 +12,8 @@ struct jt_apart {
     jt_stored_layer *layers;
     jt_extent *extents;
     jt_stored stored;
+    uint64_t weights; /* bytes in memory */
+    uint64_t heads;   /* bytes of the files before their tensors */
 };
 
 /* Open a GGUF file so that its weights, but for the stacks of experts, lie in memory:

@@ -30,8 +30,9 @@ typedef struct jt_lease {
  * gives the next one; `release` ends the lease, also after a failure of `advance`. When
  * `acquire` fails there is nothing to release. `foresee` (may be NULL) shows the store
  * the hidden states h [tokens, d] that are about to reach the experts of `layer`, from
- * which it may guess what the next layer, steered by `hooks`, will ask for.
- * Implementations: src/store/. */
+ * which it may guess what the next layer, steered by `hooks`, will ask for. `learn`
+ * (may be NULL) shows it the route of all tokens of a pass, whoever steers which of
+ * them. Implementations: src/store/. */
 typedef struct jt_store {
     const char *name;
     void *self;
@@ -40,6 +41,7 @@ typedef struct jt_store {
     void (*release)(void *self, const jt_bank *bank, jt_lease *lease);
     void (*foresee)(void *self, jt_context *ctx, const jt_hooks *hooks,
                     const jt_route_site *site, const jt_tensor *h);
+    void (*learn)(void *self, const jt_route_site *site, const jt_route *route);
 } jt_store;
 
 /* What an expert computes. */

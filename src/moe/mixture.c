@@ -1,6 +1,7 @@
 #include "moe/mixture.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "moe/back.h"
 #include "moe/weigh.h"
@@ -63,6 +64,20 @@ static jt_route route_tokens(jt_context *ctx, const jt_mixture *m,
     return route;
 }
 
+/* What the routers of the parts of a pass gave all rows, one after the other. */
+static const float *join_scores(jt_context *ctx, const jt_route *parts, size_t n,
+                                size_t tokens)
+{
+    size_t rows = (size_t)parts[0].n_rows;
+    float *all = jt_scratch(ctx, tokens * rows, sizeof *all), *to = all;
+    for (size_t i = 0; i < n && all; i++) {
+        size_t values = (size_t)parts[i].n_tokens * rows;
+        memcpy(to, parts[i].scores, values * sizeof *to);
+        to += values;
+    }
+    return all;
+}
+
 /* The routes of the parts of a pass, one after the other, as one. */
 static jt_route join_routes(jt_context *ctx, const jt_route *parts, size_t n)
 {
@@ -72,6 +87,8 @@ static jt_route join_routes(jt_context *ctx, const jt_route *parts, size_t n)
         k = parts[i].k > k ? parts[i].k : k;
     }
     jt_route all = jt_route_new(ctx, tokens, parts[0].n_experts, k);
+    all.n_rows = parts[0].n_rows;
+    all.scores = join_scores(ctx, parts, n, (size_t)tokens);
     size_t to = 0;
     for (size_t i = 0; i < n && !jt_failed(ctx); i++) {
         const jt_route *from = &parts[i];
@@ -189,6 +206,8 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
                                     : route_tokens(ctx, m, hooks, site, router_x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
+    if (store->learn)
+        store->learn(store->self, site, &route);
     jt_plan plan = jt_plan_build(ctx, &route);
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), m->experts.d);
     if (jt_failed(ctx))

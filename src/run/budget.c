@@ -1,5 +1,6 @@
 #include "run/budget.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -22,27 +23,71 @@ static bool is_buffered(const jt_stored *stored, const jt_store_options *o)
     return !direct || (o->io && !strcmp(o->io, "buffered"));
 }
 
+/* What a context takes. */
+static uint64_t context_bytes(const jt_session *s)
+{
+    return s->cache.bytes + (size_t)s->model->params.n_vocab * sizeof *s->logits +
+           (size_t)s->capacity * sizeof *s->ids;
+}
+
+/* Scratch of a pass, in which all guests may share, and of one that runs within an
+ * interlude of it. */
+static uint64_t scratch_bytes(const jt_session *s)
+{
+    enum { LOGITS = 16, LISTS = 512 }; /* that jt_scratch_bytes counts; of each part */
+    const jt_hosting *h = &s->hosting;
+    size_t capacity = (size_t)s->capacity, vocab = (size_t)s->model->params.n_vocab;
+    int threads = jt_pool_threads(s->ctx->pool);
+    size_t logits = h->guests > LOGITS ? h->guests - LOGITS : 0;
+    size_t together = h->guests * LISTS + logits * vocab * sizeof(float);
+    uint64_t bytes =
+        jt_scratch_bytes(s->model, (size_t)s->room, capacity, threads) + together;
+    size_t room = (size_t)s->room, between = h->between < room ? h->between : room;
+    if (between)
+        bytes += jt_scratch_bytes(s->model, between, capacity, threads) + together;
+    return bytes;
+}
+
+/* What was taken before: measured, or, where others take theirs at the same time,
+ * reckoned: the weights, what is made of the heads of files (vocabulary, merges, their
+ * tree), and a part of the program. */
+static uint64_t process_bytes(const jt_session *s)
+{
+    enum { MADE_OF_HEADS = 8, PROGRAM = 24 << 20 };
+    return s->hosting.lodger ? s->model->apart->weights +
+                                   MADE_OF_HEADS * s->model->apart->heads + PROGRAM
+                             : jt_process_memory();
+}
+
+/* How much of what is wished beside sessions there is room for. */
+static uint64_t spare_bytes(const jt_session *s, uint64_t ram, uint64_t least)
+{
+    enum { SHARE = 4 };
+    uint64_t room = ram > least ? (ram - least) / SHARE : 0;
+    return ram && s->hosting.spare > room ? room : s->hosting.spare;
+}
+
 static void divide(jt_store_budget *b, const jt_session *s, const jt_store_options *o)
 {
     const jt_stored *stored = &s->model->apart->stored;
-    size_t tokens = (size_t)s->chunk, capacity = (size_t)s->capacity;
+    size_t contexts = s->hosting.guests ? s->hosting.guests : 1;
     *b = (jt_store_budget){
         .ram = o->ram,
-        .process = jt_process_memory(),
-        .context = s->cache.bytes,
-        .scratch =
-            jt_scratch_bytes(s->model, tokens, capacity, jt_pool_threads(s->ctx->pool)),
+        .process = process_bytes(s),
+        .context = contexts * context_bytes(s),
+        .scratch = scratch_bytes(s),
         .slot = jt_cached_slot_bytes(s->cached),
         .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
         .experts = jt_stored_experts(stored),
     };
     b->reserve = UNCOUNTED + jt_cached_learning_bytes(s->cached) +
-                 (is_buffered(stored, o) ? CACHED : 0);
+                 (is_buffered(stored, o) ? CACHED : 0) + s->hosting.aside;
     uint64_t fixed = b->process + b->context + b->scratch + b->reserve;
     uint64_t least = fixed + (uint64_t)jt_stored_least_slots(stored) * b->slot;
     b->least = least + least / PAGE_TABLES;
-    b->reserve += o->ram / PAGE_TABLES;
-    fixed += o->ram / PAGE_TABLES;
+    uint64_t beyond = spare_bytes(s, o->ram, b->least) + o->ram / PAGE_TABLES;
+    b->reserve += beyond;
+    fixed += beyond;
     if (!o->ram) { /* as many slots as were asked for, or all */
         b->slots = o->slots ? o->slots : b->experts;
     } else if (o->ram >= b->least) {
@@ -53,54 +98,93 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
     }
 }
 
+/* In MiB. */
+static unsigned long long mb(uint64_t bytes)
+{
+    return (unsigned long long)(bytes >> 20);
+}
+
+static jt_status refuse(const jt_store_budget *b, const jt_session *s, int least,
+                        jt_err *err)
+{
+    enum { SCATTER = 16 }; /* a process takes a little more or less each time */
+    size_t guests = s->hosting.guests;
+    char contexts[64] = "context";
+    if (guests)
+        snprintf(contexts, sizeof contexts, "%zu contexts", guests);
+    return jt_fail(err, JT_E_LIMIT,
+                   "%llu MiB of memory are not enough for '%s': the smallest budget is "
+                   "%llu MiB (weights and process %llu, %s of %d tokens %llu, scratch "
+                   "%llu, %d experts %llu, reserve %llu); a smaller context or chunk%s "
+                   "makes it smaller",
+                   mb(b->ram), jt_gguf_path(s->model->file),
+                   mb(b->least + b->process / SCATTER) + 1, mb(b->process), contexts,
+                   s->capacity, mb(b->context), mb(b->scratch), least,
+                   mb((uint64_t)least * b->slot), mb(b->reserve),
+                   guests ? ", or fewer contexts," : "");
+}
+
 static jt_status check(const jt_store_budget *b, const jt_session *s,
                        const jt_store_options *o, jt_err *err)
 {
-    enum { MB = 1 << 20 };
     int least = jt_stored_least_slots(&s->model->apart->stored);
     if (o->ram && o->ram < b->least)
-        return jt_fail(
-            err, JT_E_LIMIT,
-            "%llu MiB of memory are not enough for '%s': the smallest budget "
-            "is %llu MiB (weights and process %llu, context of %d tokens "
-            "%llu, scratch %llu, %d experts %llu); a smaller context or "
-            "chunk makes it smaller",
-            (unsigned long long)(o->ram / MB), jt_gguf_path(s->model->file),
-            (unsigned long long)(b->least / MB + 1),
-            (unsigned long long)(b->process / MB), s->capacity,
-            (unsigned long long)(b->context / MB),
-            (unsigned long long)(b->scratch / MB), least,
-            (unsigned long long)((uint64_t)least * b->slot / MB));
+        return refuse(b, s, least, err);
     if (b->slots < least)
         return jt_fail(err, JT_E_ARG, "a cache of %d experts, the fewest are %d",
                        b->slots, least);
     return JT_OK;
 }
 
-jt_status jt_session_open_store(jt_session *s, const jt_store_options *o, jt_err *err)
+/* The store of the session beside which this one runs. */
+static jt_status share_store(jt_session *s, const jt_session *host,
+                             const jt_store_options *o, jt_err *err)
 {
+    if (o->ram || o->slots || o->bits)
+        return jt_fail(err, JT_E_ARG,
+                       "a session beside another has no budget of its own");
+    if (host->model != s->model)
+        return jt_fail(err, JT_E_ARG,
+                       "a model that was loaded apart beside a session of another one");
+    if (host->budget.ram && s->chunk > host->chunk)
+        return jt_fail(err, JT_E_ARG, "passes of %d tokens, the budget has room for %d",
+                       s->chunk, host->chunk);
+    s->cached = host->cached;
+    s->store = host->store;
+    s->budget = host->budget;
+    return JT_OK;
+}
+
+jt_status jt_session_open_store(jt_session *s, const jt_session_options *options,
+                                jt_err *err)
+{
+    const jt_store_options *o = &options->store;
     if (!s->model->apart)
         return o->ram || o->slots || o->bits
                    ? jt_fail(err, JT_E_ARG,
                              "a memory budget needs a model that was loaded apart")
                    : JT_OK;
-    if (o->ram && s->ctx != &s->own)
-        return jt_fail(err, JT_E_ARG,
-                       "a session beside another has no budget of its "
-                       "own");
+    if (options->beside)
+        return share_store(s, options->beside, o, err);
     JT_TRY(jt_cached_new(&s->cached, &s->model->apart->stored, o, err));
+    int usual = s->capacity < JT_USUAL_CHUNK ? s->capacity : JT_USUAL_CHUNK;
     divide(&s->budget, s, o);
+    while (o->ram < s->budget.least && o->ram && !options->chunk && s->room > usual) {
+        s->room /= 2; /* passes need not be longer than usual */
+        s->chunk = s->chunk < s->room ? s->chunk : s->room;
+        divide(&s->budget, s, o);
+    }
     JT_TRY(check(&s->budget, s, o, err));
+    s->hosting.spare = spare_bytes(s, o->ram, s->budget.least);
     if (o->ram) {
         s->ctx->scratch.limit = s->budget.scratch;
         if (!jt_arena_reserve(&s->ctx->scratch, s->budget.scratch))
             return jt_fail_memory(err, "starting a session");
     }
     JT_TRY(jt_cached_open(s->cached, s->budget.slots, s->ctx->pool, err));
-    jt_watcher watcher = jt_cached_watcher(s->cached);
     s->store = jt_cached_store(s->cached);
     s->ctx->tender = jt_cached_tender(s->cached);
-    return jt_session_add_watcher(s, &watcher, err);
+    return JT_OK;
 }
 
 bool jt_session_store_stats(const jt_session *s, jt_store_stats *stats)

@@ -8,19 +8,35 @@
 #include "run/budget.h"
 #include "store/mapped.h"
 
-enum { USUAL_CONTEXT = 4096, USUAL_CHUNK = 256, MAX_CHUNK = 65536 };
+enum { USUAL_CONTEXT = 4096, MAX_CHUNK = 65536 };
 
 /* In a budget a pass reads most experts, however short it is: it is as long as a fifth
- * of the budget allows. */
-static int chunk_within(const jt_session *s, uint64_t ram)
+ * of the budget allows, if there may be so many tokens. */
+static int longest_pass(const jt_session *s, uint64_t ram, int tokens, size_t most)
 {
     enum { MOST = 2048, SHARE = 5 };
-    int chunk = USUAL_CHUNK;
-    while (ram && 2 * chunk <= MOST && 2 * chunk <= s->capacity &&
-           jt_scratch_bytes(s->model, 2 * (size_t)chunk, (size_t)s->capacity, 1) <=
+    most = most < MOST ? most : MOST;
+    while (ram && 2 * (size_t)tokens <= most &&
+           jt_scratch_bytes(s->model, 2 * (size_t)tokens, (size_t)s->capacity, 1) <=
                ram / SHARE)
-        chunk *= 2;
-    return chunk;
+        tokens *= 2;
+    return tokens;
+}
+
+static void choose_passes(jt_session *s, const jt_session_options *o)
+{
+    const jt_session *host = o->beside;
+    bool shares = host && host->cached && host->model == s->model;
+    size_t capacity = (size_t)s->capacity, guests = s->hosting.guests;
+    uint64_t ram = o->store.ram;
+    s->chunk = o->chunk ? o->chunk
+               : shares ? host->chunk
+                        : longest_pass(s, ram, JT_USUAL_CHUNK, capacity);
+    if (s->chunk > s->capacity)
+        s->chunk = s->capacity;
+    s->room = shares ? host->room : s->chunk;
+    if (guests && !o->chunk)
+        s->room = longest_pass(s, ram, s->chunk, guests * capacity);
 }
 
 static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err *err)
@@ -36,9 +52,7 @@ static jt_status choose_sizes(jt_session *s, const jt_session_options *o, jt_err
         return jt_fail(err, JT_E_ARG,
                        "a context of %d tokens was asked for, the model has %d",
                        s->capacity, trained);
-    s->chunk = o->chunk ? o->chunk : chunk_within(s, o->store.ram);
-    if (s->chunk > s->capacity)
-        s->chunk = s->capacity;
+    choose_passes(s, o);
     return JT_OK;
 }
 
@@ -76,19 +90,20 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
     s->logits = jt_alloc((size_t)s->model->params.n_vocab, sizeof *s->logits);
     if (!s->ids || !s->positions || !s->logits)
         return jt_fail_memory(err, "starting a session");
-    return jt_session_open_store(s, &o->store, err);
+    return jt_session_open_store(s, o, err);
 }
 
-jt_status jt_session_new(jt_session **out, const jt_model *model,
-                         const jt_session_options *options, jt_err *err)
+jt_status jt_session_new_host(jt_session **out, const jt_model *model,
+                              const jt_session_options *options,
+                              const jt_hosting *hosting, jt_err *err)
 {
-    jt_session_options usual = {0};
     jt_session *s = jt_calloc(1, sizeof *s);
     if (!s)
         return jt_fail_memory(err, "starting a session");
     s->model = model;
     s->store = &jt_store_mapped;
-    jt_status status = session_init(s, options ? options : &usual, err);
+    s->hosting = *hosting;
+    jt_status status = session_init(s, options, err);
     if (status != JT_OK) {
         jt_session_free(s);
         return status;
@@ -97,11 +112,20 @@ jt_status jt_session_new(jt_session **out, const jt_model *model,
     return JT_OK;
 }
 
+jt_status jt_session_new(jt_session **out, const jt_model *model,
+                         const jt_session_options *options, jt_err *err)
+{
+    static const jt_session_options usual;
+    static const jt_hosting none;
+    return jt_session_new_host(out, model, options ? options : &usual, &none, err);
+}
+
 void jt_session_free(jt_session *s)
 {
     if (!s)
         return;
-    jt_cached_free(s->cached);
+    if (s->ctx == &s->own)
+        jt_cached_free(s->cached);
     jt_attached_free(&s->adapters);
     jt_context_free(&s->own);
     jt_cache_free(&s->cache);
@@ -148,13 +172,23 @@ static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
     return JT_OK;
 }
 
+/* More keys and values of a session. One beside others that share a budget has its part
+ * already. */
+static jt_status make_second(jt_session *s, jt_cache *out, jt_err *err)
+{
+    if (s->ctx != &s->own && s->budget.ram)
+        return jt_fail(err, JT_E_LIMIT,
+                       "the memory budget has no room for a second context");
+    return jt_cache_init(out, s->model, &s->kept, err);
+}
+
 /* A pass that comes before each pass has keys and values of its own. */
 static jt_status make_first(jt_session *s, jt_err *err)
 {
     if (!jt_attached_looks_ahead(&s->adapters))
         return JT_OK;
     if (!s->first.memory)
-        JT_TRY(jt_cache_init(&s->first, s->model, &s->kept, err));
+        JT_TRY(make_second(s, &s->first, err));
     s->adapters.first = &s->first;
     return JT_OK;
 }
@@ -209,7 +243,7 @@ jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err
     if (!own)
         return jt_fail_memory(err, "starting a twin");
     *own = *twin;
-    jt_status status = jt_cache_init(&own->cache, s->model, &s->kept, err);
+    jt_status status = make_second(s, &own->cache, err);
     if (status == JT_OK)
         s->twin = own;
     else

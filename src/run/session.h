@@ -27,14 +27,30 @@ typedef struct jt_attendant {
                         size_t *until, jt_err *err);
 } jt_attendant;
 
+enum { JT_USUAL_CHUNK = 256 };
+
+/* What a session that others run beside reckons with, when it divides a budget. */
+typedef struct jt_hosting {
+    size_t guests;  /* sessions beside it, by the same options, which may share a pass;
+                       0: none, it has a text of its own */
+    size_t between; /* tokens of a pass that runs within another's interlude, at most */
+    uint64_t aside; /* bytes of the budget that are for others than sessions */
+    uint64_t spare; /* bytes that are, where the budget is more than the smallest: at
+                       most a quarter of the difference. The host tells how many */
+    bool lodger;    /* the process has more than this model: what that takes is not
+                       counted, and what the model does is reckoned, not measured */
+} jt_hosting;
+
 struct jt_session {
     const jt_model *model;
     jt_context own;
     jt_context *ctx; /* own, or that of the session beside which this one runs */
     jt_hooks hooks;
     const jt_store *store;
-    jt_cached *cached;      /* the store of a model that was loaded apart; or NULL */
-    jt_store_budget budget; /* then */
+    jt_cached *cached;      /* the store of a model that was loaded apart; or NULL. It
+                               belongs to the session beside which others run */
+    jt_store_budget budget; /* then, as that session divided it */
+    jt_hosting hosting;
     jt_attached adapters;
     jt_adapter_weigher weigher;
     jt_cache cache;         /* of the first cache.length tokens */
@@ -49,7 +65,15 @@ struct jt_session {
     float *logits;      /* [vocab], after the last token */
     bool has_logits;
     int capacity, length, chunk;
+    int room; /* tokens of a pass that it leads, at most: its chunk, or more where
+                 several share a budget */
 };
+
+/* jt_session_new for a session that only lends its threads, its scratch and its store
+ * to those beside it, which `options` describe. */
+jt_status jt_session_new_host(jt_session **out, const jt_model *model,
+                              const jt_session_options *options,
+                              const jt_hosting *hosting, jt_err *err);
 
 /* Whether a session shares its passes with others. */
 bool jt_session_shares(const jt_session *s);
@@ -96,7 +120,8 @@ jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
 void jt_session_rewind(jt_session *session, size_t length);
 
 /* Let a twin run beside the session from its first token on; `twin` is copied and its
- * cache made. JT_E_ARG (the session has one, or tokens), JT_E_MEMORY. */
+ * cache made. JT_E_ARG (the session has one, or tokens), JT_E_LIMIT (a budget that is
+ * shared has no room), JT_E_MEMORY. */
 jt_status jt_session_add_twin(jt_session *session, const jt_session_twin *twin,
                               jt_err *err);
 

@@ -52,8 +52,13 @@ bool jt_session_shares(const jt_session *s)
         if (s->hooks.watcher[i].on_outputs)
             return false;
     }
-    return !s->twin && !s->attendant.before && !s->on_layer && !s->cached &&
+    return !s->twin && !s->attendant.before && !s->on_layer &&
            (s->adapters.count == 0 || (!s->weigher.weigh && !has_latent(s->model)));
+}
+
+static bool joins(const together *g, const jt_session *s)
+{
+    return s->store == g->lead->store && jt_session_shares(s);
 }
 
 /* Whether the tokens of two sessions can be routed as those of one. */
@@ -74,7 +79,7 @@ static jt_chunk gather(together *g)
         size_t room = g->room - chunk.count, start = s->cache.length;
         size_t most = (size_t)s->chunk < room ? (size_t)s->chunk : room;
         size_t count = left < most ? left : most;
-        if (!jt_session_shares(s) || count == 0)
+        if (!joins(g, s) || count == 0)
             continue;
         memcpy(g->ids + chunk.count, g->parts[i].tokens + g->done[i],
                count * sizeof *g->ids);
@@ -137,7 +142,7 @@ static jt_status run(together *g, const jt_progress *progress, jt_err *err)
     }
     for (size_t i = 0; i < g->n; i++) {
         const jt_part *p = &g->parts[i];
-        if (jt_session_shares(p->session))
+        if (joins(g, p->session))
             continue;
         JT_TRY(jt_session_eval(p->session, p->tokens, p->count, NULL, err));
         done += p->count;
@@ -184,6 +189,6 @@ jt_status jt_session_eval_together(const jt_part *parts, size_t n,
 {
     JT_TRY(check(parts, n, err));
     jt_session *lead = parts[0].session;
-    together g = {.parts = parts, .n = n, .lead = lead, .room = (size_t)lead->chunk};
+    together g = {.parts = parts, .n = n, .lead = lead, .room = (size_t)lead->room};
     return evaluate(&g, progress, err);
 }

@@ -50,17 +50,25 @@ static void make_head(completion *c)
     c->head.model = c->server->name;
 }
 
+/* The first choice that failed, or NULL. */
+static const jt_task *failed(const jt_work *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->choice[i].err.code != JT_OK)
+            return &w->choice[i];
+    }
+    return NULL;
+}
+
 static void report(const completion *c)
 {
     const jt_work *w = c->work;
     double now = jt_seconds(), first = w->first ? w->first - w->asked : 0;
     size_t tokens = 0;
     const char *end = jt_finish_name(w->choice[0].result.finish);
-    for (size_t i = 0; i < w->n; i++) {
+    const jt_task *bad = failed(w);
+    for (size_t i = 0; i < w->n; i++)
         tokens += w->choice[i].result.tokens;
-        if (w->choice[i].err.code != JT_OK)
-            end = "failed";
-    }
     if (w->first) {
         jt_counters_add(&c->server->metrics, JT_COUNTER_first_token_seconds_sum, first);
         jt_counters_add(&c->server->metrics, JT_COUNTER_first_token_seconds_count, 1);
@@ -69,7 +77,10 @@ static void report(const completion *c)
                 "reply id=%s n=%zu prompt=%zu kept=%zu tokens=%zu end=%s first=%.3f "
                 "seconds=%.3f",
                 c->head.id, w->n, w->prompt.count, w->choice[0].result.kept_tokens,
-                tokens, end, first, now - w->asked);
+                tokens, bad ? "failed" : end, first, now - w->asked);
+    if (bad)
+        jt_log_line(&c->server->options.log, JT_LOG_WARN, "failed id=%s error=%s",
+                    c->head.id, bad->err.msg);
 }
 
 static void close_completion(void *self)
@@ -85,16 +96,6 @@ static void close_completion(void *self)
 }
 
 /* ---- at once ---- */
-
-/* The first choice that failed, or NULL. */
-static const jt_task *failed(const jt_work *w)
-{
-    for (size_t i = 0; i < w->n; i++) {
-        if (w->choice[i].err.code != JT_OK)
-            return &w->choice[i];
-    }
-    return NULL;
-}
 
 static void answer_whole(completion *c, jt_http_answer *answer)
 {

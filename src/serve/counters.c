@@ -28,6 +28,25 @@ void jt_counters_set(jt_counters *m, jt_counter metric, double value)
     pthread_mutex_unlock(&m->lock);
 }
 
+void jt_counters_store(jt_counters *m, const jt_store_stats *s)
+{
+    const struct {
+        jt_counter metric;
+        double value;
+    } figures[] = {
+        {JT_COUNTER_store_hits_total, (double)s->hits},
+        {JT_COUNTER_store_hits_ahead_total, (double)s->hits_ahead},
+        {JT_COUNTER_store_misses_total, (double)s->misses},
+        {JT_COUNTER_store_read_bytes_total, (double)s->read_bytes},
+        {JT_COUNTER_store_stall_seconds_total, s->stall_seconds},
+        {JT_COUNTER_store_ahead_total, (double)s->ahead},
+        {JT_COUNTER_store_ahead_used_total, (double)s->ahead_used},
+        {JT_COUNTER_store_slots, s->budget.slots},
+        {JT_COUNTER_store_bytes, (double)s->budget.slots * (double)s->budget.slot}};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        jt_counters_set(m, figures[i].metric, figures[i].value);
+}
+
 void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges)
 {
     static const char *const kind[] = {

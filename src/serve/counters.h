@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "junto/store.h"
 #include "serve/buffer.h"
 
 /* X(name, kind, help): junto_<name>. The kinds: counters only grow. */
@@ -22,6 +23,15 @@
     X(expert_loads_total, "counter", "Experts in them, each once a layer and pass")    \
     X(first_token_seconds_sum, "counter", "Seconds from requests to their first text") \
     X(first_token_seconds_count, "counter", "How many those are of")                   \
+    X(store_hits_total, "counter", "Experts asked for that were in memory")            \
+    X(store_hits_ahead_total, "counter", "Experts that were there because of a guess") \
+    X(store_misses_total, "counter", "Experts that had to be read when asked for")     \
+    X(store_read_bytes_total, "counter", "Bytes of experts that were read")            \
+    X(store_stall_seconds_total, "counter", "Seconds that computing waited for them")  \
+    X(store_ahead_total, "counter", "Experts that were read on a guess")               \
+    X(store_ahead_used_total, "counter", "Those of them that were then asked for")     \
+    X(store_slots, "gauge", "Experts that memory has room for")                        \
+    X(store_bytes, "gauge", "Bytes of that room")                                      \
     X(adapter_loads_total, "counter", "Adapters that were read from their files")      \
     X(adapters, "gauge", "Adapters in memory")                                         \
     X(adapter_bytes, "gauge", "Bytes of them")                                         \
@@ -45,6 +55,9 @@ void jt_counters_open(jt_counters *metrics);
 void jt_counters_close(jt_counters *metrics);
 void jt_counters_add(jt_counters *metrics, jt_counter metric, double value);
 void jt_counters_set(jt_counters *metrics, jt_counter metric, double value);
+
+/* What a store has done so far. */
+void jt_counters_store(jt_counters *metrics, const jt_store_stats *store);
 
 /* Add what `from` counted to `to`, and what it measures now only if `gauges`. */
 void jt_counters_merge(jt_counters *to, jt_counters *from, bool gauges);

@@ -265,8 +265,9 @@ static void tell_routing(jt_engine *e, size_t tokens)
     jt_routing_state state = {.running = e->n_running};
     jt_store_stats store;
     if (jt_session_store_stats(e->seats.host, &store)) {
+        jt_counters_store(e->options.metrics, &store);
         state.has_store = true;
-        state.hits = store.hits;
+        state.hits = store.hits + store.hits_ahead;
         state.misses = store.misses;
     }
     pthread_mutex_lock(&e->lock);
@@ -286,16 +287,19 @@ static void count_pass(jt_engine *e, const batch *b, double seconds)
     tell_routing(e, b->tokens);
 }
 
-/* Those that wait for the model, and are in no pass; `apart`: only prompts. */
-static void gather(jt_engine *e, batch *b, bool apart)
+typedef enum whom { EVERYBODY, PROMPTS, REPLIES } whom;
+
+/* Those that wait for the model, and are in no pass. */
+static void gather(jt_engine *e, batch *b, whom who)
 {
     b->n = b->replies = b->tokens = 0;
     for (size_t i = 0; i < e->n_running; i++) {
         jt_task *c = e->running[i];
-        if (c->under_way || (apart && c->n_pending == 1))
+        bool replies = c->n_pending == 1;
+        if (c->under_way || (who != EVERYBODY && replies != (who == REPLIES)))
             continue;
         c->under_way = true;
-        b->replies += c->n_pending == 1;
+        b->replies += replies;
         b->task[b->n] = c;
         b->turn[b->n++] = (jt_turn){.part = {c->session, c->pending, c->n_pending}};
     }
@@ -405,7 +409,8 @@ static bool is_in_vain(const jt_engine *e)
 }
 
 /* Replies go on while prompts are run. Prompts that came later get half of the time, so
- * that a short one does not wait for a long one. */
+ * that a short one does not wait for a long one; not where experts come from the disk,
+ * as a few tokens of a prompt read as many of them as all prompts together do. */
 static void play(void *self)
 {
     jt_engine *e = self;
@@ -414,11 +419,13 @@ static void play(void *self)
     jt_context_aside aside = jt_context_put_aside(ctx);
     double start = jt_seconds(), share = jt_pace_slice(&e->pace) / 2;
     look_around(e);
+    bool stored = e->seats.host->cached != NULL;
     size_t replies, tokens = waiting_tokens(e, &replies);
+    tokens = stored ? 0 : tokens;
     e->slice = tokens ? share : 2 * share;
     if (replies || tokens) {
         double begun = jt_seconds();
-        gather(e, b, false);
+        gather(e, b, stored ? REPLIES : EVERYBODY);
         advance(e, b, jt_prefill_find("chunked"),
                 replies + jt_pace_tokens(&e->pace, share));
         double seconds = jt_seconds() - begun;
@@ -439,8 +446,7 @@ static void play(void *self)
 static bool runs_apart(const jt_engine *e)
 {
     size_t replies, tokens = waiting_tokens(e, &replies);
-    if (!e->options.prefill->polite || !tokens || e->seats.watcher ||
-        e->running[0]->session->cached)
+    if (!e->options.prefill->polite || !tokens || e->seats.watcher)
         return false;
     return !replies || tokens > jt_pace_tokens(&e->pace, jt_pace_slice(&e->pace));
 }
@@ -450,7 +456,7 @@ static void pass(jt_engine *e)
     batch *b = &e->pass;
     jt_pool *pool = e->seats.host->ctx->pool;
     bool apart = runs_apart(e);
-    gather(e, b, apart);
+    gather(e, b, apart ? PROMPTS : EVERYBODY);
     e->aside = 0.0;
     e->slice = jt_pace_slice(&e->pace);
     double start = jt_seconds();
@@ -524,6 +530,34 @@ static void free_batch(batch *b)
     free(b->err);
 }
 
+/* What runs beside the contexts of slots, and how much a budget has left for that. */
+static jt_hosting hosting_of(const jt_engine_options *o)
+{
+    enum { SAMPLING = 28 }; /* bytes of a sampler for each token that there is */
+    size_t vocab = jt_vocab_size(jt_model_tokenizer(o->model));
+    return (jt_hosting){.guests = o->slots,
+                        .between = o->prefill->polite ? o->slots : 0,
+                        .aside = o->aside + (uint64_t)o->slots * vocab * SAMPLING,
+                        .spare = o->kept_bytes,
+                        .lodger = o->lodger};
+}
+
+static jt_status open_seats(jt_engine *e, jt_err *err)
+{
+    const jt_engine_options *o = &e->options;
+    jt_session_options session = *o->session;
+    if (o->prefill->layered)
+        session.chunk = session.store.ram ? 0 : WHOLE_PROMPTS;
+    jt_hosting hosting = hosting_of(o);
+    JT_TRY(jt_seats_open(&e->seats, o->model, &session, &hosting, o->watcher, err));
+    e->seats.onlooker = jt_routing_watcher(o->routing);
+    e->budget = (size_t)e->seats.host->room;
+    if (o->prefill->layered)
+        e->budget = o->session->chunk ? (size_t)o->session->chunk : USUAL_BUDGET;
+    e->context = jt_session_capacity(e->seats.host);
+    return JT_OK;
+}
+
 static jt_status start_thread(jt_engine *e, jt_err *err)
 {
     size_t n = e->options.slots;
@@ -548,19 +582,8 @@ jt_status jt_engine_new(jt_engine **out, const jt_engine_options *options, jt_er
     e->options = *options;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->wake, NULL);
-    jt_session_options session = *options->session;
-    if (options->prefill->layered)
-        session.chunk = WHOLE_PROMPTS;
-    jt_status status =
-        jt_seats_open(&e->seats, options->model, options->slots, &session,
-                      options->kept_bytes, options->watcher, err);
+    jt_status status = open_seats(e, err);
     if (status == JT_OK) {
-        e->seats.onlooker = jt_routing_watcher(options->routing);
-        e->budget = (size_t)e->seats.seat[0].session->chunk;
-        if (options->prefill->layered)
-            e->budget = options->session->chunk ? (size_t)options->session->chunk
-                                                : USUAL_BUDGET;
-        e->context = jt_session_capacity(e->seats.seat[0].session);
         jt_counters_set(options->metrics, JT_COUNTER_slots, (double)options->slots);
         status = start_thread(e, err);
     }

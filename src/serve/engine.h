@@ -20,7 +20,10 @@ typedef struct jt_engine_options {
     size_t slots, queue; /* replies that run, and that may wait */
     size_t clients;      /* who may ask, at least one */
     size_t per_client;   /* replies of one, running or waiting; 0: no bound */
-    size_t kept_bytes;   /* of contexts beside those of slots */
+    size_t kept_bytes;   /* of contexts beside those of slots: as far as the memory
+                            budget, if there is one, has room */
+    uint64_t aside;      /* bytes of a budget that are for what is not the engine's */
+    bool lodger;         /* as in jt_hosting */
     double reply_seconds;
     jt_counters *metrics; /* outlives the engine; so does: */
     jt_routing *routing;  /* told of every pass */

@@ -27,19 +27,17 @@ static void empty(jt_seat *seat)
     seat->fits = JT_SEAT_FITS_ALL;
 }
 
-jt_status jt_seats_open(jt_seats *s, const jt_model *model, size_t n,
-                        const jt_session_options *options, size_t kept_bytes,
+jt_status jt_seats_open(jt_seats *s, const jt_model *model,
+                        const jt_session_options *options, const jt_hosting *hosting,
                         const jt_watcher *watcher, jt_err *err)
 {
-    *s = (jt_seats){.model = model,
-                    .options = *options,
-                    .watcher = watcher,
-                    .kept.most_bytes = kept_bytes};
-    jt_session_options host = *options;
-    host.n_ctx = 1;
-    host.beside = NULL;
-    JT_TRY(jt_session_new(&s->host, model, &host, err));
+    size_t n = hosting->guests;
+    *s = (jt_seats){.model = model, .options = *options, .watcher = watcher};
+    s->options.beside = NULL;
+    JT_TRY(jt_session_new_host(&s->host, model, &s->options, hosting, err));
+    s->kept.most_bytes = s->host->hosting.spare;
     s->options.beside = s->host;
+    s->options.store = (jt_store_options){0};
     s->seat = jt_calloc(n, sizeof *s->seat);
     if (!s->seat)
         return jt_fail_memory(err, "making seats");

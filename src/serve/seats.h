@@ -37,7 +37,7 @@ typedef struct jt_seats {
     const jt_model *model;
     jt_session_options options;
     const jt_watcher *watcher; /* of sessions without policies; or NULL */
-    jt_session *host;          /* its threads and scratch are those of all */
+    jt_session *host;          /* its threads, scratch and store are those of all */
     jt_watcher onlooker;       /* of all tasks; all zero: nobody */
     jt_seat *seat;             /* [n] */
     size_t n, n_free;
@@ -45,10 +45,11 @@ typedef struct jt_seats {
     unsigned long long clock;
 } jt_seats;
 
-/* n contexts by `options`, and `kept_bytes` for what they held before; `watcher` may be
- * NULL. Errors: those of jt_session_new. Close also after one. */
-jt_status jt_seats_open(jt_seats *seats, const jt_model *model, size_t n,
-                        const jt_session_options *options, size_t kept_bytes,
+/* hosting->guests contexts by `options`, and hosting->spare bytes for what they held
+ * before; `watcher` may be NULL. Errors: those of jt_session_new. Close also after one.
+ */
+jt_status jt_seats_open(jt_seats *seats, const jt_model *model,
+                        const jt_session_options *options, const jt_hosting *hosting,
                         const jt_watcher *watcher, jt_err *err);
 void jt_seats_close(jt_seats *seats);
 

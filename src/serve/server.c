@@ -119,6 +119,13 @@ static jt_status open_wardrobe(jt_server *s, const jt_model *model, jt_err *err)
     return jt_wardrobe_new(&s->wardrobe, &options, err);
 }
 
+/* What a memory budget leaves to connections and adapters. */
+static uint64_t aside_bytes(const jt_server_options *o)
+{
+    enum { CONNECTION = 64 << 10 }; /* its stack, a request of a usual length */
+    return (uint64_t)o->connections * CONNECTION + o->adapter_bytes;
+}
+
 jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *chat,
                          jt_err *err)
 {
@@ -133,6 +140,8 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .kept_bytes = s->options.kept_bytes,
                                 .clients = jt_keys_count(s->options.api_key),
                                 .per_client = (size_t)s->options.per_key,
+                                .aside = aside_bytes(&s->options),
+                                .lodger = !s->http, /* one of a fleet */
                                 .reply_seconds = s->options.reply_seconds,
                                 .metrics = &s->metrics};
     JT_TRY(jt_routing_new(&s->routing, model, err));

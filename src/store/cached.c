@@ -145,7 +145,8 @@ jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
                           .acquire = jt_cached_acquire,
                           .advance = jt_cached_advance,
                           .release = jt_cached_release,
-                          .foresee = jt_cached_foresee};
+                          .foresee = jt_cached_foresee,
+                          .learn = jt_cached_learn};
     jt_status status = start(c, options, err);
     if (status != JT_OK)
         jt_cached_free(c);
@@ -242,7 +243,7 @@ static void mean_scores(jt_cached *c, int l, const jt_route *route)
     }
 }
 
-static void on_route(void *self, const jt_route_site *site, const jt_route *route)
+void jt_cached_learn(void *self, const jt_route_site *site, const jt_route *route)
 {
     jt_cached *c = self;
     int l = stored_layer(c, site->layer);
@@ -254,11 +255,6 @@ static void on_route(void *self, const jt_route_site *site, const jt_route *rout
         jt_ranking_score(&c->ranking, l, c->scores);
     }
     jt_guesses_learn(&c->guesses, l, route, c->slots.where);
-}
-
-jt_watcher jt_cached_watcher(jt_cached *c)
-{
-    return (jt_watcher){.name = "store", .self = c, .on_route = on_route};
 }
 
 static void tend(void *self)

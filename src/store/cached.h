@@ -53,14 +53,14 @@ jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
 /* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk. */
 size_t jt_cached_slot_bytes(const jt_cached *c);
 /* Then the slots. Measures how to read, unless the options say. The threads of `pool`,
- * which compute what it gives, are kept awake while a lease waits. */
+ * which compute what it gives, are kept awake while a lease waits; it has no interludes
+ * during a lease, as one is all that there can be. */
 jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err);
 void jt_cached_free(jt_cached *c); /* NULL is fine */
 
-/* The store, and the watcher that it learns from; both as long as `c`. Banks that are
- * not stored are used where they lie. */
+/* The store, as long as `c`, for any number of sequences, one pass at a time. Banks
+ * that are not stored are used where they lie. */
 const jt_store *jt_cached_store(const jt_cached *c);
-jt_watcher jt_cached_watcher(jt_cached *c);
 /* Begins reads that wait, while others compute. */
 jt_tender jt_cached_tender(jt_cached *c);
 

@@ -45,8 +45,9 @@ struct jt_cached {
     /* The lease in progress, of layer `layer` (-1: none). */
     int layer;
     const jt_plan *plan;
-    int *wanted, n_wanted; /* experts without a slot yet */
-    int next_wanted;       /* the first of them */
+    const jt_interlude *interlude; /* of the pool otherwise: none during a lease */
+    int *wanted, n_wanted;         /* experts without a slot yet */
+    int next_wanted;               /* the first of them */
     int *coming, n_coming; /* slots whose experts are to be used in a later wave */
     int *wave, n_wave;     /* slots of the wave that is being computed */
     int failed, failure;   /* the expert that could not be read, and why; -1: none */
@@ -112,6 +113,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
 jt_status jt_cached_advance(void *self, const jt_bank *bank, jt_lease *lease,
                             jt_err *err);
 void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease);
+void jt_cached_learn(void *self, const jt_route_site *site, const jt_route *route);
 void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,
                        const jt_route_site *site, const jt_tensor *h);
 

@@ -339,7 +339,9 @@ static jt_status report_failure(jt_cached *c, jt_err *err)
     const jt_source *source = jt_cached_extent(c, c->failed, JT_PART_DOWN)->source;
     int layer = c->stored.layers[l].bank->layer, failure = c->failure;
     c->failed = -1;
-    JT_TRY(jt_source_check(source, err)); /* a file that was cut says so itself */
+    jt_status changed = jt_source_check(source, err);
+    if (changed != JT_OK) /* a file that was cut says so itself */
+        return jt_fail_within(err, changed, "expert %d of layer %d", e, layer);
     return jt_fail(err, JT_E_IO, "cannot read expert %d of layer %d from '%s': %s", e,
                    layer, source->path,
                    failure == JT_READ_SHORT ? "the file ends before it"
@@ -390,6 +392,7 @@ void jt_cached_release(void *self, const jt_bank *bank, jt_lease *lease)
     jt_cached_read_earned(c);
     c->layer = -1;
     jt_cached_tend(c);
+    jt_pool_interlude(c->pool, c->interlude);
 }
 
 jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
@@ -399,11 +402,15 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     int layer = layer_of_bank(c, bank);
     if (layer < 0)
         return jt_store_mapped.acquire(NULL, bank, lease, err);
-    for (int i = 0; i < c->stored.n_sources; i++)
-        JT_TRY(jt_source_check(&c->stored.sources[i], err));
+    for (int i = 0; i < c->stored.n_sources; i++) {
+        jt_status changed = jt_source_check(&c->stored.sources[i], err);
+        if (changed != JT_OK)
+            return jt_fail_within(err, changed, "experts of layer %d", bank->layer);
+    }
     jt_cached_tend(c);
     weigh_guesses(c);
     c->layer = layer;
+    c->interlude = jt_pool_interlude(c->pool, NULL);
     c->plan = lease->plan;
     c->failed = -1;
     jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);

@@ -99,6 +99,26 @@ class Page(ServerTest):
             self.fail(self.browser.run("[lengths.size, pictures.size]"))
         self.assertTrue(self.browser.run("document.getElementById('figures').textContent"))
 
+    def test_hits_of_a_store(self):
+        hidden = "document.getElementById('hits-figure').hidden"
+        self.send()
+        self.wait()
+        text = self.last()
+        self.assertTrue(self.browser.run(hidden))
+        plain = self.server
+        self.server = self.server_with("-c", 1024, "--ram", "256M", "--connections", 16)
+        self.load()
+        self.set(mode="text", max_tokens=40, temperature=0, seed=1)
+        self.send()
+        self.wait()
+        self.assertEqual(self.last(), text)
+        self.browser.until(f"!{hidden}")
+        label = self.browser.until("document.getElementById('hits').ariaLabel.match(/now .*/)?.[0]")
+        self.assertTrue(0 < float(label.split()[1]) <= 1, label)
+        self.assertRegex(self.browser.run("document.getElementById('figures').textContent"),
+                         r"cache hits(\d+%|-)")
+        self.browser.open(f"http://127.0.0.1:{plain.port}/page/page.css")
+
     def test_what_it_says_is_what_the_server_says(self):
         self.send()
         self.wait()

@@ -24,10 +24,10 @@ static int open_seats(void **state)
     char path[512];
     const char *data = getenv("JUNTO_TEST_DATA");
     jt_session_options small = {.n_ctx = 64, .threads = 1};
+    const jt_hosting hosting = {.guests = SESSIONS, .spare = 1 << 20};
     snprintf(path, sizeof path, "%s/golden/mixtral.gguf", data ? data : "tests");
     return jt_model_load(&model, path, NULL) == JT_OK &&
-                   jt_seats_open(&seats, model, SESSIONS, &small, 1 << 20, NULL,
-                                 NULL) == JT_OK
+                   jt_seats_open(&seats, model, &small, &hosting, NULL, NULL) == JT_OK
                ? 0
                : -1;
 }
