@@ -135,6 +135,8 @@ static void print_summary(const cli_model *m)
     if (info->n_experts)
         printf("experts     %d of width %d, %d used\n", info->n_experts,
                info->expert_width, info->n_experts_used);
+    if (info->laid_out)
+        printf("layout      experts: each in one piece, with a checksum\n");
     if (info->shared_width)
         printf("shared      width %d\n", info->shared_width);
     if (info->dense_width)
@@ -200,7 +202,7 @@ static json_t *summary_json(const cli_model *m)
     const char *pre = m->tokenizer ? jt_tokenizer_pre(m->tokenizer) : NULL;
     return json_pack(
         "{s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
-        "s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o}",
+        "s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o, s:s}",
         "path", cli_json_text(info->path, strlen(info->path)), "family", info->family,
         "name", cli_json_text(info->name.data, info->name.len), "layers",
         info->n_layers, "moe_layers", info->n_moe_layers, "width", info->d_model,
@@ -213,7 +215,7 @@ static json_t *summary_json(const cli_model *m)
         (json_int_t)info->file_bytes, "active_bytes", (json_int_t)info->active_bytes,
         "kv_bytes_per_token", (json_int_t)info->kv_bytes_per_token, "state_bytes",
         (json_int_t)info->state_bytes, "tokenizer", kind, "pre_tokenizer", pre,
-        "type_bytes", types);
+        "type_bytes", types, "layout", info->laid_out ? "experts" : "plain");
 }
 
 static int run(cli_context *cli, const void *raw)

@@ -171,7 +171,14 @@ static jt_status emit(jt_gguf_writer *w, const void *data, size_t bytes, jt_err 
     jt_status status = w->out.stream ? jt_output_write(&w->out, data, bytes, err)
                                      : gather(w, data, bytes, err);
     w->failed |= status != JT_OK;
+    if (w->tap.seen)
+        w->tap.seen(w->tap.user, data, bytes);
     return status;
+}
+
+void jt_gguf_writer_tap(jt_gguf_writer *w, jt_gguf_tap tap)
+{
+    w->tap = tap;
 }
 
 static jt_status emit_str(jt_gguf_writer *w, const char *text, jt_err *err)

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "format/gguf_file.h"
 #include "model/cache.h"
 
 static uint64_t values_of(const jt_tensor *t)
@@ -93,6 +94,7 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
 static void count_file(jt_model_info *info, const jt_gguf *file)
 {
     info->file_bytes = jt_gguf_file_bytes(file);
+    info->laid_out = file->laid_out;
     for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(file, i);
         static const char training[] = "junto.train/"; /* state of a checkpoint */
