@@ -99,6 +99,11 @@ static void print_keys(const jt_gguf *file)
     }
 }
 
+static const char *type_name(const jt_gguf_tensor *t)
+{
+    return t->types ? "mixed" : jt_dtype_name(t->dtype);
+}
+
 static void print_tensors(const jt_gguf *file)
 {
     printf("\ntensors\n");
@@ -109,8 +114,8 @@ static void print_tensors(const jt_gguf *file)
         for (int d = 0; d < t->n_dims; d++)
             used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%llu",
                                      d ? ", " : "", (unsigned long long)t->shape[d]);
-        printf("  %-36.*s %-5s [%s] %s\n", (int)t->name.len, t->name.data,
-               jt_dtype_name(t->dtype), shape, cli_show_bytes((double)t->bytes).text);
+        printf("  %-36.*s %-5s [%s] %s\n", (int)t->name.len, t->name.data, type_name(t),
+               shape, cli_show_bytes((double)t->bytes).text);
     }
 }
 
@@ -170,8 +175,8 @@ static json_t *tensors_json(const jt_gguf *file)
             json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
         json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I}", "name",
                                               cli_json_text(t->name.data, t->name.len),
-                                              "type", jt_dtype_name(t->dtype), "shape",
-                                              shape, "bytes", (json_int_t)t->bytes));
+                                              "type", type_name(t), "shape", shape,
+                                              "bytes", (json_int_t)t->bytes));
     }
     return list;
 }

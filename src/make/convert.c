@@ -107,6 +107,11 @@ static jt_status describe(conversion *c)
         uint64_t bytes = jt_dtype_row_bytes(dtype, (size_t)t->shape[t->n_dims - 1]);
         for (int d = 0; d + 1 < t->n_dims; d++)
             bytes *= t->shape[d];
+        if (t->types && !c->retyped)
+            return jt_fail(c->err, JT_E_UNSUPPORTED,
+                           "tensor '%.*s' has experts of different types, which need "
+                           "the layout 'experts'",
+                           JT_GGUF_SHOW(t->name));
         if (t->name.len >= sizeof name)
             return jt_fail(c->err, JT_E_UNSUPPORTED, "tensor name '%.*s' is too long",
                            NAME_BYTES, t->name.data);

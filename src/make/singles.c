@@ -13,7 +13,9 @@
 /* A tensor to be written. */
 typedef struct item {
     jt_gguf_tensor t;
-    uint64_t *sum; /* of the expert that it belongs to; NULL: none */
+    uint64_t *sum;               /* of the expert that it belongs to; NULL: none */
+    const jt_gguf_tensor *stack; /* that it is a matrix of; NULL: none */
+    int expert;
 } item;
 
 struct jt_singles {
@@ -31,7 +33,7 @@ static jt_status add(jt_singles *s, const jt_gguf_tensor *t, uint64_t *sum, jt_e
 {
     if (!jt_grow((void **)&s->items, &s->room, s->count + 1, sizeof *s->items))
         return jt_fail_memory(err, "laying out experts");
-    s->items[s->count++] = (item){*t, sum};
+    s->items[s->count++] = (item){.t = *t, .sum = sum};
     return JT_OK;
 }
 
@@ -52,8 +54,11 @@ static jt_status add_expert(jt_singles *s, const jt_gguf_tensor *stack,
                             const jt_single *single, uint64_t *sum, jt_err *err)
 {
     char name[JT_SINGLE_NAME_BYTES];
-    size_t e = (size_t)single->expert, bytes = stack->bytes / (size_t)stack->shape[0];
-    jt_gguf_tensor t = {.dtype = stack->dtype,
+    size_t e = (size_t)single->expert;
+    jt_dtype dtype = stack->types ? stack->types[e] : stack->dtype;
+    size_t bytes =
+        (size_t)stack->shape[1] * jt_dtype_row_bytes(dtype, (size_t)stack->shape[2]);
+    jt_gguf_tensor t = {.dtype = dtype,
                         .n_dims = 2,
                         .shape = {stack->shape[1], stack->shape[2], 1, 1},
                         .data = stack->pieces ? stack->pieces[e]
@@ -61,7 +66,10 @@ static jt_status add_expert(jt_singles *s, const jt_gguf_tensor *stack,
                         .bytes = bytes};
     jt_single_name(name, single);
     JT_TRY(keep_name(s, &t, name, err));
-    return add(s, &t, sum, err);
+    JT_TRY(add(s, &t, sum, err));
+    s->items[s->count - 1].stack = stack;
+    s->items[s->count - 1].expert = single->expert;
+    return JT_OK;
 }
 
 static jt_status add_sums(jt_singles *s, int layer, const uint64_t *sums,
@@ -196,6 +204,12 @@ size_t jt_singles_count(const jt_singles *s)
 const jt_gguf_tensor *jt_singles_at(const jt_singles *s, size_t i)
 {
     return &s->items[i].t;
+}
+
+const jt_gguf_tensor *jt_singles_stack(const jt_singles *s, size_t i, int *expert)
+{
+    *expert = s->items[i].expert;
+    return s->items[i].stack;
 }
 
 /* ---- writing ---- */

@@ -17,6 +17,9 @@ void jt_singles_free(jt_singles *s); /* NULL is fine */
 size_t jt_singles_count(const jt_singles *s);
 const jt_gguf_tensor *jt_singles_at(const jt_singles *s, size_t i);
 
+/* The stack that a tensor is matrix *expert of; NULL: it is none of an expert. */
+const jt_gguf_tensor *jt_singles_stack(const jt_singles *s, size_t i, int *expert);
+
 /* The keys of the layout. */
 jt_status jt_singles_set_keys(const jt_singles *s, jt_gguf_writer *w, jt_err *err);
 /* Before the data of tensor `i` is written: what is written is summed. */

@@ -250,11 +250,11 @@ static jt_status locate_part(const jt_apart *apart, const jt_stored_layer *layer
                              jt_err *err)
 {
     const jt_tensor *t = &layer->bank->part[p];
-    size_t bytes =
-        jt_has(t) ? t->shape[1] * jt_dtype_row_bytes(t->dtype, t->shape[2]) : 0;
-    for (int e = 0; bytes && e < layer->bank->n_experts; e++) {
+    for (int e = 0; jt_has(t) && e < layer->bank->n_experts; e++) {
         uint64_t offset = 0;
         jt_tensor slice = jt_slice(t, (size_t)e);
+        size_t bytes =
+            jt_rows(&slice) * jt_dtype_row_bytes(slice.dtype, jt_cols(&slice));
         const jt_gguf_part *part =
             jt_gguf_locate(apart->disk, slice.data, bytes, &offset);
         if (!part)

@@ -169,29 +169,34 @@ static jt_status place_stack(stacking *s, jt_single single)
     char name[JT_SINGLE_NAME_BYTES];
     size_t experts = count_experts(s, single);
     const void **pieces = jt_arena_alloc(&s->arena, experts + 1, sizeof *pieces);
+    jt_dtype *types = jt_arena_alloc(&s->arena, experts + 1, sizeof *types);
+    bool alike = true;
     single.expert = 0;
     const jt_gguf_tensor *first = find(s, &single);
     stack_name(name, &single);
-    if (!pieces)
+    if (!pieces || !types)
         return jt_fail_memory(s->err, "stacking experts");
     if (!first)
         return jt_fail(s->err, JT_E_FORMAT, "tensor '%s' has no experts", name);
     for (size_t e = 0; e < experts; e++) {
         single.expert = (int)e;
         const jt_gguf_tensor *t = find(s, &single);
-        if (t->n_dims != 2 || t->dtype != first->dtype ||
+        if (t->n_dims != 2 || !jt_dtype_is_weight(t->dtype) ||
             memcmp(t->shape, first->shape, sizeof t->shape) != 0)
             return jt_fail(s->err, JT_E_FORMAT,
                            "tensor '%.*s' is unlike that of expert 0",
                            JT_GGUF_SHOW(t->name));
         pieces[e] = t->data;
+        types[e] = t->dtype;
+        alike = alike && t->dtype == first->dtype;
     }
     s->taken += experts;
     jt_gguf_tensor stack = {.name = {name, strlen(name)},
                             .dtype = first->dtype,
                             .n_dims = 3,
                             .shape = {experts, first->shape[0], first->shape[1]},
-                            .pieces = pieces};
+                            .pieces = pieces,
+                            .types = alike ? NULL : types};
     return jt_gguf_place_tensor(s->writer, &stack, s->err);
 }
 

@@ -171,10 +171,7 @@ void jt_cached_weave(jt_cached *c, int slot)
 jt_dtype jt_cached_dtype(const jt_cached *c, int slot, const jt_stored_layer *layer,
                          int part)
 {
-    return layer->n_planes[part]
-               ? jt_nested_dtype(JT_NESTED_LEAST +
-                                 planes_of(layer, part, c->woven[slot]))
-               : layer->bank->part[part].dtype;
+    return jt_nested_dtype(JT_NESTED_LEAST + planes_of(layer, part, c->woven[slot]));
 }
 
 /* ---- earning ---- */

@@ -102,7 +102,7 @@ size_t jt_cached_part_room(const jt_cached *c, const jt_stored_layer *layer, int
 void jt_cached_read_planes(jt_cached *c, int slot, int from, bool urgent);
 /* They are there. */
 void jt_cached_weave(jt_cached *c, int slot);
-/* The type of a part in its slot. */
+/* The type of a part that has planes in its slot. */
 jt_dtype jt_cached_dtype(const jt_cached *c, int slot, const jt_stored_layer *layer,
                          int part);
 /* An expert is about to come on a guess, or for the tokens of the lease. */

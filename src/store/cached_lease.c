@@ -333,7 +333,8 @@ static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
         jt_tensor *part = &lease->part[e * JT_PARTS + p];
         *part = jt_slice(whole, (size_t)e);
         part->data = jt_cached_place(c, slot, p);
-        part->dtype = jt_cached_dtype(c, slot, &c->stored.layers[c->layer], p);
+        if (c->stored.layers[c->layer].n_planes[p])
+            part->dtype = jt_cached_dtype(c, slot, &c->stored.layers[c->layer], p);
     }
 }
 

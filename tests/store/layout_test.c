@@ -174,6 +174,83 @@ static void types_and_layouts_together(void **state)
     free(b);
 }
 
+/* ---- a type for each expert ---- */
+
+static void quantize(const char *to, const char *mix, const char *rule,
+                     const char *layout)
+{
+    jt_err err = {0};
+    jt_quantize_options o = {
+        .mix = mix, .rules = &rule, .n_rules = rule != NULL, .layout = layout};
+    must(jt_quantize_model(plain_path, to, &o, NULL, &err), &err);
+}
+
+/* Rows of expert `e` of a stack are those of another file. */
+static void same_expert(const jt_gguf *file, const char *other, const char *name,
+                        size_t e)
+{
+    jt_err err = {0};
+    jt_gguf *theirs;
+    float a[64], b[64];
+    must(jt_model_open_file(&theirs, other, &err), &err);
+    const jt_gguf_tensor *t = jt_gguf_find(file, name), *u = jt_gguf_find(theirs, name);
+    assert_non_null(t);
+    assert_non_null(t->types);
+    assert_non_null(u);
+    assert_true(t->shape[2] <= 64);
+    for (size_t r = e * t->shape[1]; r < (e + 1) * t->shape[1]; r++) {
+        jt_gguf_read_row(t, r, a);
+        jt_gguf_read_row(u, r, b);
+        assert_memory_equal(a, b, t->shape[2] * sizeof *a);
+    }
+    jt_gguf_close(theirs);
+}
+
+/* Logits, mapped or in few slots, in tiles or as the rows lie. */
+static float *logits_of(bool in_slots, bool rows, size_t *count)
+{
+    jt_err err = {0};
+    jt_model *model;
+    jt_session_options options = {
+        .threads = 2, .n_ctx = 64, .chunk = 16, .no_repack = rows};
+    options.store.slots = in_slots ? 6 : 0;
+    must(in_slots ? jt_model_load_apart(&model, laid_path, &err)
+                  : jt_model_load(&model, laid_path, &err),
+         &err);
+    float *logits = play(model, &options, count, NULL);
+    jt_model_free(model);
+    return logits;
+}
+
+static void experts_of_different_types(void **state)
+{
+    (void)state;
+    jt_err err = {0};
+    jt_gguf *file;
+    size_t count;
+    quantize(laid_path, "q8_0", "ffn_(gate|up)\\.(1|3)\\.=q4_0", "experts");
+    quantize(other_path, "q8_0", NULL, NULL);
+    quantize(back_path, "q4_0", NULL, NULL);
+    must(jt_model_open_file(&file, laid_path, &err), &err);
+    for (size_t e = 0; e < 5; e++)
+        same_expert(file, e == 1 || e == 3 ? back_path : other_path,
+                    "blk.1.ffn_up_exps.weight", e);
+    jt_gguf_close(file);
+    float *expected = logits_of(false, false, &count);
+    for (int way = 0; way < 2; way++) {
+        float *got = logits_of(way, true, &count);
+        assert_memory_equal(got, expected, count * sizeof *got);
+        free(got);
+    }
+    free(expected);
+    /* A plain file has no room for them; as one type they have. */
+    jt_convert_options type = {.type = "f16"};
+    assert_int_equal(convert(laid_path, back_path, NULL, &err), JT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "of different types"));
+    must(jt_convert(laid_path, back_path, &type, NULL, &err), &err);
+    must(convert(laid_path, other_path, "experts", &err), &err);
+}
+
 static void two_processes_share_a_file(void **state)
 {
     (void)state;
@@ -383,6 +460,7 @@ int main(void)
         cmocka_unit_test(all_families_go_there_and_back),
         cmocka_unit_test(an_expert_is_one_read),
         cmocka_unit_test(types_and_layouts_together),
+        cmocka_unit_test(experts_of_different_types),
         cmocka_unit_test(two_processes_share_a_file),
         cmocka_unit_test(damage_fails_those_who_meet_it),
         cmocka_unit_test(a_cut_file_is_refused),
