@@ -114,7 +114,7 @@ static bool find_layer(const jt_singles *s, size_t first, stacks *l)
         l->stack[l->count] = t;
         l->single[l->count++] = other;
     }
-    return true;
+    return l->stack[0] != NULL;
 }
 
 static jt_status check_stack(const stacks *l, int i, jt_err *err)

@@ -85,7 +85,7 @@ static void keep(jt_context *ctx, const pass *p, const jt_tensor *h)
 {
     if (ctx->tape)
         *p->before = jt_copy(ctx, h);
-    else if (!jt_failed(ctx))
+    else if (p->before->data && !jt_failed(ctx))
         memcpy(p->before->data, h->data, jt_rows(h) * jt_cols(h) * sizeof(float));
     p->before->n_dims = 2;
 }
