@@ -3,7 +3,7 @@
  * before. One JSON object on stdout.
  *
  *   store MODEL ram=BYTES tokens=24 warm=24 prompt=0 routes=even|local|text|own
- * policy=.. prefetch=.. blur=.. io=.. engine=.. threads=N trace=FILE
+ * policy=.. prefetch=.. blur=.. io=.. engine=.. checks=off threads=N trace=FILE
  *
  * ram=0 maps the model: the sum of its logits is that of every other run. */
 #include <math.h>
@@ -342,7 +342,8 @@ int main(int argc, char **argv)
               .store = {.policy = value(argc, argv, "policy", NULL),
                         .prefetch = value(argc, argv, "prefetch", NULL),
                         .io = value(argc, argv, "io", NULL),
-                        .engine = value(argc, argv, "engine", NULL)}};
+                        .engine = value(argc, argv, "engine", NULL),
+                        .no_checks = !strcmp(value(argc, argv, "checks", ""), "off")}};
     a.store.ram = a.ram;
     must(a.ram ? jt_model_load_apart(&model, a.model, &err)
                : jt_model_load(&model, a.model, &err),

@@ -63,6 +63,9 @@ typedef struct jt_gguf_tensor {
     /* Only in files that were made in memory: where each index of the first dimension
      * lies; `data` is NULL then. NULL otherwise. */
     const void *const *pieces;
+    /* And of which type each is, where they differ (experts of different widths); NULL:
+     * all are of `dtype`, which is that of the first otherwise. */
+    const jt_dtype *types;
 } jt_gguf_tensor;
 
 /* One key. Scalars and strings are read with the getters below; `raw` is the encoded
@@ -106,6 +109,8 @@ JT_API const jt_gguf_kv *jt_gguf_kv_find(const jt_gguf *file, const char *key);
 
 /* The `i`-th row (last dimension) of a tensor, counted over all other dimensions. */
 JT_API const void *jt_gguf_row(const jt_gguf_tensor *t, uint64_t i);
+/* Its values, as jt_dequantize gives them. */
+JT_API void jt_gguf_read_row(const jt_gguf_tensor *t, uint64_t i, float *values);
 
 /* Typed getters. true and *value set when the key exists and its value fits the asked
  * type without loss (any integer type to u32/i64 in range; any number to f32); false,

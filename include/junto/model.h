@@ -61,6 +61,7 @@ typedef struct jt_model_info {
     uint64_t kv_bytes_per_token; /* keys and values kept as F16 */
     uint64_t state_bytes;        /* what other layers keep, however long the context */
     uint64_t dtype_bytes[JT_DTYPE_COUNT]; /* weight bytes by type */
+    bool laid_out; /* the file has each expert in one piece, with a checksum */
 } jt_model_info;
 
 JT_API void jt_model_describe(const jt_model *model, jt_model_info *info);

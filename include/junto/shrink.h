@@ -85,7 +85,11 @@ typedef struct jt_quantize_options {
     int nested;             /* 3 to 6: experts are Q2_K and planes, so that a store
                                can read any number of bits up to this; 0: as the mix
                                says */
-    int threads;            /* 0: all processors */
+    /* "plain" (or NULL), or "experts": each expert in one piece (junto/convert.h). Its
+     * matrices then have names of their own, "blk.3.ffn_up.7.weight", which rules see
+     * first, and experts may have different types. */
+    const char *layout;
+    int threads; /* 0: all processors */
     void (*on_tensor)(void *user, const jt_quantize_tensor *tensor); /* or NULL */
     void *user;
     jt_progress progress;

@@ -44,6 +44,8 @@ typedef struct jt_store_options {
     const char *bits;     /* of nested experts (jt_quantize_options.nested): "3", or
                              "2-4": they come with 2 and earn up to 4; default: all that
                              the file has. Of other files JT_E_UNSUPPORTED */
+    bool no_checks;       /* of experts with a checksum (jt_convert_options.layout) do
+                             not compare it */
     const double *uses;   /* of every expert, layer after layer, as in a trace
                              (jt_trace_uses): for the policy "pin"; used by
                              jt_session_new only */

@@ -34,7 +34,7 @@ static void norm_row(void *arg, size_t r)
     const jt_adapter_slot *s = w->s;
     float *row = w->row + (size_t)jt_pool_self() * s->cols;
     double sum = 0.0;
-    jt_dequantize(w->t->dtype, row, jt_gguf_row(w->t, r), s->cols);
+    jt_gguf_read_row(w->t, r, row);
     jt_adapter_lora.merge_row(s, w->scale, r, row);
     for (size_t c = 0; c < s->cols; c++)
         sum += (double)row[c] * (double)row[c];

@@ -26,8 +26,8 @@ static double difference(const jt_gguf_tensor *a, const jt_gguf_tensor *b, size_
     double sum = 0.0;
     for (size_t r = 0; r < shape[1]; r++) {
         float *x = d + r * shape[2];
-        jt_dequantize(b->dtype, x, jt_gguf_row(b, e * shape[1] + r), shape[2]);
-        jt_dequantize(a->dtype, row, jt_gguf_row(a, e * shape[1] + r), shape[2]);
+        jt_gguf_read_row(b, e * shape[1] + r, x);
+        jt_gguf_read_row(a, e * shape[1] + r, row);
         for (size_t c = 0; c < shape[2]; c++) {
             x[c] -= row[c];
             sum += (double)x[c] * (double)x[c];
@@ -39,7 +39,7 @@ static double difference(const jt_gguf_tensor *a, const jt_gguf_tensor *b, size_
 static bool is_same(const jt_gguf_tensor *a, const jt_gguf_tensor *b, size_t rows)
 {
     size_t bytes = jt_dtype_row_bytes(a->dtype, (size_t)a->shape[a->n_dims - 1]);
-    bool same = a->dtype == b->dtype;
+    bool same = a->dtype == b->dtype && !a->types && !b->types;
     for (size_t r = 0; r < rows && same; r++)
         same = memcmp(jt_gguf_row(a, r), jt_gguf_row(b, r), bytes) == 0;
     return same;

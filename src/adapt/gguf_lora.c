@@ -51,12 +51,12 @@ static void read_values(jt_tensor *to, const jt_gguf_tensor *from, bool turn)
     float *out = to->data;
     if (!turn) {
         for (size_t r = 0; r < rows; r++)
-            jt_dequantize(from->dtype, out + r * cols, jt_gguf_row(from, r), cols);
+            jt_gguf_read_row(from, r, out + r * cols);
         return;
     }
     for (size_t c = 0; c < cols; c++) { /* rows are few: the rank */
         float row[1024];
-        jt_dequantize(from->dtype, row, jt_gguf_row(from, c), rows);
+        jt_gguf_read_row(from, c, row);
         for (size_t r = 0; r < rows; r++)
             out[r * cols + c] = row[r];
     }

@@ -6,7 +6,7 @@
 
 struct convert_args {
     cli_common common;
-    const char *source, *target, *type;
+    const char *source, *target, *type, *layout;
     uint64_t shard;
     bool json;
 };
@@ -33,6 +33,13 @@ static const cli_option options[] = {
      .offset = offsetof(struct convert_args, type),
      .help = "type of the matrices: f32, f16, bf16, and for a file also q8_0, q4_k and "
              "the other block formats; otherwise each keeps its own"},
+    {.flags = "--layout",
+     .kind = CLI_CHOICE,
+     .value = "plain|experts",
+     .offset = offsetof(struct convert_args, layout),
+     .help = "of a file: experts lays each expert in one piece, aligned and with a "
+             "checksum, for budgets (--ram) smaller than the model; plain (default) "
+             "stacks those of a layer, and takes the other layout back"},
     {.flags = "--shard-size",
      .kind = CLI_SIZE,
      .value = "SIZE",
@@ -61,8 +68,10 @@ static int run(cli_context *cli, const void *raw)
 {
     const struct convert_args *args = raw;
     cli_interrupt_catch();
-    jt_convert_options convert = {
-        .type = args->type, .shard_bytes = args->shard, .progress = cli_progress(cli)};
+    jt_convert_options convert = {.type = args->type,
+                                  .layout = args->layout,
+                                  .shard_bytes = args->shard,
+                                  .progress = cli_progress(cli)};
     jt_convert_report report;
     jt_err err = {0};
     jt_status status = jt_convert(args->source, args->target, &convert, &report, &err);
@@ -82,7 +91,10 @@ static const cli_group groups[] = {
 static const char *const examples[] = {
     "junto convert Qwen3-30B-A3B qwen3.gguf --type q8_0",
     "turn a Hugging Face folder into a GGUF file with 8-bit matrices",
-    "junto convert mixture.gguf mixture", "turn a GGUF file into a Hugging Face folder",
+    "junto convert mixture.gguf mixture",
+    "turn a GGUF file into a Hugging Face folder",
+    "junto convert big.gguf big-experts.gguf --layout experts",
+    "lay the experts out for a machine with less memory than the model takes",
     NULL};
 
 const cli_verb cli_verb_convert = {

@@ -99,6 +99,11 @@ static void print_keys(const jt_gguf *file)
     }
 }
 
+static const char *type_name(const jt_gguf_tensor *t)
+{
+    return t->types ? "mixed" : jt_dtype_name(t->dtype);
+}
+
 static void print_tensors(const jt_gguf *file)
 {
     printf("\ntensors\n");
@@ -109,8 +114,8 @@ static void print_tensors(const jt_gguf *file)
         for (int d = 0; d < t->n_dims; d++)
             used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%llu",
                                      d ? ", " : "", (unsigned long long)t->shape[d]);
-        printf("  %-36.*s %-5s [%s] %s\n", (int)t->name.len, t->name.data,
-               jt_dtype_name(t->dtype), shape, cli_show_bytes((double)t->bytes).text);
+        printf("  %-36.*s %-5s [%s] %s\n", (int)t->name.len, t->name.data, type_name(t),
+               shape, cli_show_bytes((double)t->bytes).text);
     }
 }
 
@@ -135,6 +140,8 @@ static void print_summary(const cli_model *m)
     if (info->n_experts)
         printf("experts     %d of width %d, %d used\n", info->n_experts,
                info->expert_width, info->n_experts_used);
+    if (info->laid_out)
+        printf("layout      experts: each in one piece, with a checksum\n");
     if (info->shared_width)
         printf("shared      width %d\n", info->shared_width);
     if (info->dense_width)
@@ -168,8 +175,8 @@ static json_t *tensors_json(const jt_gguf *file)
             json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
         json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:I}", "name",
                                               cli_json_text(t->name.data, t->name.len),
-                                              "type", jt_dtype_name(t->dtype), "shape",
-                                              shape, "bytes", (json_int_t)t->bytes));
+                                              "type", type_name(t), "shape", shape,
+                                              "bytes", (json_int_t)t->bytes));
     }
     return list;
 }
@@ -200,7 +207,7 @@ static json_t *summary_json(const cli_model *m)
     const char *pre = m->tokenizer ? jt_tokenizer_pre(m->tokenizer) : NULL;
     return json_pack(
         "{s:o, s:s, s:o, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, "
-        "s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o}",
+        "s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s?, s:s?, s:o, s:s}",
         "path", cli_json_text(info->path, strlen(info->path)), "family", info->family,
         "name", cli_json_text(info->name.data, info->name.len), "layers",
         info->n_layers, "moe_layers", info->n_moe_layers, "width", info->d_model,
@@ -213,7 +220,7 @@ static json_t *summary_json(const cli_model *m)
         (json_int_t)info->file_bytes, "active_bytes", (json_int_t)info->active_bytes,
         "kv_bytes_per_token", (json_int_t)info->kv_bytes_per_token, "state_bytes",
         (json_int_t)info->state_bytes, "tokenizer", kind, "pre_tokenizer", pre,
-        "type_bytes", types);
+        "type_bytes", types, "layout", info->laid_out ? "experts" : "plain");
 }
 
 static int run(cli_context *cli, const void *raw)

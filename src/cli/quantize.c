@@ -7,7 +7,7 @@
 
 struct quantize_args {
     cli_common common;
-    const char *source, *target, *type, *importance;
+    const char *source, *target, *type, *importance, *layout;
     cli_list rules;
     int nested;
     bool dry_run, json;
@@ -56,6 +56,13 @@ static const cli_option options[] = {
      .offset = offsetof(struct quantize_args, nested),
      .help = "3 to 6: experts in 2 bits and planes up to so many, of which a run with "
              "--ram reads as many as --bits says"},
+    {.flags = "--layout",
+     .kind = CLI_CHOICE,
+     .value = "plain|experts",
+     .offset = offsetof(struct quantize_args, layout),
+     .help =
+         "experts: each expert in one piece, aligned and with a checksum; rules may "
+         "then give each a type of its own, by names like blk.3.ffn_up.7.weight"},
     {.flags = "-n --dry-run",
      .kind = CLI_FLAG,
      .offset = offsetof(struct quantize_args, dry_run),
@@ -158,6 +165,7 @@ static int run(cli_context *cli, const void *raw)
                              .n_rules = args->rules.count,
                              .importance = args->importance,
                              .nested = args->nested,
+                             .layout = args->layout,
                              .threads = args->session.threads,
                              .on_tensor = list_tensor,
                              .user = &l,
@@ -185,6 +193,9 @@ static const char *const examples[] = {
     "the usual 4-bit mix; in mixtures attention and shared experts keep 6 bits",
     "junto quantize model-f16.gguf small.gguf --type iq2_xs --imatrix imatrix.gguf",
     "2 bits, with what 'junto imatrix' gathered",
+    "junto quantize m.gguf s.gguf --layout experts --rule "
+    "'blk\\.3\\..*\\.(1|7)\\.=q2_k'",
+    "4 bits, but 2 for experts 1 and 7 of layer 3",
     "junto quantize model.gguf -n --rule 'ffn_down_exps=q5_k'",
     "the table of what would be written, with a rule of one's own",
     NULL};

@@ -29,6 +29,11 @@ const cli_option cli_store_options[] = {
      .help = "of a file with nested experts ('junto quantize --nested'): how many bits "
              "of them to read; 2-4: two at first, up to four for those that are used "
              "again (default: all)"},
+    {.flags = "--no-checks",
+     .kind = CLI_FLAG,
+     .offset = FIELD(no_checks),
+     .help = "of a file with checksums ('junto convert --layout experts'): do not "
+             "compare them as experts come"},
     {.flags = "--io",
      .kind = CLI_CHOICE,
      .value = "direct|buffered",

@@ -52,6 +52,7 @@ struct jt_gguf {
     /* Of a file that was made in memory. */
     unsigned char *head;
     jt_gguf_owner owner;
+    bool laid_out; /* the plain form of one with the layout "experts" */
 };
 
 /* Read and check header, keys and tensor descriptions of one part. Duplicate tensor

@@ -393,11 +393,31 @@ const jt_gguf_tensor *jt_gguf_find(const jt_gguf *file, const char *name)
     return i == JT_NAMES_NONE ? NULL : &file->tensors[i];
 }
 
+static uint64_t rows_of_piece(const jt_gguf_tensor *t)
+{
+    uint64_t rows = 1;
+    for (int d = 1; d + 1 < t->n_dims; d++)
+        rows *= t->shape[d];
+    return rows;
+}
+
+static jt_dtype type_of_row(const jt_gguf_tensor *t, uint64_t i)
+{
+    return t->types ? t->types[i / rows_of_piece(t)] : t->dtype;
+}
+
 const void *jt_gguf_row(const jt_gguf_tensor *t, uint64_t i)
 {
-    size_t row = jt_dtype_row_bytes(t->dtype, (size_t)t->shape[t->n_dims - 1]);
+    size_t n = (size_t)t->shape[t->n_dims - 1];
     if (t->data)
-        return (const char *)t->data + i * row;
-    uint64_t rows = t->bytes / row / t->shape[0]; /* of a piece */
-    return (const char *)t->pieces[i / rows] + i % rows * row;
+        return (const char *)t->data + i * jt_dtype_row_bytes(t->dtype, n);
+    uint64_t rows = rows_of_piece(t);
+    return (const char *)t->pieces[i / rows] +
+           i % rows * jt_dtype_row_bytes(type_of_row(t, i), n);
+}
+
+void jt_gguf_read_row(const jt_gguf_tensor *t, uint64_t i, float *values)
+{
+    jt_dequantize(type_of_row(t, i), values, jt_gguf_row(t, i),
+                  (size_t)t->shape[t->n_dims - 1]);
 }

@@ -70,6 +70,23 @@ jt_status jt_gguf_writer_check_name(const jt_gguf_writer *w, const char *what,
     return JT_OK;
 }
 
+/* The size of a tensor whose pieces are of different types; its shape is checked. */
+static jt_status measure_pieces(jt_gguf_tensor *t, const char *name, jt_err *err)
+{
+    size_t n = (size_t)t->shape[t->n_dims - 1], rows = 1;
+    for (int d = 1; d < t->n_dims - 1; d++)
+        rows *= (size_t)t->shape[d];
+    t->bytes = 0;
+    for (uint64_t i = 0; i < t->shape[0]; i++) {
+        size_t bytes, row = jt_dtype_row_bytes(t->types[i], n);
+        if (!row || !jt_mul(row, rows, &bytes) || bytes > PTRDIFF_MAX - t->bytes)
+            return jt_fail(err, JT_E_ARG, "tensor '%s': part %llu has no size", name,
+                           (unsigned long long)i);
+        t->bytes += bytes;
+    }
+    return JT_OK;
+}
+
 /* The size of a tensor whose name, type and shape are set. */
 static jt_status measure(jt_gguf_tensor *t, const char *name, jt_err *err)
 {
@@ -95,7 +112,7 @@ static jt_status measure(jt_gguf_tensor *t, const char *name, jt_err *err)
             return jt_fail(err, JT_E_ARG, "tensor '%s': its size overflows", name);
     }
     t->bytes = bytes;
-    return JT_OK;
+    return t->types ? measure_pieces(t, name, err) : JT_OK;
 }
 
 /* Take over a tensor whose size is known and whose name is the writer's. */
@@ -171,7 +188,14 @@ static jt_status emit(jt_gguf_writer *w, const void *data, size_t bytes, jt_err 
     jt_status status = w->out.stream ? jt_output_write(&w->out, data, bytes, err)
                                      : gather(w, data, bytes, err);
     w->failed |= status != JT_OK;
+    if (w->tap.seen)
+        w->tap.seen(w->tap.user, data, bytes);
     return status;
+}
+
+void jt_gguf_writer_tap(jt_gguf_writer *w, jt_gguf_tap tap)
+{
+    w->tap = tap;
 }
 
 static jt_status emit_str(jt_gguf_writer *w, const char *text, jt_err *err)
@@ -271,6 +295,11 @@ jt_status jt_gguf_write_tensor(jt_gguf_writer *w, const jt_gguf_tensor *t, jt_er
 {
     if (t->data)
         return jt_gguf_write(w, t->data, t->bytes, err);
+    if (t->types)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "tensor '%.*s' has experts of different types, which need the "
+                       "layout 'experts'",
+                       JT_GGUF_SHOW(t->name));
     for (uint64_t i = 0; i < t->shape[0]; i++)
         JT_TRY(jt_gguf_write(w, t->pieces[i], t->bytes / (size_t)t->shape[0], err));
     return JT_OK;

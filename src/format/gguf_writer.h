@@ -20,6 +20,12 @@ typedef struct jt_written_tensor {
     jt_gguf_tensor pub;
 } jt_written_tensor;
 
+/* Who sees the bytes of tensors on their way, and those between them; NULL: nobody. */
+typedef struct jt_gguf_tap {
+    void (*seen)(void *user, const void *data, size_t bytes);
+    void *user;
+} jt_gguf_tap;
+
 struct jt_gguf_writer {
     jt_output out; /* empty for a file in memory: its bytes gather in `head` */
     unsigned char *head;
@@ -34,6 +40,7 @@ struct jt_gguf_writer {
     uint64_t done;       /* bytes of it that are written */
     uint64_t data_bytes; /* of all tensors, without padding */
     bool head_written, failed;
+    jt_gguf_tap tap;
 };
 
 /* A name of a key or tensor that comes in time and can be one. */
@@ -43,6 +50,9 @@ jt_status jt_gguf_writer_check_name(const jt_gguf_writer *w, const char *what,
 /* A key that was set, as it will be read: name, type and encoded value. False when
  * there is none. */
 bool jt_gguf_written(const jt_gguf_writer *w, const char *key, jt_gguf_kv *kv);
+
+/* From now on. Before the first data the head goes the same way. */
+void jt_gguf_writer_tap(jt_gguf_writer *w, jt_gguf_tap tap);
 
 /* Magic, counts, keys and the descriptions of the first `n_tensors` tensors. */
 jt_status jt_gguf_writer_head(jt_gguf_writer *w, size_t n_tensors, jt_err *err);

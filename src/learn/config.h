@@ -36,7 +36,7 @@ typedef struct jt_config_router {
     const char
         *select; /* "topk", "top_p", "grouped", "group_limited", "expert_choice" */
     const char *gating; /* "softmax", "sigmoid" */
-    bool gate_after, renormalise;
+    bool gate_after, renormalise, ahead;
     double scale, temperature, top_p, jitter, noise;
     int groups, groups_used, null_experts;
     double capacity;  /* 0: dropless */

@@ -124,6 +124,9 @@ static jt_status check_routing(const jt_config *c, jt_err *err)
     if (m->experts == 0)
         return JT_OK;
     JT_TRY(check_groups(c, err));
+    if (r->ahead && c->train.checkpoint_activations)
+        return FAIL("router.ahead: not with train.checkpoint_activations, which run a "
+                    "layer again without the one before it");
     if (r->used_from > m->experts_used)
         return FAIL("router.used_from: %d is more than model.experts_used (%d)",
                     r->used_from, m->experts_used);

@@ -85,6 +85,10 @@ static const jt_config_key router_keys[] = {
     BOOL(R, gate_after, "false", "gate over the chosen experts instead of over all"),
     BOOL(R, renormalise, "true", "divide the weights of a token by their sum"),
     REAL(R, scale, "1", 1e-6, 1e6, "then multiply them by this"),
+    BOOL(
+        R, ahead, "false",
+        "choose the experts of a layer from what the mixture before it read (Pre-gated "
+        "MoE); the first one chooses from its own"),
     REAL(R, temperature, "0.3", 1e-6, 1e6, "cosine: logits are divided by it"),
     REAL(R, top_p, "0.4", 1e-6, 1,
          "top_p: a token takes experts until their scores sum to this"),

@@ -50,7 +50,7 @@ static void rate(const rating *w, size_t e)
     size_t rows = w->slot->rows, cols = w->slot->cols;
     for (size_t r = 0; r < rows; r++) {
         size_t at = e * rows + r;
-        jt_dequantize(w->t->dtype, w->row, jt_gguf_row(w->t, at), cols);
+        jt_gguf_read_row(w->t, at, w->row);
         for (size_t c = 0; c < cols; c++) {
             float size = w->by_weight ? fabsf(w->row[c]) : 1.0f;
             size *= w->score ? w->score[at * cols + c] : 1.0f;

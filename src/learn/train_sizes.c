@@ -17,6 +17,7 @@ static jt_status find_router(const jt_config_router *c, jt_router *r, jt_err *er
     r->gating = strcmp(c->gating, "sigmoid") ? JT_GATE_SOFTMAX : JT_GATE_SIGMOID;
     r->gate_after = c->gate_after;
     r->renormalise = c->renormalise;
+    r->ahead = c->ahead;
     r->scale = (float)c->scale;
     r->temperature = (float)c->temperature;
     r->n_groups = c->groups;

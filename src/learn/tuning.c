@@ -43,7 +43,7 @@ static jt_status start_magnitude(const fresh *f, const jt_adapter_slot *s)
         return jt_fail_memory(f->err, "starting an adapter");
     for (size_t r = 0; r < s->count * s->rows; r++) {
         double sum = 0.0;
-        jt_dequantize(f->t->dtype, row, jt_gguf_row(f->t, r), s->cols);
+        jt_gguf_read_row(f->t, r, row);
         for (size_t c = 0; c < s->cols; c++)
             sum += (double)row[c] * (double)row[c];
         m[r] = sum > 0.0 ? (float)sqrt(sum) : 1.0f;

@@ -86,11 +86,13 @@ static void take_one(void *user, const char *name, jt_tensor *t)
     p->value = v->value + v->values;
     p->grad = v->grad + v->values;
     for (size_t r = 0; r < rows; r++)
-        jt_dequantize(t->dtype, p->value + r * cols, jt_weight_row(t, r), cols);
+        jt_dequantize(t->types ? t->types[r / (rows / t->shape[0])] : t->dtype,
+                      p->value + r * cols, jt_weight_row(t, r), cols);
     if (t->data)
         jt_map_forget(t->data, rows * row_bytes);
     t->data = p->value;
     t->pieces = NULL;
+    t->types = NULL;
     t->grad = p->grad;
     t->dtype = JT_F32;
     v->values += values_of(t);

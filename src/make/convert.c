@@ -8,6 +8,7 @@
 #include "format/gguf_writer.h"
 #include "make/folder.h"
 #include "make/retype.h"
+#include "make/singles.h"
 #include "model/hf.h"
 #include "model/model.h"
 #include "text/export.h"
@@ -18,11 +19,12 @@ static const uint64_t usual_shard = 5000000000; /* bytes, as transformers had it
 typedef struct conversion {
     const char *from, *to;
     const jt_convert_options *o;
-    jt_dtype type; /* of matrices, when `retyped` */
-    bool retyped;
+    jt_dtype type;          /* of matrices, when `retyped` */
+    bool retyped, laid_out; /* laid_out: the experts one by one */
     /* one of the two */
     jt_gguf *file;
     jt_hf_import *import;
+    jt_singles *singles; /* of the file, when its experts are laid out; or NULL */
     jt_gguf_writer *writer;
     jt_pool *pool;
     uint64_t done, total; /* bytes of the result */
@@ -35,11 +37,15 @@ typedef struct conversion {
 
 static size_t count_of(const conversion *c)
 {
+    if (c->singles)
+        return jt_singles_count(c->singles);
     return c->file ? jt_gguf_tensor_count(c->file) : jt_hf_import_count(c->import);
 }
 
 static const jt_gguf_tensor *described(const conversion *c, size_t i)
 {
+    if (c->singles)
+        return jt_singles_at(c->singles, i);
     return c->file ? jt_gguf_tensor_at(c->file, i) : jt_hf_import_at(c->import, i);
 }
 
@@ -47,7 +53,7 @@ static jt_status with_data(const conversion *c, size_t i, jt_gguf_tensor *t)
 {
     if (c->import)
         return jt_hf_import_make(c->import, i, t, c->err);
-    *t = *jt_gguf_tensor_at(c->file, i);
+    *t = *described(c, i);
     return JT_OK;
 }
 
@@ -80,6 +86,16 @@ static uint32_t file_type(const conversion *c)
     return ids[most];
 }
 
+/* ---- the source ---- */
+
+/* Damage is found before anything is written. */
+static jt_status open_checked(conversion *c)
+{
+    if (!jt_is_folder(c->from))
+        JT_TRY(jt_singles_check(c->from, &c->o->progress, c->err));
+    return jt_model_open_file(&c->file, c->from, c->err);
+}
+
 /* ---- into GGUF ---- */
 
 static jt_status describe(conversion *c)
@@ -91,6 +107,11 @@ static jt_status describe(conversion *c)
         uint64_t bytes = jt_dtype_row_bytes(dtype, (size_t)t->shape[t->n_dims - 1]);
         for (int d = 0; d + 1 < t->n_dims; d++)
             bytes *= t->shape[d];
+        if (t->types && !c->retyped)
+            return jt_fail(c->err, JT_E_UNSUPPORTED,
+                           "tensor '%.*s' has experts of different types, which need "
+                           "the layout 'experts'",
+                           JT_GGUF_SHOW(t->name));
         if (t->name.len >= sizeof name)
             return jt_fail(c->err, JT_E_UNSUPPORTED, "tensor name '%.*s' is too long",
                            NAME_BYTES, t->name.data);
@@ -99,8 +120,17 @@ static jt_status describe(conversion *c)
         c->bytes[dtype] += bytes;
         c->total += bytes;
     }
-    JT_TRY(jt_gguf_set_u32(c->writer, "general.file_type", file_type(c), c->err));
-    return jt_gguf_set_u32(c->writer, "general.quantization_version", 2, c->err);
+    return JT_OK;
+}
+
+/* What has changed, or was never said. */
+static jt_status set_keys(conversion *c)
+{
+    if (c->import || c->retyped) {
+        JT_TRY(jt_gguf_set_u32(c->writer, "general.file_type", file_type(c), c->err));
+        JT_TRY(jt_gguf_set_u32(c->writer, "general.quantization_version", 2, c->err));
+    }
+    return c->singles ? jt_singles_set_keys(c->singles, c->writer, c->err) : JT_OK;
 }
 
 static jt_status report(void *user, size_t bytes)
@@ -113,8 +143,11 @@ static jt_status report(void *user, size_t bytes)
 static jt_status write_data(conversion *c)
 {
     JT_TRY(jt_progress_report(&c->o->progress, "converting", 0, c->total, c->err));
+    JT_TRY(jt_gguf_write(c->writer, "", 0, c->err)); /* the head: it is not summed */
     for (size_t i = 0; i < count_of(c); i++) {
         jt_gguf_tensor t;
+        if (c->singles)
+            jt_singles_begin(c->singles, c->writer, i);
         JT_TRY(with_data(c, i, &t));
         jt_retype how = {.writer = c->writer,
                          .pool = c->pool,
@@ -137,13 +170,16 @@ static jt_status copy_keys(conversion *c)
 
 static jt_status fill_gguf(conversion *c)
 {
-    if (jt_is_folder(c->from)) {
+    if (jt_is_folder(c->from) && !c->laid_out) {
         JT_TRY(jt_hf_import_new(&c->import, c->from, c->writer, c->err));
     } else {
-        JT_TRY(jt_model_open_file(&c->file, c->from, c->err));
+        JT_TRY(open_checked(c));
         JT_TRY(copy_keys(c));
     }
+    if (c->laid_out)
+        JT_TRY(jt_singles_new(&c->singles, c->file, c->err));
     JT_TRY(describe(c));
+    JT_TRY(set_keys(c));
     c->report.tensors = count_of(c);
     jt_gguf_kv kind;
     c->report.tokenizer = jt_gguf_written(c->writer, "tokenizer.ggml.model", &kind);
@@ -164,6 +200,7 @@ static jt_status to_gguf(conversion *c)
     c->report.bytes = c->done;
     jt_pool_free(c->pool);
     jt_hf_import_free(c->import);
+    jt_singles_free(c->singles);
     jt_gguf_close(c->file);
     return status;
 }
@@ -198,7 +235,7 @@ static jt_status fill_folder(conversion *c, const char *folder)
                               .shard_bytes =
                                   c->o->shard_bytes ? c->o->shard_bytes : usual_shard,
                               .progress = c->o->progress};
-    JT_TRY(jt_model_open_file(&c->file, c->from, c->err));
+    JT_TRY(open_checked(c));
     c->report.tensors = count_of(c);
     JT_TRY(jt_hf_export(c->file, folder, &o, c->err));
     if (jt_is_folder(c->from))
@@ -242,6 +279,18 @@ static jt_status read_type(conversion *c, bool folder)
     return JT_OK;
 }
 
+static jt_status read_layout(conversion *c, bool folder)
+{
+    const char *layout = c->o->layout;
+    c->laid_out = layout && strcmp(layout, "experts") == 0;
+    if (layout && !c->laid_out && strcmp(layout, "plain") != 0)
+        return jt_fail(c->err, JT_E_ARG, "layout '%s' is not known (plain, experts)",
+                       layout);
+    if (c->laid_out && folder)
+        return jt_fail(c->err, JT_E_ARG, "a folder has no layout: name a .gguf file");
+    return JT_OK;
+}
+
 jt_status jt_convert(const char *from, const char *to,
                      const jt_convert_options *options, jt_convert_report *report_out,
                      jt_err *err)
@@ -249,6 +298,7 @@ jt_status jt_convert(const char *from, const char *to,
     conversion c = {.from = from, .to = to, .o = options, .err = err};
     bool gguf = names_gguf(to);
     JT_TRY(read_type(&c, !gguf));
+    JT_TRY(read_layout(&c, !gguf));
     JT_TRY(gguf ? to_gguf(&c) : to_folder(&c));
     if (report_out)
         *report_out = c.report;

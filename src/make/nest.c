@@ -64,7 +64,7 @@ static void nest_row(void *arg, size_t i)
     uint8_t *plane[JT_NESTED_PLANES];
     for (int k = 0; k < r->how->bits - JT_NESTED_LEAST; k++)
         plane[k] = r->plane[k] + row * jt_nested_plane_bytes(r->n);
-    jt_dequantize(r->from->dtype, x, jt_gguf_row(r->from, row), r->n);
+    jt_gguf_read_row(r->from, row, x);
     jt_quantize_nested(r->base + i * blocks, plane, x,
                        w ? w + row / r->matrix_rows * r->n : NULL, r->n, r->how->bits);
 }
@@ -90,13 +90,11 @@ static jt_status write_all(run *r, size_t rows, jt_err *err)
 
 jt_status jt_nest_tensor(const jt_gguf_tensor *t, const jt_nest *how, jt_err *err)
 {
-    jt_gguf_tensor from = *t;
     run r = {.how = how,
-             .from = &from,
+             .from = t,
              .n = (size_t)t->shape[2],
              .matrix_rows = (size_t)t->shape[1]};
     size_t rows = (size_t)jt_hf_values(t) / r.n;
-    from.bytes = rows * jt_dtype_row_bytes(t->dtype, r.n);
     r.values = jt_alloc(RUN_ROWS * r.n, sizeof *r.values);
     r.base = jt_alloc(RUN_ROWS, jt_dtype_row_bytes(JT_Q2_K, r.n));
     bool there = r.values && r.base;

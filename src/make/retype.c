@@ -10,7 +10,7 @@ enum { RUN_ROWS = 256 };
 /* Some rows of a tensor on their way from one type to another. */
 typedef struct run {
     const jt_retype *how;
-    jt_gguf_tensor from;
+    const jt_gguf_tensor *from;
     size_t n, row_bytes, matrix_rows, first;
     float *values; /* [RUN_ROWS, n] */
     char *out;     /* [RUN_ROWS] rows */
@@ -22,7 +22,7 @@ static void change_row(void *arg, size_t i)
     size_t row = r->first + i;
     float *x = r->values + i * r->n;
     const float *w = r->how->weights;
-    jt_dequantize(r->from.dtype, x, jt_gguf_row(&r->from, row), r->n);
+    jt_gguf_read_row(r->from, row, x);
     if (r->how->change)
         r->how->change(r->how->user, row, x);
     jt_quantize_weighted(r->how->to, r->out + i * r->row_bytes, x,
@@ -43,11 +43,10 @@ static jt_status write_rows(run *r, size_t rows, jt_err *err)
 static jt_status change_tensor(const jt_gguf_tensor *t, const jt_retype *how,
                                jt_err *err)
 {
-    run r = {.how = how, .from = *t, .n = (size_t)t->shape[t->n_dims - 1]};
+    run r = {.how = how, .from = t, .n = (size_t)t->shape[t->n_dims - 1]};
     size_t rows = jt_hf_values(t) / r.n;
     r.matrix_rows = t->n_dims > 1 ? (size_t)t->shape[t->n_dims - 2] : 1;
     r.row_bytes = jt_dtype_row_bytes(how->to, r.n);
-    r.from.bytes = rows * jt_dtype_row_bytes(t->dtype, r.n);
     r.values = jt_alloc(RUN_ROWS * r.n, sizeof *r.values);
     r.out = jt_alloc(RUN_ROWS, r.row_bytes);
     jt_status status = r.values && r.out ? write_rows(&r, rows, err)
@@ -59,7 +58,7 @@ static jt_status change_tensor(const jt_gguf_tensor *t, const jt_retype *how,
 
 jt_status jt_retype_tensor(const jt_gguf_tensor *t, const jt_retype *how, jt_err *err)
 {
-    if (how->to != t->dtype || how->change)
+    if (how->to != t->dtype || t->types || how->change)
         return change_tensor(t, how, err);
     jt_gguf_tensor whole = *t;
     whole.bytes = jt_hf_values(t) / jt_dtype_block_values(t->dtype) *

@@ -9,7 +9,7 @@
 #include "format/gguf_file.h"
 #include "kernels/nested.h"
 #include "model/nested_file.h"
-#include "model/old_experts.h"
+#include "model/single_experts.h"
 
 /* ---- weights in memory ---- */
 
@@ -157,6 +157,7 @@ static jt_status take_in(jt_apart *apart, jt_gguf **file, jt_err *err)
         status = jt_gguf_writer_open(&inside, r.writer, jt_gguf_path(*file),
                                      (jt_gguf_owner){release, o}, err);
         if (status == JT_OK) {
+            inside->laid_out = (*file)->laid_out;
             *file = inside;
             return JT_OK;
         }
@@ -228,7 +229,7 @@ jt_status jt_apart_open(jt_apart **out, jt_gguf **file, const char *path, jt_err
     apart->disk = opened;
     jt_status status = open_sources(apart, err);
     if (status == JT_OK)
-        status = jt_stack_old_experts(&opened, err);
+        status = jt_stack_single_experts(&opened, err);
     if (status == JT_OK)
         status = take_in(apart, &opened, err);
     if (status != JT_OK) {
@@ -249,11 +250,11 @@ static jt_status locate_part(const jt_apart *apart, const jt_stored_layer *layer
                              jt_err *err)
 {
     const jt_tensor *t = &layer->bank->part[p];
-    size_t bytes =
-        jt_has(t) ? t->shape[1] * jt_dtype_row_bytes(t->dtype, t->shape[2]) : 0;
-    for (int e = 0; bytes && e < layer->bank->n_experts; e++) {
+    for (int e = 0; jt_has(t) && e < layer->bank->n_experts; e++) {
         uint64_t offset = 0;
         jt_tensor slice = jt_slice(t, (size_t)e);
+        size_t bytes =
+            jt_rows(&slice) * jt_dtype_row_bytes(slice.dtype, jt_cols(&slice));
         const jt_gguf_part *part =
             jt_gguf_locate(apart->disk, slice.data, bytes, &offset);
         if (!part)
@@ -295,6 +296,40 @@ static jt_status locate_planes(const jt_apart *apart, jt_stored_layer *layer, in
     return JT_OK;
 }
 
+/* The page in which sums were looked at need not stay. */
+static void forget_sums(const jt_apart *apart, const void *sums)
+{
+    uint64_t offset;
+    const jt_gguf_part *part =
+        jt_gguf_locate(apart->disk, sums, JT_SINGLE_ALIGNMENT, &offset);
+    if (!part)
+        return;
+    jt_map_forget(sums, JT_SINGLE_ALIGNMENT);
+    jt_source_forget(source_of(apart, part), offset, JT_SINGLE_ALIGNMENT);
+}
+
+/* The experts of a layer in one piece each, with their checksums. */
+static jt_status locate_wholes(const jt_apart *apart, const jt_bank *bank,
+                               jt_whole *whole, jt_err *err)
+{
+    const void *sums;
+    JT_TRY(jt_single_sums(&sums, apart->disk, bank->layer, bank->n_experts, err));
+    if (!sums)
+        return jt_fail(err, JT_E_FORMAT, "the experts of layer %d have no checksums",
+                       bank->layer);
+    for (int e = 0; e < bank->n_experts; e++) {
+        jt_single_span span;
+        JT_TRY(jt_single_find(&span, apart->disk, bank->layer, e, err));
+        const jt_gguf_part *part =
+            jt_gguf_locate(apart->disk, span.data, span.bytes, &whole[e].at.offset);
+        whole[e].at.source = source_of(apart, part);
+        whole[e].bytes = span.bytes;
+        memcpy(&whole[e].sum, (const uint64_t *)sums + e, sizeof whole[e].sum);
+    }
+    forget_sums(apart, sums);
+    return JT_OK;
+}
+
 /* The norm before the router of a layer, as jt_transformer_forward applies it. */
 static const jt_norm *router_norm(const jt_layer *layer, const jt_family *family)
 {
@@ -305,6 +340,28 @@ static const jt_norm *router_norm(const jt_layer *layer, const jt_family *family
         return &norm[JT_BEFORE_EXPERTS];
     bool same = family->parallel && norm[JT_BEFORE_FFN].kind == JT_NORM_NONE;
     return &norm[same ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN];
+}
+
+/* Layer `layer` of the model, whose experts come after `experts` others. */
+static jt_status bind_layer(jt_apart *apart, const jt_model *model,
+                            const jt_layer *layer, size_t experts, jt_err *err)
+{
+    const jt_bank *bank = &layer->mixture.experts;
+    jt_stored_layer *to = &apart->layers[apart->stored.n_layers++];
+    jt_whole *whole = apart->wholes ? apart->wholes + experts : NULL;
+    *to = (jt_stored_layer){.bank = bank,
+                            .extent = apart->extents + experts * JT_PARTS,
+                            .plane =
+                                apart->planes + experts * JT_PARTS * JT_NESTED_PLANES,
+                            .whole = whole,
+                            .router = &layer->mixture.router,
+                            .norm = router_norm(layer, model->family)};
+    for (int p = 0; p < JT_PARTS; p++) {
+        JT_TRY(locate_part(apart, to, p, err));
+        if (jt_has(&bank->part[p]))
+            JT_TRY(locate_planes(apart, to, p, err));
+    }
+    return whole ? locate_wholes(apart, bank, whole, err) : JT_OK;
 }
 
 jt_status jt_apart_bind(jt_apart *apart, const jt_model *model, jt_err *err)
@@ -319,34 +376,24 @@ jt_status jt_apart_bind(jt_apart *apart, const jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "'%s' has no experts that could stay in the file",
                        jt_gguf_path(model->file));
+    bool whole = jt_single_laid_out(apart->disk);
     apart->layers = jt_calloc(layers, sizeof *apart->layers);
-    apart->extents =
-        jt_calloc(experts * JT_PARTS * (1 + JT_NESTED_PLANES), sizeof *apart->extents);
-    if (!apart->layers || !apart->extents)
+    apart->extents = jt_calloc(experts * JT_PARTS, sizeof *apart->extents);
+    apart->planes =
+        jt_calloc(experts * JT_PARTS * JT_NESTED_PLANES, sizeof *apart->planes);
+    apart->wholes = whole ? jt_calloc(experts, sizeof *apart->wholes) : NULL;
+    if (!apart->layers || !apart->extents || !apart->planes ||
+        (whole && !apart->wholes))
         return jt_fail_memory(err, "opening a model");
-    jt_extent *extent = apart->extents, *plane = extent + experts * JT_PARTS;
-    jt_stored_layer *to = apart->layers;
+    apart->stored.layers = apart->layers;
+    experts = 0;
     for (int i = 0; i < model->params.n_layers; i++) {
         const jt_layer *layer = &model->layers[i];
         if (!layer->is_mixture)
             continue;
-        const jt_bank *bank = &layer->mixture.experts;
-        *to = (jt_stored_layer){.bank = bank,
-                                .extent = extent,
-                                .plane = plane,
-                                .router = &layer->mixture.router,
-                                .norm = router_norm(layer, model->family)};
-        for (int p = 0; p < JT_PARTS; p++) {
-            JT_TRY(locate_part(apart, to, p, err));
-            if (jt_has(&bank->part[p]))
-                JT_TRY(locate_planes(apart, to, p, err));
-        }
-        extent += (size_t)bank->n_experts * JT_PARTS;
-        plane += (size_t)bank->n_experts * JT_PARTS * JT_NESTED_PLANES;
-        to++;
+        JT_TRY(bind_layer(apart, model, layer, experts, err));
+        experts += (size_t)layer->mixture.experts.n_experts;
     }
-    apart->stored.layers = apart->layers;
-    apart->stored.n_layers = (int)layers;
     return JT_OK;
 }
 
@@ -359,5 +406,7 @@ void jt_apart_free(jt_apart *apart)
     free(apart->sources);
     free(apart->layers);
     free(apart->extents);
+    free(apart->planes);
+    free(apart->wholes);
     free(apart);
 }

@@ -10,7 +10,8 @@ struct jt_apart {
     const jt_gguf *disk; /* the file as it was opened; *file of jt_apart_open owns it */
     jt_source *sources;  /* [stored.n_sources] its parts */
     jt_stored_layer *layers;
-    jt_extent *extents;
+    jt_extent *extents, *planes;
+    jt_whole *wholes; /* of a file with the layout "experts" */
     jt_stored stored;
     uint64_t weights; /* bytes in memory */
     uint64_t heads;   /* bytes of the files before their tensors */

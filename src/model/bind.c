@@ -91,6 +91,7 @@ jt_status jt_bind(jt_binder *b, jt_tensor *out, const char *suffix, bool plain,
                        .dtype = t->dtype,
                        .n_dims = n_dims,
                        .pieces = t->pieces,
+                       .types = t->types,
                        .weight = jt_weight_number(b->file, t)};
     memcpy(out->shape, shape, (size_t)n_dims * sizeof *shape);
     return plain || n_dims < 2 ? JT_OK : bind_factor(b, out);

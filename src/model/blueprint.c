@@ -340,6 +340,8 @@ static void set_router(keys *k, const jt_sizes *s)
     set_text(k, "junto.router.score", r->scorer->name);
     set_text(k, "junto.router.select", r->selector->name);
     set_bool(k, "junto.router.gate_after", r->gate_after);
+    if (r->ahead)
+        set_bool(k, "junto.router.ahead", true);
     if (r->n_null && k->status == JT_OK)
         k->status = jt_gguf_set_u32(k->w, "junto.router.null_experts",
                                     (uint32_t)r->n_null, k->err);

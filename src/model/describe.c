@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "format/gguf_file.h"
 #include "model/cache.h"
 
 static uint64_t values_of(const jt_tensor *t)
@@ -9,8 +10,12 @@ static uint64_t values_of(const jt_tensor *t)
 
 static uint64_t bytes_of(const jt_tensor *t)
 {
-    return jt_has(t) ? (uint64_t)jt_rows(t) * jt_dtype_row_bytes(t->dtype, jt_cols(t))
-                     : 0;
+    uint64_t bytes = 0;
+    for (size_t i = 0; t->types && i < t->shape[0]; i++)
+        bytes += jt_dtype_row_bytes(t->types[i], jt_cols(t)) * t->shape[1];
+    if (t->types || !jt_has(t))
+        return bytes;
+    return (uint64_t)jt_rows(t) * jt_dtype_row_bytes(t->dtype, jt_cols(t));
 }
 
 /* Values and bytes of a bank that a token uses, `used` of its experts. */
@@ -90,9 +95,23 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
         add_mixture(info, &layer->mixture);
 }
 
+/* Bytes of a tensor by type. */
+static void add_types(jt_model_info *info, const jt_gguf_tensor *t)
+{
+    uint64_t values = 1;
+    for (int d = 1; d < t->n_dims; d++)
+        values *= t->shape[d];
+    for (uint64_t i = 0; t->types && i < t->shape[0]; i++)
+        info->dtype_bytes[t->types[i]] += values / jt_dtype_block_values(t->types[i]) *
+                                          jt_dtype_block_bytes(t->types[i]);
+    if (!t->types)
+        info->dtype_bytes[t->dtype] += t->bytes;
+}
+
 static void count_file(jt_model_info *info, const jt_gguf *file)
 {
     info->file_bytes = jt_gguf_file_bytes(file);
+    info->laid_out = file->laid_out;
     for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
         const jt_gguf_tensor *t = jt_gguf_tensor_at(file, i);
         static const char training[] = "junto.train/"; /* state of a checkpoint */
@@ -103,7 +122,7 @@ static void count_file(jt_model_info *info, const jt_gguf *file)
         for (int d = 0; d < t->n_dims; d++)
             values *= t->shape[d];
         info->n_params += values;
-        info->dtype_bytes[t->dtype] += t->bytes;
+        add_types(info, t);
     }
 }
 

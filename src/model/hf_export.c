@@ -65,9 +65,8 @@ static jt_status retype(jt_hf_job *job, jt_gguf_tensor *t, jt_dtype dtype)
         return jt_fail_memory(job->err, "changing a tensor");
     t->dtype = dtype;
     char *to = jt_hf_room(job, t, &status);
-    from.bytes = rows * jt_dtype_row_bytes(from.dtype, n);
     for (size_t r = 0; r < rows && to; r++) {
-        jt_dequantize(from.dtype, row, jt_gguf_row(&from, r), n);
+        jt_gguf_read_row(&from, r, row);
         jt_quantize(dtype, to + r * jt_dtype_row_bytes(dtype, n), row, n);
     }
     free(row);
@@ -442,6 +441,11 @@ jt_status jt_hf_export(const jt_gguf *file, const char *folder,
                        const jt_hf_export_options *options, jt_err *err)
 {
     exporter x = {.job = {.layer = -1, .err = err, .file = file}, .o = options};
+    for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
+        if (jt_gguf_tensor_at(file, i)->types)
+            return jt_fail(err, JT_E_UNSUPPORTED,
+                           "experts of different types have no place in a folder");
+    }
     jt_status status = export_all(&x, folder);
     jt_hf_drop_rooms(&x.job);
     free(x.job.rooms);

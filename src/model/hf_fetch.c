@@ -64,9 +64,8 @@ jt_status jt_hf_as_f32(jt_hf_job *job, jt_gguf_tensor *t)
     float *to = jt_hf_room(job, t, &status);
     size_t row = (size_t)t->shape[t->n_dims - 1],
            rows = row ? jt_hf_values(t) / row : 0;
-    from.bytes = rows * jt_dtype_row_bytes(from.dtype, row);
     for (size_t r = 0; r < rows && to; r++)
-        jt_dequantize(from.dtype, to + r * row, jt_gguf_row(&from, r), row);
+        jt_gguf_read_row(&from, r, to + r * row);
     return status;
 }
 

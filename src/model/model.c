@@ -9,7 +9,7 @@
 #include "model/hf.h"
 #include "model/model.h"
 #include "model/nested_file.h"
-#include "model/old_experts.h"
+#include "model/single_experts.h"
 
 static jt_status find_family(jt_model *model, jt_err *err)
 {
@@ -78,7 +78,7 @@ jt_status jt_model_open_file(jt_gguf **out, const char *path, jt_err *err)
         return jt_hf_open(out, path, err);
     jt_gguf *file;
     JT_TRY(jt_gguf_open(&file, path, err));
-    jt_status status = jt_stack_old_experts(&file, err);
+    jt_status status = jt_stack_single_experts(&file, err);
     if (status == JT_OK)
         status = jt_weave_experts(&file, err);
     if (status == JT_OK)

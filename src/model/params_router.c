@@ -52,6 +52,13 @@ static jt_status read_own_router(jt_key_reader *r, jt_router *router)
     if (!router->selector)
         return jt_key_unknown(r, name, jt_selector_name);
     JT_TRY(jt_key_bool(r, "gate_after", &router->gate_after));
+    JT_TRY(jt_key_bool(r, "ahead", &router->ahead));
+    const jt_family *f = r->family;
+    if (router->ahead &&
+        (f->parallel || f->carries_normed || f->beside == JT_BESIDE_NORMED ||
+         f->beside == JT_BESIDE_EXPERTS))
+        return jt_fail(r->err, JT_E_UNSUPPORTED,
+                       "routers of this family cannot decide a layer early");
     JT_TRY(jt_key_float(r, "temperature", 0.0f, 1.0f, &router->temperature));
     JT_TRY(jt_key_float(r, "top_p", 0.0f, 1.0f, &router->top_p));
     int best = r->family->group_max && router->gating == JT_GATE_SOFTMAX ? 1 : 0;

@@ -82,7 +82,8 @@ static size_t mixture(const jt_mixture *m)
     size_t rows = (size_t)jt_router_rows(&m->router), k = (size_t)m->router.k;
     size_t weighed = m->router.weigh_input ? k * 2 * m->experts.d : 0;
     size_t routing = 2 * (4 * rows + 24 * k); /* this layer's and a look at the next */
-    return routing + weighed + bank(&m->experts, k) + bank(&m->shared, 1) +
+    size_t early = m->router.ahead ? 2 * m->experts.d : 0; /* kept, and its norm */
+    return routing + early + weighed + bank(&m->experts, k) + bank(&m->shared, 1) +
            3 * m->experts.d;
 }
 

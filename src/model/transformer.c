@@ -14,6 +14,7 @@ typedef struct pass {
     jt_mix mix;
     const jt_store *store;
     const jt_hooks *hooks;
+    jt_tensor *before; /* what the last mixture read, for routers that decide early */
 } pass;
 
 static jt_input normed(jt_context *ctx, const jt_layer *layer, jt_norm_place place,
@@ -78,14 +79,34 @@ static void foresee(jt_context *ctx, const pass *p, const jt_route_site *site,
         p->store->foresee(p->store->self, ctx, p->hooks, site, h);
 }
 
+/* Keep h for the router of the next mixture: on the tape, or in room of the pass, as
+ * that of a layer goes with it. */
+static void keep(jt_context *ctx, const pass *p, const jt_tensor *h)
+{
+    if (ctx->tape)
+        *p->before = jt_copy(ctx, h);
+    else if (p->before->data && !jt_failed(ctx))
+        memcpy(p->before->data, h->data, jt_rows(h) * jt_cols(h) * sizeof(float));
+    p->before->n_dims = 2;
+}
+
 /* The experts of a layer on x = norm(h). */
 static jt_tensor mixture(jt_context *ctx, const pass *p, int index, const jt_tensor *h,
                          jt_input *x)
 {
+    const jt_layer *layer = &p->model->layers[index];
     jt_route_site site = site_of(p, index);
+    jt_input early, *router_x = x;
     foresee(ctx, p, &site, h);
-    return jt_mixture_forward(ctx, &p->model->layers[index].mixture, p->store, p->hooks,
-                              &site, x);
+    if (layer->mixture.router.ahead) {
+        if (p->before->n_dims) {
+            early = normed(ctx, layer, JT_BEFORE_FFN, p->before);
+            router_x = &early;
+        }
+        keep(ctx, p, h);
+    }
+    return jt_mixture_forward_apart(ctx, &layer->mixture, p->store, p->hooks, &site,
+                                    router_x, x);
 }
 
 /* A dense FFN, or the mixture that an adapter has put in its place. Policies and
@@ -319,6 +340,23 @@ jt_tensor jt_transformer_head(jt_context *ctx, const jt_model *model,
     return logits;
 }
 
+/* Room for what a router that decides early reads, with no dimensions until it is
+ * there. */
+static jt_tensor begin_ahead(jt_context *ctx, const jt_model *model,
+                             const jt_chunk *chunk, const jt_tensor *h)
+{
+    jt_tensor before = {0};
+    if (!model->params.router.ahead || jt_failed(ctx))
+        return before;
+    if (ctx->tape && chunk->checkpoint)
+        jt_fail(&ctx->err, JT_E_UNSUPPORTED,
+                "routers that decide a layer early cannot run again alone");
+    else if (!ctx->tape)
+        before = jt_new(ctx, jt_rows(h), jt_cols(h));
+    before.n_dims = 0;
+    return before;
+}
+
 jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
                                  const jt_chunk *chunk, const jt_store *store,
                                  const jt_hooks *hooks)
@@ -328,7 +366,8 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     jt_scale(ctx, &h, model->params.embedding_scale);
     if (chunk->between && chunk->between->embedded && !jt_failed(ctx))
         chunk->between->embedded(chunk->between->self, ctx, chunk, &h);
-    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks};
+    jt_tensor before = begin_ahead(ctx, model, chunk, &h);
+    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks, &before};
     for (size_t i = 0; i < chunk->n_spans; i++)
         jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
                       chunk->spans[i].count);

@@ -20,11 +20,12 @@ static bool lease_init(jt_context *ctx, jt_lease *lease, const jt_bank *bank,
 }
 
 /* The forms of x that the products of a wave will want are made once for all waves. */
-static void pack_for(jt_context *ctx, const jt_bank *bank, jt_input *x)
+static void pack_for(jt_context *ctx, const jt_tensor *part, jt_input *x)
 {
-    jt_input_pack(ctx, x, bank->part[JT_PART_UP].dtype);
-    if (jt_has(&bank->part[JT_PART_GATE]))
-        jt_input_pack(ctx, x, bank->part[JT_PART_GATE].dtype);
+    for (size_t e = 0; part->types && e < part->shape[0]; e++)
+        jt_input_pack(ctx, x, part->types[e]);
+    if (jt_has(part))
+        jt_input_pack(ctx, x, part->dtype);
 }
 
 /* The experts of a wave: their rows, computed one after the other, go to their places
@@ -48,7 +49,8 @@ static void apply_wave(jt_context *ctx, const jt_bank *bank, const jt_lease *lea
 static jt_tensor apply_waves(jt_context *ctx, const jt_bank *bank,
                              const jt_store *store, jt_lease *lease, jt_input *x)
 {
-    pack_for(ctx, bank, x);
+    pack_for(ctx, &bank->part[JT_PART_UP], x);
+    pack_for(ctx, &bank->part[JT_PART_GATE], x);
     jt_tensor y = jt_new(ctx, (size_t)lease->plan->n_rows, bank->d);
     for (;;) {
         apply_wave(ctx, bank, lease, x, &y);

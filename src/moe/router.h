@@ -76,6 +76,9 @@ struct jt_router {
                          sum, to which sum_eps was added */
     float sum_eps;    /* (LFM2: 1e-6) */
     float scale;      /* then multiplied by this; 1 for none */
+    bool ahead;       /* it reads what the mixture before it read, so that its experts
+                         are known a layer early; the first one reads its own (Pre-gated
+                         MoE) */
     bool weigh_input; /* experts get weight * x, and their outputs are summed as they
                          are (Llama 4) */
 

@@ -34,8 +34,8 @@ static void compare_row(void *arg, size_t i)
     run *r = arg;
     float *x = r->x + i * r->n, *y = r->y + i * r->n;
     row_sums s = {0, 0, 0};
-    jt_dequantize(r->a->dtype, x, jt_gguf_row(r->a, r->first + i), r->n);
-    jt_dequantize(r->b->dtype, y, jt_gguf_row(r->b, r->first + i), r->n);
+    jt_gguf_read_row(r->a, r->first + i, x);
+    jt_gguf_read_row(r->b, r->first + i, y);
     for (size_t c = 0; c < r->n; c++) {
         double off = (double)x[c] - (double)y[c];
         s.error += off * off;

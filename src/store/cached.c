@@ -6,12 +6,13 @@
 
 /* ---- sizes ---- */
 
-size_t jt_stored_part_bytes(const jt_stored_layer *layer, int part)
+size_t jt_stored_part_bytes(const jt_stored_layer *layer, int expert, int part)
 {
-    const jt_tensor *t = &layer->bank->part[part];
-    if (!jt_has(t))
+    const jt_tensor *stack = &layer->bank->part[part];
+    if (!jt_has(stack))
         return 0;
-    return t->shape[1] * jt_dtype_row_bytes(t->dtype, t->shape[2]);
+    jt_tensor t = jt_slice(stack, (size_t)expert);
+    return jt_rows(&t) * jt_dtype_row_bytes(t.dtype, jt_cols(&t));
 }
 
 /* Room for whole blocks, whatever the remainder that the bytes begin at. */
@@ -21,9 +22,22 @@ size_t jt_cached_room(size_t bytes)
     return bytes ? ((bytes + mask) & ~mask) + JT_READ_ALIGN : 0;
 }
 
+/* Room for the largest of the experts that lie in one piece. */
+static size_t whole_room(const jt_cached *c)
+{
+    size_t most = 0;
+    for (int l = 0; l < c->stored.n_layers; l++) {
+        const jt_stored_layer *layer = &c->stored.layers[l];
+        for (int e = 0; layer->whole && e < layer->bank->n_experts; e++)
+            most = layer->whole[e].bytes > most ? layer->whole[e].bytes : most;
+    }
+    return most;
+}
+
 /* Where the parts begin in a slot, and its bytes. */
 static void divide_slot(jt_cached *c)
 {
+    size_t whole = whole_room(c);
     c->slot_bytes = 0;
     for (int p = 0; p < JT_PARTS; p++) {
         size_t most = 0;
@@ -34,6 +48,7 @@ static void divide_slot(jt_cached *c)
         c->area[p] = c->slot_bytes;
         c->slot_bytes += most;
     }
+    c->slot_bytes = whole > c->slot_bytes ? whole : c->slot_bytes;
 }
 
 size_t jt_cached_slot_bytes(const jt_cached *c)
@@ -54,8 +69,8 @@ uint64_t jt_stored_bytes(const jt_stored *stored)
     uint64_t bytes = 0;
     for (int l = 0; l < stored->n_layers; l++) {
         const jt_stored_layer *layer = &stored->layers[l];
-        for (int p = 0; p < JT_PARTS; p++)
-            bytes += (uint64_t)layer->bank->n_experts * jt_stored_part_bytes(layer, p);
+        for (int i = 0; i < layer->bank->n_experts * JT_PARTS; i++)
+            bytes += jt_stored_part_bytes(layer, i / JT_PARTS, i % JT_PARTS);
     }
     return bytes;
 }
@@ -171,6 +186,7 @@ jt_status jt_cached_open(jt_cached *c, int n_slots, jt_pool *pool, jt_err *err)
         return jt_fail(err, JT_E_MEMORY, "out of memory for %d experts of %zu bytes",
                        n_slots, c->slot_bytes);
     JT_TRY(jt_cached_open_bits(c, n_slots, err));
+    JT_TRY(jt_cached_open_checks(c, n_slots, err));
     return jt_cached_choose_io(c, err);
 }
 
@@ -190,6 +206,8 @@ void jt_cached_free(jt_cached *c)
     free(c->woven);
     free(c->earned);
     free(c->strip);
+    free(c->unchecked);
+    free(c->sums);
     free(c->first);
     free(c->k);
     free(c->guess_layers);

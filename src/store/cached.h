@@ -19,10 +19,18 @@ typedef struct jt_extent {
     uint64_t offset;
 } jt_extent;
 
+/* An expert in one piece, with its checksum. */
+typedef struct jt_whole {
+    jt_extent at; /* a multiple of JT_READ_ALIGN */
+    size_t bytes; /* another one */
+    uint64_t sum;
+} jt_whole;
+
 /* The experts of one layer. */
 typedef struct jt_stored_layer {
     const jt_bank *bank;    /* shapes and types; its data is not looked at */
     jt_extent *extent;      /* [experts * JT_PARTS] */
+    const jt_whole *whole;  /* [experts] that hold these parts; NULL: they lie apart */
     jt_extent *plane;       /* [experts * JT_PARTS * JT_NESTED_PLANES], or NULL */
     int n_planes[JT_PARTS]; /* that each part has beside its Q2_K (kernels/nested.h) */
     const jt_router *router;

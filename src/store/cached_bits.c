@@ -80,7 +80,9 @@ static size_t plane_bytes(const jt_stored_layer *layer, int part)
 size_t jt_cached_part_room(const jt_cached *c, const jt_stored_layer *layer, int part)
 {
     int planes = c->high ? planes_of(layer, part, c->high - JT_NESTED_LEAST) : 0;
-    size_t room = jt_cached_room(jt_stored_part_bytes(layer, part));
+    if (layer->whole)
+        return 0;
+    size_t room = jt_cached_room(jt_stored_part_bytes(layer, 0, part));
     return planes ? room + (size_t)planes * jt_cached_room(plane_bytes(layer, part))
                   : room;
 }
@@ -118,7 +120,7 @@ static char *plane_place(const jt_cached *c, int slot, int part, int plane)
     int l = jt_cached_layer_of(c, c->slots.slot[slot].expert);
     const jt_stored_layer *layer = &c->stored.layers[l];
     return c->slab + (size_t)slot * c->slot_bytes + c->area[part] +
-           jt_cached_room(jt_stored_part_bytes(layer, part)) +
+           jt_cached_room(jt_stored_part_bytes(layer, 0, part)) +
            (size_t)plane * jt_cached_room(plane_bytes(layer, part)) +
            plane_extent(c, slot, part, plane)->offset % JT_READ_ALIGN;
 }
@@ -160,7 +162,7 @@ void jt_cached_weave(jt_cached *c, int slot)
             plane[k - from] = copy;
         }
         jt_nested_weave(jt_cached_place(c, slot, p),
-                        jt_stored_part_bytes(layer, p) / sizeof(jt_q2_k),
+                        jt_stored_part_bytes(layer, 0, p) / sizeof(jt_q2_k),
                         JT_NESTED_LEAST + from, JT_NESTED_LEAST + to, plane);
     }
     c->woven[slot] = c->planes[slot];
@@ -169,10 +171,7 @@ void jt_cached_weave(jt_cached *c, int slot)
 jt_dtype jt_cached_dtype(const jt_cached *c, int slot, const jt_stored_layer *layer,
                          int part)
 {
-    return layer->n_planes[part]
-               ? jt_nested_dtype(JT_NESTED_LEAST +
-                                 planes_of(layer, part, c->woven[slot]))
-               : layer->bank->part[part].dtype;
+    return jt_nested_dtype(JT_NESTED_LEAST + planes_of(layer, part, c->woven[slot]));
 }
 
 /* ---- earning ---- */

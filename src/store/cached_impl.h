@@ -11,6 +11,9 @@
 /* Reads of a slot: parts, and planes of each. */
 enum { JT_SLOT_READS = JT_PARTS * (1 + JT_NESTED_PLANES) };
 
+/* Why an expert cannot be used, beside what a read says. */
+enum { JT_READ_DAMAGED = -3 };
+
 struct jt_cached {
     jt_store store;
     jt_stored stored;
@@ -32,6 +35,9 @@ struct jt_cached {
     jt_read *reads;       /* [slots * JT_SLOT_READS] */
     unsigned char *under; /* [slots] parts under way */
     int *error;           /* [slots] of the parts that have ended */
+
+    bool *unchecked; /* [slots] nobody has looked at the checksum */
+    uint64_t *sums;  /* room for those of the pieces of a slot */
 
     /* Nested experts: bits with which they come, and that they can earn; 0: not nested.
      * Of each slot the planes that it has or waits for, those that are woven into its
@@ -75,7 +81,13 @@ void jt_cached_read(jt_cached *c, int slot, bool urgent);
 /* The place of part `part` of the expert in `slot`. */
 char *jt_cached_place(const jt_cached *c, int slot, int part);
 const jt_extent *jt_cached_extent(const jt_cached *c, int expert, int part);
+size_t jt_cached_part_bytes(const jt_cached *c, int expert, int part);
 int jt_cached_layer_of(const jt_cached *c, int expert);
+/* Where it lies in one piece; NULL: its parts lie apart. */
+const jt_whole *jt_cached_whole(const jt_cached *c, int expert);
+jt_status jt_cached_open_checks(jt_cached *c, int n_slots, jt_err *err);
+/* Leave out of the wave, and of the cache, who is not what was written. */
+void jt_cached_check_wave(jt_cached *c);
 /* Whole blocks for bytes that begin at any remainder. */
 size_t jt_cached_room(size_t bytes);
 
@@ -83,13 +95,14 @@ size_t jt_cached_room(size_t bytes);
 /* What the options say and the file has. JT_E_ARG, JT_E_UNSUPPORTED. */
 jt_status jt_cached_choose_bits(jt_cached *c, jt_err *err);
 jt_status jt_cached_open_bits(jt_cached *c, int n_slots, jt_err *err);
-/* Room in a slot for a part with all planes that it may get. */
+/* Room in a slot for a part with all planes that it may get; 0 for those of experts in
+ * one piece. */
 size_t jt_cached_part_room(const jt_cached *c, const jt_stored_layer *layer, int part);
 /* Begin to read the planes of a slot from plane `from` on. */
 void jt_cached_read_planes(jt_cached *c, int slot, int from, bool urgent);
 /* They are there. */
 void jt_cached_weave(jt_cached *c, int slot);
-/* The type of a part in its slot. */
+/* The type of a part that has planes in its slot. */
 jt_dtype jt_cached_dtype(const jt_cached *c, int slot, const jt_stored_layer *layer,
                          int part);
 /* An expert is about to come on a guess, or for the tokens of the lease. */
@@ -104,8 +117,8 @@ void jt_cached_sort_wanted(jt_cached *c);
  * behind all that is urgent. */
 void jt_cached_read_earned(jt_cached *c);
 
-/* Bytes of part `part` of one expert of a layer; 0: there is no such part. */
-size_t jt_stored_part_bytes(const jt_stored_layer *layer, int part);
+/* Bytes of part `part` of an expert of a layer; 0: there is no such part. */
+size_t jt_stored_part_bytes(const jt_stored_layer *layer, int expert, int part);
 
 /* The functions of the store. */
 jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,

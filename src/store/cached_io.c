@@ -47,10 +47,8 @@ static double measure(jt_cached *c, jt_reader *reader, int turn)
         int expert = (int)(((int64_t)i * experts + turn) / count) % experts;
         c->slots.slot[i].expert = expert;
         for (int p = 0; p < JT_PARTS; p++) {
-            const jt_stored_layer *layer =
-                &c->stored.layers[jt_cached_layer_of(c, expert)];
             const jt_extent *extent = jt_cached_extent(c, expert, p);
-            size_t part = jt_stored_part_bytes(layer, p);
+            size_t part = jt_cached_part_bytes(c, expert, p);
             if (part)
                 jt_source_forget(extent->source, extent->offset, part);
             bytes += part;

@@ -26,33 +26,51 @@ const jt_extent *jt_cached_extent(const jt_cached *c, int expert, int part)
     return &c->stored.layers[l].extent[(expert - c->first[l]) * JT_PARTS + part];
 }
 
+size_t jt_cached_part_bytes(const jt_cached *c, int expert, int part)
+{
+    int l = jt_cached_layer_of(c, expert);
+    return jt_stored_part_bytes(&c->stored.layers[l], expert - c->first[l], part);
+}
+
 char *jt_cached_place(const jt_cached *c, int slot, int part)
 {
-    const jt_extent *extent = jt_cached_extent(c, c->slots.slot[slot].expert, part);
-    return c->slab + (size_t)slot * c->slot_bytes + c->area[part] +
-           extent->offset % JT_READ_ALIGN;
+    int expert = c->slots.slot[slot].expert;
+    const jt_whole *whole = jt_cached_whole(c, expert);
+    uint64_t offset = jt_cached_extent(c, expert, part)->offset;
+    return c->slab + (size_t)slot * c->slot_bytes +
+           (whole ? offset - whole->at.offset : c->area[part] + offset % JT_READ_ALIGN);
+}
+
+/* Begin to read number `i` of a slot. */
+static void add_read(jt_cached *c, int slot, int i, const jt_extent *from, size_t bytes,
+                     char *to, bool urgent)
+{
+    jt_read *read = &c->reads[slot * JT_SLOT_READS + i];
+    c->under[slot]++;
+    *read = (jt_read){
+        .source = from->source, .offset = from->offset, .bytes = bytes, .to = to};
+    jt_reader_add(c->reader, read, urgent);
 }
 
 void jt_cached_read(jt_cached *c, int slot, bool urgent)
 {
     int expert = c->slots.slot[slot].expert;
-    const jt_stored_layer *layer = &c->stored.layers[jt_cached_layer_of(c, expert)];
     c->error[slot] = 0;
     c->under[slot] = 0;
     c->woven[slot] = 0;
+    c->unchecked[slot] = !c->options.no_checks;
     memset(&c->reads[slot * JT_SLOT_READS], 0, JT_SLOT_READS * sizeof *c->reads);
+    const jt_whole *whole = jt_cached_whole(c, expert);
+    if (whole) {
+        char *to = c->slab + (size_t)slot * c->slot_bytes;
+        add_read(c, slot, 0, &whole->at, whole->bytes, to, urgent);
+        return;
+    }
     for (int p = 0; p < JT_PARTS; p++) {
-        size_t bytes = jt_stored_part_bytes(layer, p);
-        jt_read *read = &c->reads[slot * JT_SLOT_READS + p];
-        if (!bytes)
-            continue;
-        c->under[slot]++;
-        const jt_extent *extent = jt_cached_extent(c, expert, p);
-        *read = (jt_read){.source = extent->source,
-                          .offset = extent->offset,
-                          .bytes = bytes,
-                          .to = jt_cached_place(c, slot, p)};
-        jt_reader_add(c->reader, read, urgent);
+        size_t bytes = jt_cached_part_bytes(c, expert, p);
+        if (bytes)
+            add_read(c, slot, p, jt_cached_extent(c, expert, p), bytes,
+                     jt_cached_place(c, slot, p), urgent);
     }
     jt_cached_read_planes(c, slot, 0, urgent);
 }
@@ -315,7 +333,8 @@ static void show_expert(const jt_cached *c, const jt_bank *bank, int slot,
         jt_tensor *part = &lease->part[e * JT_PARTS + p];
         *part = jt_slice(whole, (size_t)e);
         part->data = jt_cached_place(c, slot, p);
-        part->dtype = jt_cached_dtype(c, slot, &c->stored.layers[c->layer], p);
+        if (c->stored.layers[c->layer].n_planes[p])
+            part->dtype = jt_cached_dtype(c, slot, &c->stored.layers[c->layer], p);
     }
 }
 
@@ -342,6 +361,11 @@ static jt_status report_failure(jt_cached *c, jt_err *err)
     jt_status changed = jt_source_check(source, err);
     if (changed != JT_OK) /* a file that was cut says so itself */
         return jt_fail_within(err, changed, "expert %d of layer %d", e, layer);
+    if (failure == JT_READ_DAMAGED)
+        return jt_fail(err, JT_E_IO,
+                       "expert %d of layer %d in '%s' is damaged: its checksum is "
+                       "another",
+                       e, layer, source->path);
     return jt_fail(err, JT_E_IO, "cannot read expert %d of layer %d from '%s': %s", e,
                    layer, source->path,
                    failure == JT_READ_SHORT ? "the file ends before it"
@@ -364,6 +388,7 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
         }
         c->stall_seconds += jt_seconds() - start;
     }
+    jt_cached_check_wave(c);
     if (c->failed >= 0)
         return report_failure(c, err);
     if (c->n_wave == 0 && more_to_come(c))

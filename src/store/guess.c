@@ -26,12 +26,13 @@ static int most_experts(const jt_experts_map *map)
 }
 
 /* How many experts of a layer are guessed: for one token more than it will use, as
- * those that are nearly chosen are often the ones that the cache does not have. */
+ * those that are nearly chosen are often the ones that the cache does not have. Not
+ * where the router decides early: then it is no guess. */
 static int reach(const jt_guesses *g, int layer, int tokens)
 {
     int k = g->map.k[layer], n = experts_of(&g->map, layer);
     int most = 2 * k < LAST_RANK || k >= LAST_RANK ? 2 * k : LAST_RANK;
-    most = tokens > 1 ? k : most;
+    most = tokens > 1 || g->layers[layer].router->ahead ? k : most;
     return most < n ? most : n;
 }
 

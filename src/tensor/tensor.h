@@ -23,6 +23,7 @@ typedef struct jt_tensor {
     /* Weights that do not lie in one piece: where each index of the first dimension
      * is; `data` is NULL then. They are read through jt_slice and jt_weight_row. */
     const void *const *pieces;
+    const jt_dtype *types; /* of each piece, where they differ; NULL: all are `dtype` */
     /* Which weight of its model this is or is cut from (from 1 on; 0: none), and which
      * of that weight's rows the first one here is: the same wherever a store brings it.
      */
@@ -67,10 +68,11 @@ static inline float *jt_grad_row(const jt_tensor *t, size_t i)
 /* Sub-tensor `i` of the first dimension: expert i of [experts, out, in]. */
 static inline jt_tensor jt_slice(const jt_tensor *t, size_t i)
 {
-    jt_tensor part = {.dtype = t->dtype, .n_dims = t->n_dims - 1};
+    jt_tensor part = {.dtype = t->types ? t->types[i] : t->dtype,
+                      .n_dims = t->n_dims - 1};
     for (int d = 0; d < part.n_dims; d++)
         part.shape[d] = t->shape[d + 1];
-    size_t bytes = jt_rows(&part) * jt_dtype_row_bytes(t->dtype, jt_cols(&part));
+    size_t bytes = jt_rows(&part) * jt_dtype_row_bytes(part.dtype, jt_cols(&part));
     part.data =
         t->pieces ? (void *)(uintptr_t)t->pieces[i] : (char *)t->data + i * bytes;
     if (t->grad)
@@ -114,11 +116,12 @@ static inline float *jt_columns_grad_row(const jt_columns *c, size_t i)
 /* Row `i` of a weight of any type, counted over all dimensions but the last. */
 static inline const void *jt_weight_row(const jt_tensor *t, size_t i)
 {
-    size_t row = jt_dtype_row_bytes(t->dtype, jt_cols(t));
     if (!t->pieces)
-        return (const char *)t->data + i * row;
+        return (const char *)t->data + i * jt_dtype_row_bytes(t->dtype, jt_cols(t));
     size_t rows = jt_rows(t) / t->shape[0]; /* of a piece */
-    return (const char *)t->pieces[i / rows] + i % rows * row;
+    jt_dtype dtype = t->types ? t->types[i / rows] : t->dtype;
+    return (const char *)t->pieces[i / rows] +
+           i % rows * jt_dtype_row_bytes(dtype, jt_cols(t));
 }
 
 #endif

@@ -7,8 +7,9 @@ import signal
 import struct
 import time
 import unittest
+from pathlib import Path
 
-from harness import CommandTest, GOLDEN, MIXTURE, TEXT, junto, start
+from harness import CommandTest, DENSE, GOLDEN, MIXTURE, TEXT, junto, start
 
 FOLDER = GOLDEN / "hf" / "mixtral"
 
@@ -85,6 +86,33 @@ class Convert(CommandTest):
     def test_shards(self):
         self.good("convert", FOLDER, self.folder / "m", "--shard-size", "40K")
         self.assertTrue((self.folder / "m" / "model.safetensors.index.json").exists())
+
+    def test_layout(self):
+        laid, back = self.folder / "laid.gguf", self.folder / "back.gguf"
+        self.good("convert", MIXTURE, laid, "--layout", "experts")
+        self.assertIn("in one piece", self.good("info", laid).text())
+        self.assertEqual(self.good("info", laid, "--json").json()["layout"], "experts")
+        self.good("convert", laid, back)
+        self.assertEqual(back.read_bytes(), Path(MIXTURE).read_bytes())
+        run = ("-p", "the", "-n", "8", "-q", "--seed", "3")
+        text = self.good("run", MIXTURE, *run).out
+        for more in ((), ("--ram", "1G"), ("--ram", "1G", "--no-checks")):
+            self.assertEqual(self.good("run", laid, *run, *more).out, text)
+        self.good("plan", laid, "--ram", "1G")
+        self.good("bench", laid, "--ram", "1G", "-p", "8", "-n", "4", "-r", "1")
+        self.good("convert", FOLDER, self.folder / "f.gguf", "--layout", "experts",
+                  "--type", "q8_0")
+        self.good("info", self.folder / "f.gguf")
+        self.bad(2, "--layout", "convert", MIXTURE, laid, "--layout", "tiles")
+        self.bad(2, "a folder has no layout", "convert", MIXTURE, self.folder / "m",
+                 "--layout", "experts")
+        self.bad(1, "no experts", "convert", DENSE, laid, "--layout", "experts")
+        data = bytearray(laid.read_bytes())
+        data[-4096 * 3] ^= 1  # in the last expert: its checksums take the last block
+        laid.write_bytes(data)
+        before = self.left()
+        self.bad(1, "is damaged", "convert", laid, self.folder / "no.gguf")
+        self.assertEqual(self.left(), before)
 
     def test_refusals(self):
         self.bad(2, "type 'q9'", "convert", FOLDER, self.folder / "m.gguf", "--type", "q9")

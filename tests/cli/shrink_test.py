@@ -42,6 +42,31 @@ class Quantize(Shrink):
         self.assertEqual(types["blk.0.attn_norm.weight"], "F32")
         self.good("run", out, "-p", "x", "-n", "3")
 
+    def test_a_type_for_each_expert(self):
+        plain, laid = self.folder / "plain.gguf", self.folder / "laid.gguf"
+        matrix = self.folder / "imatrix.gguf"
+        self.good("imatrix", MIXTURE, "-f", TEXT, "-c", "16", "-o", matrix)
+        args = ("--type", "q4_0", "--imatrix", matrix, "--json")
+        self.good("quantize", MIXTURE, plain, *args)
+        self.good("quantize", MIXTURE, laid, *args, "--layout", "experts")
+        same = self.good("diff", plain, laid, "--json").json()
+        self.assertEqual({t["error"] for t in same["tensors"]}, {0})
+        report = self.good("quantize", MIXTURE, laid, *args, "--layout", "experts",
+                           "--rule", r"blk\.1\.ffn_up\.3\.=q8_0",
+                           "--rule", "ffn_gate_exps=q5_0").json()
+        types = {t["name"]: t["to"] for t in report["tensors"]}
+        self.assertEqual(types["blk.1.ffn_up.3.weight"], "Q8_0")
+        self.assertEqual(types["blk.1.ffn_up.4.weight"], "Q4_0")
+        self.assertEqual(types["blk.1.ffn_gate.4.weight"], "Q5_0")
+        self.assertRegex(self.good("info", laid, "--tensors").text(),
+                         r"blk.1.ffn_up_exps.weight +mixed")
+        run = ("run", laid, "-p", "x", "-n", "6", "--seed", "1", "-q")
+        self.assertEqual(self.good(*run).out, self.good(*run, "--ram", "1G").out)
+        self.bad(1, "different types", "convert", laid, self.folder / "no.gguf")
+        self.bad(1, "different types", "convert", laid, self.folder / "no")
+        self.bad(2, "no other layout", "quantize", MIXTURE, self.folder / "no.gguf",
+                 "--layout", "experts", "--nested", "4")
+
     def test_wrong(self):
         out = self.folder / "q.gguf"
         self.bad(2, "q4_k_x", "quantize", MIXTURE, out, "--type", "q4_k_x")

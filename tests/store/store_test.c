@@ -15,45 +15,7 @@
 #include "base/reader.h"
 #include "families.h"
 #include "junto/junto.h"
-
-enum { PROMPT = 40, STEPS = 12 };
-
-static int32_t prompt[PROMPT];
-
-static void must(jt_status status, const jt_err *err)
-{
-    if (status != JT_OK)
-        fail_msg("%s", err->msg);
-}
-
-/* Logits after a prompt and after each of some tokens, in one array. */
-static float *play(const jt_model *model, const jt_session_options *options,
-                   size_t *count, jt_store_stats *stats)
-{
-    jt_err err = {0};
-    jt_session *s;
-    jt_model_info info;
-    jt_model_describe(model, &info);
-    size_t vocab = (size_t)info.n_vocab;
-    for (int i = 0; i < PROMPT; i++)
-        prompt[i] = (i * 37 + 11) % info.n_vocab;
-    must(jt_session_new(&s, model, options, &err), &err);
-    float *logits = malloc((STEPS + 1) * vocab * sizeof *logits);
-    must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err);
-    for (int i = 0;; i++) {
-        memcpy(logits + (size_t)i * vocab, jt_session_logits(s),
-               vocab * sizeof *logits);
-        if (i == STEPS)
-            break;
-        int32_t token = (int32_t)((i * 7919 + 3) % info.n_vocab);
-        must(jt_session_eval(s, &token, 1, NULL, &err), &err);
-    }
-    if (stats)
-        assert_true(jt_session_store_stats(s, stats));
-    jt_session_free(s);
-    *count = (STEPS + 1) * vocab;
-    return logits;
-}
+#include "play.h"
 
 /* ---- the same bits ---- */
 
@@ -195,6 +157,66 @@ static void guesses_know_who_steers(void **state)
     assert_int_equal(stats.right_guesses, stats.guesses);
     jt_session_free(s);
     jt_model_free(model);
+}
+
+/* The model with routers that decide a layer early. */
+static void write_early(const char *path)
+{
+    jt_err err = {0};
+    jt_gguf *file;
+    jt_gguf_writer *w;
+    must(jt_gguf_open(&file, model_path(), &err), &err);
+    must(jt_gguf_writer_new(&w, path, &err), &err);
+    for (size_t i = 0; i < jt_gguf_kv_count(file); i++)
+        must(jt_gguf_set_kv(w, NULL, jt_gguf_kv_at(file, i), &err), &err);
+    must(jt_gguf_set_bool(w, "junto.router.ahead", true, &err), &err);
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < jt_gguf_tensor_count(file); i++) {
+            const jt_gguf_tensor *t = jt_gguf_tensor_at(file, i);
+            char name[128];
+            snprintf(name, sizeof name, "%.*s", (int)t->name.len, t->name.data);
+            must(pass
+                     ? jt_gguf_write_tensor(w, t, &err)
+                     : jt_gguf_add_tensor(w, name, t->dtype, t->n_dims, t->shape, &err),
+                 &err);
+        }
+    }
+    must(jt_gguf_writer_finish(w, &err), &err);
+    jt_gguf_close(file);
+}
+
+/* Logits are the same in any passes and slots, other than those of usual routers, and
+ * every guess comes true. */
+static void early_routers_leave_nothing_to_guess(void **state)
+{
+    (void)state;
+    char path[64];
+    jt_err err = {0};
+    jt_model *mapped, *usual;
+    jt_store_stats stats;
+    size_t count;
+    jt_session_options options = {.threads = 2, .n_ctx = 64, .chunk = 40};
+    snprintf(path, sizeof path, "/tmp/junto-early-%d.gguf", (int)getpid());
+    write_early(path);
+    jt_model *apart = open_apart(path);
+    must(jt_model_load(&mapped, path, &err), &err);
+    must(jt_model_load(&usual, model_path(), &err), &err);
+    float *expected = play(mapped, &options, &count, NULL);
+    float *other = play(usual, &options, &count, NULL);
+    assert_memory_not_equal(expected, other, count * sizeof *other);
+    options.chunk = 1;
+    options.store = (jt_store_options){.slots = 6, .prefetch = "router"};
+    float *got = play(apart, &options, &count, &stats);
+    assert_memory_equal(got, expected, count * sizeof *got);
+    assert_true(stats.guesses > 10);
+    assert_int_equal(stats.right_guesses, stats.guesses);
+    free(got);
+    free(other);
+    free(expected);
+    jt_model_free(apart);
+    jt_model_free(mapped);
+    jt_model_free(usual);
+    unlink(path);
 }
 
 /* ---- budgets ---- */
@@ -450,6 +472,7 @@ int main(void)
         cmocka_unit_test(all_families_give_the_same_bits),
         cmocka_unit_test(every_way_gives_the_same_bits),
         cmocka_unit_test(guesses_know_who_steers),
+        cmocka_unit_test(early_routers_leave_nothing_to_guess),
         cmocka_unit_test(a_budget_is_kept_or_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(missing_memory_is_an_error),
