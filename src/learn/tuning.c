@@ -275,7 +275,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
                            err);
     if (!method)
         return JT_OK;
-    t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
+    t->loss = jt_tuning_gate_loss(config, t->adapter->blend);
     t->term = jt_gate_loss_term(&t->loss);
     t->attached.list[0].blended->term = &t->term;
     return JT_OK;
@@ -303,6 +303,7 @@ void jt_tuning_free(jt_tuning *t)
     jt_attached_free(&t->attached);
     jt_mosa_free(t->mosa);
     jt_adapter_free(t->adapter);
+    free(t->owner);
     free(t->label);
     free(t->part_grad);
     free(t->kept);
@@ -334,20 +335,39 @@ static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t ada
 jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
 {
     const jt_blend *b = t->adapter->blend;
+    const jt_config *c = t->config;
     size_t n = jt_data_sources(data), source;
     if (!b)
         return JT_OK;
-    t->label = jt_alloc(n, sizeof *t->label);
-    if (!t->label)
+    t->owner = jt_alloc(n, sizeof *t->owner);
+    t->label =
+        jt_alloc((size_t)c->train.batch * (size_t)c->data.seq_len, sizeof *t->label);
+    if (!t->owner || !t->label)
         return jt_fail_memory(err, "starting an adapter");
-    memset(t->label, -1, n * sizeof *t->label);
+    memset(t->owner, -1, n * sizeof *t->owner);
     for (size_t i = 0; i < b->n; i++) {
         JT_TRY(find_source(t, data, i, &source, err));
         if (source < n)
-            t->label[source] = (int32_t)i;
+            t->owner[source] = (int32_t)i;
+    }
+    return JT_OK;
+}
+
+static void label_batch(jt_tuning *t, const jt_batch *batch)
+{
+    const jt_blend *b = t->adapter->blend;
+    int32_t n = (int32_t)(batch->n_seqs * batch->seq_len), label = -1;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t owner = t->owner[batch->domains[i]];
+        if (batch->first[i] == i)
+            label = owner;
+        if (owner < 0) {
+            int marked = jt_blend_marker_at(b, batch->tokens + i, (size_t)(n - i));
+            label = marked < 0 ? label : marked;
+        }
+        t->label[i] = label;
     }
     t->loss.label = t->label;
-    return JT_OK;
 }
 
 void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
@@ -357,7 +377,8 @@ void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
         jt_domains_batch(t, batch, scale);
     if (!m)
         return;
-    t->loss.source = batch->domains;
+    if (t->owner)
+        label_batch(t, batch);
     t->loss.scale = scale;
     m->term = m->instead && scale > 0.0f ? &t->balance : &t->term;
 }
