@@ -148,7 +148,8 @@ static jt_status read_mixes(reader *r, json_t *table, jt_suite_options *s)
     r->where = "[tasks.mixed]";
     if (table && !json_is_object(table))
         return jt_fail(r->err, JT_E_ARG, "%s is no table", r->where);
-    json_object_foreach (table, name, value) {
+    json_object_foreach(table, name, value)
+    {
         const char **task;
         if (!good_name(name))
             return jt_fail(r->err, JT_E_ARG, "%s: '%.40s' is no name", r->where, name);
@@ -163,32 +164,29 @@ static jt_status read_mixes(reader *r, json_t *table, jt_suite_options *s)
 
 static jt_status read_tasks(reader *r, json_t *table)
 {
-    static const char *const known[] = {"list",    "mixed",    "documents",
-                                        "length",  "segments", "seed",
-                                        "symbols", "apart",    NULL};
+    static const char *const known[] = {
+        "list", "mixed",   "documents", "length",         "segments",
+        "seed", "symbols", "apart",     "mixed_segments", NULL};
     jt_suite_options *s = &r->recipe->suite;
-    int documents = 1000, length = 8, segments = 1, seed = 1;
-    int symbols = 16, apart = 0;
     const char **list;
+    int seed = 1;
+    *s = (jt_suite_options){
+        .documents = 1000, .length = 8, .segments = 1, .symbols = 16};
     r->where = "[tasks]";
     JT_TRY(check_keys(r, table, known));
     JT_TRY(read_texts(r, table, "list", &list, &s->n_tasks));
-    JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &documents));
-    JT_TRY(read_int(r, table, "length", 1, 64, &length));
-    JT_TRY(read_int(r, table, "segments", 1, 64, &segments));
+    JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &s->documents));
+    JT_TRY(read_int(r, table, "length", 1, 64, &s->length));
+    JT_TRY(read_int(r, table, "segments", 1, 64, &s->segments));
+    JT_TRY(read_int(r, table, "mixed_segments", 0, 64, &s->mixed_segments));
     JT_TRY(read_int(r, table, "seed", 0, 1 << 30, &seed));
-    JT_TRY(read_int(r, table, "symbols", 2, 16, &symbols));
-    JT_TRY(read_int(r, table, "apart", 0, 8, &apart));
+    JT_TRY(read_int(r, table, "symbols", 2, 16, &s->symbols));
+    JT_TRY(read_int(r, table, "apart", 0, 8, &s->apart));
     for (size_t i = 0; i < s->n_tasks; i++)
         JT_TRY(jt_suite_check(list[i], r->err));
     if (!s->n_tasks)
         return jt_fail(r->err, JT_E_ARG, "[tasks]: 'list' is missing");
     s->task = list;
-    s->documents = documents;
-    s->length = length;
-    s->segments = segments;
-    s->symbols = symbols;
-    s->apart = apart;
     s->seed = (uint64_t)seed;
     return read_mixes(r, json_object_get(table, "mixed"), s);
 }

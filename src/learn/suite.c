@@ -194,11 +194,12 @@ static jt_status write_document(writer *w, size_t task)
     static const char start[] = "{\"messages\":[", end[] = "]}\n";
     const jt_suite_options *o = w->o;
     const jt_suite_mix *mix = task < o->n_tasks ? NULL : &o->mix[task - o->n_tasks];
+    int segments = mix && o->mixed_segments ? o->mixed_segments : o->segments;
     size_t before = mix ? mix->n_tasks : 0;
     JT_TRY(jt_output_write(&w->out, start, sizeof start - 1, w->err));
-    for (int i = 0; i < o->segments; i++)
+    for (int i = 0; i < segments; i++)
         JT_TRY(write_turn(w, mix ? draw_task(w, mix, &before) : task,
-                          i + 1 == o->segments));
+                          i + 1 == segments));
     return jt_output_write(&w->out, end, sizeof end - 1, w->err);
 }
 

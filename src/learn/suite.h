@@ -31,6 +31,7 @@ typedef struct jt_suite_options {
     int apart;     /* so many symbols after that of the task before, task by task, four
                       alphabets in turn; 0: all have the same */
     int segments;  /* questions of a document */
+    int mixed_segments; /* of a mix; 0: as many */
     uint64_t seed;
 } jt_suite_options;
 
@@ -45,7 +46,8 @@ jt_status jt_suite_check(const char *name, jt_err *err);
 /* The letter of task `i`. */
 char jt_suite_letter(size_t i);
 
-/* Write DIR/NAME.jsonl for each task and each mix, and a vocabulary of bytes. JT_E_ARG, JT_E_IO, JT_E_MEMORY. */
+/* Write DIR/NAME.jsonl for each task and each mix, and a vocabulary of bytes. JT_E_ARG,
+ * JT_E_IO, JT_E_MEMORY. */
 jt_status jt_suite_write(const char *dir, const jt_suite_options *options, jt_err *err);
 
 #endif

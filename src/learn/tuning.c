@@ -353,15 +353,29 @@ jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
     return JT_OK;
 }
 
+/* Is anything learnt from the fragment that begins at token i? Not from padding. */
+static bool has_targets(const jt_batch *batch, int32_t i)
+{
+    int32_t n = (int32_t)(batch->n_seqs * batch->seq_len);
+    for (int32_t at = i; at < n && batch->first[at] == i; at++) {
+        if (batch->targets[at] >= 0)
+            return true;
+    }
+    return false;
+}
+
 static void label_batch(jt_tuning *t, const jt_batch *batch)
 {
     const jt_blend *b = t->adapter->blend;
     int32_t n = (int32_t)(batch->n_seqs * batch->seq_len), label = -1;
+    bool counts = false;
     for (int32_t i = 0; i < n; i++) {
         int32_t owner = t->owner[batch->domains[i]];
-        if (batch->first[i] == i)
-            label = owner;
-        if (owner < 0) {
+        if (batch->first[i] == i) {
+            counts = has_targets(batch, i);
+            label = counts ? owner : -1;
+        }
+        if (owner < 0 && counts) {
             int marked = jt_blend_marker_at(b, batch->tokens + i, (size_t)(n - i));
             label = marked < 0 ? label : marked;
         }

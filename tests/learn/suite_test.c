@@ -26,7 +26,8 @@ static jt_suite_options options(const jt_suite_mix *mix)
                               .documents = DOCUMENTS,
                               .length = LENGTH,
                               .symbols = 8,
-                              .segments = SEGMENTS,
+                              .segments = 1,
+                              .mixed_segments = SEGMENTS,
                               .seed = 1};
 }
 
