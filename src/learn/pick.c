@@ -122,7 +122,7 @@ static bool is_alike(const picking *p, size_t i, size_t j)
     double cosine = 0.0;
     for (size_t k = 0; k < p->d; k++)
         cosine += (double)a[k] * (double)b[k];
-    return 1.0 - cosine < p->options->apart;
+    return fmax(1.0 - cosine, 0.0) < p->options->apart; /* 0 keeps twins */
 }
 
 /* A text goes when a nearer one is like it, whether that stays or not. */
