@@ -198,8 +198,8 @@ static jt_status write_document(writer *w, size_t task)
     size_t before = mix ? mix->n_tasks : 0;
     JT_TRY(jt_output_write(&w->out, start, sizeof start - 1, w->err));
     for (int i = 0; i < segments; i++)
-        JT_TRY(write_turn(w, mix ? draw_task(w, mix, &before) : task,
-                          i + 1 == segments));
+        JT_TRY(
+            write_turn(w, mix ? draw_task(w, mix, &before) : task, i + 1 == segments));
     return jt_output_write(&w->out, end, sizeof end - 1, w->err);
 }
 

@@ -57,6 +57,8 @@ jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err)
  * to none a token is that adapter's whose marker came last in the document. JT_E_ARG
  * (no such source), JT_E_MEMORY. */
 jt_status jt_tuning_label(jt_tuning *tuning, const jt_data *data, jt_err *err);
+/* The labels of a batch, then. */
+void jt_tuning_label_batch(jt_tuning *tuning, const jt_batch *batch);
 
 /* Before a pass over a batch: `scale` as that of the main loss, 0 in an evaluation.
  * Tokens that an adapter shall keep as they were lose their targets. NULL is fine. */
