@@ -1,6 +1,6 @@
-/* Choosing among adapters that are there, by a few samples of a task (K-shot: Yang et
- * al. 2024, "Leveraging open knowledge for advancing task expertise in large language
- * models").
+/* Choosing among adapters, and texts, that are there, by a few samples of a task
+ * (K-shot: Yang et al. 2024, "Leveraging open knowledge for advancing task expertise in
+ * large language models").
  *
  *     jt_samples_open(&samples, "five.jsonl", model, 0, &err);
  *     for each adapter: a session with it, jt_samples_score(&score[i], samples, ..)
@@ -71,6 +71,24 @@ JT_API jt_status jt_adapter_groups(jt_adapter_group *groups, size_t *found,
                                    const jt_samples_score *scores, const double *matrix,
                                    size_t n, const jt_group_options *options,
                                    jt_err *err);
+
+typedef struct jt_pick_options {
+    size_t most;  /* texts that are looked at: the nearest */
+    double apart; /* of two of them with a cosine above 1 - apart the farther one is
+                     left away; the paper has 0.1 */
+} jt_pick_options;
+
+/* Write to `out` those lines of a pool of texts (JSON lines) that are like the samples
+ * and not like each other, the nearest first; *picked of them. A text is the mean of
+ * the model's last hidden states over its tokens, as many as the context holds, less
+ * the mean of the pool (without that all texts are alike), of length 1; near is what is
+ * near, by Euclid, to the mean of the samples. The paper has an encoder of sentences
+ * instead. The session is emptied before and after. JT_E_ARG (no JSON lines; options
+ * out of range), JT_E_IO, JT_E_FORMAT, JT_E_MEMORY, those of jt_session_eval. */
+JT_API jt_status jt_texts_pick(const char *out, const char *pool,
+                               const jt_samples *samples, jt_session *session,
+                               const jt_pick_options *options, size_t *picked,
+                               jt_err *err);
 
 #ifdef __cplusplus
 }

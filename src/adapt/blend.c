@@ -224,21 +224,28 @@ jt_status jt_blend_set_markers(jt_blend *b, size_t i, const int32_t *ids, size_t
 }
 
 /* A marker is a run of tokens that stands in the text as it is. */
-static bool stands_in(const int32_t *run, size_t n, const int32_t *ids, size_t count)
+static bool begins(const jt_blend *b, size_t i, const int32_t *ids, size_t count)
 {
-    for (size_t at = 0; n && at + n <= count; at++) {
-        if (memcmp(run, ids + at, n * sizeof *run) == 0)
-            return true;
+    size_t first = b->marker_start[i], n = b->marker_start[i + 1] - first;
+    return n && n <= count && memcmp(b->marker + first, ids, n * sizeof *ids) == 0;
+}
+
+int jt_blend_marker_at(const jt_blend *b, const int32_t *ids, size_t count)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        if (begins(b, i, ids, count))
+            return (int)i;
     }
-    return false;
+    return -1;
 }
 
 int jt_blend_rule(const jt_blend *b, const int32_t *ids, size_t count)
 {
     for (size_t i = 0; i < b->n; i++) {
-        size_t first = b->marker_start[i], n = b->marker_start[i + 1] - first;
-        if (stands_in(b->marker + first, n, ids, count))
-            return (int)i;
+        for (size_t at = 0; at < count; at++) {
+            if (begins(b, i, ids + at, count - at))
+                return (int)i;
+        }
     }
     return -1;
 }

@@ -69,8 +69,9 @@ struct jt_blend {
      * banks together, or for each. */
     jt_tensor head_weight[JT_HEAD_LAYERS], head_bias[JT_HEAD_LAYERS];
     int depth;
-    /* JT_BY_RULE: the first adapter one of whose markers stands in the text works on
-     * all of it. Those of adapter i are tokens marker[start[i]] .. [start[i + 1]]. */
+    /* JT_BY_RULE: the first adapter whose marker stands in the text works on all of it.
+     * Others: while they learn, where its tokens begin in texts of several tasks. That
+     * of adapter i are tokens marker[start[i]] .. [start[i + 1]]. */
     int32_t *marker;
     size_t *marker_start; /* [n + 1] */
 };
@@ -97,6 +98,8 @@ bool jt_blend_layerwise(const jt_blend *blend);
 /* Markers of adapter i (in order of i). JT_E_MEMORY. */
 jt_status jt_blend_set_markers(jt_blend *blend, size_t i, const int32_t *ids,
                                size_t count, jt_err *err);
+/* Whose marker do these tokens begin with? -1: nobody's. */
+int jt_blend_marker_at(const jt_blend *blend, const int32_t *ids, size_t count);
 /* Which adapter the rule gives to a text; -1: none. */
 int jt_blend_rule(const jt_blend *blend, const int32_t *ids, size_t count);
 

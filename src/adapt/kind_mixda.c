@@ -202,7 +202,8 @@ static jt_tensor copy_input(jt_context *ctx, const jt_use *u)
 {
     jt_tensor h = jt_new(ctx, u->p.tokens, jt_cols(&u->x));
     if (!jt_failed(ctx))
-        memcpy(h.data, u->x.data, jt_rows(&h) * jt_cols(&h) * sizeof(float));
+        memcpy(h.data, jt_row(&u->x, u->p.first),
+               jt_rows(&h) * jt_cols(&h) * sizeof(float));
     return h;
 }
 
@@ -211,9 +212,7 @@ static mixing *begin(jt_context *ctx, jt_use *u)
     const jt_adapter_slot *s = u->slot;
     static const jt_tensor none;
     size_t tokens = u->p.tokens, n = setting(s, JT_MIXDA_DOMAINS);
-    bool whole = u->p.first == 0 && !u->p.via && tokens == jt_rows(&u->x) &&
-                 jt_rows(&u->p.w) == s->rows;
-    if (!whole)
+    if (u->p.via || jt_rows(&u->p.w) != s->rows)
         jt_fail(&ctx->err, JT_E_UNSUPPORTED, "domain adapters at '%s' in this family",
                 s->target);
     mixing *m = jt_scratch(ctx, 1, sizeof *m);
@@ -261,7 +260,8 @@ static void back_late(jt_context *ctx, const jt_use *uses, size_t count)
     for (size_t i = 0; i < count; i++) {
         const jt_tensor *x = &uses[i].x, *own = &uses[i].own;
         if (x->grad)
-            ctx->kernels->add(x->grad, own->grad, jt_rows(own) * jt_cols(own));
+            ctx->kernels->add(jt_grad_row(x, uses[i].p.first), own->grad,
+                              jt_rows(own) * jt_cols(own));
     }
 }
 

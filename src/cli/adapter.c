@@ -15,27 +15,28 @@ struct adapter_args {
     float density;
     int64_t seed;
     const char *samples;
-    int first, choose, shortlist, threads;
+    int first, choose, shortlist, threads, count;
+    float apart;
     bool json;
 };
 
 static const cli_option operands[] = {
     {.flags = "ACTION",
      .kind = CLI_CHOICE,
-     .value = "info|add|cat|extract|diff|convert|score",
+     .value = "info|add|cat|extract|diff|convert|score|pick",
      .required = true,
      .offset = offsetof(struct adapter_args, action),
      .help =
          "info shows what is in an adapter; add and cat make one of several; extract "
          "makes one of two models; diff compares two; convert changes the format; "
-         "score says which suit a task"},
+         "score says which suit a task, pick which texts do"},
     {.flags = "FILE",
      .kind = CLI_LIST,
      .required = true,
      .offset = offsetof(struct adapter_args, files),
      .help = "adapters, for add and cat with a scale if wanted (FILE:0.5); for extract "
              "the model before and the model after tuning; for score also a folder "
-             "with all of them"},
+             "with all of them; for pick texts to choose from (JSON lines)"},
     {0}};
 
 static const cli_option options[] = {
@@ -43,7 +44,7 @@ static const cli_option options[] = {
      .kind = CLI_PATH,
      .value = "PATH",
      .offset = offsetof(struct adapter_args, out),
-     .help = "add, cat, extract, convert: what to write"},
+     .help = "add, cat, extract, convert, pick: what to write"},
     {.flags = "-m --model",
      .kind = CLI_PATH,
      .is_model = true,
@@ -94,15 +95,15 @@ static const cli_option options[] = {
      .kind = CLI_PATH,
      .value = "FILE",
      .offset = offsetof(struct adapter_args, samples),
-     .help = "score: what the task is like, in the forms that tune takes; what the "
-             "model is to say is scored"},
+     .help = "score, pick: what the task is like, in the forms that tune takes; what "
+             "the model is to say is scored"},
     {.flags = "--first",
      .kind = CLI_INT,
      .value = "K",
      .initial = "0",
      .offset = offsetof(struct adapter_args, first),
      .max = 1000000000,
-     .help = "score: only the first K samples; 0: all"},
+     .help = "score, pick: only the first K samples; 0: all"},
     {.flags = "--choose",
      .kind = CLI_INT,
      .value = "N",
@@ -117,13 +118,29 @@ static const cli_option options[] = {
      .offset = offsetof(struct adapter_args, shortlist),
      .max = 1000000,
      .help = "score: groups are of the best M; 0: twice N"},
+    {.flags = "--count",
+     .kind = CLI_INT,
+     .value = "N",
+     .initial = "1000",
+     .offset = offsetof(struct adapter_args, count),
+     .min = 1,
+     .max = 1000000000,
+     .help = "pick: of the N texts that are most like the samples"},
+    {.flags = "--apart",
+     .kind = CLI_FLOAT,
+     .value = "D",
+     .initial = "0.1",
+     .offset = offsetof(struct adapter_args, apart),
+     .max = 2,
+     .help =
+         "pick: those that are not nearer than D to each other (1 less the cosine)"},
     {.flags = "-t --threads",
      .kind = CLI_INT,
      .value = "N",
      .initial = "0",
      .offset = offsetof(struct adapter_args, threads),
      .max = 4096,
-     .help = "score: 0: all processors"},
+     .help = "score, pick: 0: all processors"},
     {.flags = "--json",
      .kind = CLI_FLAG,
      .offset = offsetof(struct adapter_args, json),
@@ -340,10 +357,24 @@ static int score(cli_context *cli, const struct adapter_args *args)
     return adapter_score(cli, &how);
 }
 
+static int pick(cli_context *cli, const struct adapter_args *args)
+{
+    const adapter_pick_args how = {.pool = args->files.items[0],
+                                   .out = args->out,
+                                   .model = args->model,
+                                   .samples = args->samples,
+                                   .first = args->first,
+                                   .count = args->count,
+                                   .apart = args->apart,
+                                   .threads = args->threads};
+    return adapter_pick(cli, &how);
+}
+
 /* How many files an action takes; 0: any number. */
 static size_t files_of(const char *action)
 {
-    bool one = !strcmp(action, "info") || !strcmp(action, "convert");
+    bool one = !strcmp(action, "info") || !strcmp(action, "convert") ||
+               !strcmp(action, "pick");
     bool two = !strcmp(action, "extract") || !strcmp(action, "diff");
     return one ? 1 : two ? 2 : 0;
 }
@@ -367,6 +398,8 @@ static int run(cli_context *cli, const void *raw)
     cli_interrupt_catch();
     if (scores)
         return score(cli, args);
+    if (!strcmp(args->action, "pick"))
+        return pick(cli, args);
     if (!strcmp(args->action, "extract"))
         return extract(cli, args, &err) == JT_OK ? CLI_DONE : cli_fail(cli, &err);
     if (open_all(&o, args, &err) == JT_OK)
@@ -391,6 +424,8 @@ static const char *const examples[] = {
     "the difference of two models as a LoRA of rank 32",
     "junto adapter score adapters/ -m model.gguf --samples five.jsonl --choose 4",
     "which of the adapters in a folder suit a task, and four that are good and differ",
+    "junto adapter pick pool.jsonl -m model.gguf --samples five.jsonl -o more.jsonl",
+    "up to 1000 texts of a pool that are like five samples, and not like each other",
     NULL};
 
 const cli_verb cli_verb_adapter = {

@@ -1,4 +1,4 @@
-/* `junto adapter score`. */
+/* `junto adapter score` and `junto adapter pick`. */
 #ifndef ADAPTER_SCORE_H
 #define ADAPTER_SCORE_H
 
@@ -14,5 +14,15 @@ typedef struct adapter_score_args {
 } adapter_score_args;
 
 int adapter_score(cli_context *cli, const adapter_score_args *args);
+
+typedef struct adapter_pick_args {
+    const char *pool, *out, *model, *samples;
+    int first; /* samples; 0: all */
+    int count; /* texts */
+    float apart;
+    int threads;
+} adapter_pick_args;
+
+int adapter_pick(cli_context *cli, const adapter_pick_args *args);
 
 #endif

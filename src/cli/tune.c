@@ -80,12 +80,12 @@ static const cli_option adapter_options[] = {
              ".beside or .after"},
     {.flags = "--mask",
      .kind = CLI_CHOICE,
-     .value = "magnitude|random|gradient|snip",
+     .value = "magnitude|random|struct|gradient|snip",
      .initial = "magnitude",
      .offset = FIELD(mask),
-     .help =
-         "shira: the largest values of a weight change, any, those with the largest "
-         "gradients, or with the largest products of both"},
+     .help = "shira: the largest values of a weight change, any, the diagonal and some "
+             "rows, "
+             "those with the largest gradients, or with the largest products of both"},
     {0}};
 
 static const cli_option mixture_options[] = {

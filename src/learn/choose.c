@@ -6,15 +6,9 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "learn/data_impl.h"
 #include "run/likelihood.h"
 
 /* ---- samples ---- */
-
-struct jt_samples {
-    jt_docs docs;
-    size_t n, n_vocab;
-};
 
 jt_status jt_samples_open_source(jt_samples **out, const jt_data_source *source,
                                  const jt_model *model, const jt_data_options *options,
@@ -60,6 +54,16 @@ size_t jt_samples_count(const jt_samples *s)
     return s->n;
 }
 
+int32_t *jt_sample_ids(const jt_samples *s, size_t i)
+{
+    jt_doc doc = s->docs.items[i];
+    const int32_t *tokens = s->docs.tokens + doc.start;
+    int32_t *ids = jt_alloc(doc.count, sizeof *ids);
+    for (size_t t = 0; ids && t < doc.count; t++)
+        ids[t] = tokens[t] < 0 ? ~tokens[t] : tokens[t];
+    return ids;
+}
+
 /* ---- scores ---- */
 
 typedef struct scoring {
@@ -103,14 +107,12 @@ static jt_status score_sample(const jt_samples *samples, size_t i, jt_session *s
 {
     jt_doc doc = samples->docs.items[i];
     jt_eval_options options = {.on_logits = score_rows, .user = s};
-    int32_t *ids = jt_alloc(doc.count, sizeof *ids);
+    int32_t *ids = jt_sample_ids(samples, i);
     if (!ids)
         return jt_fail_memory(err, "scoring samples");
     s->tokens = samples->docs.tokens + doc.start;
     s->count = doc.count;
     s->exact = true;
-    for (size_t t = 0; t < doc.count; t++)
-        ids[t] = s->tokens[t] < 0 ? ~s->tokens[t] : s->tokens[t];
     jt_session_truncate(session, 0);
     jt_status status = jt_session_eval(session, ids, doc.count, &options, err);
     jt_session_truncate(session, 0);

@@ -105,7 +105,7 @@ typedef struct jt_config_adapter {
     const char *init;   /* an adapter to go on from, or "" */
     const char *target; /* an expression: which weights */
     const char *place;  /* likewise: where layers of its own stand */
-    const char *mask;   /* shira: "magnitude", "random", "gradient", "snip" */
+    const char *mask;   /* shira: "magnitude", "random", "struct", "gradient", "snip" */
     int mask_batches;   /* by gradients of so many */
     int rank;
     double alpha;

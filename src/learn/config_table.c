@@ -200,9 +200,10 @@ static const jt_config_key adapter_keys[] = {
     TEXT(A, place, "ffn[.]beside",
          "bottleneck: expression: where it stands, blk.N.attn or blk.N.ffn with "
          ".before, .beside or .after"),
-    CHOICE(A, mask, "magnitude", "magnitude|random|gradient|snip",
-           "shira: which values of a weight; the largest, any, those with the largest "
-           "gradients, or the largest products of both"),
+    CHOICE(A, mask, "magnitude", "magnitude|random|struct|gradient|snip",
+           "shira: which values of a weight; the largest, any, the diagonal and some "
+           "rows, "
+           "those with the largest gradients, or the largest products of both"),
     INT(A, mask_batches, "8", 1, 1 << 20,
         "shira: micro-batches whose gradients are looked at"),
     INT(A, rank, "16", 1, 65536,
@@ -272,7 +273,10 @@ static const jt_config_key adapter_keys[] = {
 static const jt_config_key part_keys[] = {
     PATH(Q, path, "", "a LoRA; without: a fresh one, as all others then"),
     TEXT(Q, source, "", "domain whose tokens are its own; without: that of its number"),
-    TEXT(Q, marker, "", "phi-4: text that calls it, as \"<image>\""),
+    TEXT(Q, marker, "",
+         "phi-4: text that calls it, as \"<image>\"; others: text after which tokens "
+         "of a "
+         "domain that is nobody's own are its own, until the next marker"),
     {0}};
 
 #define T jt_config_train

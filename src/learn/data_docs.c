@@ -28,7 +28,8 @@ jt_status jt_docs_add(jt_docs *docs, size_t start, size_t count, jt_err *err)
     if (!jt_grow((void **)&docs->items, &docs->capacity, docs->count + 1,
                  sizeof *docs->items))
         return jt_fail_memory(err, "indexing documents");
-    docs->items[docs->count++] = (jt_doc){start, count};
+    size_t record = docs->count + docs->skipped;
+    docs->items[docs->count++] = (jt_doc){start, count, record};
     return JT_OK;
 }
 
@@ -88,7 +89,7 @@ static jt_status hold_tail(jt_docs *docs, double share, jt_err *err)
     double wanted = share * (double)sum_tokens(docs->items, docs->count);
     double tail = fmin(fmax(floor(wanted), 2), (double)(doc->count - 2));
     doc->count -= (size_t)tail;
-    jt_doc rest = {doc->start + doc->count, (size_t)tail};
+    jt_doc rest = {doc->start + doc->count, (size_t)tail, doc->record};
     if (!jt_grow((void **)&docs->items, &docs->capacity, docs->count + 1,
                  sizeof *docs->items))
         return jt_fail_memory(err, "setting documents apart");

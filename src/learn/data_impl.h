@@ -10,6 +10,7 @@
 
 typedef struct jt_doc {
     size_t start, count; /* in the tokens */
+    size_t record;       /* of the source, from 0: also of those that are skipped */
 } jt_doc;
 
 /* The documents of one source. A token that is not to be learnt (of a prompt) is kept

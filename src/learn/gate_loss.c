@@ -7,16 +7,16 @@
 
 typedef struct saved_gate {
     const jt_gate_loss *loss;
-    const int32_t *source;
+    const int32_t *label;
     jt_tensor logits, scores;
     const float *share; /* [n] of the picks */
     float scale;
     size_t labelled;
 } saved_gate;
 
-static int label_of(const jt_gate_loss *l, const int32_t *source, size_t t)
+static int label_of(const int32_t *label, size_t t)
 {
-    return source && l->label ? l->label[source[t]] : -1;
+    return label ? label[t] : -1;
 }
 
 /* ---- gradients ---- */
@@ -24,7 +24,7 @@ static int label_of(const jt_gate_loss *l, const int32_t *source, size_t t)
 static void back_label(const saved_gate *s, size_t t)
 {
     const jt_gate_loss *l = s->loss;
-    int label = label_of(l, s->source, t);
+    int label = label_of(s->label, t);
     float *dlogits = jt_grad_row(&s->logits, t), *p = jt_row(&s->scores, t);
     if (label < 0)
         return;
@@ -70,7 +70,7 @@ static void count(jt_gate_loss *l, const jt_tensor *scores, const jt_route *rout
 {
     for (size_t t = 0; t < jt_rows(scores); t++) {
         const float *p = jt_row(scores, t);
-        int label = label_of(l, l->source, t);
+        int label = label_of(l->label, t);
         l->tokens += 1.0;
         for (int e = 0; e < l->n; e++)
             l->entropy -= p[e] > 0.0f ? (double)p[e] * log((double)p[e]) : 0.0;
@@ -121,9 +121,9 @@ static void add(void *self, jt_context *ctx, const jt_route_site *site,
     if (!share)
         return;
     share_picks(l, scores, share);
-    saved_gate s = {l, l->source, *logits, *scores, share, l->scale, 0};
+    saved_gate s = {l, l->label, *logits, *scores, share, l->scale, 0};
     for (size_t t = 0; t < jt_rows(scores); t++)
-        s.labelled += label_of(l, l->source, t) >= 0;
+        s.labelled += label_of(l->label, t) >= 0;
     jt_tape_push(ctx, gate_backward, &s, sizeof s);
 }
 

@@ -4,8 +4,9 @@
  * often a LoRA is right and its perplexity on the samples make a short list, and of it
  * that group is taken whose changes are least alike.
  *
- * What the paper does beside it, choosing texts from an open pool by their embeddings,
- * is not there. */
+ * Texts from an open pool, which the paper chooses too, are chosen beforehand:
+ * jt_texts_pick of junto/choose.h.
+ */
 #ifndef JT_LEARN_K_SHOT_H
 #define JT_LEARN_K_SHOT_H
 

@@ -152,6 +152,9 @@ static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
     plan->n_trained_params = size.trained;
     plan->weight_bytes = info.file_bytes + v.values * sizeof(float) +
                          2 * tuning->part_values * sizeof(float);
+    if (tuning
+            ->mosa) /* the part at work, with gradients, and whose entries are whose */
+        plan->weight_bytes += jt_mosa_values(tuning->mosa) * (2 * sizeof(float) + 1);
     plan->gradient_bytes = v.values * sizeof(float);
     plan->optimiser_bytes = size.bytes;
     plan->flops_per_token = 4.0 * (double)info.n_active_params;

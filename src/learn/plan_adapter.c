@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "adapt/blend.h"
+#include "adapt/made.h"
+#include "adapt/mixda.h"
 
 static double kept(double values)
 {
@@ -21,9 +23,22 @@ static const char *within(const char *target, int layer)
 
 /* ---- adapters of single weights ---- */
 
+/* What domain adapters mix: the gate on a copy of its input, W x, and where keeping
+ * looks at it y - W x. */
+static double mixda_values(const jt_adapter_slot *s)
+{
+    double rank = (double)s->rank, domains = (double)s->setting[JT_MIXDA_DOMAINS];
+    double gate = (JT_MIXDA_LAYERS - 1) * (double)s->setting[JT_MIXDA_GATE_WIDTH];
+    double rows = (double)s->rows, values = 3.0 * kept(rank);
+    values += kept((double)s->cols) + kept(gate) + kept(domains + 1.0) + domains + 1.0;
+    return values + rows + (s->keeping ? rows : 0.0);
+}
+
 static double slot_values(const jt_adapter_kind *kind, const jt_adapter_slot *s)
 {
     double rank = (double)s->rank, values = 0.0;
+    if (kind == &jt_adapter_mixda)
+        return mixda_values(s);
     if (kind->low_rank)
         values += kept(rank); /* A x */
     if (kind->magnitude)
@@ -31,6 +46,46 @@ static double slot_values(const jt_adapter_kind *kind, const jt_adapter_slot *s)
     if (kind->by_token)
         values += kept(rank) + rank + 1.0; /* weighed, its weights, and the norm */
     return values;
+}
+
+/* ---- adapters at places ---- */
+
+static bool is_gated(const jt_adapter *a)
+{
+    jt_str target;
+    for (size_t i = 0; i < a->n_sources; i++) {
+        if (jt_adapter_source_of(a, i, "gate", &target))
+            return true;
+    }
+    return false;
+}
+
+/* All that stand around a half of a layer, and what they add to: a copy of its input,
+ * one of its result, and one more for those after. */
+static double half_values(const jt_adapter *a, int layer, jt_half half)
+{
+    double narrow = is_gated(a) ? 3.0 : 2.0, values = 0.0, d = 0.0;
+    bool stands[3] = {false};
+    for (size_t i = 0; i < a->n_places; i++) {
+        const jt_adapter_place *p = &a->place[i];
+        if (p->layer != layer || p->half != half)
+            continue;
+        d = (double)p->cols;
+        values += narrow * kept((double)p->rank) + kept(d);
+        stands[p->where] = true;
+    }
+    int copies = stands[JT_BEFORE] + stands[JT_AFTER];
+    copies += stands[JT_BESIDE] || stands[JT_AFTER];
+    return values + copies * kept(d);
+}
+
+/* Embeddings of a prompt and what an LSTM in both directions makes of them: inputs of
+ * its gates, gates, cells, results; then the rows that are added. */
+static double prompt_values(double d)
+{
+    enum { LAYERS = 2 };
+    double one = kept(4.0 * d) + 4.0 * d + d + kept(d);
+    return kept(d) + LAYERS * one + kept(d) + 3.0;
 }
 
 /* ---- mixtures ---- */
@@ -74,7 +129,8 @@ double jt_plan_adapter_values(const jt_adapter *a, int layer, double expert_rows
         if (within(b->bank[i].target, layer))
             values += bank_values(b, &b->bank[i]);
     }
-    return values;
+    return values + half_values(a, layer, JT_HALF_MIXER) +
+           half_values(a, layer, JT_HALF_FFN);
 }
 
 /* Weights that read the same input are one list of products: its number. */
@@ -116,6 +172,8 @@ double jt_plan_adapter_back(const jt_adapter *a, int layer)
 double jt_plan_adapter_ahead(const jt_adapter *a, double d_model)
 {
     const jt_blend *b = a->blend;
+    if (a->kind->rewrite)
+        return prompt_values(d_model);
     if (!b || b->method->producer != JT_BY_PASS)
         return 0.0;
     double values = d_model;

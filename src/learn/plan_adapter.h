@@ -9,7 +9,8 @@
 double jt_plan_adapter_values(const jt_adapter *adapter, int layer, double expert_rows);
 /* On top of that for a while, when gradients come to the layer. */
 double jt_plan_adapter_back(const jt_adapter *adapter, int layer);
-/* Beside all layers: of a pass before the pass. */
+/* Beside all layers: of a pass before the pass; of prompts that are rewritten, as if
+ * all text were prompts. */
 double jt_plan_adapter_ahead(const jt_adapter *adapter, double d_model);
 
 /* Does a mixture of adapters stand in place of the dense FFN of a layer? What that

@@ -337,6 +337,13 @@ static double head_values(const view *v, double tokens)
     return kept(fmin(tokens, rows) * (vocab + v->s->d_model)) + v->threads * vocab;
 }
 
+/* Two draws that shall agree have the probabilities of both, and all logits, with
+ * gradients and probabilities, until all gradients are there. */
+static double agreeing_values(const view *v)
+{
+    return (2.0 + 1.0) * v->s->n_vocab + kept(v->s->n_vocab);
+}
+
 /* Weights of other types are decoded for gradients of what they read. */
 static double decoded_values(const view *v)
 {
@@ -358,7 +365,11 @@ jt_status jt_plan_activation_bytes(uint64_t *out, const jt_sizes *sizes,
               .threads = c->threads ? c->threads : jt_processors()};
     JT_TRY(jt_kernels_choose(&v.kernels, *c->cpu ? c->cpu : NULL, err));
     double values = activation_values(&v, c->checkpoint_activations, &shared) * tokens;
-    values += fmax(shared * tokens, head_values(&v, tokens)) + decoded_values(&v);
+    if (!strcmp(config->adapter.kind, "mosa") && config->adapter.agree > 0.0)
+        values += (agreeing_values(&v) + shared) * tokens;
+    else
+        values += fmax(shared * tokens, head_values(&v, tokens));
+    values += decoded_values(&v);
     bool latent = model && model->family->latent;
     double rooms = latent ? 3.0 : 1.0; /* for the products of each thread, at a time */
     *out = (uint64_t)(values * sizeof(float) +

@@ -12,10 +12,11 @@
  *                     those of the idlest, per token; peak@groups=4, the busiest over
  *                     the mean
  *   sources           loss@NAME and accuracy@NAME: of the held-out text of each source
- *   gates             of a mixture of adapters, on held-out text: gate_hits, share of
- *                     the tokens of a source whose largest weight is that of its
- *                     adapter; gate_entropy of weights, in nats; gate_peak, load of the
- *                     busiest adapter over the mean
+ *   gates             of a mixture of adapters, on held-out text: gate_hits and, of
+ *                     each source, gate_hits@NAME: share of the tokens that belong to
+ *                     an adapter whose largest weight is that of this one; gate_entropy
+ *                     of weights, in nats; gate_peak, load of the busiest adapter over
+ *                     the mean
  *   experts_per_token experts_sd: deviation over tokens of the number of true experts
  *   locality:16       of held-out sequences, all layers together (watch/locality.h):
  * SRP of 16 tokens srp@locality=16, of tokens in random order shuffled@locality=16; hit

@@ -129,38 +129,66 @@ static jt_status read_corpus(reader *r, json_t *table)
     return JT_OK;
 }
 
+/* Names are parts of file names and of conditions. */
+static bool good_name(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    return len > 0 && len < 32 && !name[len];
+}
+
+/* [tasks.mixed]: documents of several tasks, by name. */
+static jt_status read_mixes(reader *r, json_t *table, jt_suite_options *s)
+{
+    const char *name;
+    json_t *value;
+    jt_suite_mix *mix = room(r, json_object_size(table) + 1, sizeof *mix);
+    if (!mix)
+        return JT_E_MEMORY;
+    s->mix = mix;
+    r->where = "[tasks.mixed]";
+    if (table && !json_is_object(table))
+        return jt_fail(r->err, JT_E_ARG, "%s is no table", r->where);
+    json_object_foreach(table, name, value)
+    {
+        const char **task;
+        if (!good_name(name))
+            return jt_fail(r->err, JT_E_ARG, "%s: '%.40s' is no name", r->where, name);
+        JT_TRY(read_texts(r, table, name, &task, &mix->n_tasks));
+        mix->name = name;
+        mix->task = task;
+        mix++;
+        s->n_mixes++;
+    }
+    return JT_OK;
+}
+
 static jt_status read_tasks(reader *r, json_t *table)
 {
-    static const char *const known[] = {"list",    "mixed",    "documents",
-                                        "length",  "segments", "seed",
-                                        "symbols", "apart",    NULL};
+    static const char *const known[] = {
+        "list", "mixed",   "documents", "length",         "segments",
+        "seed", "symbols", "apart",     "mixed_segments", NULL};
     jt_suite_options *s = &r->recipe->suite;
-    int documents = 1000, length = 8, segments = 1, seed = 1;
-    int symbols = 16, apart = 0;
-    const char **list, **mixed;
+    const char **list;
+    int seed = 1;
+    *s = (jt_suite_options){
+        .documents = 1000, .length = 8, .segments = 1, .symbols = 16};
     r->where = "[tasks]";
     JT_TRY(check_keys(r, table, known));
     JT_TRY(read_texts(r, table, "list", &list, &s->n_tasks));
-    JT_TRY(read_texts(r, table, "mixed", &mixed, &s->n_mixed));
-    JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &documents));
-    JT_TRY(read_int(r, table, "length", 1, 64, &length));
-    JT_TRY(read_int(r, table, "segments", 1, 64, &segments));
+    JT_TRY(read_int(r, table, "documents", 2, 1 << 24, &s->documents));
+    JT_TRY(read_int(r, table, "length", 1, 64, &s->length));
+    JT_TRY(read_int(r, table, "segments", 1, 64, &s->segments));
+    JT_TRY(read_int(r, table, "mixed_segments", 0, 64, &s->mixed_segments));
     JT_TRY(read_int(r, table, "seed", 0, 1 << 30, &seed));
-    JT_TRY(read_int(r, table, "symbols", 2, 16, &symbols));
-    JT_TRY(read_int(r, table, "apart", 0, 8, &apart));
+    JT_TRY(read_int(r, table, "symbols", 2, 16, &s->symbols));
+    JT_TRY(read_int(r, table, "apart", 0, 8, &s->apart));
     for (size_t i = 0; i < s->n_tasks; i++)
         JT_TRY(jt_suite_check(list[i], r->err));
     if (!s->n_tasks)
         return jt_fail(r->err, JT_E_ARG, "[tasks]: 'list' is missing");
     s->task = list;
-    s->mixed = mixed;
-    s->documents = documents;
-    s->length = length;
-    s->segments = segments;
-    s->symbols = symbols;
-    s->apart = apart;
     s->seed = (uint64_t)seed;
-    return JT_OK;
+    return read_mixes(r, json_object_get(table, "mixed"), s);
 }
 
 /* Synthetic text, that of a corpus, or tasks. */
@@ -265,23 +293,24 @@ static jt_status check_variant(reader *r, const jt_recipe_variant *v)
     return JT_OK;
 }
 
-/* Names are parts of file names and of conditions. */
-static bool good_name(const char *name)
+static bool has_source(const jt_suite_options *s, const char *name)
 {
-    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
-    return len > 0 && len < 32 && !name[len];
+    for (size_t i = 0; i < s->n_tasks; i++) {
+        if (strcmp(s->task[i], name) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < s->n_mixes; i++) {
+        if (strcmp(s->mix[i].name, name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static jt_status read_sources(reader *r, json_t *table, jt_recipe_variant *v)
 {
-    const jt_suite_options *s = &r->recipe->suite;
     JT_TRY(read_texts(r, table, "sources", &v->source, &v->n_sources));
     for (size_t i = 0; i < v->n_sources; i++) {
-        size_t j = 0;
-        while (j < s->n_tasks && strcmp(s->task[j], v->source[i]) != 0)
-            j++;
-        bool mixed = s->n_mixed && strcmp(v->source[i], JT_SUITE_MIXED) == 0;
-        if (j == s->n_tasks && !mixed)
+        if (!has_source(&r->recipe->suite, v->source[i]))
             return jt_fail(r->err, JT_E_ARG, "%s: there is no task '%.40s'", r->where,
                            v->source[i]);
     }

@@ -31,12 +31,12 @@ static int largest_first(const void *a, const void *b)
     return order ? order : (x->at > y->at) - (x->at < y->at);
 }
 
-/* What values of matrix `e` are chosen by: `scale` (NULL: 1) times their size, or, with
- * random numbers, these. */
+/* What values of a matrix are chosen by: `score` (NULL: 1) times their size, or where
+ * they stand, or random numbers. */
 typedef struct rating {
     jt_adapter_slot *slot;
     const jt_gguf_tensor *t;
-    bool by_weight;
+    bool by_weight, by_place;
     const float *score; /* [count * rows, cols] or NULL */
     jt_rng *rng;        /* or NULL */
     size_t per;
@@ -45,18 +45,38 @@ typedef struct rating {
     int32_t *index;  /* [2, count * per] */
 } rating;
 
+/* The diagonal first, then as many whole rows, evenly spread, as there are values for:
+ * a change whose rank is high, and one whose rank is low. Of the last row what is left.
+ */
+static float rate_place(const rating *w, size_t r, size_t c)
+{
+    size_t rows = w->slot->rows, cols = w->slot->cols;
+    size_t diagonal = rows < cols ? rows : cols;
+    size_t rest = w->per > diagonal ? w->per - diagonal : 0;
+    size_t whole = cols > 1 ? (rest + cols - 2) / (cols - 1) : rest;
+    if (r == c)
+        return 2.0f;
+    return (r + 1) * whole / rows > r * whole / rows ? 1.0f : 0.0f;
+}
+
+static float rate_value(const rating *w, size_t e, size_t r, size_t c)
+{
+    size_t at = (e * w->slot->rows + r) * w->slot->cols + c;
+    if (w->rng)
+        return jt_rng_float(w->rng);
+    if (w->by_place)
+        return rate_place(w, r, c);
+    return (w->by_weight ? fabsf(w->row[c]) : 1.0f) * (w->score ? w->score[at] : 1.0f);
+}
+
 static void rate(const rating *w, size_t e)
 {
     size_t rows = w->slot->rows, cols = w->slot->cols;
     for (size_t r = 0; r < rows; r++) {
-        size_t at = e * rows + r;
-        jt_gguf_read_row(w->t, at, w->row);
-        for (size_t c = 0; c < cols; c++) {
-            float size = w->by_weight ? fabsf(w->row[c]) : 1.0f;
-            size *= w->score ? w->score[at * cols + c] : 1.0f;
-            size = w->rng ? jt_rng_float(w->rng) : size;
-            w->list[r * cols + c] = (candidate){size, (uint32_t)(r * cols + c)};
-        }
+        jt_gguf_read_row(w->t, e * rows + r, w->row);
+        for (size_t c = 0; c < cols; c++)
+            w->list[r * cols + c] =
+                (candidate){rate_value(w, e, r, c), (uint32_t)(r * cols + c)};
     }
 }
 
@@ -103,6 +123,7 @@ jt_status jt_shira_start(jt_adapter_slot *slot, const jt_gguf_tensor *t, size_t 
     return place((rating){.slot = slot,
                           .t = t,
                           .by_weight = true,
+                          .by_place = strcmp(mask, "struct") == 0,
                           .rng = random ? &rng : NULL,
                           .per = per},
                  err);

@@ -3,6 +3,7 @@
  *
  *   magnitude  those where |W| is largest (SHiRA-WM)
  *   random     any (SHiRA-Rand)
+ *   struct     the diagonal and, evenly spread, as many rows as are left (SHiRA-Struct)
  *   gradient   where the sum over batches of |dW| is largest (SHiRA-Grad)
  *   snip       where |W| times that is largest (SHiRA-SNIP)
  *
@@ -15,8 +16,8 @@
 #include "format/gguf_file.h"
 #include "learn/train.h"
 
-/* `per` places in each matrix of a slot whose weight is t, by magnitude or at random
- * (masks by gradients begin by magnitude); values 0. JT_E_MEMORY. */
+/* `per` places in each matrix of a slot whose weight is t, by magnitude, by place or at
+ * random (masks by gradients begin by magnitude); values 0. JT_E_MEMORY. */
 jt_status jt_shira_start(jt_adapter_slot *slot, const jt_gguf_tensor *t, size_t per,
                          const char *mask, uint64_t seed, uint64_t stream, jt_err *err);
 

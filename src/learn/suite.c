@@ -178,25 +178,28 @@ static size_t index_of(const jt_suite_options *o, const char *task)
     return i;
 }
 
-/* Task `task` alone; n_tasks: some of those that are mixed, none twice in a row. */
+/* The task of the next question of a mix, not that of the one before. */
+static size_t draw_task(writer *w, const jt_suite_mix *mix, size_t *before)
+{
+    bool other = mix->n_tasks > 1 && *before < mix->n_tasks;
+    size_t which = jt_rng_below(&w->rng, (uint32_t)(mix->n_tasks - other));
+    which += other && which >= *before;
+    *before = which;
+    return index_of(w->o, mix->task[which]);
+}
+
+/* Of task `task` alone; from n_tasks on: of a mix. */
 static jt_status write_document(writer *w, size_t task)
 {
     static const char start[] = "{\"messages\":[", end[] = "]}\n";
     const jt_suite_options *o = w->o;
-    int segments = o->segments;
-    size_t before = o->n_mixed;
+    const jt_suite_mix *mix = task < o->n_tasks ? NULL : &o->mix[task - o->n_tasks];
+    int segments = mix && o->mixed_segments ? o->mixed_segments : o->segments;
+    size_t before = mix ? mix->n_tasks : 0;
     JT_TRY(jt_output_write(&w->out, start, sizeof start - 1, w->err));
-    for (int i = 0; i < segments; i++) {
-        size_t which = task;
-        if (task == o->n_tasks) {
-            size_t choice = o->n_mixed - (o->n_mixed > 1 && i > 0);
-            which = jt_rng_below(&w->rng, (uint32_t)choice);
-            which += o->n_mixed > 1 && i > 0 && which >= before;
-            before = which;
-            which = index_of(o, o->mixed[which]);
-        }
-        JT_TRY(write_turn(w, which, i + 1 == segments));
-    }
+    for (int i = 0; i < segments; i++)
+        JT_TRY(
+            write_turn(w, mix ? draw_task(w, mix, &before) : task, i + 1 == segments));
     return jt_output_write(&w->out, end, sizeof end - 1, w->err);
 }
 
@@ -206,7 +209,7 @@ static jt_status write_file(const char *dir, const jt_suite_options *o, size_t t
     writer w = {.o = o, .rng = {.seed = o->seed, .stream = task}, .err = err};
     char path[MOST_PATH];
     snprintf(path, sizeof path, "%s/%s.jsonl", dir,
-             task < o->n_tasks ? o->task[task] : JT_SUITE_MIXED);
+             task < o->n_tasks ? o->task[task] : o->mix[task - o->n_tasks].name);
     JT_TRY(jt_output_open(&w.out, path, err));
     jt_status status = JT_OK;
     for (int i = 0; i < o->documents && status == JT_OK; i++)
@@ -230,6 +233,18 @@ static jt_status write_vocabulary(const char *dir, const jt_suite_options *o,
     return jt_vocabulary_train(&texts, 1, path, &how, NULL, err);
 }
 
+static jt_status check_mix(const jt_suite_options *o, const jt_suite_mix *mix,
+                           jt_err *err)
+{
+    if (!mix->n_tasks || index_of(o, mix->name) < o->n_tasks)
+        return jt_fail(err, JT_E_ARG, "'%.40s' is no mix of tasks", mix->name);
+    for (size_t i = 0; i < mix->n_tasks; i++) {
+        if (index_of(o, mix->task[i]) == o->n_tasks)
+            return jt_fail(err, JT_E_ARG, "'%.40s' is none of the tasks", mix->task[i]);
+    }
+    return JT_OK;
+}
+
 jt_status jt_suite_write(const char *dir, const jt_suite_options *o, jt_err *err)
 {
     if (o->n_tasks < 1 || o->n_tasks > 26 || o->length < 1 || o->length > MOST_LENGTH ||
@@ -242,11 +257,9 @@ jt_status jt_suite_write(const char *dir, const jt_suite_options *o, jt_err *err
                        o->symbols, o->apart);
     for (size_t i = 0; i < o->n_tasks; i++)
         JT_TRY(jt_suite_check(o->task[i], err));
-    for (size_t i = 0; i < o->n_mixed; i++) {
-        if (index_of(o, o->mixed[i]) == o->n_tasks)
-            return jt_fail(err, JT_E_ARG, "'%.40s' is none of the tasks", o->mixed[i]);
-    }
-    for (size_t i = 0; i < o->n_tasks + (o->n_mixed > 0); i++)
+    for (size_t i = 0; i < o->n_mixes; i++)
+        JT_TRY(check_mix(o, &o->mix[i], err));
+    for (size_t i = 0; i < o->n_tasks + o->n_mixes; i++)
         JT_TRY(write_file(dir, o, i, err));
     return write_vocabulary(dir, o, err);
 }

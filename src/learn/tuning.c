@@ -275,7 +275,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
                            err);
     if (!method)
         return JT_OK;
-    t->loss = jt_tuning_gate_loss(config, t->adapter->blend, NULL);
+    t->loss = jt_tuning_gate_loss(config, t->adapter->blend);
     t->term = jt_gate_loss_term(&t->loss);
     t->attached.list[0].blended->term = &t->term;
     return JT_OK;
@@ -303,6 +303,7 @@ void jt_tuning_free(jt_tuning *t)
     jt_attached_free(&t->attached);
     jt_mosa_free(t->mosa);
     jt_adapter_free(t->adapter);
+    free(t->owner);
     free(t->label);
     free(t->part_grad);
     free(t->kept);
@@ -311,45 +312,6 @@ void jt_tuning_free(jt_tuning *t)
 
 /* ---- mixtures ---- */
 
-/* The source whose tokens are those of an adapter; none, past the last, where that is
- * not there and nothing is learnt from it. */
-static jt_status find_source(const jt_tuning *t, const jt_data *data, size_t adapter,
-                             size_t *source, jt_err *err)
-{
-    const jt_config_adapter *c = &t->config->adapter;
-    const char *name = adapter < c->n_parts ? c->part[adapter].source : "";
-    *source = adapter;
-    if (!*name)
-        return JT_OK;
-    for (*source = 0; *source < jt_data_sources(data); ++*source) {
-        if (strcmp(jt_data_domain(data, *source), name) == 0)
-            return JT_OK;
-    }
-    if (t->loss.beta == 0.0f)
-        return JT_OK;
-    return jt_fail(err, JT_E_ARG, "adapter.part.%zu.source: there is no '%.60s'",
-                   adapter, name);
-}
-
-jt_status jt_tuning_label(jt_tuning *t, const jt_data *data, jt_err *err)
-{
-    const jt_blend *b = t->adapter->blend;
-    size_t n = jt_data_sources(data), source;
-    if (!b)
-        return JT_OK;
-    t->label = jt_alloc(n, sizeof *t->label);
-    if (!t->label)
-        return jt_fail_memory(err, "starting an adapter");
-    memset(t->label, -1, n * sizeof *t->label);
-    for (size_t i = 0; i < b->n; i++) {
-        JT_TRY(find_source(t, data, i, &source, err));
-        if (source < n)
-            t->label[source] = (int32_t)i;
-    }
-    t->loss.label = t->label;
-    return JT_OK;
-}
-
 void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
 {
     jt_blended *m = t ? t->attached.list[0].blended : NULL;
@@ -357,7 +319,8 @@ void jt_tuning_batch(jt_tuning *t, jt_batch *batch, float scale)
         jt_domains_batch(t, batch, scale);
     if (!m)
         return;
-    t->loss.source = batch->domains;
+    if (t->owner)
+        jt_tuning_label_batch(t, batch);
     t->loss.scale = scale;
     m->term = m->instead && scale > 0.0f ? &t->balance : &t->term;
 }

@@ -18,8 +18,9 @@ typedef struct jt_tuning {
     jt_attached attached;
     jt_gate_loss loss; /* of a mixture, with its term and labels */
     jt_route_term term;
-    jt_route_term balance; /* of mixtures in place of FFNs, in training */
-    int32_t *label;
+    jt_route_term balance;    /* of mixtures in place of FFNs, in training */
+    int32_t *owner;           /* [sources] the adapter of each; -1: none */
+    int32_t *label;           /* [tokens of a batch] likewise */
     jt_mosa *mosa;            /* or NULL */
     jt_mixda_keeping keeping; /* of stage one */
     uint8_t *kept;            /* its tokens; NULL: none */
@@ -52,9 +53,12 @@ bool jt_tuning_by_task(const jt_config *config);
  */
 jt_status jt_tuning_variables(jt_tuning *tuning, jt_variables *out, jt_err *err);
 
-/* Which source's tokens belong to which adapter of a mixture. JT_E_ARG (no such
- * source), JT_E_MEMORY. */
+/* Which source's tokens belong to which adapter of a mixture. In a source that belongs
+ * to none a token is that adapter's whose marker came last in the document. JT_E_ARG
+ * (no such source), JT_E_MEMORY. */
 jt_status jt_tuning_label(jt_tuning *tuning, const jt_data *data, jt_err *err);
+/* The labels of a batch, then. */
+void jt_tuning_label_batch(jt_tuning *tuning, const jt_batch *batch);
 
 /* Before a pass over a batch: `scale` as that of the main loss, 0 in an evaluation.
  * Tokens that an adapter shall keep as they were lose their targets. NULL is fine. */

@@ -159,7 +159,6 @@ jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *te
     return jt_encode(tok, text, strlen(text), JT_ENCODE_PARSE_SPECIAL, ids, err);
 }
 
-/* A part without a marker is never called. */
 static jt_status set_markers(const making *m)
 {
     const jt_config_adapter *c = &m->config->adapter;
@@ -187,8 +186,7 @@ static jt_status fill(const making *m, bool fresh)
     jt_producer producer = m->blend->method->producer;
     JT_TRY(fresh ? make_fresh(m) : take_parts(m));
     m->blend->temperature = (float)c->temperature;
-    if (producer == JT_BY_RULE)
-        JT_TRY(set_markers(m));
+    JT_TRY(set_markers(m));
     size_t d = (size_t)m->model->params.d_model;
     if (producer == JT_BY_PASS)
         JT_TRY(jt_blend_add_head(m->blend, d, c->head_depth,
@@ -247,8 +245,7 @@ bool jt_tuning_trains(const jt_config *config, const jt_blend_part *part)
                                     jt_tuning_method(config)->trains_all);
 }
 
-jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend,
-                                 const int32_t *label)
+jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend)
 {
     const jt_config_adapter *c = &config->adapter;
     bool by_label = strcmp(blend->method->name, "meteora") == 0;
@@ -259,6 +256,5 @@ jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend,
                           .lambda = shaped ? (float)c->entropy : 0.0f,
                           .gates = gates ? (int)blend->n_banks : 1,
                           .n = (int)blend->n,
-                          .k = blend->k,
-                          .label = label};
+                          .k = blend->k};
 }

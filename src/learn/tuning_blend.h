@@ -25,8 +25,7 @@ jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *te
 /* Is this part of it trained? */
 bool jt_tuning_trains(const jt_config *config, const jt_blend_part *part);
 
-/* The losses that the configuration asks for; `label` [sources] is the caller's. */
-jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend,
-                                 const int32_t *label);
+/* The losses that the configuration asks for, without labels. */
+jt_gate_loss jt_tuning_gate_loss(const jt_config *config, const jt_blend *blend);
 
 #endif

@@ -1,4 +1,5 @@
-/* Choosing among adapters: samples, how much alike adapters are, groups. */
+/* Choosing among adapters: samples, how much alike adapters are, groups; and among
+ * texts. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,74 @@ static void check_bad_samples(void **state)
     golden_close(&g);
 }
 
+/* ---- texts ---- */
+
+static const char *write_pool(void)
+{
+    static char path[256];
+    snprintf(path, sizeof path, "%s/pool.jsonl", scratch_dir.dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("{\"text\": \"\"}\n" /* nothing to learn: skipped, but a record */
+          "\n"
+          "{\"text\": \"1 2 3 4 5 6\"}\n"
+          "{\"text\": \"a b a b a b\"}\n"
+          "{\"text\": \"1 2 3 4 5 6\", \"again\": true}\n"
+          "{\"text\": \"b a b a b a a\"}",
+          f);
+    fclose(f);
+    return path;
+}
+
+static void read_back(const char *path, char *text, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    text[fread(text, 1, size - 1, f)] = '\0';
+    fclose(f);
+}
+
+/* The text that is the sample comes first; its twin is left away, and so is what is too
+ * far to be looked at. */
+static void check_pick(void **state)
+{
+    const char *pool = write_pool();
+    jt_pick_options o = {.most = 3, .apart = 0.1};
+    jt_samples *samples;
+    jt_session *session;
+    jt_err err = {0};
+    char out[256], text[512];
+    size_t picked;
+    golden g;
+    (void)state;
+    golden_open(&g, "mixtral");
+    snprintf(out, sizeof out, "%s/out.jsonl", scratch_dir.dir);
+    adapted_must(jt_samples_open(&samples,
+                                 samples_path("{\"text\": \"1 2 3 4 5 6\"}\n"), g.model,
+                                 0, &err),
+                 &err);
+    adapted_must(jt_session_new(&session, g.model, NULL, &err), &err);
+    adapted_must(jt_texts_pick(out, pool, samples, session, &o, &picked, &err), &err);
+    read_back(out, text, sizeof text);
+    assert_int_equal(picked, 2);
+    assert_int_equal(strncmp(text, "{\"text\": \"1 2 3 4 5 6\"}\n", 24), 0);
+    assert_null(strstr(text, "again"));
+    assert_true(strstr(text, "a b") && text[strlen(text) - 1] == '\n');
+    o.apart = 0.0;
+    adapted_must(jt_texts_pick(out, pool, samples, session, &o, &picked, &err), &err);
+    read_back(out, text, sizeof text);
+    assert_int_equal(picked, 3);
+    assert_non_null(strstr(text, "again"));
+    o.most = 0;
+    assert_int_equal(jt_texts_pick(out, pool, samples, session, &o, &picked, &err),
+                     JT_E_ARG);
+    assert_int_equal(
+        jt_texts_pick(out, "pool.txt", samples, session, &o, &picked, &err), JT_E_ARG);
+    jt_session_free(session);
+    jt_samples_free(samples);
+    golden_close(&g);
+}
+
 /* ---- how much alike ---- */
 
 static void check_similarity(void **state)
@@ -140,9 +209,8 @@ static void check_groups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_samples),
-        cmocka_unit_test(check_bad_samples),
-        cmocka_unit_test(check_similarity),
+        cmocka_unit_test(check_samples), cmocka_unit_test(check_bad_samples),
+        cmocka_unit_test(check_pick),    cmocka_unit_test(check_similarity),
         cmocka_unit_test(check_groups),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -13,6 +13,7 @@ jt_config mixed_config(const char *method)
                                    .init = "",
                                    .place = "ffn.after|attn.before|ffn.beside",
                                    .activation = "silu",
+                                   .marker = "a",
                                    .rank = 3,
                                    .alpha = 5.0,
                                    .experts = MIXED_PARTS,
@@ -41,10 +42,18 @@ void mixed_mark(jt_tuning *tuning, const golden *g)
         jt_blend_set_markers(b, 1, g->tokens + MIXED_DOCUMENT + 1, 2, NULL), JT_OK);
 }
 
-void mixed_open(jt_adapter **out, const golden *g, const char *method, bool fresh)
+/* A prompt ends with the fifth token of the text. */
+static void end_prompt(const jt_adapter *a, const golden *g)
 {
-    scratch folder = scratch_new();
-    const char *path = scratch_path(&folder, "mixture.safetensors");
+    for (size_t i = 0; i < a->n_sources; i++) {
+        jt_str target;
+        if (jt_adapter_source_of(a, i, "p_marker", &target))
+            *(int32_t *)a->source[i].t.data = g->tokens[4];
+    }
+}
+
+void mixed_save(const char *path, const golden *g, const char *method, bool fresh)
+{
     jt_err err = {0};
     bool by_rule = strcmp(method, "phi-4") == 0;
     jt_config config = mixed_config(method);
@@ -64,11 +73,20 @@ void mixed_open(jt_adapter **out, const golden *g, const char *method, bool fres
         mixed_shake(&v);
     if (by_rule)
         mixed_mark(tuning, g);
+    end_prompt(tuning->adapter, g);
     adapted_must(jt_adapter_save(tuning->adapter, path, JT_ADAPTER_JUNTO, NULL, &err),
                  &err);
-    adapted_must(jt_adapter_open(out, path, g->model, &err), &err);
-    scratch_free(&folder);
     jt_variables_free(&v);
     jt_tuning_free(tuning);
     jt_context_free(&ctx);
+}
+
+void mixed_open(jt_adapter **out, const golden *g, const char *method, bool fresh)
+{
+    scratch folder = scratch_new();
+    const char *path = scratch_path(&folder, "mixture.safetensors");
+    jt_err err = {0};
+    mixed_save(path, g, method, fresh);
+    adapted_must(jt_adapter_open(out, path, g->model, &err), &err);
+    scratch_free(&folder);
 }

@@ -1,4 +1,4 @@
-/* Routed mixtures on golden models, made as tuning makes them. */
+/* Routed mixtures and the like on golden models, made as tuning makes them. */
 #ifndef MIXED_H
 #define MIXED_H
 
@@ -13,7 +13,9 @@ jt_config mixed_config(const char *method);
 void mixed_shake(const jt_variables *v);
 /* Two adapters of the rule, called by the first tokens of each document. */
 void mixed_mark(jt_tuning *tuning, const golden *g);
-/* A mixture as tuning begins it, shaken or fresh, through a file. */
+/* A file with a mixture, or an adapter of a kind that is not one weight's, as tuning
+ * begins it, shaken or fresh; and that file opened. */
+void mixed_save(const char *path, const golden *g, const char *method, bool fresh);
 void mixed_open(jt_adapter **out, const golden *g, const char *method, bool fresh);
 
 #endif

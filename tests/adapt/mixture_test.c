@@ -26,7 +26,6 @@ typedef struct training {
     jt_tuning *tuning;
     jt_variables v;
     int32_t targets[MOST], positions[MOST], first[MOST], source[MOST];
-    int32_t label[2];
 } training;
 
 static void pack(training *tr)
@@ -177,11 +176,11 @@ static double gate_loss(const jt_gate_loss *l, const float *logits, const double
     double loss = 0.0, mean[GATE_EXPERTS] = {0};
     int labelled = 0;
     for (int t = 0; t < GATE_TOKENS; t++)
-        labelled += l->label[l->source[t]] >= 0;
+        labelled += l->label[t] >= 0;
     for (int t = 0; t < GATE_TOKENS; t++) {
         const float *x = logits + t * GATE_EXPERTS;
         double sum = 0.0;
-        int label = l->label[l->source[t]];
+        int label = l->label[t];
         for (int e = 0; e < GATE_EXPERTS; e++)
             sum += exp((double)x[e]);
         for (int e = 0; e < GATE_EXPERTS; e++) {
@@ -198,8 +197,7 @@ static double gate_loss(const jt_gate_loss *l, const float *logits, const double
 
 static void test_gate_loss(void **state)
 {
-    static const int32_t source[GATE_TOKENS] = {0, 1, 2, 0, 1, 2, 0},
-                         label[] = {2, -1, 0};
+    static const int32_t label[GATE_TOKENS] = {2, -1, 0, 2, -1, 0, 2};
     static const jt_hooks none;
     jt_gate_loss l = {.beta = 0.7f,
                       .alpha = 0.9f,
@@ -208,7 +206,6 @@ static void test_gate_loss(void **state)
                       .n = GATE_EXPERTS,
                       .k = 2,
                       .label = label,
-                      .source = source,
                       .scale = 1.0f};
     jt_route_term term = jt_gate_loss_term(&l);
     jt_router r = {.selector = jt_selector_find("topk"),
@@ -247,6 +244,43 @@ static void test_gate_loss(void **state)
     term.add(term.self, &ctx, &site, &r, &logits, &scores, &route);
     assert_true(l.tokens == GATE_TOKENS && l.labelled == 5.0 && l.entropy > 0.0);
     jt_context_free(&ctx);
+}
+
+/* Tokens of a source that somebody owns are his; of others they are his whose marker
+ * came last in the document. */
+static void test_labels(void **state)
+{
+    training tr;
+    jt_config config = mixed_config("meteora");
+    const int32_t owner[] = {-1, 2};
+    (void)state;
+    golden_open(&tr.g, "llama");
+    begin(&tr, &config);
+    mixed_mark(tr.tuning, &tr.g);
+    tr.tuning->owner = malloc(sizeof owner);
+    tr.tuning->label = malloc(tr.g.count * sizeof(int32_t));
+    assert_true(tr.tuning->owner && tr.tuning->label);
+    memcpy(tr.tuning->owner, owner, sizeof owner);
+    jt_batch batch = {.n_seqs = 1,
+                      .seq_len = tr.g.count,
+                      .tokens = (int32_t *)tr.g.tokens,
+                      .targets = tr.targets,
+                      .positions = tr.positions,
+                      .first = tr.first,
+                      .domains = tr.source};
+    jt_tuning_batch(tr.tuning, &batch, 0.0f);
+    for (int t = 0; t < (int)tr.g.count; t++) {
+        int is = t >= MIXED_DOCUMENT ? 2 : t >= 3 ? 0 : -1;
+        assert_int_equal(tr.tuning->loss.label[t], is);
+    }
+    tr.tuning->owner[1] = -1; /* now the second document begins with nobody's */
+    jt_tuning_batch(tr.tuning, &batch, 0.0f);
+    assert_int_equal(tr.tuning->loss.label[MIXED_DOCUMENT - 1], 0);
+    assert_int_equal(tr.tuning->loss.label[MIXED_DOCUMENT], -1);
+    assert_int_equal(tr.tuning->loss.label[MIXED_DOCUMENT + 1], 1);
+    assert_int_equal(tr.tuning->loss.label[tr.g.count - 1], 1);
+    end(&tr);
+    golden_close(&tr.g);
 }
 
 /* ---- sessions ---- */
@@ -456,8 +490,8 @@ int main(void)
         MODEL("llama", test_gradients),   MODEL("phi3", test_gradients),
         MODEL("llama", test_sessions),    MODEL("qwen2", test_sessions),
         MODEL("llama-xlora", test_xlora), MODEL("llama-xlora-top", test_xlora),
-        cmocka_unit_test(test_gate_loss), cmocka_unit_test(test_known),
-        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_gate_loss), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_known),     cmocka_unit_test(test_bad_files),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

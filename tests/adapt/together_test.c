@@ -150,12 +150,37 @@ static void test_mixtures(void **state)
     golden_close(&g);
 }
 
+/* Prompts that are rewritten, each for its sequence: of texts in which the marker comes
+ * at once, late, or never; and domain adapters. */
+static void test_prompts(void **state)
+{
+    jt_adapter *p, *d, *m, *b;
+    golden g;
+    (void)state;
+    golden_open(&g, "llama");
+    mixed_open(&p, &g, "p-adapter", false);
+    mixed_open(&d, &g, "mixda", false);
+    mixed_open(&m, &g, "mixlora", false);
+    mixed_open(&b, &g, "bottleneck", false);
+    const wear wears[] = {{{p}, {1}},       {{NULL}, {0}},    {{p}, {0.5f}},
+                          {{p, b}, {1, 1}}, {{d}, {1}},       {{m, p}, {1, 1}},
+                          {{p}, {1}},       {{d, p}, {1, 2}}, {{p, p}, {1, 1}},
+                          {{b}, {1}},       {{d, m}, {1, 1}}};
+    check_together(&g, wears, sizeof wears / sizeof *wears);
+    jt_adapter_free(p);
+    jt_adapter_free(d);
+    jt_adapter_free(m);
+    jt_adapter_free(b);
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_experts),
         cmocka_unit_test(test_mixtures),
+        cmocka_unit_test(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,7 +156,7 @@ static void check_resume(void **state)
     remove_output();
 }
 
-/* ---- masks by gradients ---- */
+/* ---- masks ---- */
 
 static const jt_param *find_param(const jt_variables *v, const char *name)
 {
@@ -228,6 +228,49 @@ static void check_masks(void **state)
     remove_output();
 }
 
+/* The whole diagonal, and rows at equal distances, of which the last may be cut. */
+static void check_structure(const jt_adapter_slot *s)
+{
+    size_t last = 0, whole = 0, cut = 0, first_gap = 0;
+    for (size_t r = 0; r < s->rows; r++) {
+        size_t n = s->start[r + 1] - s->start[r], only = r < s->cols;
+        bool diagonal = false;
+        for (size_t i = s->start[r]; i < s->start[r + 1]; i++)
+            diagonal |= s->column[i] == r;
+        assert_int_equal(diagonal, only);
+        cut += n > only && n < s->cols;
+        if (n <= only)
+            continue;
+        if (whole++ == 1)
+            first_gap = r - last;
+        if (whole > 2)
+            assert_in_range(r - last, first_gap - 1, first_gap + 1);
+        last = r;
+    }
+    assert_true(whole > 2 && cut <= 1);
+    assert_int_equal(s->start[s->rows], jt_cols(&s->part[0]));
+}
+
+static void check_struct(void **state)
+{
+    const one_run run = {"llama", NULL, "shira", "attn_|ffn_", 4, 4};
+    const char *mask = "adapter.mask=struct";
+    int32_t tokens[DOCUMENTS * LENGTH] = {0};
+    jt_err err = {0};
+    jt_config config;
+    jt_trainer *t;
+    jt_train_options options = {.json = make_config(&run, tokens, 5)};
+    (void)state;
+    adapted_must(jt_config_parse(&config, options.json, &mask, 1, &err), &err);
+    adapted_must(jt_trainer_new(&t, &config, &options, &err), &err);
+    assert_true(t->tuning->adapter->count > 4);
+    for (size_t i = 0; i < t->tuning->adapter->count; i++)
+        check_structure(&t->tuning->adapter->slot[i]);
+    jt_trainer_free(t);
+    jt_config_free(&config);
+    remove_output();
+}
+
 static void check_refusals(void **state)
 {
     static const struct {
@@ -275,6 +318,7 @@ int main(void)
         RESUME("mixda"),
         {"gradient", check_masks, NULL, NULL, (void *)(uintptr_t) "gradient"},
         {"snip", check_masks, NULL, NULL, (void *)(uintptr_t) "snip"},
+        cmocka_unit_test(check_struct),
         RESUME("shira"),
         cmocka_unit_test(check_refusals),
     };

@@ -159,6 +159,23 @@ class Files(Adapters):
         self.bad(2, "has no adapters", "adapter", "score", empty, "-m", MIXTURE,
                  "--samples", samples)
 
+    def test_pick(self):
+        """Texts of a pool that are like the samples: whole lines of it."""
+        pool, samples = self.folder / "pool.jsonl", self.folder / "few.jsonl"
+        lines = [json.dumps({"text": " ".join(str(i * j % 7) for j in range(9)), "n": i})
+                 for i in range(12)]
+        pool.write_text("\n".join(lines) + "\n")
+        samples.write_text(lines[5] + "\n")
+        out = self.folder / "picked.jsonl"
+        call = ("adapter", "pick", pool, "-m", MIXTURE, "-o", out)
+        self.bad(2, "pick needs", *call)
+        self.good(*call, "--samples", samples, "--count", "4")
+        picked = out.read_text().splitlines()
+        self.assertEqual(picked[0], lines[5])
+        self.assertTrue(set(picked) <= set(lines) and 1 <= len(picked) <= 4)
+        self.bad(2, "needs -o", "adapter", "pick", pool, "-m", MIXTURE,
+                 "--samples", samples)
+
     def test_join_and_merge(self):
         cat, merged = self.folder / "cat.safetensors", self.folder / "merged.gguf"
         self.good("adapter", "cat", f"{PEFT}:0.5", f"{PEFT}:0.25", "-m", LLAMA, "-o", cat)

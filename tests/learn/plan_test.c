@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "junto/learn.h"
+#include "junto/vocabulary.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SANITIZED = 1 }; /* memory of their own on top of everything */
@@ -183,6 +184,13 @@ static void tuning_is_predicted(void **state)
         {"F32", "lora-mixer", "train.threads=2"},
         {"F32", "x-lora", "train.threads=2"},
         {"Q8_0", "x-lora", "train.checkpoint_activations=true"},
+        {"F32", "bottleneck", "train.threads=2"},
+        {"Q8_0", "bottleneck", "train.checkpoint_activations=true"},
+        {"F32", "bottleneck", "adapter.gated=true"},
+        {"F32", "mosa", "train.threads=2"},
+        {"Q8_0", "mosa", "train.checkpoint_activations=true"},
+        {"F32", "mixda", "train.threads=2"},
+        {"Q8_0", "mixda", "train.checkpoint_activations=true"},
     };
     char init[2][192];
     (void)state;
@@ -198,6 +206,57 @@ static void tuning_is_predicted(void **state)
         snprintf(what, sizeof what, "%s, %s, %s", c[1], c[0], c[2]);
         check(settings, sizeof settings / sizeof *settings, what);
     }
+}
+
+/* Text that is all prompt but for the last token, and a vocabulary of bytes. */
+static void write_prompts(char path[96], char vocabulary[96])
+{
+    const char *texts = path;
+    jt_vocabulary_options how = {.size = 259};
+    jt_err err = {0};
+    snprintf(path, 96, "%s/prompts.jsonl", folder);
+    snprintf(vocabulary, 96, "%s/vocabulary.gguf", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 2000; i++) {
+        fputs("{\"prompt\":\"", f);
+        for (int j = 0; j < 20; j++)
+            fputc('a' + (i * 7 + j * 31) % 23, f);
+        fputs("\",\"completion\":\"=\"}\n", f);
+    }
+    assert_int_equal(fclose(f), 0);
+    if (jt_vocabulary_train(&texts, 1, vocabulary, &how, NULL, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+}
+
+/* A plan cannot know how much of the text is prompts: it says what all would take. */
+static void prompts_are_predicted(void **state)
+{
+    char path[96], vocabulary[96], source[128], tokenizer[128], dir[2][128], init[192];
+    const char *settings[] = {"model.experts=0",  "model.ffn_width=512",
+                              "model.vocab=259",  source,
+                              tokenizer,          dir[0],
+                              "train.threads=2",  "train.batch=8",
+                              "adapter.kind=none"};
+    const char *tuning[] = {source,
+                            tokenizer,
+                            dir[1],
+                            init,
+                            "train.threads=2",
+                            "adapter.kind=p-adapter",
+                            "adapter.marker=="};
+    jt_train_options base = {.config = config, .settings = settings, .n_settings = 9};
+    jt_err err = {0};
+    (void)state;
+    write_prompts(path, vocabulary);
+    snprintf(source, sizeof source, "data.source.0.path=%s", path);
+    snprintf(tokenizer, sizeof tokenizer, "data.tokenizer=%s", vocabulary);
+    for (int i = 0; i < 2; i++)
+        snprintf(dir[i], sizeof dir[i], "output.dir=%s/prompts%d", folder, i);
+    snprintf(init, sizeof init, "model.init=%s/prompts0/model.gguf", folder);
+    if (jt_train(&base, &err) != JT_OK)
+        fail_msg("%s", err.msg);
+    check(tuning, sizeof tuning / sizeof *tuning, "p-adapter");
 }
 
 static void the_rest_of_the_plan(void **state)
@@ -228,6 +287,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_predicted),
         cmocka_unit_test(tuning_is_predicted),
+        cmocka_unit_test(prompts_are_predicted),
         cmocka_unit_test(the_rest_of_the_plan),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -146,6 +146,7 @@ static void verdicts(void **state)
     "[base.data]\nseq_len = 24\nheld_out = 0.2\n"                                 \
     "[base.optim]\nlr = 0.02\n[base.train]\nsteps = 30\nbatch = 4\n"
 #define PLAIN "[[variant]]\nname = 'plain'\n"
+#define TASKS "[tasks]\nlist = ['copy']\n"
 
 typedef struct world {
     char dir[64], path[96];
@@ -188,6 +189,9 @@ static void files_without_sense(void **state)
         {HEAD "[corpus]\nvocab = 3\n[base.model]\n" PLAIN, "'vocab'"},
         {HEAD "[corpus]\nwords = 3\n[base.model]\n" PLAIN, "unknown key 'words'"},
         {HEAD "[corpus]\n[base.model]\n" PLAIN "mixed = true\n", "synthetic"},
+        {HEAD TASKS "mixed = 3\n[base.model]\n" PLAIN, "no table"},
+        {HEAD TASKS "[tasks.mixed]\nAny = ['copy']\n[base.model]\n" PLAIN, "'Any'"},
+        {HEAD TASKS "[base.model]\n" PLAIN "sources = ['any']\n", "no task 'any'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         jt_recipe *recipe;
