@@ -9,13 +9,14 @@
 
 /* Pieces are small enough for a single expert to keep a disk busy, and for an urgent
  * read not to wait long for those that are under way; larger ones read no faster, but
- * more of them can be under way. */
+ * more of them can be under way. Four keep a disk at nine tenths of its speed; what of
+ * them is a wrong guess is read in vain. */
 enum {
     PIECE = 1 << 18,
     FAR_PIECE = 1 << 20,
     USUAL_DEPTH = 256,
     MOST_DEPTH = 256,
-    AHEAD_FLYING = 8
+    AHEAD_FLYING = 4
 };
 
 typedef struct line {
