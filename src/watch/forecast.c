@@ -124,6 +124,18 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
     return JT_OK;
 }
 
+/* What is read for each expert that the cache lacks, while it stays: nested ones earn a
+ * bit with each doubling of their uses, whose number is about geometric where each is a
+ * hit with the same chance. */
+static double miss_bytes(const jt_session *s, const jt_store_stats *stats, double hits)
+{
+    double bytes = jt_cached_miss_bytes(s->cached), uses = 2.0;
+    for (int bits = stats->bits_low + 1; bits <= stats->bits_high; bits++, uses *= 2.0)
+        bytes += pow(hits, uses - 1.0) * (jt_cached_expert_bytes(s->cached, bits) -
+                                          jt_cached_expert_bytes(s->cached, bits - 1));
+    return bytes;
+}
+
 jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
                                jt_err *err)
 {
@@ -138,8 +150,8 @@ jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
     JT_TRY(foresee_misses(&f.costs, &misses, s, &stats, trace, err));
     take_away(&f.costs, foreseen);
     JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
-    f.costs.read_bytes = misses * f.costs.expert_bytes;
     f.hit_rate = f.costs.uses > 0.0 ? 1.0 - misses / f.costs.uses : 0.0;
+    f.costs.read_bytes = misses * miss_bytes(s, &stats, f.hit_rate);
     f.seconds = jt_costs_seconds(&f.costs);
     *out = f;
     return JT_OK;
