@@ -59,8 +59,9 @@ static void scatter(void *self, const jt_route_site *site, float *logits, int n_
     int own = a->session->model->layers[site->layer].mixture.experts.n_experts;
     for (int t = 0; t < n_tokens; t++) {
         for (int e = 0; e < n_experts; e++) {
-            int32_t key[] = {site->layer, site->positions[t], e};
-            uint64_t h = jt_hash(JT_HASH_START, key, sizeof key);
+            uint64_t key = (uint64_t)site->layer << 48 ^
+                           (uint64_t)(uint32_t)site->positions[t] << 16 ^ (uint64_t)e;
+            uint64_t h = jt_hash(JT_HASH_START, &key, sizeof key);
             bool here =
                 a->cached && e < own &&
                 jt_session_residency(a->session, site->layer, e) == JT_RESIDENCY_HERE;
