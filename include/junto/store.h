@@ -66,7 +66,8 @@ typedef struct jt_store_budget {
     uint64_t reserve; /* what cannot be counted: stacks, page tables; and what the
                          cache learns */
     uint64_t slot;    /* of an expert in the cache */
-    uint64_t expert;  /* of an expert in the file, on average */
+    uint64_t expert;  /* of an expert in the file, on average; of a nested one with the
+                         bits that it comes with */
     uint64_t least;   /* the smallest budget for these options */
     int slots;        /* that fit; 0: the budget is less than the least */
     int experts;      /* of the model */

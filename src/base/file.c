@@ -207,6 +207,7 @@ jt_status jt_append_continue(jt_append *out, const char *path, size_t keep, jt_e
         return jt_fail_memory(err, "opening an output file");
     int how = O_WRONLY | O_CREAT | O_CLOEXEC | (keep ? 0 : O_TRUNC);
     out->fd = open(path, how, 0666);
+    out->bytes = out->sent = out->gone = keep;
     if (out->fd >= 0 && (!keep || (ftruncate(out->fd, (off_t)keep) == 0 &&
                                    lseek(out->fd, 0, SEEK_END) == (off_t)keep)))
         return JT_OK;
@@ -223,6 +224,30 @@ jt_status jt_append_open(jt_append *out, const char *path, jt_err *err)
     return jt_append_continue(out, path, 0, err);
 }
 
+/* Each stretch is sent when it is whole, and has until the next one is whole to reach
+ * the disk: hardly anybody waits. Where the system cannot do this, it does no harm. */
+static void let_go(jt_append *out)
+{
+#ifdef __linux__
+    enum { STRETCH = 1 << 20 };
+    uint64_t end = out->bytes / STRETCH * STRETCH;
+    if (end <= out->sent)
+        return;
+    off_t gone = (off_t)out->gone, sent = (off_t)out->sent;
+    unsigned reach = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                     SYNC_FILE_RANGE_WAIT_AFTER;
+    (void)sync_file_range(out->fd, sent, (off_t)end - sent, SYNC_FILE_RANGE_WRITE);
+    if (sent > gone) {
+        (void)sync_file_range(out->fd, gone, sent - gone, reach);
+        (void)posix_fadvise(out->fd, gone, sent - gone, POSIX_FADV_DONTNEED);
+    }
+    out->gone = out->sent;
+    out->sent = end;
+#else
+    (void)out;
+#endif
+}
+
 jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err *err)
 {
     const char *rest = data;
@@ -234,7 +259,9 @@ jt_status jt_append_write(jt_append *out, const void *data, size_t bytes, jt_err
             return fail_errno(err, "write", out->path);
         rest += done;
         bytes -= (size_t)done;
+        out->bytes += (uint64_t)done;
     }
+    let_go(out);
     return JT_OK;
 }
 

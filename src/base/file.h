@@ -40,10 +40,15 @@ jt_status jt_output_commit(jt_output *out, jt_err *err);
 void jt_output_abort(jt_output *out); /* remove the unfinished file; {0} is fine */
 
 /* A file that grows at its end and is never complete: what was written stays, whatever
- * becomes of the process. Each write goes to the system at once. */
+ * becomes of the process. Each write goes to the system at once, and of a long file all
+ * but the last megabytes to the disk and out of the page cache, which may be counted
+ * with the memory of the process. */
 typedef struct jt_append {
     int fd;
     char *path;
+    uint64_t bytes; /* of the file */
+    uint64_t sent,
+        gone; /* of these, on their way to the disk, and not cached any more */
 } jt_append;
 
 /* Begin it anew; what was there is gone. */

@@ -91,6 +91,8 @@ bool jt_reader_give_up(jt_reader *reader, jt_read *read);
 jt_read *jt_reader_next(jt_reader *reader, bool wait);
 /* Bytes that have come since jt_reader_new. */
 uint64_t jt_reader_bytes(const jt_reader *reader);
+/* Seconds since then in which something was under way. */
+double jt_reader_busy(const jt_reader *reader);
 
 /* For tests: what becomes of the n-th piece that ends from now on (0: the next; every
  * one after it too when `all`). Not thread-safe. */
@@ -103,5 +105,10 @@ typedef struct jt_read_fault {
     uint64_t from, to; /* only pieces of reads with a byte of these count; 0, 0: all */
 } jt_read_fault;
 void jt_read_fault_set(jt_read_fault fault);
+
+/* And a slow disk: each piece of the file at `path` (as it was opened) comes so much
+ * later, while whoever asked for it may do other things; also pieces that are waited
+ * for already. NULL: no such disk. Any thread may call this. */
+void jt_read_slow_set(const char *path, long us);
 
 #endif

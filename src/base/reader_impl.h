@@ -13,6 +13,7 @@ struct jt_piece {
     long result; /* bytes that came, or -errno */
     jt_read *read;
     jt_piece *next;
+    double came; /* when it ended, on a disk that a test has made slow */
 };
 
 typedef struct jt_read_engine {

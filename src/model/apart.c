@@ -217,6 +217,13 @@ static jt_status open_file(jt_gguf **file, const char *path, jt_err *err)
     return jt_gguf_open(file, path, err);
 }
 
+void jt_apart_forget(const jt_apart *apart)
+{
+    jt_gguf_forget(apart->disk);
+    for (int i = 0; i < apart->stored.n_sources; i++)
+        jt_source_forget(&apart->sources[i], 0, apart->sources[i].bytes);
+}
+
 jt_status jt_apart_open(jt_apart **out, jt_gguf **file, const char *path, jt_err *err)
 {
     jt_gguf *opened;

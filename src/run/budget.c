@@ -77,7 +77,7 @@ static void divide(jt_store_budget *b, const jt_session *s, const jt_store_optio
         .context = contexts * context_bytes(s),
         .scratch = scratch_bytes(s),
         .slot = jt_cached_slot_bytes(s->cached),
-        .expert = jt_stored_bytes(stored) / (uint64_t)jt_stored_experts(stored),
+        .expert = (uint64_t)jt_cached_miss_bytes(s->cached),
         .experts = jt_stored_experts(stored),
     };
     b->reserve = UNCOUNTED + jt_cached_learning_bytes(s->cached) +

@@ -64,17 +64,6 @@ int jt_stored_experts(const jt_stored *stored)
     return n;
 }
 
-uint64_t jt_stored_bytes(const jt_stored *stored)
-{
-    uint64_t bytes = 0;
-    for (int l = 0; l < stored->n_layers; l++) {
-        const jt_stored_layer *layer = &stored->layers[l];
-        for (int i = 0; i < layer->bank->n_experts * JT_PARTS; i++)
-            bytes += jt_stored_part_bytes(layer, i / JT_PARTS, i % JT_PARTS);
-    }
-    return bytes;
-}
-
 /* What a token uses of a layer, and as much again that may come meanwhile. */
 int jt_stored_least_slots(const jt_stored *stored)
 {

@@ -45,10 +45,8 @@ typedef struct jt_stored {
     int n_layers;
 } jt_stored;
 
-/* Experts of all layers, and their bytes without planes; the fewest slots that a cache
- * can have. */
+/* Experts of all layers; the fewest slots that a cache can have. */
 int jt_stored_experts(const jt_stored *stored);
-uint64_t jt_stored_bytes(const jt_stored *stored);
 int jt_stored_least_slots(const jt_stored *stored);
 
 typedef struct jt_cached jt_cached;
@@ -60,6 +58,10 @@ jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
                         const jt_store_options *options, jt_err *err);
 /* Bytes of a slot: any expert fits, wherever its parts begin in a block of the disk. */
 size_t jt_cached_slot_bytes(const jt_cached *c);
+/* Bytes of an expert in the file, on average; of nested ones with so many bits. */
+double jt_cached_expert_bytes(const jt_cached *c, int bits);
+/* The same with the bits that it comes with. */
+double jt_cached_miss_bytes(const jt_cached *c);
 /* Then the slots. Measures how to read, unless the options say. The threads of `pool`,
  * which compute what it gives, are kept awake while a lease waits; it has no interludes
  * during a lease, as one is all that there can be. */

@@ -87,6 +87,26 @@ size_t jt_cached_part_room(const jt_cached *c, const jt_stored_layer *layer, int
                   : room;
 }
 
+double jt_cached_expert_bytes(const jt_cached *c, int bits)
+{
+    double sum = 0.0;
+    for (int l = 0; l < c->stored.n_layers; l++) {
+        const jt_stored_layer *layer = &c->stored.layers[l];
+        for (int i = 0; i < layer->bank->n_experts * JT_PARTS; i++) {
+            int p = i % JT_PARTS;
+            int planes = bits ? planes_of(layer, p, bits - JT_NESTED_LEAST) : 0;
+            sum += (double)jt_stored_part_bytes(layer, i / JT_PARTS, p);
+            sum += planes ? (double)planes * (double)plane_bytes(layer, p) : 0.0;
+        }
+    }
+    return sum / c->first[c->stored.n_layers];
+}
+
+double jt_cached_miss_bytes(const jt_cached *c)
+{
+    return jt_cached_expert_bytes(c, c->low);
+}
+
 jt_status jt_cached_open_bits(jt_cached *c, int n_slots, jt_err *err)
 {
     size_t strip = 0;

@@ -61,9 +61,9 @@ struct jt_cached {
     size_t unforgotten; /* bytes read through the page cache that it may still hold */
     double disk_speed;
     uint64_t sampled;           /* bytes that measuring it read */
-    double lately, read_lately; /* seconds, and bytes that came, of the last layers */
+    double lately, busy_lately; /* seconds, and those of the disk, of the last layers */
     double last_seconds;        /* the clock, and */
-    uint64_t last_read;         /* the bytes, when the last one asked */
+    double last_busy;           /* that of the disk, when the last one asked */
     uint64_t tokens, hits, hits_ahead, misses, ahead, ahead_used;
     uint64_t lacking[JT_LACKING_MOST + 1];
     int half_lacking; /* 0 or 1 */

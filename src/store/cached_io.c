@@ -108,5 +108,7 @@ jt_status jt_cached_choose_io(jt_cached *c, jt_err *err)
     else
         c->disk_speed = measure(c, c->reader, 0);
     c->sampled = jt_reader_bytes(c->reader);
+    c->last_seconds = jt_seconds();
+    c->last_busy = jt_reader_busy(c->reader);
     return JT_OK;
 }

@@ -185,19 +185,19 @@ static bool more_to_come(const jt_cached *c)
 
 /* A right guess saves the time of a read. A wrong one costs half of that, as it lets
  * urgent reads pass and is given up midway, and only while the disk has other work: so
- * the busier the disk is, the likelier must guesses be. */
+ * the busier the disk is, the likelier must guesses be. A long pause of the caller
+ * counts little. */
 static void weigh_guesses(jt_cached *c)
 {
     static const double keep = 63.0 / 64.0, least_busy = 0.2, cost = 0.5, pause = 0.1;
-    double now = jt_seconds(), since = now - c->last_seconds;
-    uint64_t read = jt_reader_bytes(c->reader);
-    c->lately = keep * c->lately + (since < pause ? since : pause);
-    c->read_lately = keep * c->read_lately + (double)(read - c->last_read);
+    double now = jt_seconds(), worked = jt_reader_busy(c->reader);
+    double since = now - c->last_seconds, part = since > pause ? pause / since : 1.0;
+    c->lately = keep * c->lately + part * since;
+    c->busy_lately = keep * c->busy_lately + part * (worked - c->last_busy);
     c->last_seconds = now;
-    c->last_read = read;
-    double could = c->disk_speed * c->lately;
-    double busy = could > 0.0 ? c->read_lately / could : 1.0;
-    busy = busy > 1.0 ? 1.0 : busy < least_busy ? least_busy : busy;
+    c->last_busy = worked;
+    double busy = c->lately > 0.0 ? c->busy_lately / c->lately : 1.0;
+    busy = busy < least_busy ? least_busy : busy;
     c->guesses.least = cost * busy / (1.0 + cost * busy);
 }
 

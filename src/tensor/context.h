@@ -48,7 +48,9 @@ typedef struct jt_product_change {
 /* Has something under way that goes on by itself for a short time only. */
 typedef struct jt_tender {
     void *self;
-    void (*tend)(void *self); /* called often, between operations; NULL: nobody */
+    /* Called often, by the thread whose context it is, also while the others of its
+     * pool work; NULL: nobody. */
+    void (*tend)(void *self);
 } jt_tender;
 
 struct jt_context {

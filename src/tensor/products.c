@@ -23,6 +23,7 @@ typedef struct cut {
 
 typedef struct work {
     const jt_kernels *kernels;
+    const jt_tender *tender;
     const jt_product *products;
     const cut *cuts;
     size_t count;
@@ -82,9 +83,17 @@ static void scale_tile(float *y, size_t ldy, size_t rows, size_t tokens, float f
     }
 }
 
+static void tend(const jt_tender *tender)
+{
+    if (tender->tend)
+        tender->tend(tender->self);
+}
+
 static void run_item(void *arg, size_t item)
 {
     const work *w = arg;
+    if (jt_pool_self() == 0) /* a list may take longer than what is under way */
+        tend(w->tender);
     size_t i = find_product(w, item);
     const jt_product *p = &w->products[i];
     const cut *c = &w->cuts[i];
@@ -171,8 +180,7 @@ jt_input jt_input_of(jt_tensor x)
 
 void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
 {
-    if (ctx->tender.tend)
-        ctx->tender.tend(ctx->tender.self);
+    tend(&ctx->tender);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
@@ -182,7 +190,7 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
     jt_tiles_find(ctx, products, count, tiles);
     for (size_t i = 0; i < count; i++)
         cuts[i].tiles = tiles[i];
-    work w = {ctx->kernels, products, cuts, count};
+    work w = {ctx->kernels, &ctx->tender, products, cuts, count};
     size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);
 }

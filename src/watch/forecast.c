@@ -3,18 +3,20 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/hash.h"
 #include "junto/simulate.h"
 #include "model/apart.h"
 #include "run/session.h"
 
-/* Tokens that the processor is measured with, after some that fill the cache, and bytes
- * for the disk, a few times within about a second: its speed is not even. */
-enum { WARM_TOKENS = 4, TOKENS = 12, DISK_BYTES = 256 << 20, DISK_TURNS = 8 };
-static const double disk_seconds = 1.0;
+/* Tokens of each measurement; most of those that fill the cache; bytes for the disk, a
+ * few times within about a second: its speed is not even. */
+enum { TOKENS = 12, MOST_WARM = 64, DISK_BYTES = 256 << 20, DISK_TURNS = 8 };
+static const double warm_seconds = 3.0, disk_seconds = 1.0;
 
-static jt_status decode(jt_session *s, int tokens, jt_err *err)
+static jt_status decode(jt_session *s, int from, int tokens, jt_err *err)
 {
-    for (int i = 0; i < tokens; i++) {
+    for (int i = from; i < from + tokens; i++) {
         unsigned vocab = (unsigned)s->model->params.n_vocab;
         int32_t token = (int32_t)(((unsigned)i * 7919u + 17u) % vocab);
         JT_TRY(jt_session_eval(s, &token, 1, NULL, err));
@@ -22,36 +24,101 @@ static jt_status decode(jt_session *s, int tokens, jt_err *err)
     return JT_OK;
 }
 
-/* The share of what the cache lacked that guesses had read when its turn came. */
-static double share_foreseen(const jt_session *s)
+static jt_store_stats stats_of(const jt_session *s)
 {
     jt_store_stats stats = {0};
     jt_session_store_stats(s, &stats);
+    return stats;
+}
+
+/* The share of what the cache lacked that guesses had read when its turn came: by the
+ * model's own routers. */
+static jt_status measure_foresight(double *share, jt_session *s, jt_err *err)
+{
+    JT_TRY(decode(s, 0, TOKENS, err));
+    jt_store_stats stats = stats_of(s);
     double lacked = (double)(stats.misses + stats.ahead_used), late = 0.0;
     for (int i = 1; i <= JT_LACKING_MOST; i++)
         late += i * (double)stats.lacking[i];
-    return lacked > late ? 1.0 - late / lacked : 0.0;
+    *share = lacked > late ? 1.0 - late / lacked : 0.0;
+    return JT_OK;
+}
+
+/* Other experts at each token: tokens of no meaning may use the same ones again and
+ * again, which the processor then has at hand. Of these those that the cache has, when
+ * nothing is to be read. */
+typedef struct scattered {
+    const jt_session *session;
+    bool cached;
+} scattered;
+
+static void scatter(void *self, const jt_route_site *site, float *logits, int n_tokens,
+                    int n_experts)
+{
+    const scattered *a = self;
+    int own = a->session->model->layers[site->layer].mixture.experts.n_experts;
+    for (int t = 0; t < n_tokens; t++) {
+        for (int e = 0; e < n_experts; e++) {
+            uint64_t key = (uint64_t)site->layer << 48 ^
+                           (uint64_t)(uint32_t)site->positions[t] << 16 ^ (uint64_t)e;
+            uint64_t h = jt_hash(JT_HASH_START, &key, sizeof key);
+            bool here =
+                a->cached && e < own &&
+                jt_session_residency(a->session, site->layer, e) == JT_RESIDENCY_HERE;
+            logits[t * n_experts + e] = (float)(h >> 40) * 0x1p-24f + (float)here;
+        }
+    }
+}
+
+/* Until each place of the cache has been used, whose memory costs time when it is new,
+ * or for long enough; *tokens: how many. */
+static jt_status warm_up(jt_session *s, int *tokens, jt_err *err)
+{
+    double start = jt_seconds();
+    jt_store_stats stats = stats_of(s);
+    int room = s->capacity - TOKENS, most = room < MOST_WARM ? room : MOST_WARM;
+    for (*tokens = 0; *tokens < most && jt_seconds() - start < warm_seconds &&
+                      stats.misses + stats.ahead < (uint64_t)stats.budget.slots;
+         ++*tokens) {
+        JT_TRY(decode(s, *tokens, 1, err));
+        stats = stats_of(s);
+    }
+    return JT_OK;
 }
 
 /* Seconds per token, of the experts and of all else; waiting for the disk is neither.
  */
-static jt_status measure_processor(jt_costs *out, double *foreseen, jt_session *s,
+static jt_status measure_processor(jt_costs *out, jt_session *s, scattered *routes,
                                    jt_err *err)
 {
     jt_costs warm, both;
-    JT_TRY(decode(s, WARM_TOKENS, err));
+    int first;
+    JT_TRY(warm_up(s, &first, err));
+    routes->cached = true;
     jt_session_costs(s, &warm);
-    JT_TRY(decode(s, TOKENS, err));
+    double before = (double)stats_of(s).tokens;
+    JT_TRY(decode(s, first, TOKENS, err));
     jt_session_costs(s, &both);
-    double all = WARM_TOKENS + TOKENS;
-    *out = (jt_costs){.experts =
-                          (both.experts * all - warm.experts * WARM_TOKENS) / TOKENS,
-                      .rest = (both.rest * all - warm.rest * WARM_TOKENS) / TOKENS,
+    double all = before + TOKENS;
+    *out = (jt_costs){.experts = (both.experts * all - warm.experts * before) / TOKENS,
+                      .rest = (both.rest * all - warm.rest * before) / TOKENS,
                       .layers = both.layers,
                       .uses = both.uses,
                       .expert_bytes = both.expert_bytes};
-    *foreseen = share_foreseen(s);
     return JT_OK;
+}
+
+static jt_status measure_session(jt_costs *costs, double *foreseen, jt_session *s,
+                                 jt_err *err)
+{
+    scattered routes = {.session = s};
+    const jt_policy even = {.name = "even", .self = &routes, .on_logits = scatter};
+    JT_TRY(measure_foresight(foreseen, s, err));
+    jt_session_truncate(s, 0);
+    JT_TRY(jt_session_add_policy(s, &even, err));
+    jt_status status = measure_processor(costs, s, &routes, err);
+    s->hooks.n_policies--;
+    return status;
 }
 
 static jt_status measure_disk(double *speed, const jt_session *s,
@@ -124,6 +191,18 @@ static jt_status foresee_misses(jt_costs *costs, double *misses, const jt_sessio
     return JT_OK;
 }
 
+/* What is read for each expert that the cache lacks, while it stays: nested ones earn a
+ * bit with each doubling of their uses, whose number is about geometric where each is a
+ * hit with the same chance. */
+static double miss_bytes(const jt_session *s, const jt_store_stats *stats, double hits)
+{
+    double bytes = jt_cached_miss_bytes(s->cached), uses = 2.0;
+    for (int bits = stats->bits_low + 1; bits <= stats->bits_high; bits++, uses *= 2.0)
+        bytes += pow(hits, uses - 1.0) * (jt_cached_expert_bytes(s->cached, bits) -
+                                          jt_cached_expert_bytes(s->cached, bits - 1));
+    return bytes;
+}
+
 jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
                                jt_err *err)
 {
@@ -132,14 +211,14 @@ jt_status jt_forecast_decoding(jt_forecast *out, jt_session *s, jt_trace *trace,
     double misses = 0.0, foreseen = 0.0;
     if (!jt_session_store_stats(s, &stats))
         return jt_fail(err, JT_E_ARG, "the session has no store");
-    jt_status status = measure_processor(&f.costs, &foreseen, s, err);
+    jt_status status = measure_session(&f.costs, &foreseen, s, err);
     jt_session_truncate(s, 0);
     JT_TRY(status);
     JT_TRY(foresee_misses(&f.costs, &misses, s, &stats, trace, err));
     take_away(&f.costs, foreseen);
     JT_TRY(measure_disk(&f.costs.disk_speed, s, &stats, err));
-    f.costs.read_bytes = misses * f.costs.expert_bytes;
     f.hit_rate = f.costs.uses > 0.0 ? 1.0 - misses / f.costs.uses : 0.0;
+    f.costs.read_bytes = misses * miss_bytes(s, &stats, f.hit_rate);
     f.seconds = jt_costs_seconds(&f.costs);
     *out = f;
     return JT_OK;

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "model/apart.h"
 #include "model/model.h"
 #include "run/session.h"
 #include "watch/trace.h"
@@ -24,6 +25,8 @@ uint64_t jt_model_fingerprint(const jt_model *model)
         h = jt_hash(h, t->shape, (size_t)t->n_dims * sizeof *t->shape);
         h = jt_hash(h, jt_gguf_row(t, 0), row < LOOK ? row : LOOK);
     }
+    if (model->apart)
+        jt_apart_forget(model->apart);
     return h;
 }
 

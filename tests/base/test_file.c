@@ -4,13 +4,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
 #include "scratch.h"
+
+enum { EXT_FS = 0xef53 };
 
 static void assert_content(const char *path, const char *wanted)
 {
@@ -148,6 +154,40 @@ static void output_failures(void **state)
     assert_int_equal(scratch_entries(&scratch_dir, 0), before + 1);
 }
 
+/* Of a long file only its last megabytes are in the page cache; not so on file systems
+ * that are nothing but page cache. */
+static void a_growing_file_is_not_cached(void **state)
+{
+    (void)state;
+    enum { MB = 1 << 20, MOST = 24, EACH = 300000 };
+    const char *path = scratch_path(&scratch_dir, "growing");
+    static char block[EACH];
+    static unsigned char resident[MOST * MB / 4096 + 1];
+    jt_err err = {0};
+    jt_append file;
+    struct statfs fs;
+    size_t bytes = 0, pages = 0;
+    assert_int_equal(jt_append_open(&file, path, &err), JT_OK);
+    assert_int_equal(fstatfs(file.fd, &fs), 0);
+    for (int i = 0; bytes + EACH <= (size_t)MOST * MB; i++, bytes += EACH) {
+        memset(block, i, sizeof block);
+        assert_int_equal(jt_append_write(&file, block, EACH, &err), JT_OK);
+    }
+    int fd = open(path, O_RDONLY);
+    unsigned char *data = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(data, MAP_FAILED);
+    assert_int_equal(mincore(data, bytes, resident), 0);
+    for (size_t at = 0; at < bytes; at += 4096)
+        pages += resident[at / 4096] & 1;
+    if (fs.f_type == EXT_FS)
+        assert_in_range(pages, 0, 4 * MB / 4096);
+    for (size_t at = 0; at < bytes; at += 1000)
+        assert_int_equal(data[at], at / EACH % 256);
+    munmap(data, bytes);
+    close(fd);
+    assert_int_equal(jt_append_close(&file, &err), JT_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +196,7 @@ int main(void)
         cmocka_unit_test(commit_replaces),
         cmocka_unit_test(abort_keeps_the_old),
         cmocka_unit_test(output_failures),
+        cmocka_unit_test(a_growing_file_is_not_cached),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

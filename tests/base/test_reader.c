@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
+#include "base/clock.h"
 #include "base/reader.h"
 #include "scratch.h"
 
@@ -156,6 +157,40 @@ static void failures_belong_to_their_read(void **state)
     }
 }
 
+/* What comes late is not there before, and keeps nobody from freeing the reader. */
+static void a_slow_disk_comes_late(void **state)
+{
+    (void)state;
+    enum { NEVER = 1000000000 };
+    const jt_read_fault none = {.after = -1};
+    for (int i = 0; i < 4; i++) {
+        way w;
+        jt_read read;
+        if (!open_way(&w, i))
+            continue;
+        jt_read_slow_set("another file", NEVER);
+        assert_int_equal(one(&w, 1000, 1 << 20, none), 0);
+        jt_read_slow_set(w.source.path, 2000);
+        double before = jt_seconds();
+        assert_int_equal(one(&w, 1000, 1 << 20, none), 0);
+        assert_true(jt_seconds() - before >= 2e-3);
+        assert_true(jt_reader_busy(w.reader) >= 2e-3);
+        jt_read_slow_set(w.source.path, NEVER);
+        ask(&read, &w, 5000, 1 << 20);
+        jt_reader_add(w.reader, &read, true);
+        for (int j = 0; j < 10; j++)
+            assert_null(jt_reader_next(w.reader, false));
+        if (i % 2) {
+            jt_read_slow_set(NULL, 0);
+            assert_ptr_equal(jt_reader_next(w.reader, true), &read);
+            check(&read);
+        }
+        close_way(&w);
+        jt_read_slow_set(NULL, 0);
+        free(read.user);
+    }
+}
+
 static void what_is_not_wanted_any_more_is_given_up(void **state)
 {
     (void)state;
@@ -231,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_gives_the_bytes),
         cmocka_unit_test(failures_belong_to_their_read),
+        cmocka_unit_test(a_slow_disk_comes_late),
         cmocka_unit_test(what_is_not_wanted_any_more_is_given_up),
         cmocka_unit_test(a_changed_file_is_noticed),
         cmocka_unit_test(wrong_requests_are_refused),

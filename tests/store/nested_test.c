@@ -185,6 +185,46 @@ static void bits_do_not_depend_on_the_disk(void **state)
     }
 }
 
+/* What a plan with so many bits says that is read per token, and lacking. */
+static double planned(const char *bits, double *expert_bytes)
+{
+    jt_err err = {0};
+    jt_model *model;
+    jt_session *s;
+    jt_session_options o = {
+        .threads = 2, .n_ctx = 64, .store = {.bits = bits, .slots = 8}};
+    jt_forecast f;
+    must(jt_model_load_apart(&model, nested, &err), &err);
+    must(jt_session_new(&s, model, &o, &err), &err);
+    must(jt_forecast_decoding(&f, s, NULL, &err), &err);
+    jt_session_free(s);
+    jt_model_free(model);
+    *expert_bytes = f.costs.expert_bytes;
+    return f.costs.read_bytes;
+}
+
+/* To the byte where all experts have the same bits; with a range, between its ends. */
+static void a_plan_counts_planes(void **state)
+{
+    static float some[LOGITS];
+    static const char *const bits[] = {"2", "3", "4"};
+    double read[3], expert, least;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        jt_store_options o = {
+            .bits = bits[i], .slots = 8, .prefetch = "off", .io = "buffered"};
+        jt_store_stats stats;
+        play(some, nested, &o, &stats);
+        assert_int_equal(stats.read_bytes, stats.misses * stats.budget.expert);
+        read[i] = planned(bits[i], &expert);
+        assert_true(expert == (double)stats.budget.expert);
+        least = i ? least : expert;
+        assert_true(!i || read[i] > read[i - 1]);
+    }
+    double range = planned("2-4", &expert);
+    assert_true(expert == least && read[0] < range && range < read[2]);
+}
+
 static void wrong_bits_are_refused(void **state)
 {
     static const char *const wrong[] = {"1", "5", "4-2", "x", "2-", "2-4x", ""};
@@ -303,6 +343,7 @@ int main(void)
         cmocka_unit_test(any_width_from_one_file),
         cmocka_unit_test(bits_are_earned),
         cmocka_unit_test(bits_do_not_depend_on_the_disk),
+        cmocka_unit_test(a_plan_counts_planes),
         cmocka_unit_test(wrong_bits_are_refused),
         cmocka_unit_test(planes_must_fit),
         cmocka_unit_test(a_plane_that_cannot_be_read),

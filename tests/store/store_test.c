@@ -1,8 +1,10 @@
 /* Models whose experts stay in the file: the same bits as when they are mapped, within
  * the budget, and clear errors when the file fails. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -397,6 +399,74 @@ static void short_reads_and_a_slow_disk_do_no_harm(void **state)
     jt_model_free(model);
 }
 
+/* ---- a disk that stands still for a while ---- */
+
+typedef struct request {
+    jt_session *s;
+    jt_status status;
+    jt_err err;
+    atomic_bool ended;
+} request;
+
+static void *carry_out(void *arg)
+{
+    request *r = arg;
+    r->status = jt_session_eval(r->s, prompt, PROMPT, NULL, &r->err);
+    atomic_store(&r->ended, true);
+    return NULL;
+}
+
+/* The request that needs it waits; others, of a model on another disk and of one that
+ * is mapped, go on; and when the disk is only slow again, what comes is right. */
+static void a_disk_that_stands_still_holds_up_nobody_else(void **state)
+{
+    (void)state;
+    enum { NEVER = 1000000000, SLOW = 3000 };
+    char path[64];
+    jt_err err = {0};
+    size_t count;
+    pthread_t thread;
+    copy_model(path, sizeof path);
+    jt_model *here = open_apart(model_path()), *there = open_apart(path), *mapped;
+    must(jt_model_load(&mapped, model_path(), &err), &err);
+    jt_session_options options = {.threads = 1, .n_ctx = 64};
+    float *expected = play(here, &options, &count, NULL);
+    size_t bytes = count / (STEPS + 1) * sizeof(float);
+    jt_session *other[2] = {needy(here, NULL)};
+    must(jt_session_new(&other[1], mapped, &options, &err), &err);
+    for (int engine = 0; engine < 2; engine++) {
+        request r = {.s = needy(there, engine ? "pread" : NULL)};
+        jt_read_slow_set(path, NEVER);
+        assert_int_equal(pthread_create(&thread, NULL, carry_out, &r), 0);
+        for (int i = 0; i < 6; i++) {
+            jt_session *s = other[i % 2];
+            jt_session_truncate(s, 0);
+            must(jt_session_eval(s, prompt, PROMPT, NULL, &err), &err);
+            assert_memory_equal(jt_session_logits(s), expected, bytes);
+        }
+        assert_false(atomic_load(&r.ended));
+        jt_read_slow_set(path, SLOW);
+        pthread_join(thread, NULL);
+        must(r.status, &r.err);
+        assert_memory_equal(jt_session_logits(r.s), expected, bytes);
+        jt_store_stats stats;
+        jt_session_store_stats(r.s, &stats);
+        assert_true(stats.stall_seconds >= 1e-6 * SLOW); /* and it says so */
+        jt_read_slow_set(NULL, 0);
+        jt_session_truncate(r.s, 0);
+        must(jt_session_eval(r.s, prompt, PROMPT, NULL, &err), &err);
+        assert_memory_equal(jt_session_logits(r.s), expected, bytes);
+        jt_session_free(r.s);
+    }
+    jt_session_free(other[0]);
+    jt_session_free(other[1]);
+    jt_model_free(here);
+    jt_model_free(there);
+    jt_model_free(mapped);
+    free(expected);
+    unlink(path);
+}
+
 static void a_file_that_changes_is_noticed(void **state)
 {
     (void)state;
@@ -478,6 +548,7 @@ int main(void)
         cmocka_unit_test(missing_memory_is_an_error),
         cmocka_unit_test(a_read_error_fails_one_request),
         cmocka_unit_test(short_reads_and_a_slow_disk_do_no_harm),
+        cmocka_unit_test(a_disk_that_stands_still_holds_up_nobody_else),
         cmocka_unit_test(a_file_that_changes_is_noticed),
         cmocka_unit_test(two_processes_share_a_file),
     };
