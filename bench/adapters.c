@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "adapt/blend.h"
+#include "base/half.h"
 #include "base/random.h"
 #include "format/gguf_file.h"
 #include "junto/junto.h"
@@ -53,13 +54,10 @@ static void check(jt_status status, const jt_err *err)
 /* As a file of the type would have it. */
 static float rounded(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
     if (!strcmp(args.type, "bf16"))
-        bits &= 0xffff0000u;
-    else if (!strcmp(args.type, "f16"))
-        bits &= 0xffffe000u; /* exact where the exponent fits, as it does here */
-    memcpy(&x, &bits, sizeof x);
+        return jt_bf16_to_float(jt_float_to_bf16(x));
+    if (!strcmp(args.type, "f16"))
+        return jt_f16_to_float(jt_float_to_f16(x));
     return x;
 }
 

@@ -1,8 +1,5 @@
 /* B (A x) without a tape: y[t] += sum over the adapters e of token t of w_e B_e low_e.
- * A rank is short, a row of y is long: so B is read by columns, which lie in a row of
- * its transpose, and y stays in the cache while all adapters of its token are added. */
-#include <string.h>
-
+ * y stays in the cache while all adapters of its token are added. */
 #include "adapt/blended.h"
 
 enum { TILE_ROWS = 256, TILE_TOKENS = 32 };
@@ -24,12 +21,17 @@ static void add_one(const tiles *w, const jt_blend_use *u, size_t at, int32_t e,
                     float *y, size_t row, size_t rows)
 {
     const jt_adapter_bank *bank = &u->by->blend->bank[u->bank];
-    const float *up = u->by->up[u->bank] + (size_t)e * bank->rank * bank->rows;
-    const float *low = jt_row(&u->low.x, at);
-    float factor = u->plan.weight[at] * u->by->scale * u->by->blend->scale;
-    up += u->p.w.first_row + row;
-    for (size_t k = 0; k < bank->rank; k++)
-        w->kernels->axpy(y, factor * low[k], up + k * bank->rows, rows);
+    const jt_factor *b = &u->by->factors[u->bank].b;
+    jt_factor_add_up(b, (size_t)e,
+                     (jt_thin_up){.y = y,
+                                  .row = u->p.w.first_row + row,
+                                  .rows = rows,
+                                  .rank = bank->rank,
+                                  .low = jt_row(&u->low.x, at),
+                                  .tokens = 1,
+                                  .weight = &u->plan.weight[at],
+                                  .scale = u->by->scale * u->by->blend->scale},
+                     w->kernels);
 }
 
 static void run_tile(void *arg, size_t item)
