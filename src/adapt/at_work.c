@@ -227,10 +227,34 @@ static void add_step(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
     }
 }
 
+/* Have two parts nothing but the same mixtures, which decide token by token? */
+static bool share_mixtures(const jt_attached *a, const jt_attached *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        const jt_blended *m = a->list[i].blended;
+        same = m && m == b->list[i].blended && m->blend->method->producer == JT_BY_GATE;
+    }
+    return same;
+}
+
+/* A run with those behind it that share its mixtures: these read an adapter once for
+ * all tokens that have chosen it. */
+static run with_sharers(const jt_crew *c, jt_context *ctx, const jt_product *p, run r)
+{
+    for (;;) {
+        run more = next_run(c, ctx, p, r);
+        if (!more.count || !share_mixtures(c->part[r.part].by, c->part[more.part].by))
+            return r;
+        r.count += more.count;
+    }
+}
+
 static void add_mixed(const jt_crew *c, jt_context *ctx, const jt_product *p,
                       jt_blend_use *mixed, size_t *n)
 {
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
+        r = with_sharers(c, ctx, p, r);
         jt_attached *by = c->part[r.part].by;
         for (size_t i = 0; i < by->count; i++) {
             const jt_attachment *at = &by->list[i];

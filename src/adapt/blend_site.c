@@ -136,13 +136,15 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
     }
 }
 
-/* All tokens of a sequence in their order, or the last one of them. */
+/* All tokens of a sequence in their order, or the last one of them; any tokens where
+ * each decides for itself. */
 static bool check(jt_context *ctx, const jt_blend_use *u)
 {
     const jt_product *p = &u->p;
     bool in_order = !p->via && p->ldy == jt_rows(&p->w) &&
                     p->first + p->tokens <= jt_rows(&p->x->x);
-    bool all = p->tokens == u->decided->n_tokens || p->tokens == 1;
+    bool all = p->tokens == u->decided->n_tokens || p->tokens == 1 ||
+               u->by->blend->method->producer == JT_BY_GATE;
     if (!in_order || !all)
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "a mixture of adapters at '%s' in this family",
