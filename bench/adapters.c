@@ -16,10 +16,12 @@
 #include <time.h>
 
 #include "adapt/blend.h"
+#include "base/half.h"
 #include "base/random.h"
 #include "format/gguf_file.h"
 #include "junto/junto.h"
 #include "model/model.h"
+#include "run/session.h"
 
 enum { MAX_SEQUENCES = 256, MAX_ROUNDS = 1000, PROMPT = 16 };
 
@@ -38,6 +40,7 @@ static struct {
 static jt_model *model;
 static jt_session *host, *plain[MAX_SEQUENCES], *adapted[MAX_SEQUENCES];
 static jt_adapter *adapters[MAX_SEQUENCES];
+static jt_attachment made[MAX_SEQUENCES];
 static double params;
 
 static void check(jt_status status, const jt_err *err)
@@ -53,13 +56,10 @@ static void check(jt_status status, const jt_err *err)
 /* As a file of the type would have it. */
 static float rounded(float x)
 {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
     if (!strcmp(args.type, "bf16"))
-        bits &= 0xffff0000u;
-    else if (!strcmp(args.type, "f16"))
-        bits &= 0xffffe000u; /* exact where the exponent fits, as it does here */
-    memcpy(&x, &bits, sizeof x);
+        return jt_bf16_to_float(jt_float_to_bf16(x));
+    if (!strcmp(args.type, "f16"))
+        return jt_f16_to_float(jt_float_to_f16(x));
     return x;
 }
 
@@ -230,14 +230,14 @@ static void read_args(int argc, char **argv)
     }
 }
 
-static void open_session(jt_session **out, const jt_adapter *adapter)
+static void open_session(jt_session **out, const jt_attachment *worn)
 {
     jt_err err;
     jt_session_options o = {
         .n_ctx = PROMPT + args.tokens, .threads = args.threads, .beside = host};
     check(jt_session_new(out, model, &o, &err), &err);
-    if (adapter)
-        check(jt_session_add_adapter(*out, adapter, 1.0f, &err), &err);
+    if (worn)
+        check(jt_session_wear(*out, &worn, (float[]){1.0f}, 1, &err), &err);
 }
 
 int main(int argc, char **argv)
@@ -251,15 +251,20 @@ int main(int argc, char **argv)
     check(jt_model_load(&model, args.model, &err), &err);
     open_session(&host, NULL);
     for (int s = 0; s < args.sequences; s++) {
-        if (!args.mixed || s == 0)
+        if (!args.mixed || s == 0) {
             adapters[s] = make_adapter((uint64_t)s + 1);
+            check(jt_attachment_make(&made[s], host->ctx, model, adapters[s], 1.0f,
+                                     false, &err),
+                  &err);
+        }
         open_session(&plain[s], NULL);
-        open_session(&adapted[s], adapters[args.mixed ? 0 : s]);
+        open_session(&adapted[s], &made[args.mixed ? 0 : s]);
     }
     measure();
     for (int s = args.sequences; s-- > 0;) {
         jt_session_free(plain[s]);
         jt_session_free(adapted[s]);
+        jt_attachment_free(&made[s]);
         jt_adapter_free(adapters[s]);
     }
     jt_session_free(host);

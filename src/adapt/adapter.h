@@ -9,6 +9,7 @@
 #ifndef JT_ADAPT_ADAPTER_H
 #define JT_ADAPT_ADAPTER_H
 
+#include "adapt/factors.h"
 #include "junto/adapter.h"
 #include "model/transformer.h"
 #include "nn/lstm.h"
@@ -72,10 +73,12 @@ typedef struct jt_use {
     size_t matrix, row;  /* of the slot's stack, and the first row of that matrix */
     float scale;         /* of the slot times that of the whole adapter */
     const float *weight; /* [tokens] what the scale is multiplied by; NULL: 1 */
-    const float *norm;   /* DoRA: [rows of w] norms of the changed rows */
-    jt_input low;        /* low rank: [tokens, rank], A x */
-    jt_tensor own;       /* mixda: what its gate reads of x */
-    float *before; /* DoRA with a tape: [tokens, rows of w] before the magnitude */
+    const jt_factors
+        *factors;      /* of the slot; NULL: it is trained, or of another kind */
+    const float *norm; /* DoRA: [rows of w] norms of the changed rows */
+    jt_input low;      /* low rank: [tokens, rank], A x */
+    jt_tensor own;     /* mixda: what its gate reads of x */
+    float *before;     /* DoRA with a tape: [tokens, rows of w] before the magnitude */
 } jt_use;
 
 struct jt_adapter_making; /* adapt/made.h */

@@ -135,6 +135,7 @@ static jt_use use_of(const jt_attachment *at, const jt_adapter_slot *s,
                     .matrix = p->w.first_row / s->rows,
                     .row = p->w.first_row % s->rows,
                     .scale = s->scale * at->scale,
+                    .factors = at->factors ? &at->factors[s - at->adapter->slot] : NULL,
                     .norm = at->norm ? at->norm[s - at->adapter->slot] + p->w.first_row
                                      : NULL};
 }
@@ -173,33 +174,79 @@ static jt_product low_product(jt_context *ctx, jt_use *u)
     jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, 0, u->p.tokens);
     p.first = u->p.first;
     p.via = u->p.via;
+    if (u->factors)
+        jt_factor_product(&u->factors->a, u->matrix, &p);
     return p;
 }
 
-/* The uses of one product in a step; *filled of `use` are there. */
+/* The uses of a run of one product in a step; *filled of `use` are there. */
 static void add_uses(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
-                     const jt_product *p, jt_use *use, size_t *filled, jt_product *list,
-                     size_t *all)
+                     const jt_product *p, run r, jt_use *use, size_t *filled,
+                     jt_product *list, size_t *all)
 {
-    for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
-        const jt_attached *by = c->part[r.part].by;
-        jt_product some = cut(p, r);
-        for (size_t i = 0; i < by->count; i++) {
-            const jt_attachment *at = &by->list[i];
-            const jt_adapter_slot *slot =
-                jt_crew_step_has(at, s) ? slot_for(at, &p->w) : NULL;
-            bool used;
-            if (!slot)
-                continue;
-            jt_use *u = &use[*filled];
-            *u = use_of(at, slot, &some);
-            u->weight = weights_of(ctx, by, i, &some, &used);
-            if (!used)
-                continue;
-            if (at->adapter->kind->low_rank)
-                list[(*all)++] = low_product(ctx, u);
-            ++*filled;
-        }
+    const jt_attached *by = c->part[r.part].by;
+    jt_product some = cut(p, r);
+    for (size_t i = 0; i < by->count; i++) {
+        const jt_attachment *at = &by->list[i];
+        const jt_adapter_slot *slot =
+            jt_crew_step_has(at, s) ? slot_for(at, &p->w) : NULL;
+        bool used;
+        if (!slot)
+            continue;
+        jt_use *u = &use[*filled];
+        *u = use_of(at, slot, &some);
+        u->weight = weights_of(ctx, by, i, &some, &used);
+        if (!used)
+            continue;
+        if (at->adapter->kind->low_rank)
+            list[(*all)++] = low_product(ctx, u);
+        ++*filled;
+    }
+}
+
+/* The uses of all products in a step: of each product the first run, then of each the
+ * next, so that factors of an adapter that lie side by side are read so. `at` has room
+ * for a run of each. */
+static void add_step(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
+                     size_t count, run *at, jt_use *use, size_t *filled,
+                     jt_product *list, size_t *all)
+{
+    size_t left = 0;
+    for (size_t j = 0; j < count; j++) {
+        at[j] = (run){0, 0, 0};
+        if (is_changed(c, &list[j]))
+            at[j] = first_run(c, ctx, &list[j]);
+        left += at[j].count > 0;
+    }
+    for (size_t j = 0; left; j = j + 1 < count ? j + 1 : 0) {
+        if (!at[j].count)
+            continue;
+        add_uses(c, ctx, s, &list[j], at[j], use, filled, list, all);
+        at[j] = next_run(c, ctx, &list[j], at[j]);
+        left -= at[j].count == 0;
+    }
+}
+
+/* Have two parts nothing but the same mixtures, which decide token by token? */
+static bool share_mixtures(const jt_attached *a, const jt_attached *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++) {
+        const jt_blended *m = a->list[i].blended;
+        same = m && m == b->list[i].blended && m->blend->method->producer == JT_BY_GATE;
+    }
+    return same;
+}
+
+/* A run with those behind it that share its mixtures: these read an adapter once for
+ * all tokens that have chosen it. */
+static run with_sharers(const jt_crew *c, jt_context *ctx, const jt_product *p, run r)
+{
+    for (;;) {
+        run more = next_run(c, ctx, p, r);
+        if (!more.count || !share_mixtures(c->part[r.part].by, c->part[more.part].by))
+            return r;
+        r.count += more.count;
     }
 }
 
@@ -207,6 +254,7 @@ static void add_mixed(const jt_crew *c, jt_context *ctx, const jt_product *p,
                       jt_blend_use *mixed, size_t *n)
 {
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
+        r = with_sharers(c, ctx, p, r);
         jt_attached *by = c->part[r.part].by;
         for (size_t i = 0; i < by->count; i++) {
             const jt_attachment *at = &by->list[i];
@@ -271,11 +319,9 @@ static void *before(void *self, jt_context *ctx, jt_product **products, size_t *
     }
     if (w->n_mixed)
         jt_blended_before(ctx, w->mixed, w->n_mixed, list, &all);
+    run *at = jt_scratch(ctx, *count, sizeof *at);
     for (size_t i = 0; i < c->n_steps && !jt_failed(ctx); i++) {
-        for (size_t j = 0; j < *count; j++) {
-            if (is_changed(c, &list[j]))
-                add_uses(c, ctx, &c->step[i], &list[j], w->use, &filled, list, &all);
-        }
+        add_step(c, ctx, &c->step[i], *count, at, w->use, &filled, list, &all);
         w->end[i] = filled;
     }
     *products = list;

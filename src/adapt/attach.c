@@ -84,6 +84,8 @@ void jt_attachment_free(jt_attachment *at)
     for (size_t i = 0; at->norm && !at->borrowed && i < at->adapter->count; i++)
         free(at->norm[i]);
     if (!at->borrowed) {
+        free(at->factors);
+        free(at->factor_memory);
         free(at->norm);
         free(at->slot);
         free(at->stands);
@@ -95,13 +97,11 @@ void jt_attachment_free(jt_attachment *at)
 uint64_t jt_attachment_bytes(const jt_attachment *at)
 {
     const jt_blended *m = at->blended;
-    uint64_t bytes = 0;
+    uint64_t bytes = at->factor_bytes;
     for (size_t i = 0; at->norm && i < at->adapter->count; i++)
         bytes += at->adapter->slot[i].count * at->adapter->slot[i].rows * sizeof(float);
-    for (size_t i = 0; m && m->up && i < m->blend->n_banks; i++) {
-        const jt_adapter_bank *bank = &m->blend->bank[i];
-        bytes += m->blend->n * bank->rank * bank->rows * sizeof(float);
-    }
+    if (m)
+        bytes += m->factor_bytes;
     return bytes;
 }
 
@@ -143,7 +143,8 @@ static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *mod
     if (a->kind->magnitude)
         JT_TRY(room_for_norms(at, err));
     if (a->blend)
-        JT_TRY(jt_blended_new(&at->blended, a->blend, model, at->scale, trains, err));
+        JT_TRY(jt_blended_new(&at->blended, a->blend, model, at->scale, ctx->kernels,
+                              trains, err));
     for (size_t i = 0; i < a->count; i++) {
         uint32_t weight;
         if (at->scale == 0.0f && !trains)
@@ -159,6 +160,8 @@ static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *mod
     }
     if (jt_failed(ctx))
         return jt_fail(err, ctx->err.code, "%s", ctx->err.msg);
+    if (a->kind->low_rank && !trains)
+        return jt_attachment_factors(at, ctx->kernels, n_weights, err);
     return JT_OK;
 }
 

@@ -12,6 +12,9 @@ typedef struct jt_attachment {
     const jt_adapter *adapter;
     float scale;
     int32_t *slot; /* by number of the weight (jt_tensor.weight): which slot, or -1 */
+    jt_factors *factors; /* [slots] of low-rank kinds that are not trained; or NULL */
+    char *factor_memory;
+    size_t factor_bytes;
     float **norm;  /* [slots] DoRA: [count * rows] norms of the changed rows */
     size_t prompt; /* tokens of the sequence whose embeddings it rewrites */
     const int32_t *prompt_ids;
@@ -43,6 +46,9 @@ jt_status jt_attachment_make(jt_attachment *out, jt_context *ctx, const jt_model
                              jt_err *err);
 void jt_attachment_free(jt_attachment *at);            /* {0} is fine */
 uint64_t jt_attachment_bytes(const jt_attachment *at); /* beside those of the adapter */
+/* Make the factors of its slots, which are all of weights 0 .. n_weights. */
+jt_status jt_attachment_factors(jt_attachment *at, const jt_kernels *kernels,
+                                size_t n_weights, jt_err *err);
 /* May one that was made for a scale of 1 be used at any other? */
 bool jt_attachment_fits_all_scales(const jt_adapter *adapter);
 

@@ -19,6 +19,12 @@ static jt_route last_of(const jt_route *r, size_t rows)
     return some;
 }
 
+/* Are its factors what is read? */
+static bool at_rest(const jt_context *ctx, const jt_blend_use *u)
+{
+    return !ctx->tape && u->by->factors;
+}
+
 /* Logits of the gates, in one list. They read the input beside the weight itself, whose
  * gradient of it may be a fresh one and comes first. */
 static jt_tensor *score_all(jt_context *ctx, const jt_blend_use *uses, size_t count)
@@ -37,7 +43,10 @@ static jt_tensor *score_all(jt_context *ctx, const jt_blend_use *uses, size_t co
         if (jt_failed(ctx))
             break;
         list[n] = jt_product_rows(&logits[i], &r->weight, &x[i], 0, uses[i].p.tokens);
-        list[n++].first = uses[i].p.first;
+        list[n].first = uses[i].p.first;
+        if (at_rest(ctx, &uses[i]))
+            jt_factor_product(&uses[i].by->factors[uses[i].bank].gate, 0, &list[n]);
+        n++;
     }
     if (!jt_failed(ctx) && n)
         jt_products(ctx, list, n);
@@ -121,17 +130,21 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
             continue;
         jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, first, rows);
         p.via = via;
+        if (at_rest(ctx, u))
+            jt_factor_product(&u->by->factors[u->bank].a, e, &p);
         list[(*all)++] = p;
     }
 }
 
-/* All tokens of a sequence in their order, or the last one of them. */
+/* All tokens of a sequence in their order, or the last one of them; any tokens where
+ * each decides for itself. */
 static bool check(jt_context *ctx, const jt_blend_use *u)
 {
     const jt_product *p = &u->p;
     bool in_order = !p->via && p->ldy == jt_rows(&p->w) &&
                     p->first + p->tokens <= jt_rows(&p->x->x);
-    bool all = p->tokens == u->decided->n_tokens || p->tokens == 1;
+    bool all = p->tokens == u->decided->n_tokens || p->tokens == 1 ||
+               u->by->blend->method->producer == JT_BY_GATE;
     if (!in_order || !all)
         jt_fail(&ctx->err, JT_E_UNSUPPORTED,
                 "a mixture of adapters at '%s' in this family",
@@ -187,10 +200,10 @@ static void add_high(jt_context *ctx, jt_blend_use *uses, size_t count)
 
 void jt_blended_after(jt_context *ctx, jt_blend_use *uses, size_t count)
 {
-    bool at_work = !ctx->tape;
+    bool all = true;
     for (size_t i = 0; i < count; i++)
-        at_work &= uses[i].by->up != NULL;
-    if (at_work)
+        all &= at_rest(ctx, &uses[i]);
+    if (all)
         jt_blended_add_up(ctx, uses, count);
     else
         add_high(ctx, uses, count);

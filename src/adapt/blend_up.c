@@ -1,11 +1,8 @@
 /* B (A x) without a tape: y[t] += sum over the adapters e of token t of w_e B_e low_e.
- * A rank is short, a row of y is long: so B is read by columns, which lie in a row of
- * its transpose, and y stays in the cache while all adapters of its token are added. */
-#include <string.h>
-
+ * y stays in the cache while all adapters of its token are added. */
 #include "adapt/blended.h"
 
-enum { TILE_ROWS = 256, TILE_TOKENS = 32 };
+enum { TILE_ROWS = 512, TILE_TOKENS = 32 };
 
 typedef struct tiles {
     const jt_kernels *kernels;
@@ -19,17 +16,35 @@ static size_t tiles_of(size_t n, size_t tile)
     return (n + tile - 1) / tile;
 }
 
+/* The B that the first slot from `slot` on which has an adapter reads; or NULL. */
+static const void *next_up(const jt_blend_use *u, const int32_t *expert, size_t slot,
+                           size_t end, size_t row)
+{
+    while (slot < end && u->plan.row[slot] < 0)
+        slot++;
+    if (slot == end)
+        return NULL;
+    return jt_factor_at(&u->by->factors[u->bank].b, (size_t)expert[u->plan.row[slot]],
+                        u->p.w.first_row + row, u->by->blend->bank[u->bank].rank);
+}
+
 /* What one adapter of one token adds to values row .. row + rows of y. */
 static void add_one(const tiles *w, const jt_blend_use *u, size_t at, int32_t e,
-                    float *y, size_t row, size_t rows)
+                    float *y, size_t row, size_t rows, const void *next)
 {
     const jt_adapter_bank *bank = &u->by->blend->bank[u->bank];
-    const float *up = u->by->up[u->bank] + (size_t)e * bank->rank * bank->rows;
-    const float *low = jt_row(&u->low.x, at);
-    float factor = u->plan.weight[at] * u->by->scale * u->by->blend->scale;
-    up += u->p.w.first_row + row;
-    for (size_t k = 0; k < bank->rank; k++)
-        w->kernels->axpy(y, factor * low[k], up + k * bank->rows, rows);
+    const jt_factor *b = &u->by->factors[u->bank].b;
+    jt_factor_add_up(b, (size_t)e,
+                     (jt_thin_up){.y = y,
+                                  .row = u->p.w.first_row + row,
+                                  .rows = rows,
+                                  .rank = bank->rank,
+                                  .low = jt_row(&u->low.x, at),
+                                  .tokens = 1,
+                                  .weight = &u->plan.weight[at],
+                                  .scale = u->by->scale * u->by->blend->scale,
+                                  .next = next},
+                     w->kernels);
 }
 
 static void run_tile(void *arg, size_t item)
@@ -49,7 +64,8 @@ static void run_tile(void *arg, size_t item)
         int32_t at = u->plan.row[slot];
         if (at >= 0)
             add_one(w, u, (size_t)at, w->expert[i][at],
-                    u->p.y + slot / k * u->p.ldy + row, row, rows);
+                    u->p.y + slot / k * u->p.ldy + row, row, rows,
+                    next_up(u, w->expert[i], slot + 1, end * k, row));
     }
 }
 

@@ -99,30 +99,49 @@ static jt_status make_layers(jt_blended *m, jt_err *err)
     return JT_OK;
 }
 
-/* ---- B by columns ---- */
+/* ---- factors ---- */
 
-static void transpose(float *to, const jt_adapter_bank *bank, size_t n)
+/* A gate [n, cols] as a stack of one. */
+static jt_tensor gate_of(const jt_adapter_bank *bank)
 {
-    for (size_t e = 0; e < n; e++) {
-        const float *b = jt_row(&bank->b, e * bank->rows);
-        for (size_t r = 0; r < bank->rows; r++) {
-            for (size_t k = 0; k < bank->rank; k++)
-                to[(e * bank->rank + k) * bank->rows + r] = b[r * bank->rank + k];
-        }
-    }
+    return (jt_tensor){.data = bank->gate.data,
+                       .dtype = JT_F32,
+                       .n_dims = 3,
+                       .shape = {1, jt_rows(&bank->gate), bank->cols}};
 }
 
-static jt_status make_columns(jt_blended *m, jt_err *err)
+static void plan_bank(jt_blended *m, size_t i, const jt_kernels *k)
 {
-    const jt_blend *b = m->blend;
-    m->up = jt_calloc(b->n_banks, sizeof *m->up);
-    for (size_t i = 0; m->up && i < b->n_banks; i++) {
-        m->up[i] = jt_alloc(b->n * b->bank[i].rank * b->bank[i].rows, sizeof(float));
-        if (!m->up[i])
-            return no_memory(err);
-        transpose(m->up[i], &b->bank[i], b->n);
+    const jt_adapter_bank *bank = &m->blend->bank[i];
+    jt_bank_factors *f = &m->factors[i];
+    jt_tensor gate = gate_of(bank);
+    m->factor_bytes += jt_factor_plan(&f->a, &bank->a, false, k);
+    m->factor_bytes += jt_factor_plan(&f->b, &bank->b, true, k);
+    if (gate.data)
+        m->factor_bytes += jt_factor_plan(&f->gate, &gate, false, k);
+}
+
+static jt_status make_factors(jt_blended *m, const jt_kernels *k, jt_err *err)
+{
+    size_t n = m->blend->n_banks;
+    m->factors = jt_calloc(n, sizeof *m->factors);
+    if (!m->factors)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        plan_bank(m, i, k);
+    char *memory = m->factor_memory = jt_factors_room(m->factor_bytes);
+    if (!memory)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        const jt_adapter_bank *bank = &m->blend->bank[i];
+        jt_bank_factors *f = &m->factors[i];
+        jt_tensor gate = gate_of(bank);
+        if (gate.data)
+            memory = jt_factor_fill(&f->gate, &gate, memory, k);
+        memory = jt_factor_fill(&f->a, &bank->a, memory, k);
+        memory = jt_factor_fill(&f->b, &bank->b, memory, k);
     }
-    return m->up ? JT_OK : no_memory(err);
+    return JT_OK;
 }
 
 /* ---- life ---- */
@@ -142,7 +161,7 @@ static jt_status number_banks(jt_blended *m, jt_err *err)
     return JT_OK;
 }
 
-static jt_status set_up(jt_blended *m, bool trains, jt_err *err)
+static jt_status set_up(jt_blended *m, const jt_kernels *k, bool trains, jt_err *err)
 {
     const jt_blend *b = m->blend;
     JT_TRY(jt_blend_fits(b, m->model->file, err));
@@ -155,18 +174,19 @@ static jt_status set_up(jt_blended *m, bool trains, jt_err *err)
     if (b->method->producer == JT_BY_LAYER)
         return make_layers(m, err);
     if (!trains)
-        JT_TRY(make_columns(m, err));
+        JT_TRY(make_factors(m, k, err));
     return number_banks(m, err);
 }
 
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
-                         float scale, bool trains, jt_err *err)
+                         float scale, const jt_kernels *kernels, bool trains,
+                         jt_err *err)
 {
     jt_blended *m = jt_calloc(1, sizeof *m);
     if (!m)
         return no_memory(err);
     *m = (jt_blended){.blend = blend, .model = model, .scale = scale};
-    jt_status status = set_up(m, trains, err);
+    jt_status status = set_up(m, kernels, trains, err);
     if (status == JT_OK)
         *out = m;
     else
@@ -178,9 +198,8 @@ void jt_blended_free(jt_blended *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; m->up && i < m->blend->n_banks; i++)
-        free(m->up[i]);
-    free(m->up);
+    free(m->factors);
+    free(m->factor_memory);
     free(m->bank);
     free(m->router);
     free(m->ffn);

@@ -13,12 +13,18 @@ typedef struct jt_blended {
     float scale;
     int32_t *bank;     /* by number of the weight: which bank, or -1 */
     jt_router *router; /* [banks] how each decides; one more for all together */
-    float **up; /* [banks] B of all adapters, transposed: [n, rank, rows]; NULL while
-                   it trains */
+    struct jt_bank_factors *factors; /* [banks]; NULL while it trains */
+    char *factor_memory;
+    size_t factor_bytes;
     struct jt_lora_ffn *ffn;    /* [layers] JT_BY_LAYER */
     const jt_mixture **instead; /* [layers] mixtures in place of dense FFNs, or NULL */
     const jt_route_term *term;  /* looks at what is decided; or NULL */
 } jt_blended;
+
+/* The parts of a bank, as decoding reads them. */
+typedef struct jt_bank_factors {
+    jt_factor a, b, gate; /* no gate: its data is NULL */
+} jt_bank_factors;
 
 /* What is decided for a sequence before its passes. */
 typedef struct jt_decided {
@@ -32,7 +38,8 @@ typedef struct jt_decided {
 /* JT_E_UNSUPPORTED (not for this model), JT_E_MEMORY. With `trains` it stays attached
  * where it is fresh. */
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
-                         float scale, bool trains, jt_err *err);
+                         float scale, const jt_kernels *kernels, bool trains,
+                         jt_err *err);
 void jt_blended_free(jt_blended *blended); /* NULL is fine */
 
 /* Before a pass over `chunk`, the tokens of one sequence: what is decided for all of

@@ -40,7 +40,7 @@ static float magnitude(const jt_use *u, size_t r)
  * Uses of the same y follow each other: who works on a tile of y does so for all of
  * them, in their order. */
 
-enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 512 };
+enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 512, STRETCHES = 8 };
 
 /* Uses first_use .. of the same y, and the items before it. */
 typedef struct target {
@@ -52,11 +52,49 @@ typedef struct tiles {
     const jt_use *uses;
     const target *targets; /* [count + 1]: the last one has the ends */
     size_t count;
+    size_t items, stretch; /* that one thread works on, one after the other */
 } tiles;
 
 static size_t runs(const jt_use *u)
 {
     return (jt_rows(&u->p.w) + RUN_ROWS - 1) / RUN_ROWS;
+}
+
+/* Rows row .. row + rows of some tokens of the y that some uses share. */
+typedef struct spot {
+    const jt_use *use, *last;
+    size_t row, rows, token, tokens;
+} spot;
+
+/* Where what is read first of a use there lies. */
+static const void *factor_at(const spot *s, const jt_use *u)
+{
+    return u->factors
+               ? jt_factor_at(&u->factors->b, u->matrix, u->row + s->row, u->slot->rank)
+               : NULL;
+}
+
+/* From the factors; `next` is what comes after. */
+static void add_up(const tiles *w, const spot *s, const jt_use *u, const void *next)
+{
+    size_t rank = u->slot->rank;
+    jt_factor_add_up(&u->factors->b, u->matrix,
+                     (jt_thin_up){.y = u->p.y + s->token * u->p.ldy + s->row,
+                                  .y_stride = u->p.ldy,
+                                  .row = u->row + s->row,
+                                  .rows = s->rows,
+                                  .rank = rank,
+                                  .low = jt_row(&u->low.x, s->token),
+                                  .low_stride = rank,
+                                  .tokens = s->tokens,
+                                  .weight = u->weight ? u->weight + s->token : NULL,
+                                  .scale = u->scale,
+                                  .next = next},
+                     w->kernels);
+    for (size_t t = s->token; u->norm && t < s->token + s->tokens; t++) {
+        for (size_t r = s->row; r < s->row + s->rows; r++)
+            u->p.y[t * u->p.ldy + r] *= magnitude(u, r);
+    }
 }
 
 static void add_tile(const tiles *w, const jt_use *u, size_t row, size_t rows,
@@ -90,38 +128,63 @@ static const target *find_target(const tiles *w, size_t item)
     return &w->targets[low];
 }
 
-static void tile_item(void *arg, size_t item)
+static spot spot_of(const tiles *w, size_t item)
+{
+    const target *t = find_target(w, item);
+    const jt_use *u = &w->uses[t->first_use];
+    size_t local = item - t->first_item, row = local % runs(u) * RUN_ROWS;
+    size_t token = local / runs(u) * TILE_TOKENS, tokens = u->p.tokens - token;
+    size_t rows = jt_rows(&u->p.w) - row;
+    return (spot){.use = u,
+                  .last = &w->uses[t[1].first_use],
+                  .row = row,
+                  .rows = rows < RUN_ROWS ? rows : RUN_ROWS,
+                  .token = token,
+                  .tokens = tokens < TILE_TOKENS ? tokens : TILE_TOKENS};
+}
+
+static void work_on(const tiles *w, const spot *s, const void *next)
+{
+    for (const jt_use *u = s->use; u < s->last; u++) {
+        if (u->factors)
+            add_up(w, s, u, u + 1 < s->last ? factor_at(s, u + 1) : next);
+        for (size_t r = 0; !u->factors && r < s->rows; r += TILE_ROWS)
+            add_tile(w, u, s->row + r,
+                     s->rows - r < TILE_ROWS ? s->rows - r : TILE_ROWS, s->token,
+                     s->tokens);
+    }
+}
+
+/* Items are small, and memory is read faster when what comes next is known. */
+static void run_stretch(void *arg, size_t i)
 {
     const tiles *w = arg;
-    const target *t = find_target(w, item);
-    const jt_use *u = &w->uses[t->first_use], *last = &w->uses[t[1].first_use];
-    size_t local = item - t->first_item, run = local % runs(u) * RUN_ROWS;
-    size_t token = local / runs(u) * TILE_TOKENS, tokens = u->p.tokens - token;
-    size_t end = run + RUN_ROWS, all = jt_rows(&u->p.w);
-    tokens = tokens < TILE_TOKENS ? tokens : TILE_TOKENS;
-    end = end < all ? end : all;
-    for (; u < last; u++) {
-        for (size_t row = run; row < end; row += TILE_ROWS)
-            add_tile(w, u, row, end - row < TILE_ROWS ? end - row : TILE_ROWS, token,
-                     tokens);
+    size_t item = i * w->stretch, end = item + w->stretch;
+    end = end < w->items ? end : w->items;
+    for (spot s = spot_of(w, item), then; item < end; item++, s = then) {
+        bool more = item + 1 < end;
+        then = more ? spot_of(w, item + 1) : s;
+        work_on(w, &s, more ? factor_at(&then, then.use) : NULL);
     }
 }
 
 static void change_tiles(jt_context *ctx, const jt_use *uses, size_t count)
 {
-    size_t items = 0;
+    size_t shares = STRETCHES * (size_t)jt_pool_threads(ctx->pool);
     target *targets = jt_scratch(ctx, count + 1, sizeof *targets);
-    tiles w = {ctx->kernels, uses, targets, 0};
+    tiles w = {.kernels = ctx->kernels, .uses = uses, .targets = targets};
     if (!targets)
         return;
     for (size_t i = 0; i < count; i++) {
         if (i && uses[i].p.y == uses[i - 1].p.y)
             continue;
-        targets[w.count++] = (target){i, items};
-        items += runs(&uses[i]) * ((uses[i].p.tokens + TILE_TOKENS - 1) / TILE_TOKENS);
+        targets[w.count++] = (target){i, w.items};
+        w.items +=
+            runs(&uses[i]) * ((uses[i].p.tokens + TILE_TOKENS - 1) / TILE_TOKENS);
     }
-    targets[w.count] = (target){count, items};
-    jt_pool_run(ctx->pool, tile_item, &w, items);
+    targets[w.count] = (target){count, w.items};
+    w.stretch = (w.items + shares - 1) / shares;
+    jt_pool_run(ctx->pool, run_stretch, &w, (w.items + w.stretch - 1) / w.stretch);
 }
 
 /* ---- with a tape ---- */

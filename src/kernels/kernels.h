@@ -73,6 +73,52 @@ typedef struct jt_matmul {
                             rows without gaps; NULL: this level has no use for them */
 } jt_matmul;
 
+/* Thin products: of factors of adapters, with few rows or rows of a few values, for few
+ * tokens. A weight goes from memory to its sum in one step, and memory is what there is
+ * to wait for; so `next`, which is read after it (or NULL), is asked for in time. */
+
+/* y[t * y_stride + r] = sum_i W[r, i] X[index ? index[t] : t, i], as in jt_matmul_fn */
+typedef struct jt_thin {
+    float *y;
+    size_t y_stride;
+    const void *w; /* F32, F16 or BF16 */
+    size_t row_bytes, rows, n;
+    const void *x; /* JT_ACT_F32 */
+    size_t x_bytes;
+    const int32_t *index;
+    size_t tokens;
+    const void *next;
+} jt_thin;
+
+/* y[t * y_stride + r] += factor(t) sum_k B[row + r, k] low[t * low_stride + k]
+ * for r < rows, t < tokens, where factor(t) = weight[t] scale. B has rows of a few
+ * values, side by side in panels of JT_PANEL_ROWS: a row that a last panel does not
+ * have is there all the same, and finite. */
+#define JT_PANEL_ROWS 16
+typedef struct jt_thin_up {
+    float *y;
+    size_t y_stride;
+    const void *b; /* F32, F16 or BF16 */
+    size_t row, rows, rank;
+    const float *low;
+    size_t low_stride, tokens;
+    const float *weight; /* NULL: all 1 */
+    float scale;
+    const void *next;
+} jt_thin_up;
+
+/* Which value of panels B[row, k] is. */
+static inline size_t jt_panel_at(size_t row, size_t k, size_t rank)
+{
+    return (row / JT_PANEL_ROWS * rank + k) * JT_PANEL_ROWS + row % JT_PANEL_ROWS;
+}
+
+/* Values of the panels of `rows` rows. */
+static inline size_t jt_panel_values(size_t rows, size_t rank)
+{
+    return (rows + JT_PANEL_ROWS - 1) / JT_PANEL_ROWS * JT_PANEL_ROWS * rank;
+}
+
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a
  * group, and several tokens of a chunk), softmax on line, values summed in F32.
  *   out[j] = softmax(cap(scale * q[j] . K[from[j] .. to[j])) and sink[j]) V
@@ -246,6 +292,8 @@ typedef struct jt_kernels {
      * processor multiplies bfloat16 (see .act); quantised types take Q8. F64 and the
      * integers have no matmul (fn NULL). */
     jt_matmul matmul[JT_DTYPE_COUNT];
+    void (*thin[JT_DTYPE_COUNT])(const jt_thin *p); /* F32, F16, BF16 */
+    void (*thin_up[JT_DTYPE_COUNT])(const jt_thin_up *u);
     void (*dequant[JT_DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*pack[JT_ACT_COUNT])(void *dst, const float *x, size_t n);
 

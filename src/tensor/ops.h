@@ -47,6 +47,7 @@ typedef struct jt_product {
     size_t tokens;
     const int32_t *token; /* [tokens + first] which token of the pass a row (counted as
                              in x, or in via) belongs to; NULL: row r is token r */
+    bool thin; /* few rows for few tokens: by the kernels for these. Not with a tape */
 } jt_product;
 
 /* The product that fills rows first .. first + tokens of `y` from the same rows of x.

@@ -5,13 +5,15 @@
 
 /* How a list of products is cut into items for the pool.
  *
- * An item is some rows of W times some tokens of one product. Cost is counted in bytes
- * of weights times tokens, and items are cut to about the same cost, several per
- * thread, so that one large expert among small ones does not leave threads waiting. */
+ * An item is some rows of W times some tokens of one product, or some products that are
+ * thin, one after the other. Cost is counted in bytes of weights times tokens, and
+ * items are cut to about the same cost, several per thread, so that one large expert
+ * among small ones does not leave threads waiting. */
 enum {
     ITEMS_PER_THREAD = 8,
     MIN_ROWS = JT_MATMUL_ROWS,
-    MAX_TOKENS = 128 /* packed activations of an item stay in the L2 cache */
+    MAX_TOKENS = 128, /* packed activations of an item stay in the L2 cache */
+    THIN_COST = 4     /* of a byte, where nothing is shared */
 };
 
 typedef struct cut {
@@ -19,6 +21,7 @@ typedef struct cut {
     size_t tile_rows, row_tiles;
     size_t row_bytes;
     const char *tiles; /* of the weight, or NULL */
+    bool joined;       /* it is thin, and follows the one before in the same item */
 } cut;
 
 typedef struct work {
@@ -36,14 +39,15 @@ static size_t ceil_div(size_t a, size_t b)
 
 static size_t product_cost(const jt_product *p)
 {
-    return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens;
+    return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens *
+           (p->thin ? THIN_COST : 1);
 }
 
 /* Fill in `cuts`, which have their tiles; the number of items. */
 static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
                            int threads)
 {
-    size_t cost = 0, items = 0;
+    size_t cost = 0, items = 0, open = SIZE_MAX; /* cost of an item that may grow */
     for (size_t i = 0; i < count; i++)
         cost += product_cost(&products[i]);
     size_t share = cost / ((size_t)threads * ITEMS_PER_THREAD) + 1;
@@ -54,8 +58,11 @@ static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
         size_t tokens = p->tokens < MAX_TOKENS ? p->tokens : MAX_TOKENS;
         size_t tile = tokens && bytes ? share / (bytes * tokens) : rows;
         tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
-        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes, cuts[i].tiles};
-        items += cuts[i].row_tiles * ceil_div(p->tokens, MAX_TOKENS);
+        size_t parts = ceil_div(rows, tile) * ceil_div(p->tokens, MAX_TOKENS);
+        bool joins = p->thin && parts == 1 && open <= share;
+        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes, cuts[i].tiles, joins};
+        items += joins ? 0 : parts;
+        open = !p->thin || parts != 1 ? SIZE_MAX : product_cost(p) + (joins ? open : 0);
     }
     return items;
 }
@@ -89,15 +96,42 @@ static void tend(const jt_tender *tender)
         tender->tend(tender->self);
 }
 
-static void run_item(void *arg, size_t item)
+/* The form in which it takes its input. */
+static jt_act act_of(const jt_kernels *kernels, const jt_product *p)
 {
-    const work *w = arg;
-    if (jt_pool_self() == 0) /* a list may take longer than what is under way */
-        tend(w->tender);
-    size_t i = find_product(w, item);
+    return p->thin ? JT_ACT_F32 : kernels->matmul[p->w.dtype].act;
+}
+
+static const char *input_rows(const jt_product *p, jt_act act, size_t token)
+{
+    size_t row = p->via ? 0 : p->first + token;
+    return (const char *)p->x->packed[act].data + row * p->x->packed[act].row_bytes;
+}
+
+/* Rows row .. row + rows of a product that is thin, and where this thread goes on. */
+static void run_thin(const jt_kernels *kernels, const jt_product *p, size_t row,
+                     size_t rows, size_t token, size_t tokens, const void *next)
+{
+    size_t row_bytes = jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w));
+    kernels->thin[p->w.dtype](
+        &(jt_thin){.y = p->y + token * p->ldy + row,
+                   .y_stride = p->ldy,
+                   .w = (const char *)p->w.data + row * row_bytes,
+                   .row_bytes = row_bytes,
+                   .rows = rows,
+                   .n = jt_cols(&p->w),
+                   .x = input_rows(p, JT_ACT_F32, token),
+                   .x_bytes = p->x->packed[JT_ACT_F32].row_bytes,
+                   .index = p->via ? p->via->token + p->first + token : NULL,
+                   .tokens = tokens,
+                   .next = next});
+}
+
+/* Part `local` of the parts of product i. */
+static void run_part(const work *w, size_t i, size_t local)
+{
     const jt_product *p = &w->products[i];
     const cut *c = &w->cuts[i];
-    size_t local = item - c->first_item;
     size_t row = local % c->row_tiles * c->tile_rows;
     size_t token = local / c->row_tiles * MAX_TOKENS;
     size_t rows = jt_rows(&p->w) - row, tokens = p->tokens - token;
@@ -105,11 +139,15 @@ static void run_item(void *arg, size_t item)
         rows = c->tile_rows;
     if (tokens > MAX_TOKENS)
         tokens = MAX_TOKENS;
+    if (p->thin) {
+        bool more = i + 1 < w->count && w->cuts[i + 1].joined;
+        run_thin(w->kernels, p, row, rows, token, tokens, more ? p[1].w.data : NULL);
+        return;
+    }
     const jt_matmul *kernel = &w->kernels->matmul[p->w.dtype];
     size_t x_bytes = p->x->packed[kernel->act].row_bytes;
-    const char *x = p->x->packed[kernel->act].data;
+    const char *x = input_rows(p, kernel->act, token);
     const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
-    x += index ? 0 : (p->first + token) * x_bytes;
     float *y = p->y + token * p->ldy + row;
     const char *rows_at = c->tiles ? c->tiles : p->w.data;
     jt_matmul_fn *fn = c->tiles ? kernel->tiled : kernel->fn;
@@ -117,6 +155,17 @@ static void run_item(void *arg, size_t item)
        tokens, jt_cols(&p->w));
     if (p->w.factor)
         scale_tile(y, p->ldy, rows, tokens, *p->w.factor);
+}
+
+static void run_item(void *arg, size_t item)
+{
+    const work *w = arg;
+    if (jt_pool_self() == 0) /* a list may take longer than what is under way */
+        tend(w->tender);
+    size_t i = find_product(w, item);
+    run_part(w, i, item - w->cuts[i].first_item);
+    while (++i < w->count && w->cuts[i].joined)
+        run_part(w, i, 0);
 }
 
 typedef struct pack_rows {
@@ -182,7 +231,7 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
 {
     tend(&ctx->tender);
     for (size_t i = 0; i < count; i++)
-        pack_input(ctx, products[i].x, ctx->kernels->matmul[products[i].w.dtype].act);
+        pack_input(ctx, products[i].x, act_of(ctx->kernels, &products[i]));
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
     const char **tiles = jt_scratch(ctx, count, sizeof *tiles);
     if (jt_failed(ctx) || count == 0)

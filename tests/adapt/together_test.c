@@ -15,6 +15,10 @@ typedef struct wear {
     float scale[ADAPTERS];
 } wear;
 
+/* What all that have nothing but its adapter, at a scale of 1, wear together; or NULL.
+ */
+static const jt_attachment *shared;
+
 static jt_session *open_session(const golden *g, const wear *w, jt_session *beside)
 {
     jt_session *s;
@@ -25,6 +29,10 @@ static jt_session *open_session(const golden *g, const wear *w, jt_session *besi
                             .kv_type = "f32",
                             .beside = beside};
     adapted_must(jt_session_new(&s, g->model, &o, &err), &err);
+    if (shared && w->adapter[0] == shared->adapter && w->scale[0] == 1.0f) {
+        adapted_must(jt_session_wear(s, &shared, w->scale, 1, &err), &err);
+        return s;
+    }
     for (size_t i = 0; i < ADAPTERS && w->adapter[i]; i++)
         adapted_must(jt_session_add_adapter(s, w->adapter[i], w->scale[i], &err), &err);
     return s;
@@ -174,6 +182,36 @@ static void test_prompts(void **state)
     golden_close(&g);
 }
 
+/* One mixture on several sequences, whose tokens then share its adapters, beside others
+ * that have it to themselves or have another. */
+static void test_shared(void **state)
+{
+    static const char *const methods[] = {"meteora", "lora-mixer", "x-lora", "phi-4"};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        jt_adapter *m, *lora;
+        jt_attachment made;
+        jt_err err = {0};
+        golden g;
+        golden_open_files(&g, "hf/llama", "../adapters/llama-lora.ref.gguf");
+        mixed_open(&m, &g, methods[i], false);
+        lora = open_adapter(&g, "llama-lora");
+        jt_session *host = open_session(&g, &(wear){{NULL}, {0}}, NULL);
+        adapted_must(jt_attachment_make(&made, host->ctx, g.model, m, 1, false, &err),
+                     &err);
+        shared = &made;
+        const wear wears[] = {{{m}, {1}}, {{m}, {1}},    {{lora}, {1}}, {{m}, {1}},
+                              {{m}, {2}}, {{NULL}, {0}}, {{m}, {1}},    {{m}, {1}}};
+        check_together(&g, wears, sizeof wears / sizeof *wears);
+        shared = NULL;
+        jt_attachment_free(&made);
+        jt_session_free(host);
+        jt_adapter_free(m);
+        jt_adapter_free(lora);
+        golden_close(&g);
+    }
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_experts),
         cmocka_unit_test(test_mixtures),
         cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,7 @@ void check_backward(checker *c); /* gradients of the vector functions; dot */
 void check_attention_back(checker *c);
 void check_recur(checker *c); /* recurrences, their convolution, softplus */
 void check_recur_back(checker *c);
+void check_thin(checker *c);
 void bench(void);
 void bench_gemm(void);
 void bench_attention(void);

@@ -195,6 +195,7 @@ static int check_all(uint64_t seed)
         check_attention_back(&c);
         check_recur(&c);
         check_recur_back(&c);
+        check_thin(&c);
         printf("%s: %ld checks, %ld failures\n", c.level->name, c.checks, c.failures);
         failures += c.failures;
     }

@@ -6,6 +6,7 @@
 #include "kernels/c/loops.h"
 #include "kernels/c/matmul.h"
 #include "kernels/c/recur.h"
+#include "kernels/c/thin.h"
 
 static void dequant_f16(float *dst, const void *src, size_t n)
 {
@@ -192,6 +193,7 @@ void jt_kernels_init_scalar(jt_kernels *table)
     table->name = "scalar";
     set_loops(table);
     jt_scalar_matmuls(table->matmul);
+    jt_scalar_thin(table);
     table->dequant[JT_F16] = dequant_f16;
     table->f32_to_f16 = f32_to_f16;
     table->rms_norm = rms_norm;

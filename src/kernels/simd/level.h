@@ -13,6 +13,7 @@
 #include "kernels/simd/recur.h"
 #include "kernels/simd/recur_back.h"
 #include "kernels/simd/spin.h"
+#include "kernels/simd/thin.h"
 #include "kernels/simd/vector.h"
 
 static void set_level(jt_kernels *table, const char *name)
@@ -21,6 +22,7 @@ static void set_level(jt_kernels *table, const char *name)
     set_loops(table);
     set_matmuls(table);
     set_few(table);
+    set_thin(table);
     set_vectors(table);
     table->attention = attention;
     table->gemm = gemm;

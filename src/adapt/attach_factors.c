@@ -1,0 +1,88 @@
+/* Factors of an attachment, in the order in which a pass reads them: of the weights of
+ * a layer that work together first all A, then all B. Memory is read faster so. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "adapt/attach.h"
+#include "base/memory.h"
+
+typedef struct entry {
+    size_t slot;
+    int turn; /* of weights that work together the same */
+} entry;
+
+/* q, k and v; what attention gives; gate and up; down. */
+static int turn_of(const char *target)
+{
+    int layer = strncmp(target, "blk.", 4) ? 0 : atoi(target + 4);
+    if (strstr(target, "_output"))
+        return 4 * layer + 1;
+    if (strstr(target, "_down"))
+        return 4 * layer + 3;
+    return 4 * layer + (strstr(target, "ffn_") ? 2 : 0);
+}
+
+static int by_turn(const void *x, const void *y)
+{
+    const entry *a = x, *b = y;
+    if (a->turn != b->turn)
+        return a->turn < b->turn ? -1 : 1;
+    return (a->slot > b->slot) - (a->slot < b->slot);
+}
+
+static jt_factor *factor_of(const jt_attachment *at, size_t slot, int part)
+{
+    jt_factors *f = &at->factors[slot];
+    return part == JT_LOW_A ? &f->a : &f->b;
+}
+
+static void fill(jt_attachment *at, const entry *list, size_t count,
+                 const jt_kernels *k)
+{
+    char *memory = at->factor_memory;
+    for (size_t i = 0, end; i < count; i = end) {
+        for (end = i; end < count && list[end].turn == list[i].turn;)
+            end++;
+        for (int part = JT_LOW_A; part <= JT_LOW_B; part++) {
+            for (size_t j = i; j < end; j++)
+                memory = jt_factor_fill(factor_of(at, list[j].slot, part),
+                                        &at->adapter->slot[list[j].slot].part[part],
+                                        memory, k);
+        }
+    }
+}
+
+/* Those that weights use. */
+static size_t list_slots(jt_attachment *at, entry *list, size_t n_weights,
+                         const jt_kernels *k)
+{
+    size_t count = 0;
+    for (size_t w = 0; w <= n_weights; w++) {
+        if (at->slot[w] < 0)
+            continue;
+        size_t slot = (size_t)at->slot[w];
+        const jt_adapter_slot *s = &at->adapter->slot[slot];
+        list[count++] = (entry){slot, turn_of(s->target)};
+        for (int part = JT_LOW_A; part <= JT_LOW_B; part++)
+            at->factor_bytes += jt_factor_plan(factor_of(at, slot, part),
+                                               &s->part[part], part == JT_LOW_B, k);
+    }
+    qsort(list, count, sizeof *list, by_turn);
+    return count;
+}
+
+jt_status jt_attachment_factors(jt_attachment *at, const jt_kernels *kernels,
+                                size_t n_weights, jt_err *err)
+{
+    entry *list = jt_alloc(at->adapter->count, sizeof *list);
+    at->factors = jt_calloc(at->adapter->count, sizeof *at->factors);
+    size_t count = 0;
+    if (list && at->factors) {
+        count = list_slots(at, list, n_weights, kernels);
+        at->factor_memory = jt_factors_room(at->factor_bytes);
+    }
+    if (at->factor_memory)
+        fill(at, list, count, kernels);
+    free(list);
+    return at->factor_memory ? JT_OK : jt_fail_memory(err, "attaching an adapter");
+}
