@@ -162,13 +162,14 @@ jt_status jt_tuning_marker(jt_tokens *ids, const jt_model *model, const char *te
 static jt_status set_markers(const making *m)
 {
     const jt_config_adapter *c = &m->config->adapter;
-    for (size_t i = 0; i < c->n_parts; i++) {
-        const char *marker = c->part[i].marker;
+    for (size_t i = 0; i < m->blend->n; i++) {
+        size_t part = m->chosen ? m->chosen[i] : i;
+        const char *marker = part < c->n_parts ? c->part[part].marker : "";
         char key[48];
         jt_tokens ids = {0};
         if (!*marker)
             continue;
-        snprintf(key, sizeof key, "adapter.part.%zu.marker", i);
+        snprintf(key, sizeof key, "adapter.part.%zu.marker", part);
         jt_status status = jt_tuning_marker(&ids, m->model, marker, key, m->err);
         if (status == JT_OK)
             status = jt_blend_set_markers(m->blend, i, ids.ids, ids.count, m->err);

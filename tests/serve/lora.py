@@ -54,7 +54,7 @@ def mixture(path, seed, n=3, rank=4):
     write(path, {**ABOUT, "junto.adapter.kind": "lora", "junto.adapter.alpha": "1",
                  "junto.mix.method": "meteora",
                  "junto.mix.count": str(n), "junto.mix.top_k": "2",
-                 "junto.mix.scale": "1", "junto.mix.temperature": "1",
+                 "junto.mix.scale": "2", "junto.mix.temperature": "1",
                  "junto.mix.gate_after": "1", "junto.mix.names": "\n" * (n - 1)},
           tensors)
     return path
