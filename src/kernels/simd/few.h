@@ -22,6 +22,7 @@
 #define FEW_LIST(X)      \
     X(Q8_0, q8_0, 1)     \
     X(Q4_0, q4_0, 1)     \
+    X(Q4_1, q4_1, 1)     \
     X(Q2_K, q2_k, 4)     \
     X(Q3_K, q3_k, 4)     \
     X(Q4_K, q4_k, 2)     \
@@ -65,6 +66,12 @@ ALWAYS_INLINE void codes_q4_0(vi *out, source r, size_t part, size_t i)
 {
     r = block_at(r, part, sizeof(jt_q4_0));
     out[0] = nibbles_of(r, offsetof(jt_q4_0, qs), i);
+}
+
+ALWAYS_INLINE void codes_q4_1(vi *out, source r, size_t part, size_t i)
+{
+    r = block_at(r, part, sizeof(jt_q4_1));
+    out[0] = nibbles_of(r, offsetof(jt_q4_1, qs), i);
 }
 
 ALWAYS_INLINE void codes_iq4_nl(vi *out, source r, size_t part, size_t i)

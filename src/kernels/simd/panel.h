@@ -159,14 +159,22 @@ ALWAYS_INLINE void panel_q4_0(panel *p, int v, source r, size_t count)
     }
 }
 
+ALWAYS_INLINE void scales_q4_1(code_panel *p, source r, size_t count)
+{
+    vi both;
+    for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_1))) {
+        LOAD(&both, 1, r, jt_q4_1, d);
+        p->scale[g] = vf_from_half(both);
+        p->bias[g] = vf_from_half(vi_right(both, 16));
+    }
+}
+
 ALWAYS_INLINE void panel_q4_1(panel *p, int v, source r, size_t count)
 {
-    vi head, packed[4];
+    vi packed[4];
+    scales_q4_1(&p->code[v], r, count);
     for (size_t g = 0; g < count / 32; g++, next_block(&r, sizeof(jt_q4_1))) {
-        LOAD(&head, 1, r, jt_q4_1, d);
         LOAD(packed, 4, r, jt_q4_1, qs);
-        p->code[v].scale[g] = vf_from_half(head);
-        p->code[v].bias[g] = vf_from_half(vi_right(head, 16));
         split_nibbles(p->code[v].q + 8 * g, packed, 4, 4);
     }
 }
