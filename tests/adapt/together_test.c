@@ -215,10 +215,8 @@ static void test_shared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_mixtures),
-        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_kinds),    cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_mixtures), cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
