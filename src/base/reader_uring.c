@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,12 +16,18 @@ typedef struct uring {
     jt_piece *failed; /* that could not be handed over: they end with an error */
 } uring;
 
+/* A ring may lie where another thread's lay before. The kernel keeps that in order, but
+ * ThreadSanitizer does not see it without a lock. */
+static pthread_mutex_t rings = PTHREAD_MUTEX_INITIALIZER;
+
 static jt_status start(void **self, int depth, jt_err *err)
 {
     uring *u = jt_calloc(1, sizeof *u);
     if (!u)
         return jt_fail_memory(err, "starting to read");
+    pthread_mutex_lock(&rings);
     int refused = io_uring_queue_init((unsigned)depth, &u->ring, 0);
+    pthread_mutex_unlock(&rings);
     if (refused) {
         free(u);
         return jt_fail(err, JT_E_UNSUPPORTED, "io_uring: %s", strerror(-refused));
@@ -32,7 +39,9 @@ static jt_status start(void **self, int depth, jt_err *err)
 static void stop(void *self)
 {
     uring *u = self;
+    pthread_mutex_lock(&rings);
     io_uring_queue_exit(&u->ring);
+    pthread_mutex_unlock(&rings);
     free(u);
 }
 
@@ -83,6 +92,10 @@ static jt_piece *reap(void *self, bool wait)
 }
 
 #else
+
+/* A ring may lie where another thread's lay before. The kernel keeps that in order, but
+ * ThreadSanitizer does not see it without a lock. */
+static pthread_mutex_t rings = PTHREAD_MUTEX_INITIALIZER;
 
 static jt_status start(void **self, int depth, jt_err *err)
 {
