@@ -193,9 +193,8 @@ static const char *const examples[] = {
     "the usual 4-bit mix; in mixtures attention and shared experts keep 6 bits",
     "junto quantize model-f16.gguf small.gguf --type iq2_xs --imatrix imatrix.gguf",
     "2 bits, with what 'junto imatrix' gathered",
-    "junto quantize m.gguf s.gguf --layout experts --rule "
-    "'blk\\.3\\..*\\.(1|7)\\.=q2_k'",
-    "4 bits, but 2 for experts 1 and 7 of layer 3",
+    "junto quantize m.gguf s.gguf --layout experts --rule 'ffn_.*\\.(1|7)\\.=q2_k'",
+    "4 bits, but 2 for experts 1 and 7 of each layer",
     "junto quantize model.gguf -n --rule 'ffn_down_exps=q5_k'",
     "the table of what would be written, with a rule of one's own",
     NULL};
