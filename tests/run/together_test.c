@@ -12,6 +12,7 @@
 
 #include "../golden/model.h"
 #include "base/memory.h"
+#include "companion.h"
 #include "junto/junto.h"
 #include "run/session.h"
 
@@ -83,29 +84,6 @@ static void same_bits(void **state)
     jt_model_free(model);
 }
 
-/* A session that goes on in the interludes of another one's pass. */
-typedef struct companion {
-    jt_session *session;
-    const int32_t *text;
-    size_t at, asked;
-} companion;
-
-static bool is_due(void *user)
-{
-    companion *b = user;
-    return b->asked++ % 20 == 0 && b->at < LENGTH;
-}
-
-static void go_on(void *user)
-{
-    companion *b = user;
-    jt_context *ctx = b->session->ctx;
-    jt_context_aside aside = jt_context_put_aside(ctx);
-    jt_part part = {b->session, b->text + b->at++, 1};
-    assert_int_equal(jt_session_eval_together(&part, 1, NULL, NULL), JT_OK);
-    jt_context_resume(ctx, &aside);
-}
-
 /* A prompt whose pass is interrupted for another session: both get the bits that they
  * would have got alone. */
 static void same_bits_in_interludes(void **state)
@@ -115,8 +93,8 @@ static void same_bits_in_interludes(void **state)
     jt_session *prompt = open_session(model, 0, NULL);
     jt_session *other = open_session(model, 0, prompt);
     jt_session *alone = open_session(model, 0, NULL);
-    companion b = {.session = other, .text = text[1]};
-    const jt_interlude interlude = {is_due, go_on, &b};
+    companion b = {.session = other, .text = text[1], .length = LENGTH, .every = 20};
+    const jt_interlude interlude = {companion_is_due, companion_goes_on, &b};
     jt_part part = {prompt, text[0], LENGTH};
     jt_pool_interlude(prompt->ctx->pool, &interlude);
     assert_int_equal(jt_session_eval_together(&part, 1, NULL, NULL), JT_OK);

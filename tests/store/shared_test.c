@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../run/companion.h"
 #include "base/memory.h"
 #include "families.h"
 #include "junto/junto.h"
@@ -166,30 +167,6 @@ static void all_families_give_the_same_bits(void **state)
     assert_true(mixtures > 20);
 }
 
-/* A guest that goes on in the interludes of another one's pass. */
-typedef struct companion {
-    jt_session *session;
-    const int32_t *text;
-    size_t at, asked;
-} companion;
-
-static bool is_due(void *user)
-{
-    companion *b = user;
-    return b->asked++ % 9 == 0 && b->at < TEXT;
-}
-
-static void go_on(void *user)
-{
-    companion *b = user;
-    jt_context *ctx = b->session->ctx;
-    jt_context_aside aside = jt_context_put_aside(ctx);
-    jt_part part = {b->session, b->text + b->at++, 1};
-    jt_err err = {0};
-    must(jt_session_eval_together(&part, 1, NULL, &err), &err);
-    jt_context_resume(ctx, &aside);
-}
-
 static void the_same_bits_in_interludes(void **state)
 {
     (void)state;
@@ -203,8 +180,9 @@ static void the_same_bits_in_interludes(void **state)
             .n_ctx = 64,
             .store = {.slots = fewest_slots(model), .prefetch = prefetch[i]}};
         party p = open_party(model, &options);
-        companion b = {.session = p.guest[1], .text = text[1]};
-        const jt_interlude interlude = {is_due, go_on, &b};
+        companion b = {
+            .session = p.guest[1], .text = text[1], .length = TEXT, .every = 9};
+        const jt_interlude interlude = {companion_is_due, companion_goes_on, &b};
         jt_part part = {p.guest[0], text[0], TEXT};
         jt_pool_interlude(p.host->ctx->pool, &interlude);
         must(jt_session_eval_together(&part, 1, NULL, &err), &err);
