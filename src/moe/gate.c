@@ -35,6 +35,20 @@ void jt_gate(const jt_kernels *kernels, jt_gating gating, float *scores,
                                                     : sigmoid(logits[i]);
 }
 
+void jt_gate_inverse(jt_gating gating, float *logits, const float *scores, size_t n)
+{
+    static const float least = 1e-12f, most = 1.0f - 1e-7f;
+    for (size_t i = 0; i < n; i++) {
+        float p = scores[i] > least ? scores[i] : least;
+        if (gating == JT_GATE_SQRT_SOFTPLUS)
+            logits[i] = p * p > 20.0f ? p * p : logf(expm1f(p * p));
+        else if (gating == JT_GATE_SIGMOID)
+            logits[i] = logf(p) - log1pf(-(p < most ? p : most));
+        else
+            logits[i] = logf(p);
+    }
+}
+
 void jt_gate_back(const jt_kernels *kernels, jt_gating gating, float *dlogits,
                   const float *dscores, const float *scores, const float *logits,
                   size_t n)

@@ -9,6 +9,10 @@
 void jt_gate(const jt_kernels *kernels, jt_gating gating, float *scores,
              const float *logits, size_t n);
 
+/* Logits that would have these scores; of a softmax their mean is not known. Scores of
+ * 0 and of 1 count as the nearest ones that differ. */
+void jt_gate_inverse(jt_gating gating, float *logits, const float *scores, size_t n);
+
 /* dlogits += the slopes of jt_gate along dscores. */
 void jt_gate_back(const jt_kernels *kernels, jt_gating gating, float *dlogits,
                   const float *dscores, const float *scores, const float *logits,

@@ -261,7 +261,7 @@ void jt_cached_learn(void *self, const jt_route_site *site, const jt_route *rout
         mean_scores(c, l, route);
         jt_ranking_score(&c->ranking, l, c->scores);
     }
-    jt_guesses_learn(&c->guesses, l, route, c->slots.where);
+    jt_guesses_learn(&c->guesses, l, route, &c->slots);
 }
 
 static void tend(void *self)
@@ -281,7 +281,7 @@ void jt_cached_foresee(void *self, jt_context *ctx, const jt_hooks *hooks,
     int l = stored_layer(c, site->layer);
     jt_cached_tend(c);
     if (l >= 0)
-        jt_guesses_look(&c->guesses, ctx, hooks, site, l, h, c->slots.where);
+        jt_guesses_look(&c->guesses, ctx, hooks, site, l, h, &c->slots);
 }
 
 size_t jt_cached_learning_bytes(const jt_cached *c)
