@@ -48,6 +48,24 @@ static void sqrt_softplus_is_its_formula(void **state)
     }
 }
 
+static void gates_are_undone(void **state)
+{
+    jt_context *ctx = *state;
+    for (int gating = 0; gating < JT_GATE_COUNT; gating++) {
+        float logits[D], scores[D], back[D];
+        jt_rng_normals(&rng, logits, D);
+        jt_gate(ctx->kernels, (jt_gating)gating, scores, logits, D);
+        jt_gate_inverse((jt_gating)gating, back, scores, D);
+        for (int i = 0; i < D; i++) /* of a softmax up to a constant */
+            assert_true(fabsf(back[i] - back[0] - (logits[i] - logits[0])) < 1e-3f);
+        memset(scores, 0, sizeof scores);
+        scores[0] = 1.0f;
+        jt_gate_inverse((jt_gating)gating, back, scores, D);
+        for (int i = 1; i < D; i++)
+            assert_true(isfinite(back[i]) && back[i] < back[0]);
+    }
+}
+
 /* The j-th weight as in the paper: a softmax of what is left and near, with masks. */
 static double sparse_weight(const float *logits, const int32_t *chosen, int j)
 {
@@ -223,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sqrt_softplus_is_its_formula, setup, teardown),
+        cmocka_unit_test_setup_teardown(gates_are_undone, setup, teardown),
         cmocka_unit_test_setup_teardown(sparsemixer_is_its_formula, setup, teardown),
         cmocka_unit_test_setup_teardown(every_form_of_expert, setup, teardown),
     };

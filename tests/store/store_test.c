@@ -125,12 +125,24 @@ static void every_way_gives_the_same_bits(void **state)
 
 /* ---- guesses ---- */
 
+/* Tokens that layers asked for in their turn, and that one or two layers before it were
+ * guessed for. */
+typedef struct asked {
+    int layers, looking; /* the layer whose turn is next */
+    int in_turn, ahead[2];
+} asked;
+
 /* Experts that follow from the layer and the position alone. */
 static void turn_logits(void *self, const jt_route_site *site, float *logits,
                         int n_tokens, int n_experts)
 {
-    int *asked = self;
-    asked[site->guess] += n_tokens;
+    asked *a = self;
+    if (site->guess)
+        a->ahead[site->layer > a->looking + 1] += n_tokens;
+    else
+        a->in_turn += n_tokens;
+    if (!site->guess)
+        a->looking = (site->layer + 1) % a->layers;
     for (int t = 0; t < n_tokens; t++) {
         for (int e = 0; e < n_experts; e++)
             logits[t * n_experts + e] =
@@ -147,14 +159,16 @@ static void guesses_know_who_steers(void **state)
     jt_err err = {0};
     jt_session *s;
     must(jt_session_new(&s, model, &options, &err), &err);
-    int asked[2] = {0};
-    jt_policy policy = {.name = "turn", .self = asked, .on_logits = turn_logits};
+    jt_model_info info;
+    jt_model_describe(model, &info);
+    asked a = {.layers = info.n_layers};
+    jt_policy policy = {.name = "turn", .self = &a, .on_logits = turn_logits};
     must(jt_session_add_policy(s, &policy, &err), &err);
     for (int32_t token = 1; token < 20; token++)
         must(jt_session_eval(s, &token, 1, NULL, &err), &err);
     jt_store_stats stats;
     assert_true(jt_session_store_stats(s, &stats));
-    assert_true(asked[0] > 0 && asked[1] > 0 && asked[1] < asked[0]);
+    assert_true(a.ahead[1] > 0 && a.ahead[1] < a.ahead[0] && a.ahead[0] < a.in_turn);
     assert_true(stats.guesses > 0);
     assert_int_equal(stats.right_guesses, stats.guesses);
     jt_session_free(s);
