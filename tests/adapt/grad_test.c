@@ -276,7 +276,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MODEL("llama", check_model),     MODEL("mixtral", check_model),
         MODEL("qwen2moe", check_model),  MODEL("phi3", check_model),
-        MODEL("llama", check_quantised),
+        MODEL("deepseek2", check_model), MODEL("jamba", check_model),
+        MODEL("qwen3next", check_model), MODEL("llama", check_quantised),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
