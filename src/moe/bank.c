@@ -14,11 +14,7 @@ static bool lease_init(jt_context *ctx, jt_lease *lease, const jt_bank *bank,
                         .expert = jt_scratch(ctx, experts, sizeof *lease->expert),
                         .whole = ctx->tape != NULL,
                         .plan = plan};
-    if (jt_failed(ctx))
-        return false;
-    memset(lease->part, 0, parts * sizeof *lease->part);
-    memset(lease->expert, 0, experts * sizeof *lease->expert);
-    return true;
+    return !jt_failed(ctx);
 }
 
 /* The forms of x that the products of a wave will want are made once for all waves. */
