@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "base/reader.h"
 #include "families.h"
 #include "junto/junto.h"
@@ -328,6 +329,30 @@ static void a_run_that_was_stopped_goes_on(void **state)
     free(whole.adapter);
 }
 
+/* Whatever cannot be had, the run ends with an error. */
+static void memory_may_fail(void **state)
+{
+    static const char *const none[] = {"eval.every=0", "train.steps=1", NULL};
+    char path[600];
+    (void)state;
+    snprintf(path, sizeof path, "%s/granitemoe-shared.gguf", golden_dir());
+    jt_store_options store = {.slots = fewest(path), .io = "buffered"};
+    int failed = 0;
+    for (long n = 0;; n += 1 + n / 20) {
+        remove_output();
+        jt_fault_after(n);
+        found f = tune(path, &store, false, 0, none);
+        jt_fault_after(-1);
+        free(f.adapter);
+        if (f.status == JT_OK)
+            break;
+        if (f.status != JT_E_MEMORY)
+            fail_msg("%ld: %s", n, f.err.msg);
+        failed++;
+    }
+    assert_true(failed > 20);
+}
+
 static void too_small_budgets_say_what_would_do(void **state)
 {
     static const char *const none[] = {NULL};
@@ -400,6 +425,7 @@ int main(void)
         cmocka_unit_test(all_experts_fit),
         cmocka_unit_test(a_read_that_fails_ends_the_run),
         cmocka_unit_test(a_run_that_was_stopped_goes_on),
+        cmocka_unit_test(memory_may_fail),
         cmocka_unit_test(too_small_budgets_say_what_would_do),
         cmocka_unit_test(what_cannot_be_is_refused),
     };
