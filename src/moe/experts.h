@@ -22,11 +22,12 @@ typedef struct jt_lease {
     int n_wave;      /* how many they are; when there is only one wave, all that have
                         tokens */
     bool more;       /* another wave follows */
+    bool whole;      /* asked for: all in one wave, as gradients need them */
     const jt_plan *plan;
 } jt_lease;
 
 /* Where expert weights live. `acquire` announces which experts of `bank` have tokens
- * and gives the first wave (the arrays of `lease` have room for all, zeroed); `advance`
+ * and gives the first wave (the arrays of `lease` have room for all); `advance`
  * gives the next one; `release` ends the lease, also after a failure of `advance`. When
  * `acquire` fails there is nothing to release. `foresee` (may be NULL) shows the store
  * the hidden states h [tokens, d] that are about to reach the experts of `layer`, from
@@ -72,7 +73,8 @@ struct jt_bank {
 };
 
 /* Acquire, apply wave by wave, release: outputs [plan rows, d], with a fresh gradient.
- */
+ * With a tape in one wave, and the same experts are acquired again while gradients pass
+ * them; a backward that fails midway leaves that lease to the end of the store. */
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x);
 
