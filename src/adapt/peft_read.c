@@ -18,6 +18,7 @@
 #include "adapt/files.h"
 #include "adapt/made.h"
 #include "adapt/peft_config.h"
+#include "adapt/peft_front.h"
 #include "adapt/peft_names.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -475,6 +476,8 @@ static jt_status read_all(reader *r, const char *path)
     JT_TRY(jt_peft_kind(r->config, &kind, r->err));
     JT_TRY(jt_adapter_new(&r->a, kind, path, r->err));
     JT_TRY(jt_adapter_set_model(r->a, r->model, r->err));
+    if (kind->front)
+        return jt_peft_read_front(r->a, r->config, r->file, &r->names, r->err);
     for (size_t i = 0; i < jt_safetensors_count(r->file); i++)
         JT_TRY(read_tensor(r, jt_safetensors_at(r->file, i)));
     return kind->making ? jt_poly_settle(r->a, r->err) : JT_OK;
