@@ -1,5 +1,5 @@
 /* PEFT folders out: what peft from 0.19.1 on loads onto the model in transformers 5.
- * peft_read.c has the layout.
+ * peft_low_rank.c has the layout.
  *
  * transformers has gate and up of experts as one parameter; with an A each they are one
  * adapter of both ranks, B having blocks of zeros. A folder has one rank and one alpha:
