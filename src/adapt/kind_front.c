@@ -70,6 +70,7 @@ static jt_status bind_soft_prompt(jt_adapter *a, size_t at, jt_str target, float
         return jt_adapter_fail_source(a, at, err);
     JT_TRY(jt_adapter_add_place(a, &p, target, t->shape[1], t->shape[0], alpha, err));
     p->source[0] = at;
+    a->source[at].trained = true; /* its values are what there is to count */
     return JT_OK;
 }
 
@@ -100,6 +101,7 @@ static jt_status bind_prefix(jt_adapter *a, size_t at, jt_str target, float alph
     JT_TRY(jt_adapter_add_place(a, &p, target, 0, k->shape[1], alpha, err));
     p->source[KEYS] = at;
     p->source[VALUES] = values;
+    a->source[at].trained = a->source[values].trained = true;
     return JT_OK;
 }
 

@@ -110,6 +110,9 @@ static void check_room(void **state)
     jt_session *s;
     (void)state;
     adapted_open(&a, "llama", "llama-prompt");
+    jt_adapter_info info;
+    jt_adapter_describe(a.adapter, &info);
+    assert_int_equal(info.n_params, TOKENS * a.g.model->params.d_model);
     jt_session_options o = exact;
     o.n_ctx = CONTEXT;
     s = open_session(&a, &o);
