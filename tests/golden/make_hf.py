@@ -107,6 +107,7 @@ MODELS = {
     "minimax-01": golden("minimax-01", margin=0.005),
     "gemma4": golden("gemma4"),
     "gemma4-moe": golden("gemma4-moe", margin=0.005),
+    "gemma4-e2b": golden("gemma4-e2b"),
     "glm4-flash": ("glm4_moe_lite", LARGE | make_models.LATENT | dict(
         n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
         num_hidden_layers=2, routed_scaling_factor=1.8), dict(margin=0.005, seed=137000)),

@@ -196,6 +196,7 @@ int main(void)
         {"llama4", NULL, false, 0.0f},    {"deepseek2", NULL, true, 1e-4f},
         {"qwen3next", NULL, false, 0.0f}, {"falcon-h1", NULL, false, 0.0f},
         {"lfm2moe", NULL, false, 0.0f},   {"kimi-linear", NULL, false, 1e-4f},
+        {"gemma4-e2b", NULL, false, 0.0f},
     };
     enum { SUBJECTS = sizeof subjects / sizeof *subjects };
     struct CMUnitTest tests[SUBJECTS + 2] = {
