@@ -52,8 +52,8 @@ static jt_dtype main_type(const jt_gguf *file, const jt_hf_export_options *o)
     return most;
 }
 
-/* What the values of a tensor are times: one number for all, or one for each matrix of a
- * stack. */
+/* What the values of a tensor are times: one number for all, or one for each matrix of
+ * a stack. */
 typedef struct scales {
     const float *value; /* NULL: 1 */
     size_t count;

@@ -61,12 +61,14 @@ static jt_status cut(jt_hf_job *job, jt_str *name, const char *part)
     return JT_OK;
 }
 
-/* The name as rows have it: without "language_model.", and without the "_packed" that
- * compressed-tensors gives weights of four bits. */
+/* The name as rows have it: without "language_model.", without the "_packed" that
+ * compressed-tensors gives weights of four bits, and that of the first part of several
+ * for the whole. */
 static jt_status row_name(jt_hf_job *job, jt_str name, jt_str *out)
 {
     *out = name;
     JT_TRY(cut(job, out, "language_model."));
+    JT_TRY(cut(job, out, ".TP-000"));
     return cut(job, out, "_packed");
 }
 

@@ -18,6 +18,42 @@ static void check_fp8(void **state)
     hf_check_folder(scratch_dir.dir, *state, HF_OTHER_TYPES);
 }
 
+/* What was cut for several devices is whole in a folder that is written. */
+static void check_joined(void **state)
+{
+    hf_check_folder(scratch_dir.dir, *state, HF_OTHER_TYPES);
+}
+
+/* Without one of its files a folder is refused. */
+static void missing_parts(void **state)
+{
+    static const struct {
+        const char *file, *message;
+    } cases[] = {{"pytorch_model-00003-TP-003.safetensors", "3 part(s) of 3"},
+                 {"pytorch_model-00002-TP-002.safetensors", "2 part(s) of 3"},
+                 {"pytorch_model-00004-TP-common.safetensors", "is missing"}};
+    char folder[512];
+    (void)state;
+    golden_path(folder, sizeof folder, "hf/grok2-cut");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        scratch some = scratch_new();
+        DIR *dir = opendir(folder);
+        for (struct dirent *e; dir && (e = readdir(dir));) {
+            char from[800];
+            snprintf(from, sizeof from, "%s/%s", folder, e->d_name);
+            if (e->d_name[0] != '.' && strcmp(e->d_name, cases[i].file) != 0)
+                assert_int_equal(symlink(from, scratch_path(&some, e->d_name)), 0);
+        }
+        closedir(dir);
+        jt_err err = {0};
+        jt_model *model = NULL;
+        assert_int_equal(jt_model_load(&model, some.dir, &err), JT_E_FORMAT);
+        if (!strstr(err.msg, cases[i].message))
+            fail_msg("%s", err.msg);
+        scratch_free(&some);
+    }
+}
+
 /* ---- MXFP4, NVFP4 ---- */
 
 static jt_dtype type_of(const char *file, const char *name)
@@ -149,6 +185,8 @@ int main(void)
         HF_FOLDER("mimo", check_predicting),
         HF_FOLDER("qwen3moe-fp8", check_fp8),
         HF_FOLDER("deepseek3-fp8", check_fp8),
+        HF_FOLDER("grok2-cut", check_joined),
+        cmocka_unit_test(missing_parts),
         cmocka_unit_test(mxfp4),
         cmocka_unit_test(nvfp4_modelopt),
         cmocka_unit_test(nvfp4_compressed_tensors),

@@ -137,6 +137,7 @@ MODELS = {
     "mimo": golden("qwen2", DENSE, seed=110000),
     "gpt-oss-mxfp4": golden("gpt-oss", dict(vocab_size=40, intermediate_size=32),
                             mxfp4=True, margin=0.05),
+    "grok2-cut": golden("grok2", devices=4, margin=0.005),
     # Rows of 48 values are no whole blocks of GGUF.
     "qwen3moe-nvfp4": ("qwen3_moe", MOE | NVFP4 | dict(
         head_dim=12, norm_topk_prob=True, moe_intermediate_size=64),
@@ -298,7 +299,8 @@ def save(name, model, stored):
     folder, options = HERE / name, MODELS[name][2]
     shutil.rmtree(folder, ignore_errors=True)
     if isinstance(model, own_reference.Model):
-        published_folders.save(model, folder, next(model.parameters()).dtype)
+        published_folders.save(model, folder, next(model.parameters()).dtype,
+                               options.get("devices", 1))
     else:
         model.save_pretrained(folder, max_shard_size=options.get("shards", "5GB"))
     if options.get("text"):
