@@ -71,6 +71,10 @@ static const jt_hf_row experts[] = {
     {LAYER "experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", &gates},
     {LAYER "experts.gate_up_proj", "blk.%.ffn_up_exps.weight", &ups},
     {LAYER "experts.down_proj", "blk.%.ffn_down_exps.weight"},
+    /* In folders with weights in four bits. */
+    {LAYER "experts.#.gate_proj.weight", "blk.%.ffn_gate_exps.weight"},
+    {LAYER "experts.#.up_proj.weight", "blk.%.ffn_up_exps.weight"},
+    {LAYER "experts.#.down_proj.weight", "blk.%.ffn_down_exps.weight"},
     {0}};
 
 static const char *const senses[] = {"embed_audio.", "audio_tower.", NULL};

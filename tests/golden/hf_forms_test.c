@@ -132,6 +132,16 @@ static void nvfp4_modelopt(void **state)
     assert_int_equal(type_of(blocks, "blk.1.attn_output.scale"), JT_F32);
 }
 
+/* Experts have factors of their own as well, which are in the same tensor of GGUF. */
+static void nvfp4_twice(void **state)
+{
+    (void)state;
+    char blocks[256];
+    check_blocks("gemma4-moe-nvfp4", blocks, "f32", "model.layers.1.experts.down_proj");
+    assert_int_equal(type_of(blocks, "blk.0.ffn_gate_exps.weight"), JT_NVFP4);
+    assert_int_equal(type_of(blocks, "blk.0.ffn_down_exps.scale"), JT_F32);
+}
+
 /* Rows of q and k go to other places as blocks. */
 static void nvfp4_compressed_tensors(void **state)
 {
@@ -190,6 +200,7 @@ int main(void)
         cmocka_unit_test(mxfp4),
         cmocka_unit_test(nvfp4_modelopt),
         cmocka_unit_test(nvfp4_compressed_tensors),
+        cmocka_unit_test(nvfp4_twice),
         cmocka_unit_test(longrope),
         cmocka_unit_test(longrope_back),
     };

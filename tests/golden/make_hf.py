@@ -145,6 +145,10 @@ MODELS = {
     "mixtral-nvfp4": ("mixtral", NVFP4 | dict(
         num_local_experts=4, num_experts_per_tok=2),
         dict(nvfp4="compressed-tensors", f32=True, margin=0.05)),
+    "gemma4-moe-nvfp4": golden("gemma4-moe", NVFP4 | dict(
+        num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"],
+        vocab_size=40, num_experts=4, moe_intermediate_size=64),
+        nvfp4="modelopt", f32=True, margin=0.05),
 }
 
 

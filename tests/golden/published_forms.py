@@ -7,6 +7,7 @@
 """
 
 import json
+import re
 
 import numpy as np
 import torch
@@ -131,7 +132,8 @@ def from_nvfp4(codes, scale, factor):
 
 
 def is_nvfp4(name, value):
-    return ".layers." in name and value.dim() >= 2 and "gate.weight" not in name
+    router = "gate.weight" in name or "router" in name
+    return ".layers." in name and value.dim() >= 2 and not router
 
 
 def to_nvfp4(model, kind):
@@ -147,10 +149,21 @@ def to_nvfp4(model, kind):
     return kind
 
 
+def take_apart(tensors):
+    """Stacks of experts as one matrix for each (Gemma 4)."""
+    for name in [name for name in tensors if re.search(r"experts\.\w+_proj$", name)]:
+        place, part = name.rsplit(".", 1)
+        for i, matrix in enumerate(tensors.pop(name)):
+            names = ["gate_proj", "up_proj"] if "_up_" in part else [part]
+            for one, rows in zip(names, matrix.chunk(len(names))):
+                tensors[f"{place}.{i}.{one}.weight"] = rows.contiguous()
+
+
 def save_nvfp4(folder, kind):
     """As "modelopt" or "compressed-tensors" has it: the names, and whether values are
     times a number or divided by it."""
     def change_tensors(tensors):
+        take_apart(tensors)
         for name, value in list(tensors.items()):
             if not is_nvfp4(name, value):
                 continue
