@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/random.h"
 #include "junto/junto.h"
 
@@ -93,7 +94,13 @@ static void write_keys(jt_gguf_writer *w, const shape *s, jt_err *err)
         die(err);
 }
 
-/* A pool of rows of length n: normal with deviation 1/sqrt(n), or ones for a norm. */
+static float rounded(float x)
+{
+    return jt_bf16_to_float(jt_float_to_bf16(x));
+}
+
+/* A pool of rows of length n: normal with deviation 1/sqrt(n), or ones for a norm.
+ * Floats are what bfloat16 says, as in files of published models. */
 static char *make_pool(jt_dtype dtype, size_t n, bool norm)
 {
     size_t bytes = jt_dtype_row_bytes(dtype, n);
@@ -102,7 +109,7 @@ static char *make_pool(jt_dtype dtype, size_t n, bool norm)
     for (size_t r = 0; r < POOL_ROWS; r++) {
         jt_rng_normals(&rng, x, n);
         for (size_t i = 0; i < n; i++)
-            x[i] = norm ? 1.0f : x[i] / sqrtf((float)n);
+            x[i] = norm ? 1.0f : rounded(x[i] / sqrtf((float)n));
         jt_quantize(dtype, pool + r * bytes, x, n);
     }
     free(x);

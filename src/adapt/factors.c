@@ -22,18 +22,9 @@ static bool all_half(const float *x, size_t n, const jt_kernels *k)
     return true;
 }
 
-static bool all_bf16(const float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (jt_float_bits(x[i]) & 0xffff)
-            return false;
-    }
-    return true;
-}
-
 static jt_dtype smallest(const float *x, size_t n, const jt_kernels *k)
 {
-    if (all_bf16(x, n))
+    if (jt_all_bf16(x, n))
         return JT_BF16;
     return all_half(x, n, k) ? JT_F16 : JT_F32;
 }

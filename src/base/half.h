@@ -4,6 +4,7 @@
 #ifndef JT_BASE_HALF_H
 #define JT_BASE_HALF_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -32,6 +33,16 @@ static inline uint16_t jt_float_to_bf16(float x)
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         return (uint16_t)(bits >> 16 | 0x40); /* keep a NaN a (quiet) NaN */
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Does bfloat16 say each of n floats exactly? */
+static inline int jt_all_bf16(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (jt_float_bits(x[i]) & 0xffff)
+            return 0;
+    }
+    return 1;
 }
 
 static inline float jt_f16_to_float(uint16_t h)

@@ -71,6 +71,8 @@ typedef struct jt_matmul {
     jt_matmul_fn *fn;
     jt_matmul_fn *tiled; /* the same, bit for bit, where w points to tiles (tile.h) of
                             rows without gaps; NULL: this level has no use for them */
+    jt_matmul_fn *halves; /* of F32: the same, bit for bit, where w points to tiles of
+                             bfloat16 that say each value exactly; NULL: not here */
 } jt_matmul;
 
 /* Thin products: of factors of adapters, with few rows or rows of a few values, for few

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/half.h"
+
 /* Blocks whose scale of 1 or 2 bytes comes last; where it comes first, dwords begin
  * behind it. */
 static bool ends_with_scale(jt_dtype dtype)
@@ -71,4 +73,18 @@ void jt_tile_fill(void *tile, const void *w, size_t row_bytes, size_t rows,
     fill_half((char *)tile + JT_TILE_LANES * jt_tile_block(dtype),
               (const char *)w + JT_TILE_LANES * row_bytes, row_bytes, rows - upper,
               dtype);
+}
+
+void jt_tile_fill_halves(void *tile, const float *w, size_t n, size_t rows)
+{
+    enum { SOME = 128 };
+    uint16_t half[JT_TILE_ROWS * SOME];
+    for (size_t at = 0, count; at < n; at += count) {
+        count = n - at < SOME ? n - at : SOME;
+        for (size_t r = 0; r < rows; r++)
+            for (size_t i = 0; i < count; i++)
+                half[r * count + i] = jt_float_to_bf16(w[r * n + at + i]);
+        jt_tile_fill((char *)tile + at * sizeof *half * JT_TILE_ROWS, half,
+                     count * sizeof *half, rows, JT_BF16);
+    }
 }

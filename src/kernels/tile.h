@@ -36,4 +36,7 @@ size_t jt_tile_block(jt_dtype dtype);
 void jt_tile_fill(void *tile, const void *w, size_t row_bytes, size_t rows,
                   jt_dtype dtype);
 
+/* The same of floats that bfloat16 says exactly, n a multiple of 8, as bfloat16. */
+void jt_tile_fill_halves(void *tile, const float *w, size_t n, size_t rows);
+
 #endif

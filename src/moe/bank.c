@@ -12,11 +12,7 @@ static bool lease_init(jt_context *ctx, jt_lease *lease, const jt_bank *bank,
     *lease = (jt_lease){.part = jt_scratch(ctx, parts, sizeof *lease->part),
                         .expert = jt_scratch(ctx, experts, sizeof *lease->expert),
                         .plan = plan};
-    if (jt_failed(ctx))
-        return false;
-    memset(lease->part, 0, parts * sizeof *lease->part);
-    memset(lease->expert, 0, experts * sizeof *lease->expert);
-    return true;
+    return !jt_failed(ctx);
 }
 
 /* The forms of x that the products of a wave will want are made once for all waves. */

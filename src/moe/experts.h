@@ -26,7 +26,7 @@ typedef struct jt_lease {
 } jt_lease;
 
 /* Where expert weights live. `acquire` announces which experts of `bank` have tokens
- * and gives the first wave (the arrays of `lease` have room for all, zeroed); `advance`
+ * and gives the first wave (the arrays of `lease` have room for all); `advance`
  * gives the next one; `release` ends the lease, also after a failure of `advance`. When
  * `acquire` fails there is nothing to release. `foresee` (may be NULL) shows the store
  * the hidden states h [tokens, d] that are about to reach the experts of `layer`, from

@@ -19,9 +19,8 @@ enum {
 typedef struct cut {
     size_t first_item; /* of this product */
     size_t tile_rows, row_tiles;
-    size_t row_bytes;
-    const char *tiles; /* of the weight, or NULL */
-    bool joined;       /* it is thin, and follows the one before in the same item */
+    jt_reading weight;
+    bool joined; /* it is thin, and follows the one before in the same item */
 } cut;
 
 typedef struct work {
@@ -43,9 +42,9 @@ static size_t product_cost(const jt_product *p)
            (p->thin ? THIN_COST : 1);
 }
 
-/* Fill in `cuts`, which have their tiles; the number of items. */
-static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
-                           int threads)
+/* Fill in `cuts`; the number of items. */
+static size_t cut_products(const jt_product *products, const jt_reading *weights,
+                           cut *cuts, size_t count, int threads)
 {
     size_t cost = 0, items = 0, open = SIZE_MAX; /* cost of an item that may grow */
     for (size_t i = 0; i < count; i++)
@@ -54,13 +53,13 @@ static size_t cut_products(const jt_product *products, cut *cuts, size_t count,
     for (size_t i = 0; i < count; i++) {
         const jt_product *p = &products[i];
         size_t rows = jt_rows(&p->w);
-        size_t bytes = jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w));
+        size_t bytes = weights[i].row_bytes;
         size_t tokens = p->tokens < MAX_TOKENS ? p->tokens : MAX_TOKENS;
         size_t tile = tokens && bytes ? share / (bytes * tokens) : rows;
         tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
         size_t parts = ceil_div(rows, tile) * ceil_div(p->tokens, MAX_TOKENS);
         bool joins = p->thin && parts == 1 && open <= share;
-        cuts[i] = (cut){items, tile, ceil_div(rows, tile), bytes, cuts[i].tiles, joins};
+        cuts[i] = (cut){items, tile, ceil_div(rows, tile), weights[i], joins};
         items += joins ? 0 : parts;
         open = !p->thin || parts != 1 ? SIZE_MAX : product_cost(p) + (joins ? open : 0);
     }
@@ -149,10 +148,9 @@ static void run_part(const work *w, size_t i, size_t local)
     const char *x = input_rows(p, kernel->act, token);
     const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
     float *y = p->y + token * p->ldy + row;
-    const char *rows_at = c->tiles ? c->tiles : p->w.data;
-    jt_matmul_fn *fn = c->tiles ? kernel->tiled : kernel->fn;
-    fn(y, p->ldy, rows_at + row * c->row_bytes, c->row_bytes, rows, x, x_bytes, index,
-       tokens, jt_cols(&p->w));
+    const jt_reading *weight = &c->weight;
+    weight->fn(y, p->ldy, weight->data + row * weight->row_bytes, weight->row_bytes,
+               rows, x, x_bytes, index, tokens, jt_cols(&p->w));
     if (p->w.factor)
         scale_tile(y, p->ldy, rows, tokens, *p->w.factor);
 }
@@ -233,14 +231,13 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, act_of(ctx->kernels, &products[i]));
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
-    const char **tiles = jt_scratch(ctx, count, sizeof *tiles);
+    jt_reading *weights = jt_scratch(ctx, count, sizeof *weights);
     if (jt_failed(ctx) || count == 0)
         return;
-    jt_tiles_find(ctx, products, count, tiles);
-    for (size_t i = 0; i < count; i++)
-        cuts[i].tiles = tiles[i];
+    jt_tiles_find(ctx, products, count, weights);
     work w = {ctx->kernels, &ctx->tender, products, cuts, count};
-    size_t items = cut_products(products, cuts, count, jt_pool_threads(ctx->pool));
+    size_t items =
+        cut_products(products, weights, cuts, count, jt_pool_threads(ctx->pool));
     jt_pool_run(ctx->pool, run_item, &w, items);
 }
 

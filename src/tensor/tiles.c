@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/hash.h"
 #include "kernels/tile.h"
 
@@ -15,6 +16,7 @@ typedef struct entry {
     const void *data; /* NULL: the place is free */
     size_t bytes;
     char *tiles; /* NULL: there was no memory */
+    bool halves; /* of floats: they are bfloat16 */
 } entry;
 
 struct jt_tiles {
@@ -121,7 +123,8 @@ static bool make_room(jt_tiles *tiles)
 typedef struct fresh {
     const jt_tensor *w;
     char *tiles;
-    size_t row_bytes, items, first_item;
+    bool halves;
+    size_t row_bytes, items, first_item; /* row_bytes: of the weight */
 } fresh;
 
 typedef struct making {
@@ -139,9 +142,13 @@ static void fill_item(void *arg, size_t item)
     size_t row = (item - f->first_item) * TILES_PER_ITEM * JT_TILE_ROWS;
     for (int i = 0; i < TILES_PER_ITEM && row < rows; i++, row += JT_TILE_ROWS) {
         size_t some = rows - row < JT_TILE_ROWS ? rows - row : JT_TILE_ROWS;
-        jt_tile_fill(f->tiles + row * f->row_bytes,
-                     (const char *)f->w->data + row * f->row_bytes, f->row_bytes, some,
-                     f->w->dtype);
+        const char *from = (const char *)f->w->data + row * f->row_bytes;
+        if (f->halves)
+            jt_tile_fill_halves(f->tiles + row * f->row_bytes / 2, (const void *)from,
+                                jt_cols(f->w), some);
+        else
+            jt_tile_fill(f->tiles + row * f->row_bytes, from, f->row_bytes, some,
+                         f->w->dtype);
     }
 }
 
@@ -151,18 +158,25 @@ static bool wants(const jt_context *ctx, const jt_tensor *w)
            jt_tile_can(w->dtype, jt_cols(w));
 }
 
+/* Can its tiles be of bfloat16? */
+static bool in_halves(const jt_context *ctx, const jt_tensor *w)
+{
+    return ctx->kernels->matmul[w->dtype].halves && jt_tile_can(JT_BF16, jt_cols(w)) &&
+           jt_all_bf16(w->data, jt_rows(w) * jt_cols(w));
+}
+
 /* Make place for the tiles of a weight that has none; true: they are to be filled. */
-static bool add(jt_tiles *tiles, const jt_tensor *w, fresh *f)
+static bool add(jt_tiles *tiles, const jt_tensor *w, bool halves, fresh *f)
 {
     size_t rows = jt_rows(w), row_bytes = jt_dtype_row_bytes(w->dtype, jt_cols(w));
     size_t items =
         (rows + TILES_PER_ITEM * JT_TILE_ROWS - 1) / (TILES_PER_ITEM * JT_TILE_ROWS);
-    *f = (fresh){.w = w, .row_bytes = row_bytes, .items = items};
+    *f = (fresh){.w = w, .halves = halves, .row_bytes = row_bytes, .items = items};
     if (rows == 0 || !make_room(tiles))
         return false;
-    f->tiles = take(tiles, jt_tile_bytes(rows, row_bytes));
+    f->tiles = take(tiles, jt_tile_bytes(rows, halves ? row_bytes / 2 : row_bytes));
     *look_up(tiles->entries, tiles->room, w->data) =
-        (entry){w->data, rows * row_bytes, f->tiles};
+        (entry){w->data, rows * row_bytes, f->tiles, halves};
     tiles->used++;
     return f->tiles != NULL;
 }
@@ -185,10 +199,28 @@ static void fill(jt_context *ctx, fresh *list, size_t count)
                     jt_rows(list[i].w) * list[i].row_bytes);
 }
 
-void jt_tiles_find(jt_context *ctx, const jt_product *products, size_t count,
-                   const char **out)
+/* The entry of a weight, made if need be; where it waits to be filled, into `list`. */
+static const entry *find(jt_context *ctx, const jt_tensor *w, fresh *list, size_t *n)
 {
-    memset(out, 0, count * sizeof *out);
+    jt_tiles *tiles = ctx->tiles;
+    const entry *e = look_up(tiles->entries, tiles->room, w->data);
+    if (e->data)
+        return e;
+    *n += add(tiles, w, in_halves(ctx, w), &list[*n]);
+    return look_up(tiles->entries, tiles->room, w->data);
+}
+
+static jt_reading as_it_lies(const jt_context *ctx, const jt_tensor *w)
+{
+    return (jt_reading){ctx->kernels->matmul[w->dtype].fn, w->data,
+                        jt_dtype_row_bytes(w->dtype, jt_cols(w))};
+}
+
+void jt_tiles_find(jt_context *ctx, const jt_product *products, size_t count,
+                   jt_reading *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = as_it_lies(ctx, &products[i].w);
     jt_tiles *tiles = ctx->tiles;
     fresh *list = tiles ? jt_scratch(ctx, count, sizeof *list) : NULL;
     if (!list)
@@ -199,12 +231,13 @@ void jt_tiles_find(jt_context *ctx, const jt_product *products, size_t count,
         const jt_tensor *w = &products[i].w;
         if (!wants(ctx, w))
             continue;
-        const entry *e = look_up(tiles->entries, tiles->room, w->data);
-        if (!e->data && add(tiles, w, &list[n]))
-            n++;
-        e = look_up(tiles->entries, tiles->room, w->data);
-        if (e->bytes == jt_rows(w) * jt_dtype_row_bytes(w->dtype, jt_cols(w)))
-            out[i] = e->tiles;
+        const jt_matmul *kernel = &ctx->kernels->matmul[w->dtype];
+        const entry *e = find(ctx, w, list, &n);
+        size_t row_bytes = out[i].row_bytes;
+        if (!e->tiles || e->bytes != jt_rows(w) * row_bytes)
+            continue;
+        out[i] = e->halves ? (jt_reading){kernel->halves, e->tiles, row_bytes / 2}
+                           : (jt_reading){kernel->tiled, e->tiles, row_bytes};
     }
     if (n)
         fill(ctx, list, n);

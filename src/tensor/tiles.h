@@ -19,10 +19,18 @@ jt_status jt_tiles_new(jt_tiles **out, jt_tiles_owner owner, jt_err *err);
 void jt_tiles_free(jt_tiles *tiles); /* NULL is fine */
 size_t jt_tiles_bytes(jt_tiles *tiles);
 
-/* The tiles of the weight of each product, into out [count]: NULL where the context has
- * no set or its kernels no use for them, where the weight is not one of a model, and
- * where memory is short. */
+/* How a product reads its weight. */
+typedef struct jt_reading {
+    jt_matmul_fn *fn;
+    const char *data;
+    size_t row_bytes;
+} jt_reading;
+
+/* How each product reads its weight, into out [count]: in tiles, or as it lies where
+ * the context has no set or its kernels no use for them, where the weight is not one of
+ * a model, and where memory is short. Tiles of floats that bfloat16 says exactly, as
+ * routers of published models mostly are, are made of that: half of the bytes. */
 void jt_tiles_find(jt_context *ctx, const jt_product *products, size_t count,
-                   const char **out);
+                   jt_reading *out);
 
 #endif

@@ -153,6 +153,40 @@ static void check_tiles(checker *c, const problem *p, const float *y, size_t ldy
     buffer_free(&tiles);
 }
 
+/* Floats that bfloat16 says exactly, in tiles of that, have the bits of floats. */
+static void check_halves(checker *c, const problem *p)
+{
+    if (!p->mm->halves || !jt_tile_can(JT_BF16, p->n))
+        return;
+    size_t row_bytes = p->n * sizeof(float), half = row_bytes / 2;
+    problem exact = *p;
+    exact.row_bytes = row_bytes;
+    exact.w = buffer_in(p->rows * row_bytes, 0);
+    buffer tiles = buffer_in(jt_tile_bytes(p->rows, half), 0);
+    float *w = exact.w.data;
+    for (size_t r = 0; r < p->rows; r++) {
+        memcpy(w + r * p->n, (char *)p->w.data + r * p->row_bytes, row_bytes);
+        for (size_t i = r * p->n; i < (r + 1) * p->n; i++)
+            w[i] = jt_bf16_to_float(jt_float_to_bf16(w[i]));
+    }
+    check(c, jt_all_bf16(w, p->rows * p->n), "floats are not bfloat16");
+    for (size_t r = 0; r < p->rows; r += JT_TILE_ROWS)
+        jt_tile_fill_halves((char *)tiles.data + r * half, w + r * p->n, p->n,
+                            p->rows - r < JT_TILE_ROWS ? p->rows - r : JT_TILE_ROWS);
+    size_t values = p->tokens * p->rows;
+    float *y = malloc(values * sizeof *y), *z = malloc(values * sizeof *z);
+    run(&exact, y, p->rows, 0, p->rows, 0, p->tokens);
+    p->mm->halves(z, p->rows, tiles.data, half, p->rows, p->x.data, p->x_bytes,
+                  p->index, p->tokens, p->n);
+    check(c, memcmp(y, z, values * sizeof *y) == 0,
+          "halves: not the bits of floats, rows %zu, tokens %zu, n %zu", p->rows,
+          p->tokens, p->n);
+    free(y);
+    free(z);
+    buffer_free(&exact.w);
+    buffer_free(&tiles);
+}
+
 static void check_problem(checker *c, const problem *p)
 {
     size_t ldy = p->rows + pick(c, 0, 5);
@@ -169,6 +203,7 @@ static void check_problem(checker *c, const problem *p)
     check_sums(c, p, out, ldy);
     check_parts(c, p, out, ldy);
     check_tiles(c, p, out, ldy);
+    check_halves(c, p);
 
     if (p->mm->act == JT_ACT_Q8) {
         problem truth = *p;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/half.h"
 #include "base/random.h"
 #include "kernels/tile.h"
 #include "tensor/ops.h"
@@ -132,6 +133,26 @@ static void test_a_part_of_another(void **state)
     assert_int_equal(jt_tiles_bytes(f->ctx.tiles), bytes);
 }
 
+/* Floats that bfloat16 says exactly take half of the memory in tiles. */
+static void test_floats_in_halves(void **state)
+{
+    fixture *f = *state;
+    if (!f->ctx.tiles)
+        skip();
+    static float w[EXPERTS * ROWS * N];
+    for (size_t i = 0; i < EXPERTS * ROWS * N; i++)
+        w[i] = jt_bf16_to_float((uint16_t)(0x3f80 + i % 256));
+    w[ROWS * N] += 0x1p-20f; /* the second expert's are not */
+    void *blocks = f->stack.data;
+    f->stack.data = w;
+    f->stack.dtype = JT_F32;
+    check(f, EXPERTS);
+    f->stack.data = blocks;
+    size_t whole = jt_tile_bytes(ROWS, N * sizeof(float));
+    assert_int_equal(jt_tiles_bytes(f->ctx.tiles), whole + (EXPERTS - 1) * (whole / 2));
+    assert_int_equal(f->made, sizeof w);
+}
+
 static void test_without_memory(void **state)
 {
     fixture *f = *state;
@@ -149,6 +170,7 @@ static void test_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_floats_in_halves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_made_when_needed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_only_of_models, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_part_of_another, set_up, tear_down),

@@ -127,11 +127,11 @@ JT_QUANT_LIST(X)
 
 void jt_scalar_matmuls(jt_matmul matmul[JT_DTYPE_COUNT])
 {
-    matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32, NULL};
-    matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16, NULL};
-    matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16, NULL};
+    matmul[JT_F32] = (jt_matmul){.act = JT_ACT_F32, .fn = matmul_f32};
+    matmul[JT_F16] = (jt_matmul){.act = JT_ACT_F32, .fn = matmul_f16};
+    matmul[JT_BF16] = (jt_matmul){.act = JT_ACT_F32, .fn = matmul_bf16};
 #define X(suffix, lower, values, group, bias, offset, top) \
-    matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower, NULL};
+    matmul[JT_##suffix] = (jt_matmul){.act = JT_ACT_Q8, .fn = matmul_##lower};
     JT_QUANT_LIST(X)
 #undef X
 }

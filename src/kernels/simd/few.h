@@ -9,7 +9,8 @@
  * with panels 113, 128, 164, 175. AVX2: Q4_K 135, 248, 308, 400, with panels 176, 288,
  * 377, 396; Q6_K 195, 292, 468, 642, with panels 253, 358, 441, 549. From memory, two
  * threads, AVX-512, GB/s of Q4_K, where plain reading gives 43: 43, 43, 42, 41, with
- * panels 42, 40, 38, 37. */
+ * panels 42, 40, 38, 37. F32, AVX-512: 245, 260, 340, 308, with panels 482, 498, 695,
+ * 522; AVX2: 246, 382, 523, with panels 845, 840, 1298. */
 #ifndef JT_SIMD_FEW_H
 #define JT_SIMD_FEW_H
 
@@ -31,7 +32,8 @@
     X(IQ4_NL, iq4_nl, 1) \
     X(IQ4_XS, iq4_xs, 1) \
     X(MXFP4, mxfp4, 1)
-#define MOST_WAYS 4
+#define MOST_WAYS  4
+#define FLOAT_WAYS 2 /* floats take the registers of so many */
 
 /* What is left to say of a format: as in JT_QUANT_LIST, and the bytes of a chunk. */
 typedef struct few_form {
@@ -331,6 +333,98 @@ JT_QUANT_LIST(X)
 FEW_LIST(X)
 #undef X
 
+/* ---- floats ---- */
+
+enum float_name {
+#define X(suffix, lower, values) FEW_##lower,
+    JT_FLOAT_LIST(X)
+#undef X
+};
+
+ALWAYS_INLINE void floats_of(enum float_name name, vf *out, source r)
+{
+    switch (name) {
+#define X(suffix, lower, values) \
+    case FEW_##lower:            \
+        floats_##lower(out, r);  \
+        break;
+        JT_FLOAT_LIST(X)
+#undef X
+    }
+}
+
+/* part += `count` values of a tile, from value `at` of the activations on. */
+ALWAYS_INLINE void few_floats(vf part[][FEW], const uint8_t *tile,
+                              const uint8_t *const *x, size_t at, size_t count,
+                              ahead *next, const enum float_name name,
+                              const size_t values, const int tokens)
+{
+    vf w[8];
+    for (size_t i = 0; i < count; i += values, tile += 16 * JT_TILE_ROWS) {
+        ask(next, 1);
+        for (size_t v = 0; v < JT_TILE_ROWS / LANES; v++) {
+            const size_t row = v * LANES, lane = row % JT_TILE_LANES;
+            floats_of(name, w, (source){tile + (row - lane) * 16, 0, lane, true});
+            for (size_t j = 0; j < values; j++)
+                for (int t = 0; t < tokens; t++) {
+                    float value;
+                    memcpy(&value, x[t] + (at + i + j) * sizeof value, sizeof value);
+                    part[v][t] = vf_fma(w[j], vf_set1(value), part[v][t]);
+                }
+        }
+    }
+}
+
+/* As few_tiles. */
+ALWAYS_INLINE void few_float_tiles(float *y, size_t ldy, const uint8_t *w,
+                                   size_t row_bytes, size_t rows,
+                                   const uint8_t *const *x, size_t n,
+                                   const enum float_name name, const size_t values,
+                                   const int tokens)
+{
+    enum { PANELS = JT_TILE_ROWS / LANES };
+    const size_t bytes = JT_TILE_ROWS * row_bytes;
+    for (size_t r = 0; r < rows; r += JT_TILE_ROWS, w += bytes) {
+        ahead next = ahead_of(w + TILES_AHEAD, bytes, n / values);
+        vf total[PANELS][FEW], part[PANELS][FEW];
+        for (int v = 0; v < PANELS; v++)
+            for (int t = 0; t < tokens; t++)
+                total[v][t] = vf_set1(0);
+        for (size_t at = 0; at < n; at += CHUNK_REAL) {
+            const size_t count = n - at < CHUNK_REAL ? n - at : CHUNK_REAL;
+            for (int v = 0; v < PANELS; v++)
+                for (int t = 0; t < tokens; t++)
+                    part[v][t] = vf_set1(0);
+            few_floats(part, w + at / values * 16 * JT_TILE_ROWS, x, at, count, &next,
+                       name, values, tokens);
+            for (int v = 0; v < PANELS; v++)
+                for (int t = 0; t < tokens; t++)
+                    total[v][t] = vf_add(total[v][t], part[v][t]);
+        }
+        for (size_t v = 0; v < PANELS && r + v * LANES < rows; v++)
+            for (int t = 0; t < tokens; t++)
+                vf_store_n(y + (size_t)t * ldy + r + v * LANES, total[v][t],
+                           rows - r - v * LANES);
+    }
+}
+
+#define FEW_FLOATS_FN(tokens, lower, values)                                   \
+    static void few_##lower##_##tokens(float *y, size_t ldy, const uint8_t *w, \
+                                       size_t row_bytes, size_t rows,          \
+                                       const uint8_t *const *x, size_t n)      \
+    {                                                                          \
+        few_float_tiles(y, ldy, w, row_bytes, rows, x, n, FEW_##lower, values, \
+                        tokens);                                               \
+    }
+#define X(suffix, lower, values)    \
+    FEW_FLOATS_FN(1, lower, values) \
+    FEW_FLOATS_FN(2, lower, values) \
+    FEW_FLOATS_FN(3, lower, values) \
+    FEW_FLOATS_FN(4, lower, values) \
+    FEW_OR_MANY(lower, FLOAT_WAYS)
+JT_FLOAT_LIST(X)
+#undef X
+
 static void set_few(jt_kernels *table)
 {
 #define X(suffix, lower, ways) \
@@ -338,6 +432,10 @@ static void set_few(jt_kernels *table)
         table->matmul[JT_##suffix].tiled = few_##lower;
     FEW_LIST(X)
 #undef X
+#define X(suffix, lower, values) table->matmul[JT_##suffix].tiled = few_##lower;
+    JT_FLOAT_LIST(X)
+#undef X
+    table->matmul[JT_F32].halves = few_bf16;
 }
 
 #endif

@@ -397,11 +397,15 @@ JT_QUANT_LIST(X)
 
 static void set_matmuls(jt_kernels *table)
 {
-    table->matmul[JT_F32] = (jt_matmul){JT_ACT_F32, matmul_f32, tiled_f32};
-    table->matmul[JT_F16] = (jt_matmul){JT_ACT_F32, matmul_f16, tiled_f16};
-    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_F32, matmul_bf16, tiled_bf16};
+    table->matmul[JT_F32] =
+        (jt_matmul){.act = JT_ACT_F32, .fn = matmul_f32, .tiled = tiled_f32};
+    table->matmul[JT_F16] =
+        (jt_matmul){.act = JT_ACT_F32, .fn = matmul_f16, .tiled = tiled_f16};
+    table->matmul[JT_BF16] =
+        (jt_matmul){.act = JT_ACT_F32, .fn = matmul_bf16, .tiled = tiled_bf16};
 #define X(suffix, lower, values, group, bias, offset, top) \
-    table->matmul[JT_##suffix] = (jt_matmul){JT_ACT_Q8, matmul_##lower, tiled_##lower};
+    table->matmul[JT_##suffix] =                           \
+        (jt_matmul){.act = JT_ACT_Q8, .fn = matmul_##lower, .tiled = tiled_##lower};
     JT_QUANT_LIST(X)
 #undef X
 }

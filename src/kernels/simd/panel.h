@@ -479,40 +479,50 @@ ALWAYS_INLINE void panel_q2_0(panel *p, int v, source r, size_t count)
     }
 }
 
-ALWAYS_INLINE void panel_f32(panel *p, int v, source r, size_t count)
+/* Floats: the values of a block of 16 bytes of each row. */
+
+ALWAYS_INLINE void floats_f32(vf *out, source r)
 {
     vi four[4];
-    for (size_t i = 0; i < count; i += 4, next_block(&r, 16)) {
-        load_dwords(four, 4, r, 0, 16);
-        for (int j = 0; j < 4; j++)
-            p->real[v].w[i + (size_t)j] = vf_cast(four[j]);
+    load_dwords(four, 4, r, 0, 16);
+    for (int j = 0; j < 4; j++)
+        out[j] = vf_cast(four[j]);
+}
+
+ALWAYS_INLINE void floats_f16(vf *out, source r)
+{
+    vi pairs[4];
+    load_dwords(pairs, 4, r, 0, 16);
+    for (int j = 0; j < 4; j++) {
+        out[2 * j] = vf_from_half(pairs[j]);
+        out[2 * j + 1] = vf_from_half(vi_right(pairs[j], 16));
     }
 }
 
-ALWAYS_INLINE void panel_f16(panel *p, int v, source r, size_t count)
+ALWAYS_INLINE void floats_bf16(vf *out, source r)
 {
     vi pairs[4];
-    for (size_t i = 0; i < count; i += 8, next_block(&r, 16)) {
-        load_dwords(pairs, 4, r, 0, 16);
-        vf *out = p->real[v].w + i;
-        for (int j = 0; j < 4; j++) {
-            out[2 * j] = vf_from_half(pairs[j]);
-            out[2 * j + 1] = vf_from_half(vi_right(pairs[j], 16));
-        }
+    load_dwords(pairs, 4, r, 0, 16);
+    for (int j = 0; j < 4; j++) {
+        out[2 * j] = vf_cast(vi_left(pairs[j], 16));
+        out[2 * j + 1] = vf_cast(vi_and(pairs[j], (int)0xffff0000));
     }
 }
 
-ALWAYS_INLINE void panel_bf16(panel *p, int v, source r, size_t count)
-{
-    vi pairs[4];
-    for (size_t i = 0; i < count; i += 8, next_block(&r, 16)) {
-        load_dwords(pairs, 4, r, 0, 16);
-        vf *out = p->real[v].w + i;
-        for (int j = 0; j < 4; j++) {
-            out[2 * j] = vf_cast(vi_left(pairs[j], 16));
-            out[2 * j + 1] = vf_cast(vi_and(pairs[j], (int)0xffff0000));
-        }
+/* X(enum suffix, lower case, values of a block) */
+#define JT_FLOAT_LIST(X) \
+    X(F32, f32, 4)       \
+    X(F16, f16, 8)       \
+    X(BF16, bf16, 8)
+
+#define X(suffix, lower, values)                                              \
+    ALWAYS_INLINE void panel_##lower(panel *p, int v, source r, size_t count) \
+    {                                                                         \
+        vf *out = p->real[v].w;                                               \
+        for (size_t i = 0; i < count; i += values, next_block(&r, 16))        \
+            floats_##lower(out + i, r);                                       \
     }
-}
+JT_FLOAT_LIST(X)
+#undef X
 
 #endif

@@ -72,7 +72,8 @@ MATMUL(pairs)
 
 static void set_bf16(jt_kernels *table)
 {
-    table->matmul[JT_BF16] = (jt_matmul){JT_ACT_BF16X2, matmul_pairs, tiled_pairs};
+    table->matmul[JT_BF16] =
+        (jt_matmul){.act = JT_ACT_BF16X2, .fn = matmul_pairs, .tiled = tiled_pairs};
 }
 
 #endif
