@@ -294,7 +294,7 @@ static void refused(void **state)
                            {ROUTER "_scale", JT_ST_F8_E4M3, 2, {4, 4}, scales},
                            {ROUTER "_scale_2", JT_ST_F32, 0, {0}, &one},
                            {0}};
-    const part twice[] = {{EXPERT, JT_ST_U8, 2, {64, 32}, codes}, {0}};
+    const part twice[] = {{EXPERT, JT_ST_U8, 2, {ROWS, COLS / 2}, codes}, {0}};
     check_refused(EXPERT "_global_scale", nothing, "has no factor");
     check_refused(EXPERT "_scale", nothing, "another shape or type");
     check_refused(EXPERT "_packed", nothing, "is missing");
