@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/apart.h"
 #include "model/bind.h"
 #include "model/model.h"
 
@@ -53,6 +54,7 @@ static void make_norms(const jt_model *model, const jt_attachment *at, jt_contex
         jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool) * s->cols, sizeof(float))};
     if (work.row)
         jt_for_rows(ctx, rows, rows * s->cols * s->rank, norm_row, &work);
+    jt_apart_forget(model->apart);
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
