@@ -80,6 +80,17 @@ static jt_status bind_soft_prompts(jt_adapter *a, float alpha, jt_err *err)
     return check_one_place(a, err);
 }
 
+static jt_status soft_prompt_fits(const jt_adapter *a, const jt_model *model,
+                                  jt_err *err)
+{
+    (void)a;
+    if (!model->params.layer_width)
+        return JT_OK;
+    return jt_fail(err, JT_E_UNSUPPORTED,
+                   "a soft prompt for a model that has embeddings for each layer: "
+                   "virtual tokens have none");
+}
+
 static const jt_tensor *embeddings(const jt_adapter *a)
 {
     return part(a, 0);
@@ -113,6 +124,11 @@ static jt_status bind_prefixes(jt_adapter *a, float alpha, jt_err *err)
 
 jt_status jt_front_check_layers(const jt_model *model, jt_err *err)
 {
+    if (model->params.borrowers)
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "a prefix for a model of which %d layers have no keys and "
+                       "values of their own",
+                       model->params.borrowers);
     for (int i = 0; i < model->params.n_layers; i++) {
         if (model->layers[i].mixer != JT_MIX_ATTENTION)
             return jt_fail(err, JT_E_UNSUPPORTED,
@@ -170,6 +186,7 @@ const jt_adapter_kind jt_adapter_soft_prompt = {
     .by_token = true,
     .making = &soft_prompt_making,
     .scale = one,
+    .fits = soft_prompt_fits,
     .front = front,
     .embeddings = embeddings,
     .is_fresh_place = never_fresh};

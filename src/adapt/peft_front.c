@@ -160,6 +160,7 @@ static jt_status read_embeddings(jt_adapter *a, const json_t *config,
     size_t at, shape[2] = {(size_t)t->shape[0], (size_t)t->shape[1]};
     float scale = scale_of(model);
     JT_TRY(check_embeddings(model, err));
+    JT_TRY(a->kind->fits(a, model, err));
     JT_TRY(expect(config, "token_dim", shape[1], err));
     JT_TRY(jt_adapter_add_source(a, &at, place_name, "soft_prompt", JT_F32, 2, shape,
                                  err));

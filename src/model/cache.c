@@ -15,6 +15,9 @@ static needs needs_of(const jt_layer *layer)
     const jt_attention *a = &layer->attention;
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
+        if (!jt_has(&a->k)) /* those of another layer */
+            return (needs){0};
+        /* fall through */
     case JT_MIX_BOTH: /* the state of attention alone is nothing */
         return (needs){(size_t)a->n_kv_heads, (size_t)a->k_dim, (size_t)a->v_dim,
                        (size_t)a->window, jt_recurrent_state(&layer->recurrent)};

@@ -25,7 +25,8 @@ typedef struct jt_attention {
     jt_tensor qkv, qkv_bias; /* q, k and v as one tensor, whose rows those then are; or
                                 empty */
     jt_tensor q, k, v, o;    /* [out, in]; without v values are what k makes, before
-                                norms and rotation (Gemma 4) */
+                                norms and rotation; without k keys and values are what
+                                another layer has put into the cache (Gemma 4) */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
     jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads

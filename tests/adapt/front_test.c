@@ -154,6 +154,8 @@ static void check_models(void **state)
     check_folder("llama-prompt", "falcon-h1", "without their multiplier");
     check_folder("llama-prefix", "deepseek2", "keeps no keys and values");
     check_folder("llama-prefix", "lfm2", "keeps no keys and values");
+    check_folder("llama-prompt", "gemma4-e2b", "embeddings for each layer");
+    check_folder("llama-prefix", "gemma4-e2b", "no keys and values of their own");
 }
 
 static void check_refused(void **state)
