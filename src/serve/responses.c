@@ -73,7 +73,7 @@ static json_t *output(const jt_response *r, const jt_work *w)
 static json_t *usage(const jt_work *w)
 {
     const jt_generate_result *result = &w->choice[0].result;
-    json_int_t in = (json_int_t)w->prompt.count, out = (json_int_t)result->tokens;
+    json_int_t in = (json_int_t)w->prompt->count, out = (json_int_t)result->tokens;
     return json_pack("{sI s{sI} sI s{sI} sI}", "input_tokens", in,
                      "input_tokens_details", "cached_tokens",
                      (json_int_t)result->kept_tokens, "output_tokens", out,
