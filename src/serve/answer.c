@@ -120,7 +120,7 @@ static json_t *token_json(const jt_task *c, jt_scored token)
                      logprob(token), "bytes", bytes);
 }
 
-static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
+json_t *jt_answer_tokens(const jt_task *c, const jt_said *said)
 {
     json_t *content = json_array();
     for (size_t i = 0; i < said->n_sampled; i++) {
@@ -131,7 +131,12 @@ static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
         json_object_set_new(item, "top_logprobs", top);
         json_array_append_new(content, item);
     }
-    return json_pack("{so sn}", "content", content, "refusal");
+    return content;
+}
+
+static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
+{
+    return json_pack("{so sn}", "content", jt_answer_tokens(c, said), "refusal");
 }
 
 /* As the older interface has it: lists side by side. */
