@@ -295,11 +295,12 @@ bool jt_call_style_grammar(const jt_call_style *style, const json_t *tools, bool
                          "'tool_choice' can only be \"auto\" or \"none\"");
     if (write_calls(&gbnf, style, tools, &err) != JT_OK)
         return jt_refuse_err(p, "tools", &err);
-    char *start = gbnf ? strstr(gbnf, root) : NULL;
+    const char *start = gbnf ? strstr(gbnf, root) : NULL;
     if (!start)
         return no_memory(p);
-    memcpy(start + 1, "call", 4);
-    int n = asprintf(out, "%s%s", many ? style->many : style->one, gbnf);
+    start++;
+    int n = asprintf(out, "%s%.*scall%s", many ? style->many : style->one,
+                     (int)(start - gbnf), gbnf, start + strlen("root"));
     free(gbnf);
     return n >= 0 || no_memory(p);
 }
