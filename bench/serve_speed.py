@@ -68,8 +68,8 @@ def rate(server, users, tokens, turn, same):
 
 def bench(o, users):
     """What the same passes give without a server: tokens per second of decoding."""
-    done = subprocess.run([o.junto, "bench", o.model, "-np", str(users), "-p", "32", "-n", "32",
-                           "-r", "2", "-t", str(o.threads), "--json"],
+    done = subprocess.run([o.junto, "bench", o.model, "-np", str(users), "-p", "32",
+                           "-n", str(o.tokens), "-r", "1", "-t", str(o.threads), "--json"],
                           check=True, capture_output=True)
     (run,) = json.loads(done.stdout)["runs"]
     show(bench=users, steady_tokens_per_s=run["decode"]["tokens_per_second"]["median"])
