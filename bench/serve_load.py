@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Many users for a long time: no error, no leak, and every answer that given alone.
 
-    bench/serve_load.py [--users 64] [--seconds 600] [--slots 16] [--model FILE]
-                        [--junto build/junto] [-- FLAGS OF THE SERVER]
+    bench/serve_load.py [--users 64] [--seconds 600] [--slots 16] [--context 1024]
+                        [--model FILE] [--junto build/junto] [-- FLAGS OF THE SERVER]
 
 Users ask one after the other, each at random one of many questions of several kinds:
 streams and whole replies, chats and texts, short and long prompts, JSON, log
@@ -24,7 +24,6 @@ import time
 
 import serving
 
-CONTEXT = 1024
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = ["The king said", "Once upon a time there was", "In the beginning",
          "She went to the window and looked out", "My dear friend, ", "It was a dark night"]
@@ -184,6 +183,7 @@ def read_flags():
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--questions", type=int, default=96)
+    parser.add_argument("--context", type=int, default=1024, help="tokens of a slot")
     parser.add_argument("--model", default=ROOT / "models" / "junto-mini.gguf")
     parser.add_argument("--junto", default=ROOT / "build" / "junto")
     parser.add_argument("--grows", type=float, default=0.01, help="memory may, by this part")
@@ -193,7 +193,7 @@ def read_flags():
 
 def main():
     o = read_flags()
-    command = [o.junto, "serve", o.model, "-c", CONTEXT, "--prefix-cache", "16M", *o.flags]
+    command = [o.junto, "serve", o.model, "-c", str(o.context), "--prefix-cache", "16M", *o.flags]
     with serving.Server(*command, "-np", "1") as server:
         asked = questions(o.questions, can_be_steered(server))
         answers = [server.request("POST", *question) for question in asked]
@@ -203,7 +203,7 @@ def main():
     expected = [what_counts(json.loads(data)) for _, data in answers]
     with serving.Server(*command, "-np", str(o.slots), "--queue", str(4 * o.users)) as server:
         load = Load(server, asked, expected)
-        load.fill(o.slots, CONTEXT)
+        load.fill(o.slots, o.context)
         memory = load.run(o.users, o.seconds)
         busy = server.figure("slots_busy")
     report(load, memory, o.users)

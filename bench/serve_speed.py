@@ -7,7 +7,8 @@
     bench/serve_speed.py MODEL forms
 
 throughput  users who ask one after the other, each with prompts of its own: tokens per
-            second of all; with --peer llama.cpp's server in turn with this one
+            second of all; `steady` while all of them write. With --peer llama.cpp's
+            server in turn with this one, with --bench `junto bench -np` as well
 stalls      times between the tokens of users while another one's long prompt comes
 prefix      time to the first token of a long prompt, and of the next one that begins
             like it, with others in between
@@ -20,6 +21,7 @@ import argparse
 import json
 import pathlib
 import statistics
+import subprocess
 import threading
 import time
 
@@ -44,8 +46,16 @@ def start(o, *flags):
 
 # ---- throughput ----
 
+def steady(answers):
+    """Tokens per second while all users write: no prompt runs beside them."""
+    begin, end = max(a.times[0] for a in answers), min(a.times[-1] for a in answers)
+    gaps = [gap for a in answers for t, gap in zip(a.times[1:], a.gaps)
+            if begin < t - gap and t <= end]
+    return len(answers) * len(gaps) / sum(gaps) if gaps else 0.0
+
+
 def rate(server, users, tokens, turn, same):
-    """Tokens per second of all, from the first question to the last answer."""
+    """Tokens per second of all: from the first question to the last answer, and steady."""
     def one(u):
         seed = turn * 1000 + (0 if same else u)
         prompt = serving.random_prompt(32, seed)
@@ -53,9 +63,16 @@ def rate(server, users, tokens, turn, same):
     began = time.perf_counter()
     answers = serving.at_once([lambda u=u: one(u) for u in range(users)])
     took = time.perf_counter() - began
-    decode = (sum(len(a.gaps) for a in answers) /
-              (max(a.times[-1] for a in answers) - min(a.times[0] for a in answers)))
-    return sum(a.tokens for a in answers) / took, decode
+    return sum(a.tokens for a in answers) / took, steady(answers)
+
+
+def bench(o, users):
+    """What the same passes give without a server: tokens per second of decoding."""
+    done = subprocess.run([o.junto, "bench", o.model, "-np", str(users), "-p", "32",
+                           "-n", str(o.tokens), "-r", "1", "-t", str(o.threads), "--json"],
+                          check=True, capture_output=True)
+    (run,) = json.loads(done.stdout)["runs"]
+    show(bench=users, steady_tokens_per_s=run["decode"]["tokens_per_second"]["median"])
 
 
 def throughput(o):
@@ -70,9 +87,11 @@ def throughput(o):
     for turn in range(o.turns):
         for users in o.users:
             for name, server in servers.items():
-                whole, decode = rate(server, users, o.tokens, turn, o.same)
+                whole, alone = rate(server, users, o.tokens, turn, o.same)
                 show(server=name, users=users, turn=turn, tokens_per_s=whole,
-                     decode_tokens_per_s=decode)
+                     steady_tokens_per_s=alone)
+            if o.bench:
+                bench(o, users)
     for server in servers.values():
         server.stop()
 
@@ -175,6 +194,7 @@ def main():
     parser.add_argument("part", choices=parts)
     parser.add_argument("--junto", default=ROOT / "build" / "junto")
     parser.add_argument("--peer", help="llama.cpp's server")
+    parser.add_argument("--bench", action="store_true", help="beside `junto bench`")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--users", type=numbers, default=[1, 16])
     parser.add_argument("--tokens", type=int, default=48)

@@ -69,10 +69,12 @@ typedef struct jt_safetensor {
 typedef struct jt_safetensors jt_safetensors;
 
 /* Open and map a file, or all of a folder: model.safetensors, or the shards that
- * model.safetensors.index.json names. Errors: JT_E_IO (cannot open or map, nothing
- * there, a shard is missing), JT_E_FORMAT (anything wrong inside, shards that do not
- * belong together), JT_E_UNSUPPORTED (types that Junto does not know), JT_E_LIMIT,
- * JT_E_MEMORY. On success the caller owns *out. */
+ * model.safetensors.index.json names, or "*-TP-common.safetensors" and the files of the
+ * devices that the others were cut for, "*-TP-003.safetensors", whose tensors are
+ * called "NAME.TP-003". Errors: JT_E_IO (cannot open or map, nothing there, a shard is
+ * missing), JT_E_FORMAT (anything wrong inside, shards that do not belong together),
+ * JT_E_UNSUPPORTED (types that Junto does not know), JT_E_LIMIT, JT_E_MEMORY. On
+ * success the caller owns *out. */
 JT_API jt_status jt_safetensors_open(jt_safetensors **out, const char *path,
                                      jt_err *err);
 

@@ -45,13 +45,16 @@ typedef struct jt_server_options {
     const char *host;    /* a numeric address; default 127.0.0.1: this machine only */
     int port;            /* default: one that is free, see jt_server_port */
     const char *api_key; /* what a request must show; default: nothing. Of several, one
-                            a line, each is a client, who get slots in turn */
-    int per_key;      /* replies of one client, running or waiting; default: no bound */
-    const char *name; /* of the model, in answers; default: its general.name */
-    int slots;        /* replies that run at once, each with a context; default 4 */
-    int queue;        /* replies that may wait; default 64 */
-    int connections;  /* at once; default 128 */
-    int idle_seconds; /* a connection may be silent, or its body take; default 60 */
+                            a line, each is a client; without keys each address is.
+                            Clients get slots in turn */
+    int per_client; /* replies of one client, running or waiting; default: no bound */
+    int per_client_tokens; /* of one client in a minute, prompts and replies; default:
+                              no bound */
+    const char *name;      /* of the model, in answers; default: its general.name */
+    int slots;         /* replies that run at once, each with a context; default 4 */
+    int queue;         /* replies that may wait; default 64 */
+    int connections;   /* at once; default 128 */
+    int idle_seconds;  /* a connection may be silent, or its body take; default 60 */
     int reply_seconds; /* a reply may take from its first pass on; default 3600 */
     int max_tokens;    /* of a reply; default: as far as its context goes */
     size_t body_bytes; /* of a request; default 8 MiB */

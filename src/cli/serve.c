@@ -16,8 +16,8 @@ struct args {
     cli_common common;
     cli_list models;
     const char *config, *host, *key_file, *name, *prefill, *log;
-    int port, slots, queue, per_key, connections, predict, idle, reply, grace, keep,
-        loaded;
+    int port, slots, queue, per_client, client_tokens, connections, predict, idle,
+        reply, grace, keep, loaded;
     uint64_t body, kept, adapter_memory;
     cli_list adapters;
     const char *adapter_folder;
@@ -57,7 +57,7 @@ static const cli_option listen_options[] = {
      .value = "FILE",
      .offset = FIELD(key_file),
      .help = "file of keys, one a line, of which every request must show one (default: "
-             "$JUNTO_API_KEY, otherwise none is needed); slots go to keys in turn"},
+             "$JUNTO_API_KEY, otherwise none is needed)"},
     {.flags = "--config",
      .kind = CLI_PATH,
      .value = "FILE",
@@ -174,14 +174,20 @@ static const cli_option limit_options[] = {
      .min = 1,
      .max = 1 << 20,
      .help = "replies that may wait for a place; further requests are refused (429)"},
-    {.flags = "--per-key",
+    {.flags = "--per-client",
      .kind = CLI_INT,
      .value = "N",
-     .offset = FIELD(per_key),
+     .offset = FIELD(per_client),
      .max = 1 << 20,
-     .help =
-         "replies of one key, running or waiting; further requests are refused (429; "
-         "default: no bound)"},
+     .help = "replies of one client (a key; without keys, an address), running or "
+             "waiting; further requests are refused (429; default: no bound)"},
+    {.flags = "--per-client-tokens",
+     .kind = CLI_INT,
+     .value = "N",
+     .offset = FIELD(client_tokens),
+     .max = 1 << 30,
+     .help = "tokens of one client in a minute, of prompts and replies; further "
+             "requests are refused, with the time to wait (429; default: no bound)"},
     {.flags = "--connections",
      .kind = CLI_INT,
      .value = "N",
@@ -262,7 +268,8 @@ static jt_status listen_first(serving *s, const struct args *args, jt_err *err)
                                  .name = args->name,
                                  .slots = args->slots,
                                  .queue = args->queue,
-                                 .per_key = args->per_key,
+                                 .per_client = args->per_client,
+                                 .per_client_tokens = args->client_tokens,
                                  .connections = args->connections,
                                  .idle_seconds = args->idle,
                                  .reply_seconds = args->reply,

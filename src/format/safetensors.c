@@ -125,6 +125,21 @@ static void read_tensor(jt_json *j, jt_safetensor *t, const unsigned char *data,
         t->data = data + place[0];
 }
 
+/* The name with the ending of its file. */
+static jt_status name_part(jt_safetensors *s, jt_safetensor *t, jt_err *err)
+{
+    size_t more = strlen(s->ending);
+    char *name = more ? jt_arena_alloc(&s->arena, t->name.len + more, 1) : NULL;
+    if (!more)
+        return JT_OK;
+    if (!name)
+        return jt_fail_memory(err, "reading tensor descriptions");
+    memcpy(name, t->name.data, t->name.len);
+    memcpy(name + t->name.len, s->ending, more);
+    t->name = (jt_str){name, t->name.len + more};
+    return JT_OK;
+}
+
 static jt_status append(jt_safetensors *s, const jt_safetensor *t, jt_err *err)
 {
     if (t->name.len == 0 || memchr(t->name.data, '\0', t->name.len))
@@ -173,6 +188,7 @@ static jt_status read_header(jt_safetensors *s, jt_str text, const unsigned char
         read_tensor(&j, &t, data, room);
         if (j.status != JT_OK)
             return jt_fail_within(err, j.status, "tensor '%.*s'", JT_GGUF_SHOW(t.name));
+        JT_TRY(name_part(s, &t, err));
         JT_TRY(append(s, &t, err));
     }
     return jt_json_finish(&j);

@@ -22,6 +22,7 @@ struct jt_safetensors {
     jt_safetensors_note *notes;
     size_t n_notes, notes_room;
     jt_names names;
+    char ending[8]; /* that names of the file at hand get: ".TP-003", or "" */
 };
 
 /* Read one file's header and append its tensors. Errors do not name the file. */
@@ -42,5 +43,10 @@ enum { JT_SHARD_NAME = 256 };
 #define JT_SHARD_FORMAT "model-%05zu-of-%05zu.safetensors"
 #define JT_SHARD_WHOLE  "model.safetensors"
 #define JT_SHARD_INDEX  "model.safetensors.index.json"
+
+/* Files of a model that was cut for several devices: those with whole tensors, and
+ * those of device 003. */
+#define JT_SHARD_COMMON "-TP-common.safetensors"
+#define JT_SHARD_DEVICE "-TP-003.safetensors"
 
 #endif

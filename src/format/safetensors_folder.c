@@ -1,6 +1,9 @@
-/* Folders: one file, or shards and the index that says which tensor lies in which. */
+/* Folders: one file, or shards and the index that says which tensor lies in which, or
+ * files of a model that was cut for several devices (Grok-2), which have no index. */
 #include "format/safetensors_file.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +142,63 @@ static jt_status open_shards(jt_safetensors *s, const char *folder, const char *
     return status;
 }
 
+/* "-TP-common" or "-TP-003": where in a name of a file, or NULL. */
+static const char *cut_at(const char *name)
+{
+    static const char *const endings[] = {JT_SHARD_COMMON, JT_SHARD_DEVICE};
+    size_t len = strlen(name);
+    for (int i = 0; i < 2; i++) {
+        size_t tail = strlen(endings[i]), at = len < tail ? 0 : len - tail;
+        bool same = len >= tail && name[0] != '.';
+        for (size_t j = 0; same && j < tail; j++) {
+            char c = name[at + j], wanted = endings[i][j];
+            same = i == 1 && isdigit((unsigned char)wanted) ? isdigit((unsigned char)c)
+                                                            : c == wanted;
+        }
+        if (same)
+            return name + at;
+    }
+    return NULL;
+}
+
+static int is_cut(const struct dirent *entry)
+{
+    return cut_at(entry->d_name) != NULL;
+}
+
+static jt_status open_cut(jt_safetensors *s, const char *folder, const char *name,
+                          jt_err *err)
+{
+    const char *ending = cut_at(name);
+    char *path = jt_safetensors_path(folder, name, strlen(name));
+    if (!path)
+        return jt_fail_memory(err, "opening a folder");
+    if (isdigit((unsigned char)ending[4]))
+        snprintf(s->ending, sizeof s->ending, ".%.6s", ending + 1);
+    jt_status status = jt_safetensors_map(s, path, err);
+    s->ending[0] = '\0';
+    free(path);
+    return status;
+}
+
+/* Tensors of which each device has a part are "NAME.TP-000", "NAME.TP-001", .. */
+static jt_status open_parts(jt_safetensors *s, const char *folder, jt_err *err)
+{
+    struct dirent **list = NULL;
+    int count = scandir(folder, &list, is_cut, alphasort);
+    jt_status status = JT_OK;
+    if (count <= 0)
+        status = jt_fail(err, JT_E_IO, "'%s' holds neither %s nor %s", folder,
+                         JT_SHARD_WHOLE, JT_SHARD_INDEX);
+    for (int i = 0; i < count; i++) {
+        if (status == JT_OK)
+            status = open_cut(s, folder, list[i]->d_name, err);
+        free(list[i]);
+    }
+    free(list);
+    return status;
+}
+
 jt_status jt_safetensors_folder(jt_safetensors *s, const char *folder, jt_err *err)
 {
     char *whole = jt_safetensors_path(folder, JT_SHARD_WHOLE, strlen(JT_SHARD_WHOLE));
@@ -155,8 +215,7 @@ jt_status jt_safetensors_folder(jt_safetensors *s, const char *folder, jt_err *e
     else if (access(index, F_OK) == 0)
         status = open_shards(s, folder, index, err);
     else
-        status = jt_fail(err, JT_E_IO, "'%s' holds neither %s nor %s", folder,
-                         JT_SHARD_WHOLE, JT_SHARD_INDEX);
+        status = open_parts(s, folder, err);
     free(whole);
     free(index);
     return status;

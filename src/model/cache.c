@@ -15,6 +15,9 @@ static needs needs_of(const jt_layer *layer)
     const jt_attention *a = &layer->attention;
     switch (layer->mixer) {
     case JT_MIX_ATTENTION:
+        if (!jt_has(&a->k)) /* those of another layer */
+            return (needs){0};
+        /* fall through */
     case JT_MIX_BOTH: /* the state of attention alone is nothing */
         return (needs){(size_t)a->n_kv_heads, (size_t)a->k_dim, (size_t)a->v_dim,
                        (size_t)a->window, jt_recurrent_state(&layer->recurrent)};
@@ -176,6 +179,12 @@ void jt_cache_feed(jt_cache *cache, size_t start, size_t count)
         cache->most = cache->length;
 }
 
+void jt_cache_end_front(jt_cache *cache)
+{
+    cache->front = cache->length;
+    cache->length = cache->most = 0;
+}
+
 /* The next token, at place `length`, sees the window - 1 before it: the first of them
  * must not have been replaced by the one that lies as many places on as there are rows.
  */
@@ -189,6 +198,8 @@ bool jt_cache_remembers(const jt_cache *c, size_t length)
 size_t jt_cache_rewind(jt_cache *cache, size_t length)
 {
     cache->length = jt_cache_remembers(cache, length) ? length : 0;
+    if (!cache->length)
+        cache->front = 0;
     return cache->length;
 }
 
@@ -232,8 +243,9 @@ void jt_cache_copy(jt_cache *to, const jt_cache *from, const jt_model *model)
 {
     for (int i = 0; i < model->params.n_layers; i++) {
         needs n = needs_of(&model->layers[i]);
-        copy_layer(&to->layer[i], &from->layer[i], &n, from->length);
+        copy_layer(&to->layer[i], &from->layer[i], &n, from->front + from->length);
     }
+    to->front = from->front;
     to->length = from->length;
     to->most = from->most;
     to->slack = from->slack; /* that is how far back the rows go */

@@ -36,6 +36,15 @@ static void add_tensor(jt_model_info *info, const jt_tensor *t)
     info->active_bytes += bytes_of(t);
 }
 
+/* Of a table a token reads one row. */
+static void add_row(jt_model_info *info, const jt_tensor *table)
+{
+    if (!jt_has(table))
+        return;
+    info->n_active_params += (uint64_t)jt_cols(table);
+    info->active_bytes += jt_dtype_row_bytes(table->dtype, jt_cols(table));
+}
+
 static void max_into(int *most, size_t value)
 {
     if ((size_t)*most < value)
@@ -79,11 +88,14 @@ static void add_layer(jt_model_info *info, const jt_layer *layer)
 {
     const jt_attention *a = &layer->attention;
     const jt_latent *l = &layer->latent;
-    const jt_tensor *always[] = {&a->q,        &a->k,      &a->v,      &a->o,
-                                 &a->q_bias,   &a->k_bias, &a->v_bias, &a->o_bias,
-                                 &a->q_norm,   &a->k_norm, &a->sinks,  &l->q_a,
-                                 &l->q_a_norm, &l->q_b,    &l->kv_a,   &l->kv_a_norm,
-                                 &l->kv_b,     &l->k_b,    &l->v_b,    &l->o};
+    const jt_tensor *always[] = {&a->q,           &a->k,      &a->v,
+                                 &a->o,           &a->q_bias, &a->k_bias,
+                                 &a->v_bias,      &a->o_bias, &a->q_norm,
+                                 &a->k_norm,      &a->sinks,  &l->q_a,
+                                 &l->q_a_norm,    &l->q_b,    &l->kv_a,
+                                 &l->kv_a_norm,   &l->kv_b,   &l->k_b,
+                                 &l->v_b,         &l->o,      &layer->input_gate,
+                                 &layer->input_up};
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         add_tensor(info, always[i]);
     for (int place = 0; place < JT_NORM_PLACES; place++)
@@ -151,10 +163,9 @@ void jt_model_describe(const jt_model *model, jt_model_info *info)
     add_norm(info, &model->output_norm);
     add_tensor(info, &model->output);
     add_tensor(info, &model->output_bias);
-    if (model->output.data !=
-        model->embedding.data) { /* one row of the table is read */
-        info->n_active_params += (uint64_t)p->d_model;
-        info->active_bytes +=
-            jt_dtype_row_bytes(model->embedding.dtype, (size_t)p->d_model);
-    }
+    if (model->output.data != model->embedding.data)
+        add_row(info, &model->embedding);
+    add_row(info, &model->layer_embedding);
+    add_tensor(info, &model->layer_projection);
+    add_tensor(info, &model->layer_norm);
 }

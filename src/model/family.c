@@ -12,7 +12,8 @@ static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
                                            "ffn_norm", "post_ffw_norm"};
 static const jt_norm_names gemma4_norms = {
     "attn_norm",      "post_attention_norm", "ffn_norm",        "post_ffw_norm",
-    "pre_ffw_norm_2", "ffn_gate_inp.scale",  "post_ffw_norm_1", "post_ffw_norm_2"};
+    "pre_ffw_norm_2", "ffn_gate_inp.scale",  "post_ffw_norm_1", "post_ffw_norm_2",
+    "post_norm"};
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
@@ -99,7 +100,7 @@ static const jt_family families[] = {
      .rope_neox = true, .qk_norm = JT_QK_NORM_HEAD, .v_norm = true,
      .attention_scale = 1.0f, .windows = &gemma3_windows, .norms = &gemma4_norms,
      .activation = JT_GELU, .beside = JT_BESIDE_NORMED, .embedding_root = true,
-     .renormalise = true},
+     .layer_inputs = true, .renormalise = true},
 
     {.arch = "gpt-oss", .models = "gpt_oss", .rope_neox = true, .yarn_exact = true,
      .windows = &gpt_oss_windows, .norms = &misnamed_norms,

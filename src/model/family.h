@@ -14,11 +14,12 @@ typedef enum jt_norm_place {
     JT_AFTER_ATTENTION,
     JT_BEFORE_FFN,
     JT_AFTER_FFN,
-    JT_BEFORE_EXPERTS, /* this one and those that follow: of experts that stand beside
-                          an FFN (jt_beside) */
+    JT_BEFORE_EXPERTS, /* this one and the three that follow: of experts that stand
+                          beside an FFN (jt_beside) */
     JT_BEFORE_ROUTER,
     JT_AFTER_DENSE,
     JT_AFTER_EXPERTS,
+    JT_AFTER_INPUT, /* of what the embeddings of a layer give (layer_input.h) */
     JT_NORM_PLACES
 } jt_norm_place;
 
@@ -99,8 +100,10 @@ typedef struct jt_family {
                             (weights_recurrent.c) */
     bool abreast; /* those have attention, too: both read the same hidden states, and
                      are added together (Falcon-H1) */
-    bool single;  /* a layer is a token mixer or an FFN, whichever it has tensors of,
-                     and has one norm */
+    bool layer_inputs; /* of some models layers have embeddings of their own, and the
+                          last layers no keys and values (Gemma 4) */
+    bool single; /* a layer is a token mixer or an FFN, whichever it has tensors of,
+                    and has one norm */
     jt_activation activation;
     bool ffn_fused; /* dense: ffn_up holds gate and up, one after the other */
     bool ffn_plain; /* no gate */

@@ -49,6 +49,7 @@ static void describe_layer(const jt_family *f, char text[128])
     say(text, f->carries_normed, "normed residuals");
     say(text, f->parallel, "attention and FFN in parallel");
     say(text, f->beside, "experts beside a dense FFN");
+    say(text, f->layer_inputs, "embeddings of each layer");
     say(text, f->embedding_root || f->embedding_scale > 0.0f || f->logits_divided,
         "multipliers");
 }

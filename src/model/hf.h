@@ -21,7 +21,7 @@
  * substring in `skipped` is in its name, or its layer is at or after block_count (MTP).
  *    What happens by itself: "language_model." in names is dropped; vectors, norms,
  *    routers and what is no ".weight" become F32 (jt_hf_wants_f32); FP8 with scales
- *    becomes BF16; text_config is read as if it stood in config.json itself.
+ *    becomes BF16, FP4 blocks; text_config is read as if it stood in config.json.
  * 4. Bytes that differ need a transform (jt_hf_transform), a pair of functions: import
  *    changes a tensor as it is in safetensors to what GGUF has, export does the
  * reverse. Those that exist are declared below. One safetensors tensor can feed several
@@ -102,6 +102,8 @@ typedef struct jt_hf_family {
     jt_status (*export)(jt_hf_job *job);   /* the same */
 } jt_hf_family;
 
+enum { JT_HF_NAME_BYTES = 256 }; /* of tensors */
+
 /* Tensors travel as jt_gguf_tensor: type, shape and where they lie (name and bytes are
  * not used). */
 struct jt_hf_transform {
@@ -133,6 +135,9 @@ extern const jt_hf_transform jt_hf_second_half_t;
 extern const jt_hf_transform jt_hf_even_t; /* columns 0, 2, .. of [.., d, 2 ff],
                                               transposed: gates and ups take turns */
 extern const jt_hf_transform jt_hf_odd_t;
+
+/* Does it move whole rows only, so that block formats pass through it? */
+bool jt_hf_moves_rows(const jt_hf_transform *how);
 
 /* ---- lists that many families share (hf_rows_common.c) -----------------------------
  */
@@ -173,6 +178,7 @@ struct jt_hf_job {
     json_t *config;  /* read on import, made on export */
     int layer;       /* of the tensor at hand; -1: none */
     bool describing; /* types and shapes only: jt_hf_room gives NULL */
+    bool blocks;     /* the tensor at hand may have a block format */
     jt_err *err;
     /* import */
     jt_gguf_writer *writer;
@@ -269,6 +275,10 @@ jt_status jt_hf_pick_rows(jt_hf_job *job, jt_gguf_tensor *t, const uint64_t *ord
 jt_status jt_hf_place_rows(jt_hf_job *job, const jt_gguf_tensor *t, jt_gguf_tensor *hf,
                            const uint64_t *order, uint64_t rows);
 
+/* Names of all sources, for: */
+jt_status jt_hf_index_names(jt_hf_job *job);
+/* Find a tensor by its name and mark it as used; NULL when it is not there. */
+const jt_safetensor *jt_hf_find(jt_hf_job *job, const char *name);
 /* Find a tensor by the name of a row and the layer at hand, and mark it as used; NULL
  * when it is not there. */
 const jt_safetensor *jt_hf_source(jt_hf_job *job, const char *name);
@@ -350,10 +360,28 @@ extern const char *const jt_hf_rope_tensors[]; /* ends with NULL */
 jt_status jt_hf_rope_factors(jt_hf_job *job, const char *name, float **factors,
                              size_t *count);
 
-/* A source as a tensor: FP8 decoded, other types than JT_DTYPE_LIST as bytes with dtype
- * JT_DTYPE_COUNT, for transforms that know them. */
+/* A source as a tensor: FP8 decoded, FP4 in blocks, other types than JT_DTYPE_LIST as
+ * bytes with dtype JT_DTYPE_COUNT, for transforms that know them. */
 jt_status jt_hf_fetch(jt_hf_job *job, const char *name, const jt_safetensor *from,
                       jt_gguf_tensor *out);
+/* Run fn(arg, i) for all i below `count` on all cores. */
+jt_status jt_hf_each(jt_hf_job *job, void (*fn)(void *arg, size_t i), void *arg,
+                     size_t count);
+
+/* ---- FP4 (hf_fp4.c) ---- */
+
+/* Is `from`, the source of this name, in FP4 with scales beside it? */
+bool jt_hf_is_fp4(jt_hf_job *job, const char *name, const jt_safetensor *from);
+/* Such a matrix as blocks of NVFP4 or MXFP4, or as BF16 where rows are no whole blocks
+ * or job->blocks is false. What all its values are times is another tensor: */
+jt_status jt_hf_fetch_fp4(jt_hf_job *job, const char *name, const jt_safetensor *from,
+                          jt_gguf_tensor *out);
+bool jt_hf_has_factor(jt_hf_job *job, const char *name);
+jt_status jt_hf_factor(jt_hf_job *job, const char *name, float *factor);
+/* Codes of `values` values, neighbours in a byte, in the order of GGUF: value i beside
+ * i + values / 2. */
+void jt_hf_order_fp4(unsigned char *to, const unsigned char *from, size_t values);
+
 /* Does the GGUF tensor of this name have type F32 whatever the matrices have? The rule
  * of llama.cpp's converter. */
 bool jt_hf_wants_f32(const char *gguf, int n_dims);

@@ -52,10 +52,17 @@ static jt_dtype main_type(const jt_gguf *file, const jt_hf_export_options *o)
     return most;
 }
 
+/* What the values of a tensor are times: one number for all, or one for each matrix of
+ * a stack. */
+typedef struct scales {
+    const float *value; /* NULL: 1 */
+    size_t count;
+} scales;
+
 /* `t` as `dtype`, in room of the job. */
-static jt_status retype(jt_hf_job *job, jt_gguf_tensor *t, jt_dtype dtype)
+static jt_status retype(jt_hf_job *job, jt_gguf_tensor *t, jt_dtype dtype, scales s)
 {
-    if (t->dtype == dtype)
+    if (t->dtype == dtype && !s.value)
         return JT_OK;
     jt_gguf_tensor from = *t;
     jt_status status;
@@ -67,6 +74,8 @@ static jt_status retype(jt_hf_job *job, jt_gguf_tensor *t, jt_dtype dtype)
     char *to = jt_hf_room(job, t, &status);
     for (size_t r = 0; r < rows && to; r++) {
         jt_gguf_read_row(&from, r, row);
+        for (size_t i = 0; i < n && s.value; i++)
+            row[i] *= s.value[r / (rows / s.count)];
         jt_quantize(dtype, to + r * jt_dtype_row_bytes(dtype, n), row, n);
     }
     free(row);
@@ -124,6 +133,42 @@ static const jt_gguf_tensor *find(const jt_hf_job *job, const jt_hf_row *row, in
     return found;
 }
 
+/* Does a row make the tensor of this name? */
+static bool has_row(const jt_hf_family *family, const char *gguf, int layer)
+{
+    for (int i = 0; i < JT_HF_LISTS && family->tensors[i]; i++) {
+        for (const jt_hf_row *row = family->tensors[i]; row->hf; row++) {
+            char name[NAME_BYTES];
+            jt_hf_name(name, sizeof name, row->gguf, layer, 0);
+            if (strcmp(name, gguf) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* "NAME.scale" of a matrix "NAME.weight", unless folders have it as well. */
+static jt_status find_scales(exporter *x, const jt_gguf_tensor *matrix, int layer,
+                             scales *out)
+{
+    static const char ending[] = ".weight";
+    char name[NAME_BYTES];
+    size_t len = matrix->name.len, cut = sizeof ending - 1;
+    *out = (scales){NULL, 1};
+    if (len <= cut || memcmp(matrix->name.data + len - cut, ending, cut) != 0)
+        return JT_OK;
+    snprintf(name, sizeof name, "%.*s.scale", (int)(len - cut), matrix->name.data);
+    const jt_gguf_tensor *t = jt_gguf_find(x->job.file, name);
+    if (!t || has_row(x->job.family, name, layer))
+        return JT_OK;
+    uint64_t count = matrix->n_dims == 3 ? matrix->shape[0] : 1;
+    if (t->dtype != JT_F32 || t->n_dims != 1 || t->shape[0] != count || t->pieces)
+        return jt_fail(x->job.err, JT_E_FORMAT, "'%s' does not fit its matrix", name);
+    x->taken[t - jt_gguf_tensor_at(x->job.file, 0)] = 1 | 2;
+    *out = (scales){t->data, (size_t)count};
+    return JT_OK;
+}
+
 /* What a row gives: the tensor of the file, or an expert of it; NULL data: none. */
 static jt_gguf_tensor row_tensor(const jt_hf_job *job, const jt_hf_row *row, int layer,
                                  int expert)
@@ -153,12 +198,17 @@ static jt_gguf_tensor row_tensor(const jt_hf_job *job, const jt_hf_row *row, int
 static jt_status fill(exporter *x, const entry *e, const jt_hf_row *row,
                       jt_gguf_tensor *hf)
 {
+    int halves;
     jt_gguf_tensor t = row_tensor(&x->job, row, e->layer, e->expert);
     char name[NAME_BYTES];
     jt_hf_name(name, sizeof name, row->gguf, e->layer, 0);
     bool matrix = !jt_hf_wants_f32(name, t.n_dims);
-    if (!is_plain(t.dtype) || (x->o->all && matrix))
-        JT_TRY(retype(&x->job, &t, x->o->dtype));
+    scales s;
+    JT_TRY(find_scales(x, find(&x->job, row, e->layer, &halves), e->layer, &s));
+    if (e->expert >= 0 && s.count > 1)
+        s = (scales){s.value + e->expert, 1};
+    bool changed = !is_plain(t.dtype) || (x->o->all && matrix);
+    JT_TRY(retype(&x->job, &t, changed ? x->o->dtype : t.dtype, s));
     if (row->how)
         JT_TRY(row->how->export(&x->job, &t, hf));
     else
@@ -176,7 +226,7 @@ static jt_status narrow(exporter *x, entry *e)
         e->tensor.dtype != JT_F32 || was_f32(x->job.file, gguf) ||
         !survives(&e->tensor, x->main))
         return JT_OK;
-    return retype(&x->job, &e->tensor, x->main);
+    return retype(&x->job, &e->tensor, x->main, (scales){NULL, 1});
 }
 
 /* Type and shape, or also the data, of an entry. */

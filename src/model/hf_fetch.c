@@ -1,5 +1,5 @@
 /* Tensors of safetensors files as tensors of GGUF types: most lie there as they are,
- * FP8 is decoded with its scales. */
+ * FP8 is decoded with its scales, FP4 becomes blocks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +67,15 @@ jt_status jt_hf_as_f32(jt_hf_job *job, jt_gguf_tensor *t)
     for (size_t r = 0; r < rows && to; r++)
         jt_gguf_read_row(&from, r, to + r * row);
     return status;
+}
+
+jt_status jt_hf_each(jt_hf_job *job, void (*fn)(void *arg, size_t i), void *arg,
+                     size_t count)
+{
+    if (!job->pool)
+        JT_TRY(jt_pool_new(&job->pool, 0, job->err));
+    jt_pool_run(job->pool, fn, arg, count);
+    return JT_OK;
 }
 
 /* ---- types ---- */
@@ -222,12 +231,9 @@ static jt_status decode_fp8(jt_hf_job *job, const jt_safetensor *from,
     d.to = jt_hf_room(job, t, &status);
     if (!d.to)
         return status;
-    if (!job->pool)
-        JT_TRY(jt_pool_new(&job->pool, 0, job->err));
     for (unsigned i = 0; i < 256; i++)
         d.codes[i] = decode_one(from->type, i);
-    jt_pool_run(job->pool, decode_row, &d, jt_hf_values(t) / d.cols);
-    return JT_OK;
+    return jt_hf_each(job, decode_row, &d, jt_hf_values(t) / d.cols);
 }
 
 /* Scales go by several names; all are multiplied. */
@@ -278,5 +284,7 @@ jt_status jt_hf_fetch(jt_hf_job *job, const char *name, const jt_safetensor *fro
     out->data = from->data;
     if (from->type == JT_ST_F8_E4M3 || from->type == JT_ST_F8_E5M2)
         return decode_fp8(job, from, find_scale(job, name), out);
+    if (jt_hf_is_fp4(job, name, from))
+        return jt_hf_fetch_fp4(job, name, from, out);
     return out->dtype == JT_DTYPE_COUNT ? JT_OK : align(job, from->bytes, out);
 }

@@ -10,11 +10,12 @@
 #include "model/hf.h"
 #include "text/import.h"
 
-enum { NAME_BYTES = 256, MOST_LAYERS = 4096, MOST_EXPERTS = 65536 };
+enum { NAME_BYTES = JT_HF_NAME_BYTES, MOST_LAYERS = 4096, MOST_EXPERTS = 65536 };
 
 typedef struct listed {
     const jt_hf_row *row;
-    int layer, experts; /* -1: none */
+    const jt_hf_row *factors; /* of the tensor that the values of this one multiply */
+    int layer, experts;       /* -1: none */
     jt_gguf_tensor tensor;
 } listed;
 
@@ -23,105 +24,6 @@ struct jt_hf_import {
     listed *list;
     size_t count, room;
 };
-
-/* ---- names ---- */
-
-bool jt_hf_name(char *out, size_t room, const char *pattern, int layer, int expert)
-{
-    size_t used = 0;
-    for (; *pattern && used + 1 < room; pattern++) {
-        if (*pattern == '%' || *pattern == '#') {
-            int n = snprintf(out + used, room - used, "%d",
-                             *pattern == '%' ? layer : expert);
-            used += (size_t)n;
-        } else {
-            out[used++] = *pattern;
-        }
-    }
-    if (used >= room)
-        return false;
-    out[used] = '\0';
-    return *pattern == '\0';
-}
-
-static bool contains(jt_str name, const char *part)
-{
-    return memmem(name.data, name.len, part, strlen(part)) != NULL;
-}
-
-static bool ends_with(const char *name, const char *suffix)
-{
-    size_t len = strlen(name), tail = strlen(suffix);
-    return len >= tail && strcmp(name + len - tail, suffix) == 0;
-}
-
-bool jt_hf_wants_f32(const char *gguf, int n_dims)
-{
-    static const char *const plain[] = {
-        "_norm.weight",         ".ffn_gate_inp.weight",  ".ffn_gate_inp_shexp.weight",
-        ".ssm_conv1d.weight",   ".ssm_conv1d_q.weight",  ".ssm_conv1d_k.weight",
-        ".ssm_conv1d_v.weight", ".shortconv.conv.weight"};
-    if (n_dims <= 1 || !ends_with(gguf, ".weight"))
-        return true;
-    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        if (ends_with(gguf, plain[i]))
-            return true;
-    }
-    return false;
-}
-
-/* The name as rows have it: without "language_model.". */
-static jt_status row_name(jt_hf_job *job, jt_str name, jt_str *out)
-{
-    static const char part[] = "language_model.";
-    const char *at = memmem(name.data, name.len, part, strlen(part));
-    *out = name;
-    if (!at)
-        return JT_OK;
-    char *copy = jt_arena_alloc(&job->arena, name.len, 1);
-    if (!copy)
-        return jt_fail_memory(job->err, "reading tensor names");
-    size_t before = (size_t)(at - name.data), cut = strlen(part);
-    memcpy(copy, name.data, before);
-    memcpy(copy + before, at + cut, name.len - before - cut);
-    *out = (jt_str){copy, name.len - cut};
-    return JT_OK;
-}
-
-static jt_status index_names(jt_hf_job *job)
-{
-    size_t count = jt_safetensors_count(job->source);
-    job->used = jt_calloc(count, sizeof *job->used);
-    if (!job->used)
-        return jt_fail_memory(job->err, "reading tensor names");
-    for (size_t i = 0; i < count; i++) {
-        jt_str name;
-        JT_TRY(row_name(job, jt_safetensors_at(job->source, i)->name, &name));
-        if (jt_names_find(&job->names, name) != JT_NAMES_NONE)
-            return jt_fail(job->err, JT_E_FORMAT, "tensor '%.*s' appears twice",
-                           JT_GGUF_SHOW(name));
-        if (!jt_names_add(&job->names, name, i))
-            return jt_fail_memory(job->err, "reading tensor names");
-    }
-    return JT_OK;
-}
-
-static const jt_safetensor *find_source(jt_hf_job *job, const char *name)
-{
-    size_t i = jt_names_find(&job->names, (jt_str){name, strlen(name)});
-    if (i == JT_NAMES_NONE)
-        return NULL;
-    job->used[i] = true;
-    return jt_safetensors_at(job->source, i);
-}
-
-const jt_safetensor *jt_hf_source(jt_hf_job *job, const char *name)
-{
-    char full[NAME_BYTES];
-    if (!jt_hf_name(full, sizeof full, name, job->layer, 0))
-        return NULL;
-    return find_source(job, full);
-}
 
 /* ---- one tensor ---- */
 
@@ -142,7 +44,7 @@ static jt_status fetch_stack(jt_hf_job *job, const listed *l, jt_gguf_tensor *ou
     for (int e = 0; e < l->experts; e++) {
         char name[NAME_BYTES];
         jt_hf_name(name, sizeof name, l->row->hf, l->layer, e);
-        const jt_safetensor *from = find_source(job, name);
+        const jt_safetensor *from = jt_hf_find(job, name);
         if (!from)
             return jt_fail(job->err, JT_E_FORMAT, "'%s' is missing", name);
         JT_TRY(jt_hf_fetch(job, name, from, &one));
@@ -171,7 +73,25 @@ static jt_status fetch(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
     if (l->experts >= 0)
         return fetch_stack(job, l, out);
     jt_hf_name(name, sizeof name, l->row->hf, l->layer, 0);
-    return jt_hf_fetch(job, name, find_source(job, name), out);
+    return jt_hf_fetch(job, name, jt_hf_find(job, name), out);
+}
+
+/* What values in FP4 are times, of each expert; times the values that the tensor has.
+ */
+static jt_status fetch_factors(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
+{
+    jt_status status;
+    const float *own = l->row == l->factors ? NULL : out->data;
+    float *to = jt_hf_room(job, out, &status);
+    for (uint64_t e = 0; e < out->shape[0] && status == JT_OK; e++) {
+        char name[NAME_BYTES];
+        float factor = 1.0f;
+        jt_hf_name(name, sizeof name, l->factors->hf, l->layer, (int)e);
+        status = jt_hf_factor(job, name, &factor);
+        if (to)
+            to[e] = own ? own[e] * factor : factor;
+    }
+    return status;
 }
 
 static jt_status transform(jt_hf_job *job, const listed *l, const char *name,
@@ -189,11 +109,17 @@ static jt_status transform(jt_hf_job *job, const listed *l, const char *name,
 /* Fetch and transform; errors name the tensor of the folder. */
 static jt_status make(jt_hf_job *job, const listed *l, jt_gguf_tensor *out)
 {
+    const jt_str name = l->tensor.name;
+    jt_status status = JT_OK;
     job->layer = l->layer;
-    jt_str name = l->tensor.name;
-    jt_status status = fetch(job, l, out);
-    if (status == JT_OK)
-        status = transform(job, l, name.data, out);
+    job->blocks = !l->row->how || jt_hf_moves_rows(l->row->how);
+    if (l->row != l->factors) {
+        status = fetch(job, l, out);
+        if (status == JT_OK)
+            status = transform(job, l, name.data, out);
+    }
+    if (status == JT_OK && l->factors)
+        status = fetch_factors(job, l, out);
     out->name = name;
     if (status == JT_OK)
         return JT_OK;
@@ -250,6 +176,64 @@ static jt_status add_rows(jt_hf_import *im, int layer, int64_t experts)
     return JT_OK;
 }
 
+/* "NAME.scale" of the layer of tensor `i`, when it is listed; rows of a layer follow
+ * each other. */
+static listed *find_scale(jt_hf_import *im, size_t i, const char *name)
+{
+    int layer = im->list[i].layer;
+    while (i > 0 && im->list[i - 1].layer == layer)
+        i--;
+    for (; i < im->count && im->list[i].layer == layer; i++) {
+        if (strcmp(im->list[i].tensor.name.data, name) == 0)
+            return &im->list[i];
+    }
+    return NULL;
+}
+
+/* Where FP4 has factors, they are "NAME.scale" beside "NAME.weight". */
+static jt_status add_scale(jt_hf_import *im, size_t i)
+{
+    static const char ending[] = ".weight";
+    const listed l = im->list[i];
+    const char *weight = l.tensor.name.data;
+    size_t len = l.tensor.name.len - (sizeof ending - 1);
+    if (jt_hf_wants_f32(weight, l.tensor.n_dims))
+        return jt_fail(im->job.err, JT_E_UNSUPPORTED, "'%s' in four bits", weight);
+    listed scale = {.row = l.row, .factors = l.row, .layer = l.layer, .experts = -1};
+    char name[NAME_BYTES];
+    snprintf(name, sizeof name, "%.*s.scale", (int)len, weight);
+    listed *own = find_scale(im, i, name);
+    if (own) {
+        own->factors = l.row;
+        return make(&im->job, own, &own->tensor);
+    }
+    char *copy = jt_arena_alloc(&im->job.arena, strlen(name) + 1, 1);
+    if (!copy || !jt_grow((void **)&im->list, &im->room, im->count + 1, sizeof l))
+        return jt_fail_memory(im->job.err, "listing tensors");
+    memcpy(copy, name, strlen(name) + 1);
+    scale.tensor = (jt_gguf_tensor){.name = {copy, strlen(name)},
+                                    .dtype = JT_F32,
+                                    .n_dims = 1,
+                                    .shape = {l.experts < 0 ? 1 : (uint64_t)l.experts}};
+    JT_TRY(make(&im->job, &scale, &scale.tensor));
+    im->list[im->count++] = scale;
+    return JT_OK;
+}
+
+static jt_status add_scales(jt_hf_import *im)
+{
+    for (size_t i = 0, weights = im->count; i < weights; i++) {
+        char name[NAME_BYTES];
+        const listed *l = &im->list[i];
+        if (!l->row)
+            continue;
+        jt_hf_name(name, sizeof name, l->row->hf, l->layer, 0);
+        if (jt_hf_has_factor(&im->job, name))
+            JT_TRY(add_scale(im, i));
+    }
+    return JT_OK;
+}
+
 /* The layer in "model.layers.12.mlp..."; -1 without one. */
 static int64_t layer_of(jt_str name)
 {
@@ -260,6 +244,11 @@ static int64_t layer_of(jt_str name)
     for (at = at ? at + strlen(part) : end; at < end && *at >= '0' && *at <= '9'; at++)
         layer = (layer < 0 ? 0 : layer) * 10 + (*at - '0');
     return layer;
+}
+
+static bool contains(jt_str name, const char *part)
+{
+    return memmem(name.data, name.len, part, strlen(part)) != NULL;
 }
 
 /* Tensors that are no weights of the language model. */
@@ -275,6 +264,7 @@ static bool is_skipped(const jt_hf_family *family, jt_str name)
                                          "multi_modal_projector.",
                                          "mm_projector.",
                                          ".input_scale",
+                                         ".input_global_scale",
                                          ".k_scale",
                                          ".v_scale",
                                          "activation_scale"};
@@ -323,6 +313,7 @@ static jt_status list_tensors(jt_hf_import *im)
     JT_TRY(add_rows(im, -1, experts));
     for (int layer = 0; layer < layers; layer++)
         JT_TRY(add_rows(im, layer, experts));
+    JT_TRY(add_scales(im));
     im->job.describing = false;
     return check_unused(im, layers);
 }
@@ -340,10 +331,10 @@ static jt_status note_f32(jt_hf_import *im)
         const listed *l = &im->list[i];
         char name[NAME_BYTES];
         narrower |= l->tensor.dtype != JT_F32;
-        if (!l->row || l->experts >= 0)
+        if (!l->row || l->row == l->factors || l->experts >= 0)
             continue;
         jt_hf_name(name, sizeof name, l->row->hf, l->layer, 0);
-        const jt_safetensor *from = find_source(job, name);
+        const jt_safetensor *from = jt_hf_find(job, name);
         if (from->type == JT_ST_F32 && l->tensor.dtype == JT_F32)
             names[count++] = l->tensor.name;
     }
@@ -420,7 +411,7 @@ static jt_status open_all(jt_hf_import *im, const char *folder)
     JT_TRY(jt_hf_read_generation(job, folder));
     JT_TRY(read_tokenizer(job, folder));
     JT_TRY(jt_safetensors_open(&job->source, folder, job->err));
-    JT_TRY(index_names(job));
+    JT_TRY(jt_hf_index_names(job));
     JT_TRY(list_rope(im));
     JT_TRY(list_tensors(im));
     return note_f32(im);

@@ -10,7 +10,6 @@ static const jt_hf_key keys[] = {
     {"num_hidden_layers", "block_count", JT_HF_INT, .required = true},
     {"max_position_embeddings", "context_length", JT_HF_INT, "131072"},
     {"hidden_size", "embedding_length", JT_HF_INT, .required = true},
-    {"intermediate_size", "feed_forward_length", JT_HF_INT, .required = true},
     {"num_attention_heads", "attention.head_count", JT_HF_INT, .required = true},
     {"vocab_size", "vocab_size", JT_HF_INT},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", JT_HF_FLOAT, "1e-6"},
@@ -30,15 +29,20 @@ static const jt_hf_key keys[] = {
     {"enable_moe_block", "blk.0.ffn_gate_inp.weight", JT_HF_HAS},
     {"hidden_activation", NULL, JT_HF_TEXT, "gelu_pytorch_tanh"},
     {"attention_bias", NULL, JT_HF_BOOL, "false"},
-    {"use_double_wide_mlp", NULL, JT_HF_BOOL, "false"},
     {0}};
 
-static const jt_hf_row layer[] = {
+static const jt_hf_row tensors[] = {
+    {"model.embed_tokens_per_layer.weight", "per_layer_token_embd.weight"},
+    {"model.per_layer_model_projection.weight", "per_layer_model_proj.weight"},
+    {"model.per_layer_projection_norm.weight", "per_layer_proj_norm.weight"},
     {LAYER "input_layernorm.weight", "blk.%.attn_norm.weight"},
     {LAYER "post_attention_layernorm.weight", "blk.%.post_attention_norm.weight"},
     {LAYER "pre_feedforward_layernorm.weight", "blk.%.ffn_norm.weight"},
     {LAYER "post_feedforward_layernorm.weight", "blk.%.post_ffw_norm.weight"},
     {LAYER "layer_scalar", "blk.%.layer_output_scale.weight"},
+    {LAYER "per_layer_input_gate.weight", "blk.%.inp_gate.weight"},
+    {LAYER "per_layer_projection.weight", "blk.%.proj.weight"},
+    {LAYER "post_per_layer_input_norm.weight", "blk.%.post_norm.weight"},
     {0}};
 
 /* Files may hold gates and ups of experts apart; folders do not. */
@@ -67,6 +71,10 @@ static const jt_hf_row experts[] = {
     {LAYER "experts.gate_up_proj", "blk.%.ffn_gate_exps.weight", &gates},
     {LAYER "experts.gate_up_proj", "blk.%.ffn_up_exps.weight", &ups},
     {LAYER "experts.down_proj", "blk.%.ffn_down_exps.weight"},
+    /* In folders with weights in four bits. */
+    {LAYER "experts.#.gate_proj.weight", "blk.%.ffn_gate_exps.weight"},
+    {LAYER "experts.#.up_proj.weight", "blk.%.ffn_up_exps.weight"},
+    {LAYER "experts.#.down_proj.weight", "blk.%.ffn_down_exps.weight"},
     {0}};
 
 static const char *const senses[] = {"embed_audio.", "audio_tower.", NULL};
@@ -86,6 +94,21 @@ static json_int_t own_number(const jt_hf_job *job, int i, const char *name,
     char path[128];
     snprintf(path, sizeof path, "per_layer_config.%d.%s|%s", i, name, global);
     return jt_hf_whole(job, path, otherwise);
+}
+
+static jt_status import_widths(jt_hf_job *job, int layers)
+{
+    int32_t widths[JT_HF_MOST_LAYERS];
+    json_int_t width = jt_hf_whole(job, "intermediate_size", 0);
+    json_int_t own = layers - jt_hf_whole(job, "num_kv_shared_layers", 0);
+    if (width < 1 || width > 1 << 24)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "config.json: 'intermediate_size' is missing or makes no sense");
+    if (!json_is_true(jt_hf_config(job, "use_double_wide_mlp")))
+        return jt_hf_set_int(job, "feed_forward_length", width);
+    for (int i = 0; i < layers; i++)
+        widths[i] = (int32_t)(i < own ? width : 2 * width);
+    return jt_hf_set_ints(job, "feed_forward_length", widths, layers);
 }
 
 static jt_status import(jt_hf_job *job)
@@ -112,7 +135,36 @@ static jt_status import(jt_hf_job *job)
     JT_TRY(jt_hf_set_int(job, "attention.key_length", dim));
     JT_TRY(jt_hf_set_int(job, "attention.value_length", dim));
     JT_TRY(jt_hf_set_int(job, "rope.dimension_count", dim));
+    JT_TRY(import_widths(job, layers));
     return jt_hf_import_pattern(job, true);
+}
+
+/* How many layers, from the first, have keys and values of their own. */
+static int keepers(const jt_hf_job *job, int layers)
+{
+    int64_t borrowers = 0;
+    jt_hf_get_int(job, "attention.shared_kv_layers", &borrowers);
+    return borrowers < 0 || borrowers > layers ? layers : layers - (int)borrowers;
+}
+
+/* An FFN in a layer without keys and values may be twice as wide. */
+static jt_status export_widths(jt_hf_job *job, int layers)
+{
+    int64_t width = 0, last = 0, inputs = 0;
+    job->layer = 0;
+    jt_hf_get_int(job, "feed_forward_length", &width);
+    job->layer = layers - 1;
+    jt_hf_get_int(job, "feed_forward_length", &last);
+    job->layer = -1;
+    JT_TRY(jt_hf_put(job, "intermediate_size", json_integer((json_int_t)width)));
+    JT_TRY(jt_hf_put(job, "use_double_wide_mlp", json_boolean(last == 2 * width)));
+    jt_hf_get_int(job, "embedding_length_per_layer_input", &inputs);
+    const jt_gguf_tensor *table =
+        jt_gguf_find(job->file, "per_layer_token_embd.weight");
+    if (!inputs || !table)
+        return JT_OK;
+    return jt_hf_put(job, "vocab_size_per_layer_input",
+                     json_integer((json_int_t)table->shape[0]));
 }
 
 /* Both ropes in one object, and the heads of both kinds of layers. */
@@ -123,10 +175,12 @@ static jt_status export_heads(jt_hf_job *job)
     int layers = 0, alike = 0;
     int64_t dim = 0, heads = 0;
     JT_TRY(jt_hf_layers(job, &layers));
+    JT_TRY(export_widths(job, layers));
+    int own = keepers(job, layers);
     jt_hf_get_int(job, "attention.key_length", &dim);
     for (int i = 0; i < layers; i++) {
         bool full = jt_hf_layer_is(job, "layer_types", i, "full_attention");
-        alike += full && !jt_hf_layer_has(job, i, "attn_v.weight");
+        alike += full && i < own && !jt_hf_layer_has(job, i, "attn_v.weight");
         job->layer = i;
         if (jt_hf_get_int(job, "attention.head_count_kv", &heads))
             JT_TRY(jt_hf_put(job, paths[full], json_integer((json_int_t)heads)));
@@ -148,7 +202,7 @@ const jt_hf_family jt_hf_gemma4 = {
     .architecture = "Gemma4ForCausalLM",
     .arch = "gemma4",
     .keys = {keys},
-    .tensors = {jt_hf_tensors_ends, layer, jt_hf_tensors_qkvo, jt_hf_tensors_qk_norm,
+    .tensors = {jt_hf_tensors_ends, tensors, jt_hf_tensors_qkvo, jt_hf_tensors_qk_norm,
                 jt_hf_tensors_mlp, experts},
     .skipped = senses,
     .import = import,

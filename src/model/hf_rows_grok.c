@@ -3,6 +3,7 @@
  * (xai-org/grok-2, SGLang's models/grok.py). Formulas of Grok-1: model.py of
  * github.com/xai-org/grok-1. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model/hf_rows.h"
@@ -107,14 +108,98 @@ static const jt_hf_key grok2_keys[] = {
     {"residual_moe", "blk.0.ffn_up.weight", JT_HF_HAS},
     {0}};
 
+/* ---- experts cut for several devices ----
+ * As published each device has some of the inner values of an expert: rows of w1 and
+ * w3, columns of w2 (SGLang loads file "-TP-003" on device 3). */
+
+#define EXPERT LAYER "block_sparse_moe.experts.#."
+
+/* Part `part` of a tensor; the first goes by the name of the whole. */
+static const jt_safetensor *find_part(jt_hf_job *job, const char *pattern,
+                                      uint64_t expert, uint64_t part)
+{
+    char name[JT_HF_NAME_BYTES], full[JT_HF_NAME_BYTES + 8];
+    jt_hf_name(name, sizeof name, pattern, job->layer, (int)expert);
+    snprintf(full, sizeof full, part ? "%s.TP-%03d" : "%s", name, (int)part);
+    return jt_hf_find(job, full);
+}
+
+/* The stack of all parts, whose shape is that of *t, which are those of the first
+ * device; `along` is the dimension that was cut. */
+static jt_status join(jt_hf_job *job, jt_gguf_tensor *t, const char *pattern, int along)
+{
+    enum { MOST_PARTS = 1000 };
+    uint64_t parts = 1;
+    int64_t width = 0;
+    while (parts < MOST_PARTS && find_part(job, pattern, 0, parts))
+        parts++;
+    if (t->n_dims != 3 || t->dtype >= JT_DTYPE_COUNT)
+        return jt_fail(job->err, JT_E_FORMAT, "its shape is not that of a matrix");
+    if (jt_hf_get_int(job, "expert_feed_forward_length", &width) &&
+        t->shape[along] * parts != (uint64_t)width)
+        return jt_fail(job->err, JT_E_FORMAT,
+                       "%d part(s) of %llu inner values are not the %lld of an expert",
+                       (int)parts, (unsigned long long)t->shape[along],
+                       (long long)width);
+    if (parts == 1)
+        return JT_OK;
+    uint64_t rows = t->shape[1], cols = t->shape[2];
+    size_t row = jt_dtype_row_bytes(t->dtype, (size_t)cols);
+    t->shape[along] *= parts;
+    jt_status status;
+    char *to = jt_hf_room(job, t, &status);
+    for (uint64_t i = 0; i < t->shape[0] * parts && status == JT_OK; i++) {
+        uint64_t expert = i / parts, part = i % parts;
+        const jt_safetensor *from = find_part(job, pattern, expert, part);
+        if (!from || from->n_dims != 2 || from->shape[0] != rows ||
+            from->shape[1] != cols || from->bytes != rows * row)
+            return jt_fail(job->err, JT_E_FORMAT,
+                           "part %d of expert %d is missing, or not like the first",
+                           (int)part, (int)expert);
+        for (uint64_t r = 0; r < rows && to; r++) {
+            uint64_t at =
+                along == 1 ? i * rows + r : (expert * rows + r) * parts + part;
+            memcpy(to + at * row, (const char *)from->data + r * row, row);
+        }
+    }
+    return status;
+}
+
+static jt_status w1_import(jt_hf_job *job, jt_gguf_tensor *t)
+{
+    return join(job, t, EXPERT "w1.weight", 1);
+}
+
+static jt_status w3_import(jt_hf_job *job, jt_gguf_tensor *t)
+{
+    return join(job, t, EXPERT "w3.weight", 1);
+}
+
+static jt_status w2_import(jt_hf_job *job, jt_gguf_tensor *t)
+{
+    return join(job, t, EXPERT "w2.weight", 2);
+}
+
+static jt_status same_export(jt_hf_job *job, const jt_gguf_tensor *t,
+                             jt_gguf_tensor *hf)
+{
+    (void)job;
+    *hf = *t;
+    return JT_OK;
+}
+
+static const jt_hf_transform w1 = {w1_import, same_export};
+static const jt_hf_transform w3 = {w3_import, same_export};
+static const jt_hf_transform w2 = {w2_import, same_export};
+
 static const jt_hf_row grok2_tensors[] = {
     {LAYER "pre_attn_norm.weight", "blk.%.attn_norm.weight"},
     {LAYER "post_attn_norm.weight", "blk.%.attn_output_norm.weight"},
     {LAYER "pre_moe_norm.weight", "blk.%.ffn_norm.weight"},
     {LAYER "block_sparse_moe.gate.weight", "blk.%.ffn_gate_inp.weight"},
-    {LAYER "block_sparse_moe.experts.#.w1.weight", "blk.%.ffn_gate_exps.weight"},
-    {LAYER "block_sparse_moe.experts.#.w3.weight", "blk.%.ffn_up_exps.weight"},
-    {LAYER "block_sparse_moe.experts.#.w2.weight", "blk.%.ffn_down_exps.weight"},
+    {EXPERT "w1.weight", "blk.%.ffn_gate_exps.weight", &w1},
+    {EXPERT "w3.weight", "blk.%.ffn_up_exps.weight", &w3},
+    {EXPERT "w2.weight", "blk.%.ffn_down_exps.weight", &w2},
     {LAYER "post_moe_norm.weight", "blk.%.post_ffw_norm.weight"},
     {0}};
 

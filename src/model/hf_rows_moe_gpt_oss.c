@@ -85,17 +85,6 @@ static const jt_hf_transform up_bias = {up_bias_import, up_bias_export};
 
 enum { CODES = 16, BLOCK = 17, VALUES = 32 }; /* bytes, bytes, values */
 
-/* Bytes hold neighbours there, values i and i + 16 of a block in GGUF. */
-static void reorder(unsigned char *to, const unsigned char *from)
-{
-    for (int i = 0; i < CODES; i++) {
-        int shift = 4 * (i % 2);
-        unsigned low = from[i / 2] >> shift & 15U;
-        unsigned high = from[CODES / 2 + i / 2] >> shift & 15U;
-        to[i] = (unsigned char)(low | high << 4);
-    }
-}
-
 /* Rows `which`, `which` + `step`, .. of codes [experts, rows, blocks, 16] with the
  * exponents [experts, rows, blocks] of the tensor named `scales`. */
 static jt_status blocks_import(jt_hf_job *job, jt_gguf_tensor *t, const char *scales,
@@ -119,7 +108,7 @@ static jt_status blocks_import(jt_hf_job *job, jt_gguf_tensor *t, const char *sc
     for (uint64_t r = which; r < rows && to; r += step) {
         for (uint64_t b = r * blocks; b < (r + 1) * blocks; b++, to += BLOCK) {
             to[0] = scale[b];
-            reorder(to + 1, from + b * CODES);
+            jt_hf_order_fp4(to + 1, from + b * CODES, VALUES);
         }
     }
     return status;

@@ -373,3 +373,14 @@ TURNED(jt_hf_first_half_t, first);
 TURNED(jt_hf_second_half_t, second);
 TURNED(jt_hf_even_t, even);
 TURNED(jt_hf_odd_t, odd);
+
+bool jt_hf_moves_rows(const jt_hf_transform *how)
+{
+    static const jt_hf_transform *const whole_rows[] = {
+        &jt_hf_rotate_q, &jt_hf_rotate_k, &jt_hf_first_half, &jt_hf_second_half};
+    for (size_t i = 0; i < sizeof whole_rows / sizeof *whole_rows; i++) {
+        if (how == whole_rows[i])
+            return true;
+    }
+    return false;
+}

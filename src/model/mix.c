@@ -23,19 +23,56 @@ static jt_mix_angles angles_of(jt_context *ctx, const jt_model *model,
     return angles;
 }
 
+/* Where the tokens of a span are, which begin at row `row` of the chunk: behind the
+ * virtual ones of their context. */
+static jt_places places_of(jt_context *ctx, const jt_chunk *chunk, const jt_span *span,
+                           size_t row)
+{
+    size_t front = span->cache->front;
+    jt_places at = {.row = row,
+                    .count = span->count,
+                    .start = front + span->start,
+                    .positions = chunk->positions + row,
+                    .first = chunk->first ? chunk->first + row : NULL};
+    int32_t *moved = front ? jt_scratch(ctx, span->count, sizeof *moved) : NULL;
+    for (size_t i = 0; moved && i < span->count; i++)
+        moved[i] = at.positions[i] + (int32_t)front;
+    if (moved)
+        at.positions = moved;
+    return at;
+}
+
+/* Room for the keys and values of layers whose others read. */
+static jt_lent *lend(jt_context *ctx, const jt_model *model, size_t tokens)
+{
+    const jt_params *p = &model->params;
+    if (!ctx->tape || !p->borrowers)
+        return NULL;
+    jt_lent *lent = jt_scratch(ctx, (size_t)p->n_layers, sizeof *lent);
+    for (int i = 0; i < p->n_layers && !jt_failed(ctx); i++)
+        lent[i] = (jt_lent){0};
+    for (int i = p->n_layers - p->borrowers; i < p->n_layers && !jt_failed(ctx); i++) {
+        const jt_attention *a = &model->layers[i].attention;
+        jt_lent *from = &lent[model->layers[i].keys_of];
+        size_t heads = (size_t)a->n_kv_heads;
+        if (jt_has(&from->k))
+            continue;
+        from->k = jt_new(ctx, tokens, heads * (size_t)a->k_dim);
+        from->v = jt_new(ctx, tokens, heads * (size_t)a->v_dim);
+    }
+    return lent;
+}
+
 jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
 {
     jt_mix mix = {.model = model,
                   .angles = jt_scratch(ctx, chunk->n_spans, sizeof *mix.angles),
-                  .places = jt_scratch(ctx, chunk->n_spans, sizeof *mix.places)};
+                  .places = jt_scratch(ctx, chunk->n_spans, sizeof *mix.places),
+                  .lent = lend(ctx, model, chunk->count)};
     size_t row = 0;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         const jt_span *span = &chunk->spans[i];
-        mix.places[i] = (jt_places){.row = row,
-                                    .count = span->count,
-                                    .start = span->start,
-                                    .positions = chunk->positions + row,
-                                    .first = chunk->first ? chunk->first + row : NULL};
+        mix.places[i] = places_of(ctx, chunk, span, row);
         mix.angles[i] = angles_of(ctx, model, span->cache, &mix.places[i]);
         row += span->count;
     }
@@ -83,7 +120,10 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
     jt_rope_use rope = latent ? layer->latent.attention.rope : layer->attention.rope;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         jt_places *at = &mix->places[i];
-        at->kv = chunk->spans[i].cache->layer[index].kv;
+        at->kv = chunk->spans[i].cache->layer[layer->keys_of].kv;
+        at->lent = mix->lent && jt_has(&mix->lent[layer->keys_of].k)
+                       ? &mix->lent[layer->keys_of]
+                       : NULL;
         at->angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[i].use[rope];
     }
     switch (layer->mixer) {

@@ -16,6 +16,8 @@ typedef struct jt_mix {
     const jt_model *model;
     jt_mix_angles *angles; /* [n_spans] */
     jt_places *places;     /* [n_spans]; cache and angles are those of the layer */
+    jt_lent
+        *lent; /* [n_layers] with a tape, in models whose layers share keys; or NULL */
 } jt_mix;
 
 /* Before the layers: angles of the chunk's positions, in scratch. */

@@ -18,7 +18,10 @@ typedef struct jt_params {
     float norm_eps, clamp;
     float attention_scale;   /* of the dot products; 0: 1 / sqrt(k_dim) */
     float attention_softcap; /* 0 for none */
-    int window; /* tokens that layers with a window see; 0: no such layers */
+    int window;    /* tokens that layers with a window see; 0: no such layers */
+    int borrowers; /* of the layers so many, the last, have no keys and values of their
+                      own: they read those of a layer before */
+    int layer_width; /* of the embeddings that each layer has; 0: none */
     jt_temperature temperature;
     float embedding_scale, residual_scale, logit_scale; /* 1 for none */
     float carried_scale; /* of the residual stream (jt_family.carries_normed) */
@@ -40,13 +43,15 @@ typedef enum jt_mixer {
 typedef struct jt_layer {
     jt_norm norm[JT_NORM_PLACES];
     jt_mixer mixer;
+    int keys_of; /* the layer whose keys and values attention reads: usually this one */
     jt_attention attention;
     jt_latent latent;
     jt_recurrent recurrent;
     bool is_mixture;
-    jt_mixture mixture; /* when is_mixture */
-    jt_bank dense;      /* otherwise, and beside it (jt_beside) */
-    jt_tensor scale;    /* [1]: of the hidden states after the layer; or empty */
+    jt_mixture mixture;             /* when is_mixture */
+    jt_bank dense;                  /* otherwise, and beside it (jt_beside) */
+    jt_tensor input_gate, input_up; /* [n, d], [d, n] (layer_input.h); or empty */
+    jt_tensor scale; /* [1]: of the hidden states after the layer; or empty */
 } jt_layer;
 
 typedef struct jt_apart jt_apart; /* model/apart.h */
@@ -56,7 +61,9 @@ struct jt_model {
     const jt_family *family;
     jt_params params;
     const jt_norm_names *norm_names;
-    jt_tensor embedding; /* [vocab, d] */
+    jt_tensor embedding;                                     /* [vocab, d] */
+    jt_tensor layer_embedding, layer_projection, layer_norm; /* [vocab, layers * n],
+                            [layers * n, d], [n] (layer_input.h); or empty */
     jt_norm output_norm;
     jt_tensor output;      /* [vocab, d]; the embedding where they are tied */
     jt_tensor output_bias; /* [vocab]; may be empty */

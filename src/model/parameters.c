@@ -120,6 +120,9 @@ static void visit_layer(const walk *w, jt_layer *layer)
         visit_mixture(w, &layer->mixture);
     visit_bank(w, &layer->dense);
     visit_norm(w, layer, JT_AFTER_FFN);
+    visit(w, "inp_gate.weight", &layer->input_gate);
+    visit(w, "proj.weight", &layer->input_up);
+    visit_norm(w, layer, JT_AFTER_INPUT);
 }
 
 void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
@@ -127,6 +130,9 @@ void jt_model_each_parameter(jt_model *model, jt_parameter_fn *fn, void *user)
     walk w = {fn, user, -1, model->norm_names};
     bool tied = model->output.data == model->embedding.data;
     visit(&w, "token_embd.weight", &model->embedding);
+    visit(&w, "per_layer_token_embd.weight", &model->layer_embedding);
+    visit(&w, "per_layer_model_proj.weight", &model->layer_projection);
+    visit(&w, "per_layer_proj_norm.weight", &model->layer_norm);
     for (w.layer = 0; w.layer < model->params.n_layers; w.layer++)
         visit_layer(&w, &model->layers[w.layer]);
     w.layer = -1;

@@ -17,20 +17,26 @@ static jt_status read_latent(jt_key_reader *r, jt_params *p)
                       &p->v_dim);
 }
 
-/* Of Gemma 4, what the smaller models have besides. */
-static jt_status refuse_shared(jt_key_reader *r)
+/* Layers that read the keys and values of others, and embeddings of each layer. */
+static jt_status read_shared(jt_key_reader *r, jt_params *p)
 {
-    static const char *const names[] = {"attention.shared_kv_layers",
-                                        "embedding_length_per_layer_input"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        int value;
-        JT_TRY(jt_key_int(r, names[i], 0, 1 << 20, 0, &value));
-        if (value > 0)
+    enum { MOST = 1 << 16 };
+    const struct {
+        const char *name;
+        int *value;
+    } keys[] = {{"attention.shared_kv_layers", &p->borrowers},
+                {"embedding_length_per_layer_input", &p->layer_width}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        JT_TRY(jt_key_int(r, keys[i].name, 0, MOST, 0, keys[i].value));
+        if (*keys[i].value && !r->family->layer_inputs)
             return jt_fail(r->err, JT_E_UNSUPPORTED,
-                           "key '%s' is %d: layers that share keys and values, and "
-                           "embeddings of each layer, are not supported",
-                           r->key, value);
+                           "key '%s' is %d, in a model of the family '%s'", r->key,
+                           *keys[i].value, r->family->arch);
     }
+    if (p->borrowers >= p->n_layers)
+        return jt_fail(r->err, JT_E_FORMAT,
+                       "%d of %d layers read the keys and values of another",
+                       p->borrowers, p->n_layers);
     return JT_OK;
 }
 
@@ -52,7 +58,7 @@ static jt_status read_windows(jt_key_reader *r, jt_params *p)
 jt_status jt_params_attention(jt_key_reader *r, jt_params *p)
 {
     const jt_family *f = r->family;
-    JT_TRY(refuse_shared(r));
+    JT_TRY(read_shared(r, p));
     JT_TRY(jt_key_int(r, "attention.head_count", 1, MAX_HEADS, -1, &p->n_heads));
     JT_TRY(jt_key_int(r, "attention.head_count_kv", 1, p->n_heads, p->n_heads,
                       &p->n_kv_heads));

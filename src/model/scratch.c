@@ -93,6 +93,8 @@ enum { ROWS_OF_LAYER = 6, ROWS_OF_PASS = 4, LOGITS = 16 };
 static size_t layer_floats(const jt_layer *layer, size_t d)
 {
     size_t sum = mixer(layer, d) + bank(&layer->dense, 1) + ROWS_OF_LAYER * d;
+    size_t n = rows_of(&layer->input_gate);
+    sum += n ? 2 * n + packed(n) + packed(d) + 2 * d : 0;
     return layer->is_mixture ? sum + mixture(&layer->mixture) : sum;
 }
 
@@ -138,6 +140,8 @@ size_t jt_scratch_bytes(const jt_model *model, size_t tokens, size_t capacity,
     size_t logits = tokens < LOGITS ? tokens : LOGITS;
     size_t pass =
         tokens * ROWS_OF_PASS * d + (logits + 1) * (size_t)model->params.n_vocab;
+    size_t inputs = rows_of(&model->layer_projection);
+    pass += inputs ? tokens * (3 * inputs + packed(d)) : 0;
     for (int i = 0; i < JT_ROPE_USES; i++)
         pass += tokens * 2 * (size_t)model->rope[i].pairs;
     return most + pass * sizeof(float);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/layer_input.h"
 #include "model/mix.h"
 #include "tensor/tape.h"
 
@@ -14,6 +15,7 @@ typedef struct pass {
     jt_mix mix;
     const jt_store *store;
     const jt_hooks *hooks;
+    jt_tensor inputs;  /* of all layers (layer_input.h) */
     jt_tensor *before; /* what the last mixture read, for routers that decide early */
 } pass;
 
@@ -259,6 +261,7 @@ static void layer_forward(jt_context *ctx, const pass *p, int index, jt_tensor *
     add_branch(ctx, p, &layer->norm[JT_AFTER_FFN], h, z);
     if (beside)
         jt_add_to(ctx, h, &side);
+    jt_layer_input_add(ctx, p->model, index, &p->inputs, h);
     if (jt_has(&layer->scale))
         jt_scale(ctx, h, *(const float *)layer->scale.data);
 }
@@ -367,7 +370,13 @@ jt_tensor jt_transformer_forward(jt_context *ctx, const jt_model *model,
     if (chunk->between && chunk->between->embedded && !jt_failed(ctx))
         chunk->between->embedded(chunk->between->self, ctx, chunk, &h);
     jt_tensor before = begin_ahead(ctx, model, chunk, &h);
-    pass p = {model, *chunk, jt_mix_begin(ctx, model, chunk), store, hooks, &before};
+    pass p = {.model = model,
+              .chunk = *chunk,
+              .mix = jt_mix_begin(ctx, model, chunk),
+              .store = store,
+              .hooks = hooks,
+              .inputs = jt_layer_inputs(ctx, model, chunk->ids, &h),
+              .before = &before};
     for (size_t i = 0; i < chunk->n_spans; i++)
         jt_cache_feed(chunk->spans[i].cache, chunk->spans[i].start,
                       chunk->spans[i].count);

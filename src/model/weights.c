@@ -2,14 +2,42 @@
 #include <stdio.h>
 
 #include "base/memory.h"
-#include "model/bind.h"
+#include "model/layer_input.h"
 
 static bool has_norm(const jt_layer *layer, const jt_family *family, int place)
 {
     bool mixes = layer->mixer != JT_MIX_NONE;
     if (family->single)
         return place == (mixes ? JT_BEFORE_ATTENTION : JT_BEFORE_FFN);
+    if (place == JT_AFTER_INPUT)
+        return jt_has(&layer->input_gate);
     return place < JT_BEFORE_EXPERTS || layer->is_mixture;
+}
+
+/* The layer whose keys and values the one at hand reads: without own ones, the last
+ * that has some and sees as much. */
+static jt_status find_keys(jt_binder *b, jt_layer *layers)
+{
+    jt_layer *layer = &layers[b->layer];
+    int i = b->layer, own = b->p->n_layers - b->p->borrowers;
+    const jt_attention *a = &layer->attention, *other;
+    layer->keys_of = i;
+    if (layer->mixer != JT_MIX_ATTENTION || i < own)
+        return JT_OK;
+    for (i = own - 1; i >= 0; i--) {
+        other = &layers[i].attention;
+        if (layers[i].mixer != JT_MIX_ATTENTION || other->window != a->window)
+            continue;
+        if (other->n_kv_heads != a->n_kv_heads || other->k_dim != a->k_dim ||
+            other->v_dim != a->v_dim)
+            break;
+        layer->keys_of = i;
+        return JT_OK;
+    }
+    return jt_fail(b->err, JT_E_FORMAT,
+                   "layer %d finds no layer before %d whose keys and values it could "
+                   "read",
+                   b->layer, own);
 }
 
 static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model)
@@ -21,6 +49,8 @@ static jt_status bind_layer(jt_binder *b, jt_layer *layer, const jt_model *model
         return jt_fail(b->err, JT_E_FORMAT, "tensor '%s' in a model without experts",
                        b->name);
     JT_TRY(jt_bind_mixer(b, layer, family));
+    JT_TRY(find_keys(b, model->layers));
+    JT_TRY(jt_bind_layer_input(b, layer));
     for (int place = 0; place < JT_NORM_PLACES; place++) {
         bool there = has_norm(layer, family, place);
         JT_TRY(jt_bind_norm(b, &layer->norm[place], family,
@@ -66,6 +96,7 @@ jt_status jt_weights_bind(jt_model *model, jt_err *err)
         return jt_fail(err, JT_E_FORMAT, "tensor '%s' has too many rows", b.name);
     p->n_vocab = (int)vocab;
     JT_TRY(jt_bind_matrix(&b, &model->embedding, "token_embd.weight", vocab, d));
+    JT_TRY(jt_bind_layer_inputs(&b, model));
     JT_TRY(jt_bind_norm(&b, &model->output_norm, model->family,
                         jt_family_last_norm(model->family)));
     JT_TRY(jt_bind(&b, &model->output, "output.weight", false, true, 2,

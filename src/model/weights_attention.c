@@ -17,13 +17,23 @@ jt_status jt_bind_rope_factors(jt_binder *b, jt_params *p)
     return JT_OK;
 }
 
-/* q, k and v, each by itself or all in one. */
+static bool borrows(const jt_binder *b)
+{
+    return b->layer >= b->p->n_layers - b->p->borrowers;
+}
+
+/* q, k and v, each by itself or all in one; of a layer that reads the keys and values
+ * of another only q, though files may have the others, too. */
 static jt_status bind_qkv(jt_binder *b, jt_attention *a)
 {
     size_t d = (size_t)b->p->d_model, heads = (size_t)a->n_heads;
     size_t q = heads * (size_t)a->k_dim * (a->gated ? 2 : 1);
     size_t k = (size_t)a->n_kv_heads * (size_t)a->k_dim;
     size_t v = (size_t)a->n_kv_heads * (size_t)a->v_dim;
+    if (borrows(b)) {
+        JT_TRY(jt_bind_matrix(b, &a->q, "attn_q.weight", q, d));
+        return jt_bind_vector(b, &a->q_bias, "attn_q.bias", q, true);
+    }
     if (jt_bind_find(b, "attn_qkv.weight")) {
         JT_TRY(jt_bind_matrix(b, &a->qkv, "attn_qkv.weight", q + k + v, d));
         JT_TRY(jt_bind_vector(b, &a->qkv_bias, "attn_qkv.bias", q + k + v, true));
@@ -56,6 +66,8 @@ static jt_status bind_attention(jt_binder *b, jt_attention *a, const jt_family *
         return JT_OK;
     JT_TRY(jt_bind_vector(b, &a->q_norm, "attn_q_norm.weight",
                           whole ? heads * k_dim : k_dim, false));
+    if (borrows(b))
+        return JT_OK;
     return jt_bind_vector(b, &a->k_norm, "attn_k_norm.weight",
                           whole ? kv_heads * k_dim : k_dim, false);
 }

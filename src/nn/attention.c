@@ -55,13 +55,14 @@ static projected project(jt_context *ctx, const jt_attention *a, jt_input *x)
     }
     jt_products(ctx, products, count);
     if (!jt_has(&a->v))
-        p.v = p.k;
+        p.v = p.k; /* or neither */
     jt_add_bias(ctx, &p.q, &a->q_bias);
     jt_add_bias(ctx, &p.k, &a->k_bias);
     jt_add_bias(ctx, &p.v, &a->v_bias);
     if (a->gated)
         split_gate(ctx, a, &p);
-    jt_clamp(ctx, &p.v, a->clamp);
+    if (jt_has(&p.v))
+        jt_clamp(ctx, &p.v, a->clamp);
     return p;
 }
 
@@ -102,20 +103,31 @@ static jt_tensor placed(jt_context *ctx, const jt_attention *a, const jt_tensor 
     return normed && a->norm_late ? norm(ctx, a, &y, w) : y;
 }
 
-static void keep_key(const jt_attention_pass *p, size_t row, const float *x)
+static void keep_key(const jt_kernels *kernels, const jt_kv_layer *kv, size_t row,
+                     const float *x, size_t dim)
 {
-    const jt_kv_layer *kv = &p->at.kv;
-    size_t dim = (size_t)p->a->k_dim;
     uint16_t *keys = kv->k, some[64];
     if (!kv->k_tiled) {
-        jt_attention_keep(p->kernels, keys, kv->k_type, row, x, dim);
+        jt_attention_keep(kernels, keys, kv->k_type, row, x, dim);
         return;
     }
     for (size_t i = 0, n; i < dim; i += n) {
         n = dim - i < 64 ? dim - i : 64;
-        p->kernels->f32_to_f16(some, x + i, n);
+        kernels->f32_to_f16(some, x + i, n);
         for (size_t j = 0; j < n; j++)
             keys[jt_attn_key(row, i + j, dim)] = some[j];
+    }
+}
+
+void jt_attention_remember(const jt_kernels *kernels, const jt_attention *a,
+                           const jt_kv_layer *kv, size_t place, const float *k,
+                           const float *v)
+{
+    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
+        size_t row = head * kv->rows + place % kv->rows;
+        keep_key(kernels, kv, row, k + head * k_dim, k_dim);
+        jt_attention_keep(kernels, kv->v, kv->v_type, row, v + head * v_dim, v_dim);
     }
 }
 
@@ -124,19 +136,15 @@ static void place_token(void *arg, size_t t)
 {
     const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
-    const jt_kv_layer *kv = &p->at.kv;
-    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    size_t k_dim = (size_t)a->k_dim;
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
         memcpy(q, jt_row(&p->q, t) + head * k_dim, k_dim * sizeof(float));
     }
-    for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
-        size_t row = head * kv->rows + (p->at.start + t) % kv->rows;
-        keep_key(p, row, jt_row(&p->k, t) + head * k_dim);
-        jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
-                          jt_row(&p->v, t) + head * v_dim, v_dim);
-    }
+    if (jt_has(&p->k))
+        jt_attention_remember(p->kernels, a, &p->at.kv, p->at.start + t,
+                              jt_row(&p->k, t), jt_row(&p->v, t));
 }
 
 /* Back to [tokens, heads * v_dim]. */
@@ -167,8 +175,10 @@ static jt_attention_pass begin(jt_context *ctx, const jt_attention *a,
     if (jt_failed(ctx))
         return p;
     p.q = jt_some_rows(&all->q, at->row, at->count);
-    p.k = jt_some_rows(&all->k, at->row, at->count);
-    p.v = jt_some_rows(&all->v, at->row, at->count);
+    if (jt_has(&all->k)) {
+        p.k = jt_some_rows(&all->k, at->row, at->count);
+        p.v = jt_some_rows(&all->v, at->row, at->count);
+    }
     if (jt_has(&all->gate))
         p.gate = jt_some_rows(&all->gate, at->row, at->count);
     p.joined = jt_some_rows(joined, at->row, at->count);
@@ -190,16 +200,30 @@ static void run_token(void *arg, size_t t)
     loop->fn(p, t - p->at.row);
 }
 
+/* Norms and places of keys and values, for this layer and others that read them. */
+static void finish_keys(jt_context *ctx, const jt_attention *a, projected *all,
+                        const jt_places *places, size_t n)
+{
+    const jt_tensor ones = {0};
+    if (a->v_norm)
+        all->v = head_norm(ctx, a, &all->v, (size_t)a->v_dim, &ones);
+    all->k = placed(ctx, a, &all->k, &a->k_norm, places, n);
+    if (!places->lent)
+        return;
+    jt_assign(ctx, &places->lent->k, &all->k);
+    jt_assign(ctx, &places->lent->v, &all->v);
+}
+
 jt_tensor jt_attention_forward(jt_context *ctx, const jt_attention *a, jt_input *x,
                                const jt_places *places, size_t n)
 {
     size_t tokens = jt_rows(&x->x), heads = (size_t)a->n_heads;
-    const jt_tensor ones = {0};
     projected all = project(ctx, a, x);
-    if (a->v_norm)
-        all.v = head_norm(ctx, a, &all.v, (size_t)a->v_dim, &ones);
     all.q = placed(ctx, a, &all.q, &a->q_norm, places, n);
-    all.k = placed(ctx, a, &all.k, &a->k_norm, places, n);
+    if (jt_has(&a->k))
+        finish_keys(ctx, a, &all, places, n);
+    else if (places->lent) /* into the cache once more: a layer may run again alone */
+        all.k = places->lent->k, all.v = places->lent->v;
     for (size_t i = 0; i < n; i++)
         jt_attention_sharpen(ctx, a, &all.q, &places[i]);
     jt_input joined = jt_input_of(jt_new(ctx, tokens, heads * (size_t)a->v_dim));

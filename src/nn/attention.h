@@ -25,7 +25,8 @@ typedef struct jt_attention {
     jt_tensor qkv, qkv_bias; /* q, k and v as one tensor, whose rows those then are; or
                                 empty */
     jt_tensor q, k, v, o;    /* [out, in]; without v values are what k makes, before
-                                norms and rotation (Gemma 4) */
+                                norms and rotation; without k keys and values are what
+                                another layer has put into the cache (Gemma 4) */
     jt_tensor q_bias, k_bias, v_bias, o_bias; /* may be empty */
     jt_tensor q_norm, k_norm;                 /* as qk_norm says */
     jt_tensor gate;  /* [heads * v_dim, d]: sigmoids of gate . x multiply what the heads
@@ -51,6 +52,12 @@ typedef struct jt_attention {
 
 /* Let q, k and v (and their biases) be the rows of qkv, where there is one. */
 void jt_attention_cut(jt_attention *attention);
+
+/* Put the key [kv_heads * k_dim] and the value [kv_heads * v_dim] of a token, as they
+ * are after norms and rotation, at a place of the cache. */
+void jt_attention_remember(const jt_kernels *kernels, const jt_attention *attention,
+                           const jt_kv_layer *kv, size_t place, const float *k,
+                           const float *v);
 
 /* Attention of the tokens of a pass, of one context or of n, one after the other: their
  * keys and values go into the cache, every token sees those of its document and window

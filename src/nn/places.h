@@ -14,11 +14,18 @@ typedef struct jt_kv_layer {
     bool k_tiled; /* keys, which are F16 then, lie in tiles (jt_attn_key) */
 } jt_kv_layer;
 
+/* Keys and values of a pass that other layers read, too: with a tape they take them
+ * from here, and their gradients go this way. */
+typedef struct jt_lent {
+    jt_tensor k, v; /* [tokens, heads * dim] */
+} jt_lent;
+
 /* Tokens of a pass that follow each other in one context, and where they are in it. */
 typedef struct jt_places {
     size_t row, count; /* of the tokens of the pass: row .. row + count */
     size_t start;      /* place in the context of the first of them */
     jt_kv_layer kv;
+    jt_lent *lent;            /* NULL: no other layer reads them, or there is no tape */
     const jt_angles *angles;  /* [count] of the rotation; NULL: none */
     const int32_t *positions; /* [count] counted from the start of the document */
     const int32_t *first;     /* [count] place where a token's document begins (packed

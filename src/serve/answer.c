@@ -51,16 +51,28 @@ void jt_answer_problem(jt_http_answer *answer, const jt_problem *p)
 
 /* ---- parts ---- */
 
+/* Of the replies to a prompt that which found most of it in memory. */
+static size_t most_kept(const jt_work *w, const jt_tokens *prompt)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        const jt_task *c = &w->choice[i];
+        if (c->prompt == prompt && c->result.kept_tokens > most)
+            most = c->result.kept_tokens;
+    }
+    return most;
+}
+
 static json_t *usage(const jt_work *w)
 {
-    json_int_t prompt = (json_int_t)w->prompt.count, kept = 0, tokens = 0, thoughts = 0;
+    json_int_t prompt = (json_int_t)jt_work_prompt_tokens(w), kept = 0, tokens = 0,
+               thoughts = 0;
     for (size_t i = 0; i < w->n; i++) {
-        const jt_generate_result *r = &w->choice[i].result;
-        json_int_t held = (json_int_t)r->kept_tokens;
-        tokens += (json_int_t)r->tokens;
-        thoughts += (json_int_t)r->thought_tokens;
-        kept = held > kept ? held : kept;
+        tokens += (json_int_t)w->choice[i].result.tokens;
+        thoughts += (json_int_t)w->choice[i].result.thought_tokens;
     }
+    for (size_t i = 0; i < w->n_prompts; i++)
+        kept += (json_int_t)most_kept(w, &w->prompt[i]);
     return json_pack("{sI sI sI s{sI} s{sI}}", "prompt_tokens", prompt,
                      "completion_tokens", tokens, "total_tokens", prompt + tokens,
                      "prompt_tokens_details", "cached_tokens", kept,
@@ -108,7 +120,7 @@ static json_t *token_json(const jt_task *c, jt_scored token)
                      logprob(token), "bytes", bytes);
 }
 
-static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
+json_t *jt_answer_tokens(const jt_task *c, const jt_said *said)
 {
     json_t *content = json_array();
     for (size_t i = 0; i < said->n_sampled; i++) {
@@ -119,7 +131,12 @@ static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
         json_object_set_new(item, "top_logprobs", top);
         json_array_append_new(content, item);
     }
-    return json_pack("{so sn}", "content", content, "refusal");
+    return content;
+}
+
+static json_t *chat_logprobs(const jt_task *c, const jt_said *said)
+{
+    return json_pack("{so sn}", "content", jt_answer_tokens(c, said), "refusal");
 }
 
 /* As the older interface has it: lists side by side. */
@@ -163,8 +180,8 @@ static bool set_trace(json_t *json, const char *key, json_t *value)
 static json_t *prompt_json(const jt_work *w)
 {
     json_t *ids = json_array();
-    for (size_t i = 0; i < w->prompt.count; i++) {
-        if (json_array_append_new(ids, json_integer(w->prompt.ids[i]))) {
+    for (size_t i = 0; i < w->prompt->count; i++) {
+        if (json_array_append_new(ids, json_integer(w->prompt->ids[i]))) {
             json_decref(ids);
             return NULL;
         }

@@ -16,6 +16,9 @@ typedef struct jt_answer_head {
 void jt_answer_json(jt_http_answer *answer, unsigned status, json_t *json);
 void jt_answer_problem(jt_http_answer *answer, const jt_problem *problem);
 
+/* Tokens of an answer: [{"token", "logprob", "bytes", "top_logprobs"}]. */
+json_t *jt_answer_tokens(const jt_task *choice, const jt_said *said);
+
 /* Any event; takes `json` over. */
 bool jt_answer_event(jt_buffer *out, json_t *json);
 

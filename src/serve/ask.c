@@ -266,19 +266,34 @@ static bool read_messages(jt_ask *ask, jt_problem *p)
            read_object(ask, "chat_template_kwargs", &ask->variables, p);
 }
 
-static bool read_prompt(jt_ask *ask, jt_problem *p)
+/* A text, or tokens. */
+static bool is_prompt(const json_t *prompt)
 {
-    const json_t *prompt = given(ask->root, "prompt");
-    if (json_array_size(prompt) == 1 && json_is_string(json_array_get(prompt, 0)))
-        prompt = json_array_get(prompt, 0);
     bool tokens = json_array_size(prompt) > 0;
     for (size_t i = 0; i < json_array_size(prompt); i++)
         tokens &= json_is_integer(json_array_get(prompt, i));
-    if (!tokens && !json_is_string(prompt))
+    return tokens || json_is_string(prompt);
+}
+
+static bool read_prompts(jt_ask *ask, jt_problem *p)
+{
+    json_t *prompt = json_object_get(ask->root, "prompt");
+    size_t n = json_array_size(prompt);
+    bool several = n > 0 && !is_prompt(prompt), fine = several || is_prompt(prompt);
+    for (size_t i = 0; i < n && several; i++)
+        fine &= is_prompt(json_array_get(prompt, i));
+    if (!fine)
         return jt_refuse(p, 400, "prompt", "invalid_type",
-                         "'prompt' must be one text, or a list of tokens");
-    ask->prompt = prompt;
-    return true;
+                         "a prompt must be a text, a list of tokens, or a list of "
+                         "those");
+    if (several && n > JT_ASK_PROMPTS)
+        return jt_refuse(p, 400, "prompt", "array_above_max_length",
+                         "'prompt' has more than %d texts", JT_ASK_PROMPTS);
+    if (several && n > 1 && ask->trace)
+        return jt_refuse(p, 400, "junto.trace", "invalid_value",
+                         "'junto.trace' is for one prompt");
+    ask->prompts = several ? prompt : keep(ask, "\1prompts", json_pack("[O]", prompt));
+    return ask->prompts || jt_refuse(p, 500, NULL, NULL, "out of memory");
 }
 
 /* ---- single tokens ---- */
@@ -406,6 +421,9 @@ static bool read_own_wishes(jt_ask *ask, jt_problem *p)
                          "'junto.trace' must be true or false");
     ask->trace = json_is_true(trace);
     ask->model = json_string_value(given(ask->root, "model"));
+    ask->user = json_string_value(given(ask->root, "user"));
+    if (!ask->user) /* its later name */
+        ask->user = json_string_value(given(ask->root, "safety_identifier"));
     if (!read_adapters(ask, ask->root, p) || !read_adapters(ask, own, p))
         return false;
     return read_texts(given(own, "policy"), "junto.policy", ask->policy,
@@ -428,7 +446,7 @@ bool jt_ask_take(jt_ask *ask, bool chat, json_t *root, const jt_sampling *usual,
            read_logprobs(ask, p) &&
            read_texts(given(ask->root, "stop"), "stop", ask->stop, &ask->n_stop,
                       JT_ASK_STOPS, p) &&
-           (chat ? read_messages(ask, p) : read_prompt(ask, p));
+           (chat ? read_messages(ask, p) : read_prompts(ask, p));
 }
 
 bool jt_ask_read(jt_ask *ask, bool chat, const char *text, size_t len,

@@ -15,6 +15,7 @@ enum {
     JT_ASK_POLICIES = 16,
     JT_ASK_ADAPTERS = 16,
     JT_ASK_CHOICES = 16,
+    JT_ASK_PROMPTS = 2048, /* as many as the reference takes */
     JT_ASK_BIASES = 300
 };
 
@@ -22,7 +23,7 @@ typedef struct jt_ask {
     json_t *root; /* the whole; what follows is borrowed from it */
     bool chat;    /* messages; otherwise a prompt */
     const json_t *messages, *tools, *variables; /* of a chat; NULL where not given */
-    const json_t *prompt;                       /* a text, or a list of tokens */
+    const json_t *prompts; /* of a text: a list of texts and lists of tokens */
     bool stream, include_usage, ignore_end, trace;
     int n, max_tokens; /* -1: as far as it goes */
     int thinking_budget;
@@ -32,6 +33,7 @@ typedef struct jt_ask {
     const char *policy[JT_ASK_POLICIES];
     size_t n_stop, n_policies;
     const char *model; /* as it is named; NULL: not */
+    const char *user;  /* for whom the client asks; NULL: not said */
     struct {
         const char *name;
         float weight;

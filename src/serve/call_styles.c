@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "junto/grammar.h"
+#include "text/schema_tags.h"
 
 /* ---- calls that are whole ---- */
 
@@ -189,6 +190,9 @@ static const jt_call_style styles[] = {
      .close = "</tool_call>",
      .shown = {"<tool_call>", "</tool_call>"},
      .tags = true,
+     .one = "root ::= \"<tool_call>\\n\" call \"\\n</tool_call>\"\n",
+     .many = "root ::= one (\"\\n\" one)*\n"
+             "one ::= \"<tool_call>\\n\" call \"\\n</tool_call>\"\n",
      .begin = begin_tags},
     {.signs = {"<tool_call>", "name"},
      .open = "<tool_call>",
@@ -244,6 +248,8 @@ static json_t *schema_of(const jt_call_style *style, const json_t *tool, json_t 
     const json_t *function = json_object_get(tool, "function");
     json_t *parameters = json_object_get(function, "parameters");
     json_object_update_missing(defs, json_object_get(parameters, "$defs"));
+    if (style->tags)
+        return json_incref((json_t *)function);
     return json_pack("{ss s{s{sO} so} s[ss] sb}", "type", "object", "properties",
                      "name", "const", json_object_get(function, "name"),
                      style->arguments,
@@ -256,33 +262,45 @@ static bool no_memory(jt_problem *p)
     return jt_refuse(p, 500, NULL, NULL, "out of memory");
 }
 
-bool jt_call_style_grammar(const jt_call_style *style, const json_t *tools, bool many,
-                           char **out, jt_problem *p)
+/* A call of one of `tools`; *out stays NULL if there is no memory. */
+static jt_status write_calls(char **out, const jt_call_style *style,
+                             const json_t *tools, jt_err *err)
 {
-    static const char root[] = "root ::= ";
-    jt_err err = {0};
-    char *gbnf = NULL, *start;
-    if (!style || !style->one)
-        return jt_refuse(
-            p, 400, "tool_choice", "unsupported_parameter",
-            "with the calls of this model's template, 'tool_choice' can only "
-            "be \"auto\" or \"none\"");
     json_t *defs = json_object(), *calls = json_array();
     for (size_t i = 0; i < json_array_size(tools); i++)
         json_array_append_new(calls, schema_of(style, json_array_get(tools, i), defs));
-    json_t *schema = json_pack("{so so}", "anyOf", calls, "$defs", defs);
-    char *text = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
-    jt_status status =
-        text ? jt_schema_to_gbnf(&gbnf, text, strlen(text), &err) : JT_OK;
+    json_t *schema =
+        json_pack("{so so}", style->tags ? "functions" : "anyOf", calls, "$defs", defs);
+    jt_status status = JT_OK;
+    if (style->tags) {
+        status = schema ? jt_tags_to_gbnf(out, schema, err) : JT_OK;
+    } else {
+        char *text = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
+        status = text ? jt_schema_to_gbnf(out, text, strlen(text), err) : JT_OK;
+        free(text);
+    }
     json_decref(schema);
-    free(text);
-    if (status != JT_OK)
+    return status;
+}
+
+bool jt_call_style_grammar(const jt_call_style *style, const json_t *tools, bool many,
+                           char **out, jt_problem *p)
+{
+    static const char root[] = "\nroot ::= "; /* texts have no newlines */
+    jt_err err = {0};
+    char *gbnf = NULL;
+    if (!style)
+        return jt_refuse(p, 400, "tool_choice", "unsupported_parameter",
+                         "this model's template has no calls that are known: "
+                         "'tool_choice' can only be \"auto\" or \"none\"");
+    if (write_calls(&gbnf, style, tools, &err) != JT_OK)
         return jt_refuse_err(p, "tools", &err);
-    start = gbnf ? strstr(gbnf, root) : NULL;
+    const char *start = gbnf ? strstr(gbnf, root) : NULL;
     if (!start)
         return no_memory(p);
-    memcpy(start, "call", 4);
-    int n = asprintf(out, "%s%s", many ? style->many : style->one, gbnf);
+    start++;
+    int n = asprintf(out, "%s%.*scall%s", many ? style->many : style->one,
+                     (int)(start - gbnf), gbnf, start + strlen("root"));
     free(gbnf);
     return n >= 0 || no_memory(p);
 }

@@ -35,7 +35,7 @@ struct jt_call_style {
     const char *arguments;    /* what they are called in JSON */
     bool tags;                /* they are no JSON; `read` is NULL */
     const char *shown[3];     /* special tokens that are part of its text, up to NULL */
-    /* A grammar's root, around `call`; one and many. NULL: it cannot be forced. */
+    /* A grammar's root, around `call`; one and many. */
     const char *one, *many;
     /* How the text behind `open` begins. */
     jt_call_start (*begin)(const jt_call_style *style, const char *text, size_t len,

@@ -26,7 +26,6 @@ typedef struct completion {
     jt_buffer out; /* events, of which `sent` bytes are gone */
     size_t sent;
     bool begun, ended;
-    bool *finished; /* [work->n] */
 } completion;
 
 /* ---- the beginning and the end ---- */
@@ -76,8 +75,9 @@ static void report(const completion *c)
     jt_log_line(&c->server->options.log, JT_LOG_INFO,
                 "reply id=%s n=%zu prompt=%zu kept=%zu tokens=%zu end=%s first=%.3f "
                 "seconds=%.3f",
-                c->head.id, w->n, w->prompt.count, w->choice[0].result.kept_tokens,
-                tokens, bad ? "failed" : end, first, now - w->asked);
+                c->head.id, w->n, jt_work_prompt_tokens(w),
+                w->choice[0].result.kept_tokens, tokens, bad ? "failed" : end, first,
+                now - w->asked);
     if (bad)
         jt_log_line(&c->server->options.log, JT_LOG_WARN, "failed id=%s error=%s",
                     c->head.id, bad->err.msg);
@@ -91,7 +91,6 @@ static void close_completion(void *self)
     jt_work_free(c->work);
     jt_response_free(&c->response);
     free(c->out.data);
-    free(c->finished);
     free(c);
 }
 
@@ -146,12 +145,12 @@ static bool add_news(completion *c)
         jt_said words;
         fits = jt_task_fetch(choice, &words) &&
                jt_answer_words(&c->out, &c->head, choice, &words);
-        if (words.over && !c->finished[i] && fits) {
+        if (words.over && !choice->told && fits) {
             fits = jt_answer_finish(&c->out, &c->head, choice);
-            c->finished[i] = true;
+            choice->told = true;
         }
         jt_said_free(&words);
-        over &= c->finished[i];
+        over &= choice->told;
     }
     c->ended = over;
     return fits && (!over || jt_answer_end(&c->out, &c->head, w));
@@ -225,8 +224,10 @@ static jt_work *begin_work(jt_server *s, interface kind, const jt_http_call *cal
     jt_work *work = jt_work_new(&ask, &s->replier, p);
     if (!work)
         return NULL;
-    work->client = (size_t)jt_keys_client(s->options.api_key, call);
-    if (jt_engine_submit(s->engine, work, p))
+    work->client = jt_keys_client(s->options.api_key, call, s->clients, work->ask.user);
+    if (!work->client)
+        jt_refuse(p, 500, NULL, NULL, "out of memory");
+    else if (jt_engine_submit(s->engine, work, p))
         return work;
     jt_work_free(work);
     return NULL;
@@ -237,30 +238,26 @@ static void complete(jt_server *s, interface kind, const jt_http_call *call,
 {
     jt_problem problem;
     completion *c = jt_calloc(1, sizeof *c);
-    bool *finished = jt_calloc(JT_ASK_CHOICES, sizeof *finished);
     jt_work *work = NULL;
-    if (!c || !finished)
+    if (!c)
         jt_refuse(&problem, 500, NULL, NULL, "out of memory");
     else
         work = begin_work(s, kind, call, &problem);
     if (!work) {
         free(c);
-        free(finished);
         if (kind == RESPONSE)
             jt_response_blame(&problem);
         jt_answer_problem(answer, &problem);
         return;
     }
-    *c = (completion){.kind = kind,
-                      .server = s,
-                      .work = work,
-                      .socket = call->socket,
-                      .finished = finished};
+    *c = (completion){.kind = kind, .server = s, .work = work, .socket = call->socket};
     make_head(c);
+    jt_allowance allowance = jt_client_allowance(work->client);
     if (work->ask.stream)
         answer_stream(c, answer);
     else
         answer_whole(c, answer);
+    answer->allowance = allowance;
 }
 
 void jt_complete_chat(jt_server *s, const jt_http_call *call, jt_http_answer *answer)

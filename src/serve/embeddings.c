@@ -8,12 +8,9 @@
 #include "serve/keys.h"
 #include "text/base64.h"
 
-enum { MOST_TEXTS = 2048 };
-
 typedef struct asked {
     json_t *root;
-    const json_t *input; /* a text, tokens, or a list of them */
-    bool listed;         /* it is such a list */
+    json_t *input; /* a text, tokens, or a list of them */
     bool mean, base64;
 } asked;
 
@@ -38,16 +35,9 @@ static bool read_ask(asked *a, const jt_http_call *call, int d, jt_problem *p)
     if (!jt_ask_json(&a->root, call->body, call->len, p))
         return false;
     const json_t *dimensions = json_object_get(a->root, "dimensions");
-    const json_t *first = json_array_get(json_object_get(a->root, "input"), 0);
     a->input = json_object_get(a->root, "input");
-    a->listed = first && !json_is_integer(first);
-    if (!json_is_string(a->input) && !first)
-        return jt_refuse(
-            p, 400, "input", "invalid_type",
-            "'input' must be a text, a list of tokens, or a list of those");
-    if (json_array_size(a->input) > MOST_TEXTS && a->listed)
-        return jt_refuse(p, 400, "input", "array_above_max_length",
-                         "'input' has more than %d texts", MOST_TEXTS);
+    if (!a->input) /* other values are checked as prompts are */
+        return jt_refuse(p, 400, "input", "invalid_type", "there is no 'input'");
     if (json_is_integer(dimensions) && json_integer_value(dimensions) != d)
         return jt_refuse(p, 400, "dimensions", "unsupported_parameter",
                          "the model's vectors have %d dimensions", d);
@@ -60,51 +50,55 @@ static bool read_ask(asked *a, const jt_http_call *call, int d, jt_problem *p)
 
 /* ---- the work ---- */
 
-/* The work of one text, which samples nothing. */
-static jt_work *make_work(jt_server *s, const asked *a, json_t *input, float *vector,
-                          jt_problem *p)
+/* The work of all texts, which samples nothing. */
+static jt_work *make_work(jt_server *s, const asked *a, jt_problem *p)
 {
+    static const char *const same[] = {"model", "adapter", "adapters", "junto", "user"};
     jt_ask ask;
-    if (!json_is_string(input) && !json_is_array(input)) {
-        jt_refuse(p, 400, "input", "invalid_type", "'input' has what is no text");
-        return NULL;
-    }
-    static const char *const same[] = {"model", "adapter", "adapters", "junto"};
-    json_t *root = json_pack("{sO si}", "prompt", input, "max_tokens", 0);
+    json_t *root = json_pack("{sO si}", "prompt", a->input, "max_tokens", 0);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         json_object_set(root, same[i], json_object_get(a->root, same[i]));
-    if (!jt_ask_take(&ask, false, root, &s->sampling, p)) {
-        jt_ask_free(&ask);
-        return NULL;
-    }
-    jt_work *work = jt_work_new(&ask, &s->replier, p);
-    if (work) {
-        work->choice[0].vector = vector;
-        work->choice[0].mean = a->mean;
-    }
-    return work;
+    if (jt_ask_take(&ask, false, root, &s->sampling, p))
+        return jt_work_new(&ask, &s->replier, p);
+    jt_ask_free(&ask);
+    return NULL;
 }
 
-/* Run a text; *tokens grows by its length. */
-static bool embed(jt_server *s, const asked *a, const jt_http_call *call, json_t *input,
-                  float *vector, size_t *tokens, jt_problem *p)
+static void wait_for(jt_server *s, jt_work *w, int socket)
 {
-    jt_work *w = make_work(s, a, input, vector, p);
-    if (!w)
-        return false;
-    w->client = (size_t)jt_keys_client(s->options.api_key, call);
-    bool fine = jt_engine_submit(s->engine, w, p);
-    while (fine && !jt_work_over(w) && !jt_http_gone(call->socket))
+    while (!jt_work_over(w) && !jt_http_gone(socket))
         jt_work_wait(w, true);
-    if (fine && !jt_work_over(w))
+    if (!jt_work_over(w))
         jt_engine_withdraw(s->engine, w);
-    if (fine && w->choice[0].result.finish == JT_FINISH_INTERRUPTED)
-        fine = jt_refuse(p, 503, NULL, "cancelled", "the request was cancelled");
-    else if (fine && w->choice[0].err.code != JT_OK)
-        fine = jt_refuse_err(p, NULL, &w->choice[0].err);
-    *tokens += w->prompt.count;
-    jt_work_free(w);
-    return fine;
+}
+
+static bool check_result(const jt_work *w, jt_problem *p)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->choice[i].result.finish == JT_FINISH_INTERRUPTED)
+            return jt_refuse(p, 503, NULL, "cancelled", "the request was cancelled");
+        if (w->choice[i].err.code != JT_OK)
+            return jt_refuse_err(p, NULL, &w->choice[i].err);
+    }
+    return true;
+}
+
+/* Run all texts; vectors: [w->n, d]. */
+static bool run(jt_server *s, const asked *a, const jt_http_call *call, jt_work *w,
+                float *vectors, jt_problem *p)
+{
+    size_t d = (size_t)s->replier.model->params.d_model;
+    for (size_t i = 0; i < w->n; i++) {
+        w->choice[i].vector = vectors + i * d;
+        w->choice[i].mean = a->mean;
+    }
+    w->client = jt_keys_client(s->options.api_key, call, s->clients, w->ask.user);
+    if (!w->client)
+        return jt_refuse(p, 500, NULL, NULL, "out of memory");
+    if (!jt_engine_submit(s->engine, w, p))
+        return false;
+    wait_for(s, w, call->socket);
+    return check_result(w, p);
 }
 
 /* ---- the answer ---- */
@@ -125,43 +119,40 @@ static json_t *vector_json(const asked *a, const float *vector, size_t d)
     return list;
 }
 
-static bool embed_all(jt_server *s, const asked *a, const jt_http_call *call, size_t d,
-                      json_t *data, size_t *tokens, jt_problem *p)
+static json_t *answer_json(const jt_server *s, const asked *a, const jt_work *w)
 {
-    size_t n = a->listed ? json_array_size(a->input) : 1;
-    float *vector = jt_alloc(d, sizeof *vector);
-    bool fine = vector || jt_refuse(p, 500, NULL, NULL, "out of memory");
-    for (size_t i = 0; i < n && fine; i++) {
-        json_t *input = a->listed ? json_array_get(a->input, i) : (json_t *)a->input;
-        fine = embed(s, a, call, input, vector, tokens, p);
-        if (fine)
-            json_array_append_new(data, json_pack("{ss sI so}", "object", "embedding",
-                                                  "index", (json_int_t)i, "embedding",
-                                                  vector_json(a, vector, d)));
-    }
-    free(vector);
-    return fine;
+    json_t *data = json_array();
+    json_int_t tokens = (json_int_t)jt_work_prompt_tokens(w);
+    for (size_t i = 0; i < w->n; i++)
+        json_array_append_new(
+            data, json_pack("{ss sI so}", "object", "embedding", "index", (json_int_t)i,
+                            "embedding",
+                            vector_json(a, w->choice[i].vector,
+                                        (size_t)s->replier.model->params.d_model)));
+    return json_pack("{ss so ss s{sI sI}}", "object", "list", "data", data, "model",
+                     s->name, "usage", "prompt_tokens", tokens, "total_tokens", tokens);
 }
 
 void jt_embed_texts(jt_server *s, const jt_http_call *call, jt_http_answer *answer)
 {
     asked a = {0};
     jt_problem problem;
-    size_t tokens = 0;
-    int d = s->replier.model->params.d_model;
-    json_t *data = json_array();
-    if (read_ask(&a, call, d, &problem) &&
-        embed_all(s, &a, call, (size_t)d, data, &tokens, &problem)) {
-        jt_answer_json(answer, 200,
-                       json_pack("{ss sO ss s{sI sI}}", "object", "list", "data", data,
-                                 "model", s->name, "usage", "prompt_tokens",
-                                 (json_int_t)tokens, "total_tokens",
-                                 (json_int_t)tokens));
+    size_t d = (size_t)s->replier.model->params.d_model;
+    jt_work *w =
+        read_ask(&a, call, (int)d, &problem) ? make_work(s, &a, &problem) : NULL;
+    float *vectors = w ? jt_alloc(w->n * d, sizeof *vectors) : NULL;
+    if (w && !vectors)
+        jt_refuse(&problem, 500, NULL, NULL, "out of memory");
+    if (vectors && run(s, &a, call, w, vectors, &problem)) {
+        jt_answer_json(answer, 200, answer_json(s, &a, w));
+        answer->allowance = jt_client_allowance(w->client);
     } else {
         if (strcmp(problem.param, "prompt") == 0)
             strcpy(problem.param, "input");
         jt_answer_problem(answer, &problem);
     }
-    json_decref(data);
+    if (w)
+        jt_work_free(w);
+    free(vectors);
     json_decref(a.root);
 }

@@ -1,7 +1,6 @@
-/* The one thread that runs the model: it gives slots to waiting replies, to clients in
- * turn and for each first come, first served, lets a policy put passes together and
- * advances every reply whose tokens have been run. What a reply says does not depend on
- * the others of its passes. */
+/* The one thread that runs the model: it gives slots to waiting replies, lets a policy
+ * put passes together and advances every reply whose tokens have been run. What a reply
+ * says does not depend on the others of its passes. */
 #ifndef JT_ENGINE_H
 #define JT_ENGINE_H
 
@@ -18,8 +17,6 @@ typedef struct jt_engine_options {
     const jt_watcher *watcher;         /* of all slots; or NULL */
     const jt_prefill *prefill;
     size_t slots, queue; /* replies that run, and that may wait */
-    size_t clients;      /* who may ask, at least one */
-    size_t per_client;   /* replies of one, running or waiting; 0: no bound */
     size_t kept_bytes;   /* of contexts beside those of slots: as far as the memory
                             budget, if there is one, has room */
     uint64_t aside;      /* bytes of a budget that are for what is not the engine's */

@@ -39,6 +39,12 @@ static void wait_a_moment(jt_fleet *f)
     pthread_cond_timedwait(&f->news, &f->lock, &until);
 }
 
+static void free_server(jt_server *server)
+{
+    server->clients = NULL; /* are not its own */
+    jt_server_free(server);
+}
+
 static void take_down(jt_fleet *f, ship *s)
 {
     s->moving = true;
@@ -49,7 +55,7 @@ static void take_down(jt_fleet *f, ship *s)
     jt_server *server = s->server;
     s->server = NULL;
     pthread_mutex_unlock(&f->lock);
-    jt_server_free(server);
+    free_server(server);
     s->offer.unload(s->offer.user, s->model, s->chat);
     jt_log_line(&f->front->options.log, JT_LOG_INFO, "unloaded model=%s",
                 s->offer.name);
@@ -90,6 +96,7 @@ static jt_status open_server(const jt_fleet *f, ship *s, jt_server **out, jt_err
     server->options = f->front->options;
     server->options.name = s->offer.name;
     server->created = f->front->created;
+    server->clients = f->front->clients;
     jt_counters_open(&server->metrics);
     jt_status status = s->offer.load(s->offer.user, &s->model, &s->chat, err);
     if (status == JT_OK) {
@@ -100,7 +107,7 @@ static jt_status open_server(const jt_fleet *f, ship *s, jt_server **out, jt_err
     if (status == JT_OK)
         *out = server;
     else
-        jt_server_free(server);
+        free_server(server);
     return status;
 }
 
@@ -370,7 +377,7 @@ void jt_fleet_free(jt_fleet *f)
         ship *s = &f->list[i];
         if (!s->server)
             continue;
-        jt_server_free(s->server);
+        free_server(s->server);
         s->offer.unload(s->offer.user, s->model, s->chat);
     }
     free(f->list);

@@ -15,6 +15,12 @@
 #include "base/memory.h"
 #include "serve/buffer.h"
 
+typedef union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} address;
+
 struct jt_http {
     jt_http_options options;
     struct MHD_Daemon *daemon;
@@ -90,6 +96,20 @@ static struct MHD_Response *make_body(const jt_http_answer *a)
     return response;
 }
 
+/* As OpenAI has them. */
+static void add_allowance(struct MHD_Response *response, const jt_allowance *a)
+{
+    char text[32];
+    if (!a->limit)
+        return;
+    snprintf(text, sizeof text, "%zu", a->limit);
+    MHD_add_response_header(response, "x-ratelimit-limit-tokens", text);
+    snprintf(text, sizeof text, "%zu", a->left);
+    MHD_add_response_header(response, "x-ratelimit-remaining-tokens", text);
+    snprintf(text, sizeof text, "%.3fs", a->reset);
+    MHD_add_response_header(response, "x-ratelimit-reset-tokens", text);
+}
+
 static void add_headers(struct MHD_Response *response, const jt_http_answer *a)
 {
     char seconds[16];
@@ -104,6 +124,7 @@ static void add_headers(struct MHD_Response *response, const jt_http_answer *a)
         MHD_add_response_header(response, "Content-Security-Policy", a->rules);
         MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     }
+    add_allowance(response, &a->allowance);
     if (a->retry_after) {
         snprintf(seconds, sizeof seconds, "%u", a->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);
@@ -127,12 +148,29 @@ static enum MHD_Result give(const jt_http *http, exchange *x, const jt_http_answ
 
 /* ---- requests ---- */
 
+/* Whoever has an IPv6 network has 2^64 addresses: they are one. */
+static void note_address(jt_http_call *call)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const address *a = info ? (const address *)info->client_addr : NULL;
+    if (a && a->any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &a->v4.sin_addr, call->address, sizeof call->address);
+    if (!a || a->any.sa_family != AF_INET6)
+        return;
+    struct in6_addr v6 = a->v6.sin6_addr;
+    if (!IN6_IS_ADDR_V4MAPPED(&v6))
+        memset(v6.s6_addr + 8, 0, 8);
+    inet_ntop(AF_INET6, &v6, call->address, sizeof call->address);
+}
+
 static enum MHD_Result begin(const jt_http *http, exchange *x)
 {
     jt_http_answer answer = {0};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(x->call.connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     x->call.socket = info ? info->connect_fd : -1;
+    note_address(&x->call);
     const char *length = jt_http_header(&x->call, "Content-Length");
     bool large =
         length && strtoull(length, NULL, 10) > (uint64_t)http->options.body_bytes;
@@ -236,12 +274,6 @@ static void say_nothing(void *self, const char *format, va_list args)
     (void)format;
     (void)args;
 }
-
-typedef union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} address;
 
 static jt_status read_address(address *out, const char *host, int port, jt_err *err)
 {

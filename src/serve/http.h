@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "junto/status.h"
+#include "serve/clients.h"
 
 typedef struct jt_http jt_http;
 
@@ -18,6 +18,8 @@ typedef struct jt_http_call {
     size_t len;
     void *connection;
     int socket;
+    char
+        address[48]; /* of the client: an IPv4 address, or an IPv6 network of 64 bits */
 } jt_http_call;
 
 /* An answer: either `body` or a stream. */
@@ -28,7 +30,8 @@ typedef struct jt_http_answer {
     size_t len;
     unsigned retry_after; /* seconds; 0: not said */
     const char *allow;    /* methods, for 405; or NULL */
-    const char *rules;    /* what a page may load (Content-Security-Policy); or NULL */
+    jt_allowance allowance;
+    const char *rules; /* what a page may load (Content-Security-Policy); or NULL */
     /* Give at most `most` bytes, waiting for them; 0 at the end, -1: break off. */
     ssize_t (*read)(void *self, char *out, size_t most);
     void (*close)(void *self); /* called in any case, if there is a `read` */

@@ -1,5 +1,6 @@
 #include "serve/keys.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -25,16 +26,15 @@ size_t jt_keys_count(const char *keys)
     size_t n = 0, len;
     for (const char *at = keys; at && (at = next_key(at, &len)); at += len)
         n++;
-    return keys ? n : 1;
+    return n;
 }
 
-int jt_keys_client(const char *keys, const jt_http_call *call)
+/* The number of the key that is shown; -1: none of them. */
+static int find(const char *keys, const jt_http_call *call)
 {
     static const char bearer[] = "Bearer ";
     int found = -1, number = 0;
     size_t len;
-    if (!keys)
-        return 0;
     const char *given = jt_http_header(call, "Authorization");
     if (!given || strncasecmp(given, bearer, sizeof bearer - 1) != 0)
         return -1;
@@ -43,4 +43,19 @@ int jt_keys_client(const char *keys, const jt_http_call *call)
             found = number;
     }
     return found;
+}
+
+bool jt_keys_admit(const char *keys, const jt_http_call *call)
+{
+    return !keys || find(keys, call) >= 0;
+}
+
+jt_client *jt_keys_client(const char *keys, const jt_http_call *call,
+                          jt_clients *clients, const char *user)
+{
+    char name[JT_CLIENT_NAME];
+    if (!keys)
+        return jt_client_enter(clients, call->address, user);
+    snprintf(name, sizeof name, "key %d", find(keys, call));
+    return jt_client_enter(clients, name, user);
 }

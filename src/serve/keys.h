@@ -4,11 +4,16 @@
 
 #include "serve/http.h"
 
-/* How many clients there are; without keys (NULL) all are one. */
+/* How many there are. */
 size_t jt_keys_count(const char *keys);
 
-/* The number of the client who shows its key; -1: none of them. Takes as long for a key
- * that is nearly right as for any other of its length. */
-int jt_keys_client(const char *keys, const jt_http_call *call);
+/* Hold the client who asks, and the user that it names (or NULL): the one who shows its
+ * key, or, without keys (NULL), who has its address. NULL: no memory. */
+jt_client *jt_keys_client(const char *keys, const jt_http_call *call,
+                          jt_clients *clients, const char *user);
+
+/* May the client ask, without keys or with one of them? Takes as long for a key that is
+ * nearly right as for any other of its length. */
+bool jt_keys_admit(const char *keys, const jt_http_call *call);
 
 #endif

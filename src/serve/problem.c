@@ -53,6 +53,6 @@ json_t *jt_problem_json(const jt_problem *p)
 {
     jt_buffer text = {.data = (char *)p->err.msg, .len = strlen(p->err.msg)};
     return json_pack("{s{so ss so so}}", "error", "message", jt_buffer_json(&text),
-                     "type", type_of(p->status), "param", text_or_null(p->param),
-                     "code", text_or_null(p->code));
+                     "type", p->type ? p->type : type_of(p->status), "param",
+                     text_or_null(p->param), "code", text_or_null(p->code));
 }

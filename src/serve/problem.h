@@ -10,6 +10,7 @@
 typedef struct jt_problem {
     unsigned status;  /* of HTTP */
     const char *code; /* "context_length_exceeded"; NULL: nothing but the message */
+    const char *type; /* NULL: as the status has it */
     char param[48];   /* the field; empty: the whole */
     jt_err err;       /* .msg is the message */
     unsigned retry;   /* seconds after which to ask again; 0: never */

@@ -120,8 +120,8 @@ static bool render(const jt_ask *ask, const jt_chat *chat, const char *messages,
     return fine;
 }
 
-static bool make_chat(const jt_ask *ask, const jt_chat *chat, jt_tokens *out,
-                      bool *in_thought, jt_problem *p)
+bool jt_prompt_chat(const jt_ask *ask, const jt_chat *chat, jt_tokens *out,
+                    bool *in_thought, jt_problem *p)
 {
     char *messages = NULL, *text = NULL;
     size_t len;
@@ -138,17 +138,14 @@ static bool make_chat(const jt_ask *ask, const jt_chat *chat, jt_tokens *out,
     return fine;
 }
 
-bool jt_prompt_make(const jt_ask *ask, const jt_chat *chat, const jt_tokenizer *tok,
-                    jt_tokens *out, bool *in_thought, jt_problem *p)
+bool jt_prompt_text(const json_t *prompt, const jt_tokenizer *tok, jt_tokens *out,
+                    jt_problem *p)
 {
     jt_err err = {0};
-    *in_thought = false;
-    if (ask->chat)
-        return make_chat(ask, chat, out, in_thought, p);
-    if (json_is_array(ask->prompt))
-        return jt_prompt_tokens(ask->prompt, "prompt", tok, out, p);
-    return jt_encode(
-               tok, json_string_value(ask->prompt), json_string_length(ask->prompt),
-               JT_ENCODE_ADD_SPECIAL | JT_ENCODE_PARSE_SPECIAL, out, &err) == JT_OK ||
+    if (json_is_array(prompt))
+        return jt_prompt_tokens(prompt, "prompt", tok, out, p);
+    return jt_encode(tok, json_string_value(prompt), json_string_length(prompt),
+                     JT_ENCODE_ADD_SPECIAL | JT_ENCODE_PARSE_SPECIAL, out,
+                     &err) == JT_OK ||
            jt_refuse_err(p, "prompt", &err);
 }

@@ -5,16 +5,19 @@
 
 /* ---- objects ---- */
 
-static json_t *text_part(const jt_buffer *text)
+/* `tokens` may be NULL. */
+static json_t *text_part(const jt_buffer *text, json_t *tokens)
 {
-    return json_pack("{ss so s[]}", "type", "output_text", "text", jt_buffer_json(text),
-                     "annotations");
+    return json_pack("{ss so s[] so}", "type", "output_text", "text",
+                     jt_buffer_json(text), "annotations", "logprobs",
+                     tokens ? json_incref(tokens) : json_array());
 }
 
 /* The message; with content only when it is whole. */
 static json_t *message(const jt_response *r, bool whole)
 {
-    json_t *content = whole ? json_pack("[o]", text_part(&r->answer)) : json_array();
+    json_t *content =
+        whole ? json_pack("[o]", text_part(&r->answer, r->tokens)) : json_array();
     return json_pack("{ss ss ss ss so}", "id", r->message, "type", "message", "status",
                      whole ? "completed" : "in_progress", "role", "assistant",
                      "content", content);
@@ -73,7 +76,7 @@ static json_t *output(const jt_response *r, const jt_work *w)
 static json_t *usage(const jt_work *w)
 {
     const jt_generate_result *result = &w->choice[0].result;
-    json_int_t in = (json_int_t)w->prompt.count, out = (json_int_t)result->tokens;
+    json_int_t in = (json_int_t)w->prompt->count, out = (json_int_t)result->tokens;
     return json_pack("{sI s{sI} sI s{sI} sI}", "input_tokens", in,
                      "input_tokens_details", "cached_tokens",
                      (json_int_t)result->kept_tokens, "output_tokens", out,
@@ -108,6 +111,7 @@ static json_t *object(const jt_answer_head *head, const jt_work *w, const char *
         "usage", figures);
     json_object_set_new(json, "tool_choice",
                         echo(w, "tool_choice", json_string("auto")));
+    json_object_set_new(json, "top_logprobs", json_integer(w->ask.n_top));
     json_object_set_new(json, "metadata", echo(w, "metadata", json_object()));
     json_object_set_new(json, "max_output_tokens", echo(w, "max_tokens", json_null()));
     return json;
@@ -129,6 +133,8 @@ json_t *jt_response_whole(jt_response *r, const jt_answer_head *head, jt_work *w
                 jt_buffer_add(&r->thought, said.thought.data, said.thought.len);
     if (fits && said.calls)
         fits = (r->calls = jt_calls_join(said.calls)) != NULL;
+    if (fits && w->ask.logprobs)
+        fits = (r->tokens = jt_answer_tokens(&w->choice[0], &said)) != NULL;
     jt_said_free(&said);
     return fits ? object(head, w, status_of(w), output(r, w), usage(w)) : NULL;
 }
@@ -139,6 +145,7 @@ void jt_response_free(jt_response *r)
     free(r->thought.data);
     free(r->arguments.data);
     json_decref(r->calls);
+    json_decref(r->tokens);
 }
 
 /* ---- events ---- */
@@ -216,14 +223,32 @@ static bool end_thought(jt_response *r, jt_buffer *out)
 
 /* ---- the message ---- */
 
-/* What text events have besides. */
+/* Tokens as events have them. */
+static json_t *without_bytes(const json_t *tokens)
+{
+    json_t *all = json_deep_copy(tokens), *token, *top;
+    size_t i, k;
+    json_array_foreach(all, i, token)
+    {
+        json_object_del(token, "bytes");
+        json_array_foreach(json_object_get(token, "top_logprobs"), k, top)
+        {
+            json_object_del(top, "bytes");
+        }
+    }
+    return all;
+}
+
+/* What text events have besides; `tokens` may be NULL. */
 static bool add_text_event(jt_response *r, jt_buffer *out, const jt_work *w,
-                           const char *type, const char *key, const jt_buffer *text)
+                           const char *type, const char *key, const jt_buffer *text,
+                           const json_t *tokens)
 {
     return add_event(r, out, type,
-                     json_pack("{ss sI si so s[]}", "item_id", r->message,
+                     json_pack("{ss sI si so so}", "item_id", r->message,
                                "output_index", place_of_message(r, w), "content_index",
-                               0, key, jt_buffer_json(text), "logprobs"));
+                               0, key, jt_buffer_json(text), "logprobs",
+                               tokens ? without_bytes(tokens) : json_array()));
 }
 
 static bool begin_message(jt_response *r, jt_buffer *out, const jt_work *w)
@@ -235,23 +260,32 @@ static bool begin_message(jt_response *r, jt_buffer *out, const jt_work *w)
     json_int_t place = place_of_message(r, w);
     return end_thought(r, out) && add_item(r, out, place, false, message(r, false)) &&
            add_about(r, out, "response.content_part.added", r->message, place, "part",
-                     text_part(&nothing));
+                     text_part(&nothing, NULL));
 }
 
 static bool go_on_speaking(jt_response *r, jt_buffer *out, const jt_work *w,
-                           const jt_buffer *text)
+                           const jt_said *said)
 {
-    return begin_message(r, out, w) &&
-           jt_buffer_add(&r->answer, text->data, text->len) &&
-           add_text_event(r, out, w, "response.output_text.delta", "delta", text);
+    const jt_buffer *text = &said->answer;
+    json_t *tokens =
+        w->ask.logprobs ? jt_answer_tokens(&w->choice[0], said) : json_array();
+    if (!r->tokens)
+        r->tokens = json_array();
+    bool fits =
+        json_array_extend(r->tokens, tokens) == 0 && begin_message(r, out, w) &&
+        jt_buffer_add(&r->answer, text->data, text->len) &&
+        add_text_event(r, out, w, "response.output_text.delta", "delta", text, tokens);
+    json_decref(tokens);
+    return fits;
 }
 
 static bool end_message(jt_response *r, jt_buffer *out, const jt_work *w)
 {
     json_int_t place = place_of_message(r, w);
-    return add_text_event(r, out, w, "response.output_text.done", "text", &r->answer) &&
+    return add_text_event(r, out, w, "response.output_text.done", "text", &r->answer,
+                          r->tokens) &&
            add_about(r, out, "response.content_part.done", r->message, place, "part",
-                     text_part(&r->answer)) &&
+                     text_part(&r->answer, r->tokens)) &&
            add_item(r, out, place, true, message(r, true));
 }
 
@@ -342,12 +376,17 @@ static bool add_end(jt_response *r, jt_buffer *out, const jt_answer_head *head,
                      object(head, w, status, output(r, w), usage(w)));
 }
 
+/* With those calls that came before any text, or with the others. */
 static bool go_on_with_calls(jt_response *r, jt_buffer *out, const jt_work *w,
-                             const json_t *deltas)
+                             const json_t *deltas, bool early)
 {
+    json_int_t before = (json_int_t)w->choice[0].calls.before;
     bool fits = true;
-    for (size_t i = 0; i < json_array_size(deltas) && fits; i++)
-        fits = go_on_calling(r, out, w, json_array_get(deltas, i));
+    for (size_t i = 0; i < json_array_size(deltas) && fits; i++) {
+        json_t *delta = json_array_get(deltas, i);
+        if ((json_integer_value(json_object_get(delta, "index")) < before) == early)
+            fits = go_on_calling(r, out, w, delta);
+    }
     return fits;
 }
 
@@ -356,15 +395,14 @@ bool jt_response_news(jt_response *r, jt_buffer *out, const jt_answer_head *head
 {
     jt_said said;
     bool fits = jt_task_fetch(&w->choice[0], &said);
-    bool calls_first = w->choice[0].calls.before > json_array_size(r->calls);
     if (fits && said.thought.len)
         fits = go_on_thinking(r, out, &said.thought);
-    if (fits && calls_first)
-        fits = go_on_with_calls(r, out, w, said.calls);
-    if (fits && said.answer.len)
-        fits = go_on_speaking(r, out, w, &said.answer);
-    if (fits && !calls_first)
-        fits = go_on_with_calls(r, out, w, said.calls);
+    if (fits)
+        fits = go_on_with_calls(r, out, w, said.calls, true);
+    if (fits && (said.answer.len || (r->speaks && said.n_sampled)))
+        fits = go_on_speaking(r, out, w, &said);
+    if (fits)
+        fits = go_on_with_calls(r, out, w, said.calls, false);
     *over = said.over;
     jt_said_free(&said);
     return fits && (!*over || add_end(r, out, head, w));

@@ -16,6 +16,7 @@ typedef struct jt_response {
     char message[44], item[44]; /* ids: of the message, and of the thought */
     jt_buffer answer, thought;  /* so far */
     json_t *calls;              /* [..] that have begun; NULL: none */
+    json_t *tokens; /* [..] of the answer, with their probabilities; NULL: none */
 
     /* Of a stream. */
     jt_buffer arguments; /* of the last call, while it is under way */

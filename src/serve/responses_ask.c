@@ -121,11 +121,31 @@ static bool make_format(const json_t *root, json_t *out, jt_problem *p)
     return json_object_set_new(out, "response_format", same) == 0 || no_memory(p);
 }
 
+/* Other things to include are of tools that there are not. */
+static bool make_logprobs(const json_t *root, json_t *out, jt_problem *p)
+{
+    const json_t *include = given(root, "include"), *top = given(root, "top_logprobs");
+    bool wanted = false;
+    if (include && !json_is_array(include))
+        return jt_refuse(p, 400, "include", "invalid_type", "'include' must be a list");
+    for (size_t i = 0; i < json_array_size(include); i++) {
+        const char *what = json_string_value(json_array_get(include, i));
+        wanted |= what && strcmp(what, "message.output_text.logprobs") == 0;
+    }
+    if (!wanted && json_integer_value(top) > 0)
+        return jt_refuse(
+            p, 400, "top_logprobs", "invalid_value",
+            "'top_logprobs' needs \"message.output_text.logprobs\" in 'include'");
+    if (!wanted)
+        json_object_del(out, "top_logprobs");
+    return json_object_set_new(out, "logprobs", json_boolean(wanted)) == 0 ||
+           no_memory(p);
+}
+
 static bool refuse_unknown_wishes(const json_t *root, jt_problem *p)
 {
-    static const char *const names[] = {
-        "previous_response_id", "conversation", "prompt", "background", "n",
-        "top_logprobs"};
+    static const char *const names[] = {"previous_response_id", "conversation",
+                                        "prompt", "background", "n"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *value = given(root, names[i]);
         if (value && !json_is_false(value))
@@ -139,8 +159,9 @@ static bool refuse_unknown_wishes(const json_t *root, jt_problem *p)
 /* Fields that mean something else in a chat, or nothing. */
 static void drop_fields(json_t *out)
 {
-    static const char *const names[] = {"input", "instructions", "text",
-                                        "max_output_tokens", "stream_options"};
+    static const char *const names[] = {"input",          "instructions",
+                                        "text",           "max_output_tokens",
+                                        "stream_options", "logprobs"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         json_object_del(out, names[i]);
 }
@@ -153,7 +174,8 @@ static bool make(const json_t *root, json_t *out, jt_problem *p)
         (most && json_object_set(out, "max_tokens", most)))
         return no_memory(p);
     return refuse_unknown_wishes(root, p) && make_messages(root, messages, p) &&
-           make_tools(root, out, p) && make_format(root, out, p);
+           make_tools(root, out, p) && make_format(root, out, p) &&
+           make_logprobs(root, out, p);
 }
 
 bool jt_response_ask(const json_t *root, json_t **out, jt_problem *p)

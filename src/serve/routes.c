@@ -196,7 +196,7 @@ static bool is_json(const jt_http_call *call)
 static bool check(const jt_server *s, const route *r, const jt_http_call *call,
                   jt_problem *p)
 {
-    if (jt_keys_client(s->options.api_key, call) < 0 && !(r && r->open))
+    if (!jt_keys_admit(s->options.api_key, call) && !(r && r->open))
         return jt_refuse(p, 401, NULL, "invalid_api_key",
                          "a valid API key is needed: Authorization: Bearer KEY");
     if (!r)

@@ -81,15 +81,15 @@ static uint64_t tag_of(const jt_seat *seat)
     return seat->n_worn ? tag : 0;
 }
 
-static size_t common_with(const jt_seat *seat, const jt_work *work)
+static size_t common_with(const jt_seat *seat, const jt_task *task)
 {
-    const jt_tokens *prompt = &work->prompt;
-    return seat->session && wears(seat, work)
+    const jt_tokens *prompt = task->prompt;
+    return seat->session && wears(seat, task->work)
                ? jt_session_common(seat->session, prompt->ids, prompt->count)
                : 0;
 }
 
-static jt_seat *find(jt_seats *s, const jt_work *work, size_t *most)
+static jt_seat *find(jt_seats *s, const jt_task *task, size_t *most)
 {
     jt_seat *best = NULL;
     *most = 0;
@@ -97,7 +97,7 @@ static jt_seat *find(jt_seats *s, const jt_work *work, size_t *most)
         jt_seat *seat = &s->seat[i];
         if (seat->task)
             continue;
-        size_t common = common_with(seat, work);
+        size_t common = common_with(seat, task);
         if (!best || common > *most || (common == *most && seat->used < best->used)) {
             best = seat;
             *most = common;
@@ -107,7 +107,7 @@ static jt_seat *find(jt_seats *s, const jt_work *work, size_t *most)
 }
 
 /* Of those that are taken. */
-static const jt_seat *find_neighbour(const jt_seats *s, const jt_work *work,
+static const jt_seat *find_neighbour(const jt_seats *s, const jt_task *task,
                                      size_t *most)
 {
     const jt_seat *best = NULL;
@@ -116,7 +116,7 @@ static const jt_seat *find_neighbour(const jt_seats *s, const jt_work *work,
         if (!seat->task || seat->fits != JT_SEAT_FITS_ALL ||
             !jt_session_is_plain(seat->session))
             continue;
-        size_t common = common_with(seat, work);
+        size_t common = common_with(seat, task);
         if (common > *most) {
             best = seat;
             *most = common;
@@ -137,9 +137,9 @@ enum { WORTH = 16 }; /* tokens: fewer are as soon run */
  * does or a context that is kept. */
 static void lend(jt_seats *s, jt_seat *seat, const jt_task *task, size_t own)
 {
-    const jt_tokens *prompt = &task->work->prompt;
+    const jt_tokens *prompt = task->prompt;
     size_t beside = own + WORTH, kept;
-    const jt_seat *neighbour = find_neighbour(s, task->work, &beside);
+    const jt_seat *neighbour = find_neighbour(s, task, &beside);
     if (task->vector || seat->fits != JT_SEAT_FITS_ALL) /* or every token is part */
         return;
     const jt_kept_context *c =
@@ -217,7 +217,7 @@ static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
     seat->session->hooks.n_watchers = seat->steering ? 0 : seat->n_watchers;
     if (s->onlooker.on_route)
         JT_TRY(jt_session_add_watcher(seat->session, &s->onlooker, err));
-    task->recorder.first = (int32_t)task->work->prompt.count;
+    task->recorder.first = (int32_t)task->prompt->count;
     return task->work->ask.trace ? jt_session_add_watcher(seat->session, &picks, err)
                                  : JT_OK;
 }
@@ -225,7 +225,7 @@ static jt_status watch(const jt_seats *s, const jt_seat *seat, jt_task *task,
 jt_status jt_seats_take(jt_seats *s, jt_task *task, jt_err *err)
 {
     size_t own;
-    jt_seat *seat = find(s, task->work, &own);
+    jt_seat *seat = find(s, task, &own);
     jt_status status = prepare(s, seat, own, task, err);
     if (status == JT_OK)
         status = watch(s, seat, task, err);

@@ -43,7 +43,8 @@ static jt_status check_options(const jt_server_options *o, jt_err *err)
                   {"slots", o->slots, 1, 1024},
                   {"queue", o->queue, 1, 1 << 20},
                   {"connections", o->connections, 1, 1 << 16},
-                  {"per_key", o->per_key, 0, 1 << 20},
+                  {"per_client", o->per_client, 0, 1 << 20},
+                  {"per_client_tokens", o->per_client_tokens, 0, 1 << 30},
                   {"idle_seconds", o->idle_seconds, 1, 1 << 20},
                   {"reply_seconds", o->reply_seconds, 1, 1 << 30},
                   {"max_tokens", o->max_tokens, 0, 1 << 30}};
@@ -80,6 +81,10 @@ jt_status jt_server_new(jt_server **out, const jt_server_options *options, jt_er
                             .too_large = jt_route_too_large,
                             .done = jt_route_done};
     jt_status status = check_options(&s->options, err);
+    const jt_client_limits limits = {(size_t)s->options.per_client,
+                                     (size_t)s->options.per_client_tokens};
+    if (status == JT_OK)
+        status = jt_clients_new(&s->clients, &limits, err);
     if (status == JT_OK)
         status = jt_http_open(&s->http, &http, err);
     if (status != JT_OK) {
@@ -138,8 +143,6 @@ jt_status jt_server_open(jt_server *s, const jt_model *model, const jt_chat *cha
                                 .slots = (size_t)s->options.slots,
                                 .queue = (size_t)s->options.queue,
                                 .kept_bytes = s->options.kept_bytes,
-                                .clients = jt_keys_count(s->options.api_key),
-                                .per_client = (size_t)s->options.per_key,
                                 .aside = aside_bytes(&s->options),
                                 .lodger = !s->http, /* one of a fleet */
                                 .reply_seconds = s->options.reply_seconds,
@@ -228,6 +231,7 @@ void jt_server_free(jt_server *s)
     jt_wardrobe_free(s->wardrobe);
     jt_token_tree_free(s->tree);
     jt_routing_free(s->routing);
+    jt_clients_free(s->clients);
     jt_counters_close(&s->metrics);
     free(s);
 }

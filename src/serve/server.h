@@ -19,6 +19,7 @@ typedef enum jt_server_state {
 struct jt_server {
     jt_server_options options; /* with their defaults */
     jt_http *http;
+    jt_clients *clients; /* those of a fleet are its front's */
     jt_counters metrics;
     atomic_int state;    /* what follows may be read once it is READY */
     atomic_int busy;     /* requests in work */

@@ -9,26 +9,11 @@
 
 #include "base/memory.h"
 
-/* An adapter made ready for a scale. */
-typedef struct fitting {
-    struct fitting *next;
-    jt_attachment at;
-} fitting;
-
-struct jt_garment {
-    jt_adapter *adapter;
-    fitting *fittings;
-    uint64_t serial, bytes;
-    size_t users;
-    bool orphan; /* no name leads to it any more: the last user frees it */
-};
-
 /* A name. */
 typedef struct hook {
     char *name, *path;
-    float scale;
-    size_t task;
-    bool has_task, offered;
+    jt_garment_source source; /* its path is this one */
+    bool offered;
     jt_garment *garment; /* NULL: not in memory */
     uint64_t used;       /* the larger, the later */
 } hook;
@@ -73,12 +58,8 @@ static jt_status add_hook(jt_wardrobe *w, const jt_adapter_offer *o, hook **out,
     hook *h = jt_calloc(1, sizeof *h);
     if (!h)
         return jt_fail_memory(err, "offering an adapter");
-    *h = (hook){.name = strdup(o->name),
-                .path = strdup(o->path),
-                .scale = o->scale,
-                .task = o->task,
-                .has_task = o->has_task,
-                .offered = true};
+    *h = (hook){.name = strdup(o->name), .path = strdup(o->path), .offered = true};
+    h->source = (jt_garment_source){h->path, o->scale, o->has_task, o->task};
     if (!h->name || !h->path ||
         !jt_grow((void **)&w->hooks, &w->room, w->n + 1, sizeof(hook *))) {
         free_hook(h);
@@ -89,17 +70,6 @@ static jt_status add_hook(jt_wardrobe *w, const jt_adapter_offer *o, hook **out,
 }
 
 /* ---- garments ---- */
-
-static void free_garment(jt_garment *g)
-{
-    for (fitting *f = g->fittings, *next; f; f = next) {
-        next = f->next;
-        jt_attachment_free(&f->at);
-        free(f);
-    }
-    jt_adapter_free(g->adapter);
-    free(g);
-}
 
 static void note(const jt_wardrobe *w)
 {
@@ -120,7 +90,7 @@ static void put_away(jt_wardrobe *w, hook *h)
     g->orphan = true;
     if (g->users == 0) {
         w->bytes -= g->bytes;
-        free_garment(g);
+        jt_garment_free(g);
     }
     note(w);
 }
@@ -145,63 +115,6 @@ static bool make_room(jt_wardrobe *w, uint64_t bytes)
 }
 
 /* ---- making, with `making` held ---- */
-
-static jt_status fit(jt_wardrobe *w, jt_garment *g, float scale, fitting **out,
-                     jt_err *err)
-{
-    fitting *f = jt_calloc(1, sizeof *f);
-    if (!f)
-        return jt_fail_memory(err, "loading an adapter");
-    w->ctx.err = (jt_err){0};
-    jt_status status = jt_attachment_make(&f->at, &w->ctx, w->options.model, g->adapter,
-                                          scale, false, err);
-    if (status != JT_OK) {
-        jt_attachment_free(&f->at);
-        free(f);
-        return status;
-    }
-    *out = f;
-    return JT_OK;
-}
-
-/* Any scale will do for most adapters; the others are made ready for each. */
-static float scale_of_fitting(const jt_adapter *adapter, float scale)
-{
-    return scale != 0.0f && jt_attachment_fits_all_scales(adapter) ? 1.0f : scale;
-}
-
-static fitting *find_fitting(const jt_garment *g, float scale)
-{
-    float wanted = scale_of_fitting(g->adapter, scale);
-    fitting *f = g->fittings;
-    while (f && f->at.scale != wanted)
-        f = f->next;
-    return f;
-}
-
-static jt_status open_garment(jt_wardrobe *w, const hook *h, jt_garment *g, jt_err *err)
-{
-    JT_TRY(jt_adapter_open(&g->adapter, h->path, w->options.model, err));
-    if (h->has_task)
-        JT_TRY(jt_adapter_set_task(g->adapter, h->task, err));
-    JT_TRY(fit(w, g, scale_of_fitting(g->adapter, h->scale), &g->fittings, err));
-    g->bytes = jt_adapter_bytes(g->adapter) + jt_attachment_bytes(&g->fittings->at);
-    return JT_OK;
-}
-
-static jt_status read_garment(jt_wardrobe *w, const hook *h, jt_garment **out,
-                              jt_err *err)
-{
-    jt_garment *g = jt_calloc(1, sizeof *g);
-    if (!g)
-        return jt_fail_memory(err, "loading an adapter");
-    jt_status status = open_garment(w, h, g, err);
-    if (status == JT_OK)
-        *out = g;
-    else
-        free_garment(g);
-    return status;
-}
 
 static bool refuse_crowd(const jt_wardrobe *w, const char *name, uint64_t bytes,
                          jt_problem *p)
@@ -228,7 +141,7 @@ static bool hang(jt_wardrobe *w, hook *h, jt_garment *g, jt_problem *p)
     pthread_mutex_unlock(&w->lock);
     if (!fits) {
         uint64_t bytes = g->bytes;
-        free_garment(g);
+        jt_garment_free(g);
         return refuse_crowd(w, h->name, bytes, p);
     }
     jt_counters_add(w->options.metrics, JT_COUNTER_adapter_loads_total, 1);
@@ -252,7 +165,7 @@ static bool refuse_load(const char *name, const jt_err *err, jt_problem *p)
 /* With the lock held: hold it, if it is there and ready. */
 static bool hold(jt_wardrobe *w, hook *h, float scale, jt_held *out)
 {
-    fitting *f = h->garment ? find_fitting(h->garment, scale) : NULL;
+    jt_fitting *f = h->garment ? jt_garment_fitting(h->garment, scale) : NULL;
     if (!f)
         return false;
     h->garment->users++;
@@ -264,10 +177,10 @@ static bool hold(jt_wardrobe *w, hook *h, float scale, jt_held *out)
 /* Another fitting of what is there, which waits in a list that only grows. */
 static bool refit(jt_wardrobe *w, hook *h, float scale, jt_problem *p)
 {
-    fitting *f = NULL;
+    jt_fitting *f = NULL;
     jt_err err = {0};
     jt_garment *g = h->garment;
-    if (fit(w, g, scale_of_fitting(g->adapter, scale), &f, &err) != JT_OK)
+    if (jt_garment_fit(&f, &w->ctx, w->options.model, g, scale, &err) != JT_OK)
         return refuse_load(h->name, &err, p);
     uint64_t bytes = jt_attachment_bytes(&f->at);
     pthread_mutex_lock(&w->lock);
@@ -275,16 +188,13 @@ static bool refit(jt_wardrobe *w, hook *h, float scale, jt_problem *p)
     bool fits = make_room(w, bytes);
     g->users--;
     if (fits) {
-        f->next = g->fittings;
-        g->fittings = f;
-        g->bytes += bytes;
+        jt_garment_add(g, f);
         w->bytes += bytes;
         note(w);
     }
     pthread_mutex_unlock(&w->lock);
     if (!fits) {
-        jt_attachment_free(&f->at);
-        free(f);
+        jt_fitting_free(f);
         return refuse_crowd(w, h->name, bytes, p);
     }
     return true;
@@ -296,12 +206,12 @@ static bool make(jt_wardrobe *w, hook *h, float scale, jt_problem *p)
     jt_garment *g = NULL;
     jt_err err = {0};
     if (!h->garment) {
-        if (read_garment(w, h, &g, &err) != JT_OK)
+        if (jt_garment_read(&g, &w->ctx, w->options.model, &h->source, &err) != JT_OK)
             return refuse_load(h->name, &err, p);
         if (!hang(w, h, g, p))
             return false;
     }
-    return find_fitting(h->garment, scale) || refit(w, h, scale, p);
+    return jt_garment_fitting(h->garment, scale) || refit(w, h, scale, p);
 }
 
 bool jt_wardrobe_has(jt_wardrobe *w, const char *name)
@@ -319,7 +229,7 @@ static bool try_to_hold(jt_wardrobe *w, const char *name, float weight, hook **f
 {
     pthread_mutex_lock(&w->lock);
     *found = find_offered(w, name);
-    bool held = *found && hold(w, *found, (*found)->scale * weight, out);
+    bool held = *found && hold(w, *found, (*found)->source.scale * weight, out);
     pthread_mutex_unlock(&w->lock);
     return held;
 }
@@ -330,13 +240,13 @@ bool jt_wardrobe_take(jt_wardrobe *w, const char *name, float weight, jt_held *o
     hook *h = NULL;
     if (try_to_hold(w, name, weight, &h, out))
         return true;
-    if (h && !isfinite(h->scale * weight))
+    if (h && !isfinite(h->source.scale * weight))
         return jt_refuse(p, 400, "adapter", "invalid_value",
                          "the weight of '%.200s' is out of range", name);
     pthread_mutex_lock(&w->making);
     bool held = try_to_hold(w, name, weight, &h, out), fine = true;
     while (fine && !held && h) {
-        fine = make(w, h, h->scale * weight, p);
+        fine = make(w, h, h->source.scale * weight, p);
         held = fine && try_to_hold(w, name, weight, &h, out);
     }
     pthread_mutex_unlock(&w->making);
@@ -354,7 +264,7 @@ void jt_wardrobe_drop(jt_wardrobe *w, jt_held *held)
     pthread_mutex_lock(&w->lock);
     if (--g->users == 0 && g->orphan) {
         w->bytes -= g->bytes;
-        free_garment(g);
+        jt_garment_free(g);
         note(w);
     }
     pthread_mutex_unlock(&w->lock);
@@ -447,8 +357,8 @@ bool jt_wardrobe_remove(jt_wardrobe *w, const char *name, jt_problem *p)
 static json_t *hook_json(const hook *h)
 {
     const jt_garment *g = h->garment;
-    json_t *json = json_pack("{ss sf ss}", "name", h->name, "scale", (double)h->scale,
-                             "state", g ? "loaded" : "absent");
+    json_t *json = json_pack("{ss sf ss}", "name", h->name, "scale",
+                             (double)h->source.scale, "state", g ? "loaded" : "absent");
     jt_adapter_info info;
     if (!g || !json)
         return json;

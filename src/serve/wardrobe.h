@@ -4,13 +4,12 @@
 #ifndef JT_WARDROBE_H
 #define JT_WARDROBE_H
 
-#include "adapt/attach.h"
 #include "junto/serve.h"
 #include "serve/counters.h"
+#include "serve/garment.h"
 #include "serve/problem.h"
 
 typedef struct jt_wardrobe jt_wardrobe;
-typedef struct jt_garment jt_garment; /* an adapter in memory */
 
 /* An adapter that somebody holds. */
 typedef struct jt_held {

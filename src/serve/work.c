@@ -63,9 +63,22 @@ jt_status jt_task_show(jt_task *c, jt_err *err)
     return fits ? JT_OK : jt_fail_memory(err, "tracing a reply");
 }
 
+jt_status jt_task_begin(jt_task *c, jt_err *err)
+{
+    const jt_work *w = c->work;
+    jt_status status = JT_OK;
+    if (!atomic_load(&w->cancelled))
+        status =
+            jt_sampler_new(&c->sampler, &c->sampling, jt_vocab_size(w->tokenizer), err);
+    jt_reply_start(&c->reply, w->tokenizer, c->sampler, &c->options, &c->result);
+    return status;
+}
+
 void jt_task_end(jt_task *c, const jt_err *err)
 {
     jt_work *w = c->work;
+    jt_sampler_free(c->sampler);
+    c->sampler = NULL;
     pthread_mutex_lock(&w->lock);
     c->err = *err;
     c->over = true;
@@ -144,6 +157,34 @@ const char *jt_task_finish(const jt_task *c)
     bool stopped =
         c->result.finish == JT_FINISH_END || c->result.finish == JT_FINISH_STOP;
     return !stopped ? "length" : c->calls.count ? "tool_calls" : "stop";
+}
+
+/* ---- tokens ---- */
+
+size_t jt_work_prompt_tokens(const jt_work *w)
+{
+    size_t tokens = 0;
+    for (size_t i = 0; i < w->n_prompts; i++)
+        tokens += w->prompt[i].count;
+    return tokens;
+}
+
+static size_t bound(const jt_task *c)
+{
+    return c->options.max_tokens > 0 ? (size_t)c->options.max_tokens : 0;
+}
+
+size_t jt_work_tokens(const jt_work *w)
+{
+    size_t tokens = jt_work_prompt_tokens(w);
+    for (size_t i = 0; i < w->n; i++)
+        tokens += bound(&w->choice[i]);
+    return tokens;
+}
+
+long long jt_task_unused(const jt_task *c)
+{
+    return (long long)bound(c) - (long long)c->result.tokens;
 }
 
 /* ---- making ---- */
@@ -239,12 +280,11 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
                         bool in_thought, jt_problem *p)
 {
     const jt_ask *ask = &c->work->ask;
-    jt_err err = {0};
-    jt_sampling sampling = ask->sampling;
     int most = ask->max_tokens, bound = who->max_tokens;
-    sampling.seed = seed;
-    sampling.bias = ask->bias;
-    sampling.n_bias = ask->n_bias;
+    c->sampling = ask->sampling;
+    c->sampling.seed = seed;
+    c->sampling.bias = ask->bias;
+    c->sampling.n_bias = ask->n_bias;
     c->options = (jt_generate_options){
         .max_tokens = bound && (most < 0 || most > bound) ? bound : most,
         .ignore_end = ask->ignore_end,
@@ -263,9 +303,6 @@ static bool make_choice(jt_task *c, uint64_t seed, const jt_replier *who,
             .style = who->calls, .tools = ask->tools, .forced = ask->must_call != NULL};
         c->options.shown = who->calls->shown;
     }
-    size_t n_vocab = jt_vocab_size(jt_model_tokenizer(who->model));
-    if (jt_sampler_new(&c->sampler, &sampling, n_vocab, &err) != JT_OK)
-        return jt_refuse_err(p, NULL, &err);
     return add_constraint(c, who, p) && add_policies(c, ask, who->model, p);
 }
 
@@ -292,38 +329,64 @@ static bool take_adapters(jt_work *w, jt_problem *p)
     return fine;
 }
 
-static bool fits_context(const jt_work *w, const jt_replier *who, jt_problem *p)
+static bool fits_context(const jt_work *w, const jt_tokens *prompt,
+                         const jt_replier *who, jt_problem *p)
 {
     const char *param = w->ask.chat ? "messages" : "prompt";
-    if (w->prompt.count == 0)
+    if (prompt->count == 0)
         return jt_refuse(p, 400, param, "invalid_value", "the prompt has no tokens");
-    if (w->prompt.count < (size_t)who->n_ctx)
+    if (prompt->count < (size_t)who->n_ctx)
         return true;
     return jt_refuse(p, 400, param, "context_length_exceeded",
                      "This server's maximum context length is %d tokens. However, your "
                      "prompt has %zu tokens.",
-                     who->n_ctx, w->prompt.count);
+                     who->n_ctx, prompt->count);
 }
 
-static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
+static bool make_prompts(jt_work *w, const jt_replier *who, bool *in_thought,
+                         jt_problem *p)
 {
-    bool in_thought;
-    if (!jt_prompt_make(&w->ask, who->chat, w->tokenizer, &w->prompt, &in_thought, p) ||
-        !fits_context(w, who, p) || !make_grammar(w, who, p) || !take_adapters(w, p))
-        return false;
-    size_t n = (size_t)w->ask.n;
+    size_t n = w->ask.chat ? 1 : json_array_size(w->ask.prompts);
+    bool fine = true;
+    w->prompt = jt_calloc(n, sizeof *w->prompt);
+    if (!w->prompt)
+        return jt_refuse(p, 500, NULL, NULL, "out of memory");
+    for (; w->n_prompts < n && fine; w->n_prompts++) {
+        jt_tokens *prompt = &w->prompt[w->n_prompts];
+        const json_t *text = json_array_get(w->ask.prompts, w->n_prompts);
+        fine = w->ask.chat ? jt_prompt_chat(&w->ask, who->chat, prompt, in_thought, p)
+                           : jt_prompt_text(text, w->tokenizer, prompt, p);
+        fine = fine && fits_context(w, prompt, who, p);
+    }
+    return fine;
+}
+
+/* What is written to a prompt does not depend on those beside it: each has the same
+ * seeds. */
+static bool make_choices(jt_work *w, const jt_replier *who, bool in_thought,
+                         jt_problem *p)
+{
+    size_t each = (size_t)w->ask.n, n = w->n_prompts * each;
     uint64_t seed = choose_seed(&w->ask);
     w->choice = jt_calloc(n, sizeof *w->choice);
     if (!w->choice)
         return jt_refuse(p, 500, NULL, NULL, "out of memory");
-    for (; w->n < n; w->n++) {
-        w->choice[w->n].work = w;
-        if (!make_choice(&w->choice[w->n], seed + w->n, who, in_thought, p)) {
-            w->n++; /* half of it is there */
+    while (w->n < n) {
+        size_t i = w->n++; /* also if only half of it is there */
+        jt_task *c = &w->choice[i];
+        c->work = w;
+        c->prompt = &w->prompt[i / each];
+        if (!make_choice(c, seed + i % each, who, in_thought, p))
             return false;
-        }
     }
     return true;
+}
+
+static bool make(jt_work *w, const jt_replier *who, jt_problem *p)
+{
+    bool in_thought = false;
+    return make_prompts(w, who, &in_thought, p) && make_grammar(w, who, p) &&
+           take_adapters(w, p) && make_choices(w, who, in_thought, p);
 }
 
 jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *p)
@@ -368,7 +431,10 @@ void jt_work_free(jt_work *w)
     for (size_t i = 0; i < w->n_held; i++)
         jt_wardrobe_drop(w->wardrobe, &w->held[i]);
     free(w->choice);
-    free(w->prompt.ids);
+    for (size_t i = 0; i < w->n_prompts; i++)
+        free(w->prompt[i].ids);
+    free(w->prompt);
+    jt_client_leave(w->client);
     jt_grammar_free(w->grammar);
     jt_ask_free(&w->ask);
     pthread_cond_destroy(&w->news);

@@ -1,4 +1,5 @@
-/* A request in work: one or more replies (choices) to one prompt.
+/* A request in work: one or more replies (choices) to one or more prompts, those to the
+ * first prompt first.
  *
  * It belongs to the thread of its connection, which makes it, hands it to the engine,
  * reads what comes and frees it when every choice is over. The engine's thread writes.
@@ -16,15 +17,18 @@
 #include "serve/ask.h"
 #include "serve/buffer.h"
 #include "serve/calls.h"
+#include "serve/clients.h"
 #include "serve/picks.h"
 #include "serve/wardrobe.h"
 
 typedef struct jt_work jt_work;
 
-/* One reply to the prompt. */
+/* One reply to a prompt. */
 typedef struct jt_task {
     jt_work *work;
-    jt_sampler *sampler;
+    const jt_tokens *prompt;
+    jt_sampling sampling;
+    jt_sampler *sampler;       /* while it has a slot: it is large */
     jt_steering *steering;     /* NULL without policies; its seat takes it */
     jt_constraint *constraint; /* NULL: any text */
     jt_generate_options options;
@@ -50,13 +54,16 @@ typedef struct jt_task {
     bool over;
     jt_err err; /* code JT_OK: the reply is whole */
 
-    jt_calls calls; /* of the connection's thread: those in the answer */
+    /* Of the connection's thread. */
+    jt_calls calls; /* those in the answer */
+    bool told;      /* that it is over */
 } jt_task;
 
 struct jt_work {
     jt_ask ask;
-    size_t client; /* who asks (serve/keys.h) */
-    jt_tokens prompt;
+    jt_client *client; /* who asks; held */
+    jt_tokens *prompt; /* [n_prompts] */
+    size_t n_prompts;
     jt_grammar *grammar; /* of all choices; NULL: any text */
     jt_wardrobe *wardrobe;
     jt_held held[JT_ASK_ADAPTERS]; /* [n_held] adapters of all choices */
@@ -85,6 +92,13 @@ typedef struct jt_replier {
 jt_work *jt_work_new(jt_ask *ask, const jt_replier *who, jt_problem *problem);
 void jt_work_free(jt_work *work); /* every choice is over, or was never handed on */
 
+/* Tokens of all prompts. */
+size_t jt_work_prompt_tokens(const jt_work *work);
+/* Those, and all that may be written as far as the request bounds it. */
+size_t jt_work_tokens(const jt_work *work);
+/* What of that a reply, which is over, has left; below 0: it has written more. */
+long long jt_task_unused(const jt_task *choice);
+
 /* What a choice has said since it was asked last, and whether it is over. */
 typedef struct jt_said {
     jt_buffer answer, thought;
@@ -97,6 +111,10 @@ typedef struct jt_said {
 /* False: no memory. Free in any case. */
 bool jt_task_fetch(jt_task *choice, jt_said *out);
 void jt_said_free(jt_said *said);
+
+/* A choice has a slot: begin its reply. From the engine. JT_E_MEMORY; end it also
+ * then. */
+jt_status jt_task_begin(jt_task *choice, jt_err *err);
 
 /* The tokens of a pass have been run: what was noted of them can be fetched. From the
  * engine. JT_E_MEMORY. */

@@ -344,9 +344,8 @@ static jt_status write_all(jt_schema_writer *w, const json_t *schema,
 
 /* ---- one of several ---- */
 
-/* A rule of `n` others. */
-static jt_status write_choice(jt_schema_writer *w, const jt_schema_rule *of, size_t n,
-                              jt_schema_rule *rule)
+jt_status jt_schema_choice(jt_schema_writer *w, const jt_schema_rule *of, size_t n,
+                           jt_schema_rule *rule)
 {
     if (n == 1) {
         *rule = of[0];
@@ -387,7 +386,7 @@ static jt_status write_any(jt_schema_writer *w, const json_t *schema,
     for (size_t i = 0; i < n && status == JT_OK; i++)
         status = write_alternative(w, beside, json_array_get(parts, i), &rules[i]);
     if (status == JT_OK)
-        status = write_choice(w, rules, n, rule);
+        status = jt_schema_choice(w, rules, n, rule);
     free(rules);
     json_decref(beside);
     return status;
@@ -540,7 +539,7 @@ static jt_status write_types(jt_schema_writer *w, const json_t *schema,
         type = json_string_value(json_array_get(types, i));
         JT_TRY(write_type(w, schema, type ? type : "", &rules[i]));
     }
-    return write_choice(w, rules, n, rule);
+    return jt_schema_choice(w, rules, n, rule);
 }
 
 /* ---- the whole ---- */
@@ -601,18 +600,21 @@ jt_status jt_schema_write(jt_schema_writer *w, const json_t *schema,
     return JT_OK;
 }
 
-static jt_status write_grammar(const json_t *schema, char **out, jt_err *err)
+jt_status jt_schema_grammar(char **out, const json_t *root,
+                            jt_status (*write)(jt_schema_writer *w, const json_t *root,
+                                               jt_schema_rule *rule),
+                            jt_err *err)
 {
     size_t bytes;
     jt_schema_rule rule;
-    jt_schema_writer w = {.root = schema, .err = err, .known = json_object()};
+    jt_schema_writer w = {.root = root, .err = err, .known = json_object()};
     *out = NULL;
     w.out = open_memstream(out, &bytes);
     if (!w.out || !w.known) {
         json_decref(w.known);
         return no_memory(&w);
     }
-    jt_status status = jt_schema_write(&w, schema, &rule);
+    jt_status status = write(&w, root, &rule);
     if (status == JT_OK)
         fprintf(w.out, "root ::= %s\n%s", rule.name, usual_rules);
     bool failed = ferror(w.out);
@@ -635,7 +637,7 @@ jt_status jt_schema_to_gbnf(char **out, const char *schema, size_t len, jt_err *
         json_loadb(schema, len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
     if (!root)
         return jt_fail(err, JT_E_FORMAT, "JSON schema: no JSON: %s", why.text);
-    jt_status status = write_grammar(root, out, err);
+    jt_status status = jt_schema_grammar(out, root, jt_schema_write, err);
     json_decref(root);
     return status;
 }

@@ -29,6 +29,15 @@ jt_status jt_schema_name(jt_schema_writer *w, jt_schema_rule *rule);
 /* The rule of all texts that fit. */
 jt_status jt_schema_write(jt_schema_writer *w, const json_t *schema,
                           jt_schema_rule *rule);
+/* A rule of n others. */
+jt_status jt_schema_choice(jt_schema_writer *w, const jt_schema_rule *of, size_t n,
+                           jt_schema_rule *rule);
+/* The whole grammar: the rules that `write` writes of `root`, the one that it gives
+ * back, and those that every grammar has. The caller frees. */
+jt_status jt_schema_grammar(char **out, const json_t *root,
+                            jt_status (*write)(jt_schema_writer *w, const json_t *root,
+                                               jt_schema_rule *rule),
+                            jt_err *err);
 /* The same of schemas of one type. */
 jt_status jt_schema_object(jt_schema_writer *w, const json_t *schema,
                            jt_schema_rule *rule);

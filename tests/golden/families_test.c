@@ -134,6 +134,7 @@ int main(void)
         FAMILY("nemotron_h_moe"),
         FAMILY("gemma4"),
         FAMILY("gemma4-moe"),
+        FAMILY("gemma4-e2b"),
         FAMILY("falcon-h1"),
         FAMILY("kimi-linear"),
         FAMILY("minimax-01"),

@@ -39,6 +39,7 @@ HERE = pathlib.Path(__file__).parent / "hf"
 # Published models have a magnitude of their own.
 LONG = rope("longrope", short_factor=[1.0, 1.5, 3.0], long_factor=[1.0, 2.0, 8.0],
             short_mscale=1.25, long_mscale=1.25, original_max_position_embeddings=32)
+NVFP4 = dict(hidden_size=64, intermediate_size=64)
 
 
 def golden(name, settings=None, **options):
@@ -106,6 +107,7 @@ MODELS = {
     "minimax-01": golden("minimax-01", margin=0.005),
     "gemma4": golden("gemma4"),
     "gemma4-moe": golden("gemma4-moe", margin=0.005),
+    "gemma4-e2b": golden("gemma4-e2b"),
     "glm4-flash": ("glm4_moe_lite", LARGE | make_models.LATENT | dict(
         n_routed_experts=6, num_experts_per_tok=3, moe_intermediate_size=24,
         num_hidden_layers=2, routed_scaling_factor=1.8), dict(margin=0.005, seed=137000)),
@@ -135,6 +137,18 @@ MODELS = {
     "mimo": golden("qwen2", DENSE, seed=110000),
     "gpt-oss-mxfp4": golden("gpt-oss", dict(vocab_size=40, intermediate_size=32),
                             mxfp4=True, margin=0.05),
+    "grok2-cut": golden("grok2", devices=4, margin=0.005),
+    # Rows of 48 values are no whole blocks of GGUF.
+    "qwen3moe-nvfp4": ("qwen3_moe", MOE | NVFP4 | dict(
+        head_dim=12, norm_topk_prob=True, moe_intermediate_size=64),
+        dict(nvfp4="modelopt", f32=True, margin=0.05)),
+    "mixtral-nvfp4": ("mixtral", NVFP4 | dict(
+        num_local_experts=4, num_experts_per_tok=2),
+        dict(nvfp4="compressed-tensors", f32=True, margin=0.05)),
+    "gemma4-moe-nvfp4": golden("gemma4-moe", NVFP4 | dict(
+        num_hidden_layers=2, layer_types=["sliding_attention", "full_attention"],
+        vocab_size=40, num_experts=4, moe_intermediate_size=64),
+        nvfp4="modelopt", f32=True, margin=0.05),
 }
 
 
@@ -174,6 +188,8 @@ def draw(name, config, seed):
         stored = published_forms.to_fp8(model, options["fp8"])
     if options.get("mxfp4"):
         stored = published_forms.to_mxfp4(model, generator)
+    if options.get("nvfp4"):
+        stored = published_forms.to_nvfp4(model, options["nvfp4"])
     for param in model.parameters():
         param.data = param.data.to(dtype).float()
     return model, stored, dtype
@@ -287,7 +303,8 @@ def save(name, model, stored):
     folder, options = HERE / name, MODELS[name][2]
     shutil.rmtree(folder, ignore_errors=True)
     if isinstance(model, own_reference.Model):
-        published_folders.save(model, folder, next(model.parameters()).dtype)
+        published_folders.save(model, folder, next(model.parameters()).dtype,
+                               options.get("devices", 1))
     else:
         model.save_pretrained(folder, max_shard_size=options.get("shards", "5GB"))
     if options.get("text"):
@@ -298,6 +315,8 @@ def save(name, model, stored):
         published_forms.save_fp8(folder, stored)
     if options.get("mxfp4"):
         published_forms.save_mxfp4(folder, stored)
+    if options.get("nvfp4"):
+        published_forms.save_nvfp4(folder, stored)
     if name.startswith(("kimi", "minimax-01")):
         save_published(folder, name)
     if name in published_forms.PREDICTORS:

@@ -295,6 +295,16 @@ MODELS = {
                                "beta_fast": 32.0, "beta_slow": 1.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}),
         dict(half=True, seed=14000)),
+    # The last three layers read the keys and values of the first two.
+    "gemma4-e2b": (
+        "gemma4", "gemma4_text",
+        GEMMA4 | dict(num_hidden_layers=5, num_kv_shared_layers=3,
+                      layer_types=["sliding_attention", "full_attention"]
+                      + GEMMA4["layer_types"], attention_k_eq_v=False,
+                      num_key_value_heads=1, use_double_wide_mlp=True,
+                      hidden_size_per_layer_input=8, vocab_size_per_layer_input=40,
+                      intermediate_size=24),
+        dict(half=True, tokens=40, seed=72016)),
 } | recurrent_models.MODELS
 # These have the sizes that tests of other parts count on.
 for name in ("falcon-h1", "kimi-linear", "minimax-01", "gemma4", "gemma4-moe"):
@@ -643,8 +653,10 @@ def add_shape(out, arch, config, split):
     out.add_block_count(config.num_hidden_layers)
     inner = getattr(config, "ffn_config", None)
     dense = getattr(config, "intermediate_size_mlp", None)  # Llama 4
-    out.add_feed_forward_length(inner.ffn_hidden_size if inner
-                                else dense or config.intermediate_size)
+    width = inner.ffn_hidden_size if inner else dense or config.intermediate_size
+    if getattr(config, "use_double_wide_mlp", False):
+        width = [width * (1 + (mode == "reuse")) for mode in config.kv_sharing_modes]
+    out.add_feed_forward_length(width)
     out.add_head_count(config.num_attention_heads)
     if arch == "deepseek2":
         add_latent(out, config, split)

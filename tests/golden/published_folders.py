@@ -147,9 +147,25 @@ def published(model):
         yield title(name), value
 
 
-def save(model, folder, dtype):
+def save_cut(values, folder, devices):
+    """Experts cut for so many devices, as Grok-2 is published: rows of w1 and w3, columns
+    of w2. There is no index."""
+    parts = [{} for _ in range(devices)]
+    for name in [name for name in values if ".experts." in name]:
+        matrix = values.pop(name)
+        for part, some in zip(parts, matrix.chunk(devices, dim=int(".w2." in name))):
+            part[name] = some.contiguous()
+    for i, part in enumerate(parts):
+        save_file(part, folder / f"pytorch_model-{i:05d}-TP-{i:03d}.safetensors")
+    save_file(values, folder / f"pytorch_model-{devices:05d}-TP-common.safetensors")
+
+
+def save(model, folder, dtype, devices=1):
     folder.mkdir(parents=True)
     values = {name: value.to(dtype).contiguous() for name, value in published(model)}
-    save_file(values, folder / "model.safetensors", metadata={"format": "pt"})
+    if devices > 1:
+        save_cut(values, folder, devices)
+    else:
+        save_file(values, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.dumps(config_json(model.config, dtype), indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n")

@@ -1,12 +1,13 @@
 """What published folders have and save_pretrained does not write: weights in 8 and in
 4 bits, layers that predict further tokens, configurations of older versions.
 
-    to_fp8, to_mxfp4         give a model values that the form can hold
-    save_fp8, save_mxfp4     rewrite a saved folder
-    add_predictors, age      the same
+    to_fp8, to_mxfp4, to_nvfp4        give a model values that the form can hold
+    save_fp8, save_mxfp4, save_nvfp4  rewrite a saved folder
+    add_predictors, age               the same
 """
 
 import json
+import re
 
 import numpy as np
 import torch
@@ -105,6 +106,97 @@ def save_mxfp4(folder, stored):
         "quant_method": "mxfp4", "modules_to_not_convert": [
             "model.layers.*.self_attn", "model.layers.*.mlp.router",
             "model.embed_tokens", "lm_head"]}))
+
+
+# ---- NVFP4: what nvidia-modelopt and compressed-tensors publish ----------------------
+# A weight is E2M1 times E4M3 of 16 values times F32 of the matrix, so that the largest
+# value has the largest code and the largest scale.
+
+E2M1 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+LARGEST = 6.0 * 448.0
+
+
+def matrix_to_nvfp4(weight):
+    """Codes [rows, cols], scales [rows, cols / 16], factor."""
+    factor = weight.abs().max() / LARGEST
+    groups = weight.reshape(weight.shape[0], -1, 16)
+    scale = (groups.abs().amax(-1) / 6.0 / factor).to(torch.float8_e4m3fn)
+    ratio = groups / (scale.float() * factor)[..., None]
+    sizes = (ratio.abs()[..., None] - E2M1).abs().argmin(-1)
+    return (sizes + 8 * (ratio < 0)).reshape(weight.shape), scale, factor
+
+
+def from_nvfp4(codes, scale, factor):
+    values = E2M1[codes % 8] * torch.where(codes < 8, 1.0, -1.0)
+    return values * scale.float().repeat_interleave(16, 1) * factor
+
+
+def is_nvfp4(name, value):
+    router = "gate.weight" in name or "router" in name
+    return ".layers." in name and value.dim() >= 2 and not router
+
+
+def to_nvfp4(model, kind):
+    """Give all matrices inside layers but routers such values, and others those of BF16;
+    returns the kind."""
+    for name, param in model.named_parameters():
+        param.data = param.data.bfloat16().float()
+        if is_nvfp4(name, param):
+            for matrix in param.data.reshape(-1, *param.shape[-2:]):
+                # In folders gates and ups are matrices of their own.
+                for part in matrix.chunk(2) if "gate_up_proj" in name else [matrix]:
+                    part.copy_(from_nvfp4(*matrix_to_nvfp4(part)))
+    return kind
+
+
+def take_apart(tensors):
+    """Stacks of experts as one matrix for each (Gemma 4)."""
+    for name in [name for name in tensors if re.search(r"experts\.\w+_proj$", name)]:
+        place, part = name.rsplit(".", 1)
+        for i, matrix in enumerate(tensors.pop(name)):
+            names = ["gate_proj", "up_proj"] if "_up_" in part else [part]
+            for one, rows in zip(names, matrix.chunk(len(names))):
+                tensors[f"{place}.{i}.{one}.weight"] = rows.contiguous()
+
+
+def save_nvfp4(folder, kind):
+    """As "modelopt" or "compressed-tensors" has it: the names, and whether values are
+    times a number or divided by it."""
+    def change_tensors(tensors):
+        take_apart(tensors)
+        for name, value in list(tensors.items()):
+            if not is_nvfp4(name, value):
+                continue
+            codes, scale, factor = matrix_to_nvfp4(value)
+            assert torch.allclose(from_nvfp4(codes, scale, factor), value, rtol=1e-6)
+            packed = (codes[:, 0::2] + 16 * codes[:, 1::2]).to(torch.uint8)
+            module = name.removesuffix(".weight")
+            tensors[f"{name}_scale"] = scale
+            if kind == "modelopt":
+                tensors[name] = packed
+                tensors[f"{name}_scale_2"] = factor
+                tensors[f"{module}.input_scale"] = torch.tensor(0.5)
+            else:
+                del tensors[name]
+                tensors[f"{name}_packed"] = packed
+                tensors[f"{name}_global_scale"] = 1.0 / factor[None]
+                tensors[f"{module}.input_global_scale"] = torch.tensor([2.0])
+
+    if kind == "modelopt":
+        (folder / "hf_quant_config.json").write_text(json.dumps(
+            {"producer": {"name": "modelopt", "version": "0.33.0"}, "quantization": {
+                "quant_algo": "NVFP4", "kv_cache_quant_algo": None, "group_size": 16,
+                "exclude_modules": ["lm_head", "model.layers.*.mlp.gate"]}},
+            indent=4) + "\n")
+        added = {}
+    else:
+        weights = {"num_bits": 4, "type": "float", "strategy": "tensor_group",
+                   "group_size": 16, "symmetric": True}
+        added = {"quantization_config": {
+            "quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized",
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+            "ignore": ["lm_head", "re:.*gate$"]}}
+    rewrite(folder, change_tensors, lambda config: config.update(added))
 
 
 # ---- layers that predict further tokens, after the last or beside it -----------------

@@ -311,6 +311,7 @@ int main(void)
         MODEL("falcon-h1"),
         MODEL("gemma4"),
         MODEL("gemma4-moe"),
+        MODEL("gemma4-e2b"),
         MODEL("kimi-linear"),
         MODEL("minimax-01"),
         cmocka_unit_test(routers_that_decide_early),

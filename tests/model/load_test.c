@@ -245,7 +245,7 @@ static void flipped_bits_never_crash(void **state)
 static void flipped_bits_of_others(void **state)
 {
     static const char *const names[] = {"falcon-h1", "kimi-linear", "minimax-01",
-                                        "gemma4-moe"};
+                                        "gemma4-moe", "gemma4-e2b"};
     const char *data = getenv("JUNTO_TEST_DATA");
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -190,12 +190,13 @@ static void not_everything_is_kept(void **state)
 int main(void)
 {
     static const subject subjects[] = {
-        {"mixtral", NULL, true, 0.0f},    {"mixed", "q8_0", true, 0.0f},
-        {"mixed", "q4_0", true, 0.0f},    {"gpt-oss", NULL, false, 0.0f},
-        {"gemma3", "f32", false, 0.0f},   {"gemma4-moe", NULL, false, 0.0f},
-        {"llama4", NULL, false, 0.0f},    {"deepseek2", NULL, true, 1e-4f},
-        {"qwen3next", NULL, false, 0.0f}, {"falcon-h1", NULL, false, 0.0f},
-        {"lfm2moe", NULL, false, 0.0f},   {"kimi-linear", NULL, false, 1e-4f},
+        {"mixtral", NULL, true, 0.0f},     {"mixed", "q8_0", true, 0.0f},
+        {"mixed", "q4_0", true, 0.0f},     {"gpt-oss", NULL, false, 0.0f},
+        {"gemma3", "f32", false, 0.0f},    {"gemma4-moe", NULL, false, 0.0f},
+        {"llama4", NULL, false, 0.0f},     {"deepseek2", NULL, true, 1e-4f},
+        {"qwen3next", NULL, false, 0.0f},  {"falcon-h1", NULL, false, 0.0f},
+        {"lfm2moe", NULL, false, 0.0f},    {"kimi-linear", NULL, false, 1e-4f},
+        {"gemma4-e2b", NULL, false, 0.0f},
     };
     enum { SUBJECTS = sizeof subjects / sizeof *subjects };
     struct CMUnitTest tests[SUBJECTS + 2] = {

@@ -299,6 +299,7 @@ int main(void)
         SAME("kimi-linear"),
         SAME("minimax-01"),
         SAME("gemma4-moe"),
+        SAME("gemma4-e2b"),
         cmocka_unit_test(policies_stay_at_home),
         cmocka_unit_test(watchers_see_their_own),
         cmocka_unit_test(failures_change_nothing),

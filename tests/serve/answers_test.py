@@ -100,6 +100,37 @@ class Answers(ServerTest):
             self.assertEqual("".join(c["text"] for c in mine), alone[i])
             self.assertEqual(mine[-1]["finish_reason"], "length")
 
+    def test_several_prompts(self):
+        """Each is answered as if it were alone."""
+        tokens = self.server.post("/tokenize", {"content": "Once upon a time",
+                                                "add_special": True}).json()["tokens"]
+        prompts = ["The king said", tokens, "In the forest"]
+        for n in (1, 2):
+            fields = {"max_tokens": 8, "temperature": 1, "seed": 7, "n": n}
+            alone = [self.server.post(TEXT, {**fields, "prompt": p}).json() for p in prompts]
+            together = self.server.post(TEXT, {**fields, "prompt": prompts}).json()
+            self.assertEqual([c["text"] for c in together["choices"]],
+                             [c["text"] for reply in alone for c in reply["choices"]])
+            self.assertEqual([c["index"] for c in together["choices"]], list(range(3 * n)))
+            for figure in ("prompt_tokens", "completion_tokens", "total_tokens"):
+                self.assertEqual(together["usage"][figure],
+                                 sum(reply["usage"][figure] for reply in alone))
+            events = self.server.events(TEXT, {**fields, "prompt": prompts,
+                                               "stream_options": {"include_usage": True}})
+            texts = [""] * (3 * n)
+            for choice in (c for e in events for c in e["choices"]):
+                texts[choice["index"]] += choice["text"]
+            self.assertEqual(texts, [c["text"] for c in together["choices"]])
+            self.assertEqual(events[-1]["usage"]["total_tokens"],
+                             together["usage"]["total_tokens"])
+        one = self.server.post(TEXT, {"prompt": [tokens], "max_tokens": 4}).json()
+        self.assertEqual(len(one["choices"]), 1)
+
+    def test_more_prompts_than_may_wait(self):
+        server = self.server_with("-np", 2, "--queue", 2)
+        reply = server.post(TEXT, {"prompt": ["Once"] * 9, "max_tokens": 2}).json()
+        self.assertEqual(len(reply["choices"]), 9)
+
     def test_tokens_as_a_prompt(self):
         tokens = self.server.post("/tokenize", {"content": "The king said",
                                                 "add_special": True}).json()["tokens"]

@@ -128,6 +128,37 @@ class Coder(Calls):
         self.assertEqual(message["content"], "Well.")
         self.assertEqual(self.functions(message),
                          [("weather", {"place": 'the "Shire"', "days": 3})])
+
+    def test_a_call_that_must_be(self):
+        """Whatever the model is inclined to write, the arguments fit, in a stream, too."""
+        named = {"type": "function", "function": {"name": "weather"}}
+        for seed in range(3):
+            for choice in ("required", named):
+                body = chat(tool_choice=choice, seed=seed, temperature=1,
+                            parallel_tool_calls=False)
+                reply = self.server.post(CHAT, body).json()["choices"][0]
+                ((name, arguments),) = self.functions(reply["message"])
+                self.assertEqual(reply["finish_reason"], "tool_calls")
+                self.assertIsNone(reply["message"]["content"])
+                if choice is named or name == "weather":
+                    self.assertEqual((name, list(arguments)), ("weather", ["place", "days"]))
+                    self.assertLessEqual(len(arguments["place"]), 12)
+                    self.assertIn(arguments["days"], range(1, 10))
+                deltas = [d["function"]["arguments"] for e in self.server.events(CHAT, body)
+                          for d in e["choices"][0]["delta"].get("tool_calls", [])]
+                self.assertEqual(json.loads("".join(deltas)), arguments)
+        several = self.server.post(CHAT, chat(tool_choice="required", max_tokens=400)).json()
+        self.assertGreater(len(self.functions(several["choices"][0]["message"])), 0)
+        pattern = {"function": {"name": "f", "parameters": {"properties": {
+            "a": {"type": "string", "pattern": "^a$"}}}}}
+        self.assertIn("'pattern'", self.refused(400, "tools", CHAT, chat(
+            tool_choice="required", tools=[pattern]))["message"])
+
+
+class Unknown(Calls):
+    style = ""
+
+    def test_a_call_that_must_be_needs_a_style(self):
         self.refused(400, "tool_choice", CHAT, chat(tool_choice="required"))
 
 
@@ -150,6 +181,10 @@ class Mistral(Calls):
 
 class Llama(Calls):
     style = "{# parameters ipython #}"
+
+    def test_a_call_that_must_be(self):
+        reply = self.server.post(CHAT, chat(tool_choice="required", temperature=0)).json()
+        self.assertEqual(len(self.functions(reply["choices"][0]["message"])), 1)
 
     def test_calls(self):
         message = self.said('{"name": "weather", "parameters": {"days": 4}}')

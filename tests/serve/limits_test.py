@@ -32,12 +32,14 @@ class Errors(ServerTest):
                              ("max_tokens", 1e99), ("seed", "x"), ("stream", 1),
                              ("stop", 5), ("stop", ["a", 5]), ("stop", ["a"] * 17),
                              ("stream_options", []), ("junto", "x"), ("prompt", None),
-                             ("prompt", []), ("prompt", ["a", "b"]), ("prompt", [1, "b"]),
+                             ("prompt", []), ("prompt", ["a", None]), ("prompt", [1, "b"]),
+                             ("prompt", ["a"] * 2049), ("prompt", [[]]), ("prompt", [["a"]]),
                              ("prompt", [1 << 40]), ("prompt", [-1]), ("prompt", {}),
                              ("logprobs", 9), ("suffix", "x")):
             self.refused(400, field, TEXT, {**good, field: value})
         self.refused(400, "junto.policy", TEXT, {**good, "junto": {"policy": "nope"}})
         self.refused(400, "junto.policy", TEXT, {**good, "junto": {"policy": "topk:k=99"}})
+        self.refused(400, "junto.trace", TEXT, {"prompt": ["a", "b"], "junto": {"trace": True}})
 
     def test_wrong_messages(self):
         for messages in (None, [], "Hello", [5], [{}], [{"role": 5}],
@@ -62,7 +64,8 @@ class Errors(ServerTest):
             self.assertIn("reads a file", error["message"])
 
     def test_lengths(self):
-        error = self.refused(400, "prompt", TEXT, {"prompt": [300] * 128})
+        for prompt in ([300] * 128, ["Hello", [300] * 128]):
+            error = self.refused(400, "prompt", TEXT, {"prompt": prompt})
         self.assertEqual(error["code"], "context_length_exceeded")
         reply = self.server.post(TEXT, {"prompt": [300] * 100, "ignore_eos": True}).json()
         self.assertEqual(reply["usage"]["completion_tokens"], 29)  # the context is full
@@ -107,6 +110,46 @@ class Errors(ServerTest):
         self.assertEqual(self.server.get("/health").status, 200)
 
 
+class Clients(ServerTest):
+    """Without keys whoever has an address is a client."""
+    flags = ("-np", 1, "--per-client", 6)
+
+    def ends(self, first, second):
+        """Four replies of the first and, when they have begun, one of the second: the order
+        in which they end."""
+        ends = []
+
+        def ask(name, address, **fields):
+            body = {"prompt": "The king", "ignore_eos": True, **fields}
+            reply = self.server.request("POST", TEXT, json.dumps(body).encode(),
+                                        {"Content-Type": "application/json"}, address=address)
+            ends.append((name, reply.status))
+
+        much = threading.Thread(target=ask, args=("first", first[0]), kwargs={
+            "user": first[1], "n": 4, "max_tokens": 200})
+        much.start()
+        self.server.wait_figure("slots_busy", 1)
+        ask("second", second[0], user=second[1], max_tokens=4)
+        much.join()
+        return ends
+
+    def test_addresses_take_turns(self):
+        self.assertEqual(self.ends(("127.0.0.1", "a"), ("127.0.0.2", "a")),
+                         [("second", 200), ("first", 200)])
+
+    def test_users_of_an_address_take_turns(self):
+        self.assertEqual(self.ends(("127.0.0.1", "a"), ("127.0.0.1", "b")),
+                         [("second", 200), ("first", 200)])
+
+    def test_of_one_user_who_came_first_is_first(self):
+        self.assertEqual(self.ends(("127.0.0.1", "a"), ("127.0.0.1", "a")),
+                         [("first", 200), ("second", 200)])
+
+    def test_users_share_what_their_address_may_have(self):
+        body = {"prompt": ["a"] * 7, "max_tokens": 1}
+        self.assertEqual(self.server.post(TEXT, body).error()["code"], "rate_limit_exceeded")
+
+
 class Keys(ServerTest):
     @classmethod
     def setUpClass(cls):
@@ -137,7 +180,7 @@ class Keys(ServerTest):
 
     def test_keys_take_turns(self):
         """Who asks for much at once keeps nobody else waiting, and can be bounded."""
-        server = self.server_with(*self.flags, "-np", 1, "--per-key", 4)
+        server = self.server_with(*self.flags, "-np", 1, "--per-client", 4)
         keys = {key: {"Authorization": "Bearer " + key} for key in ("secret key", "another")}
         ends = []
 
@@ -158,6 +201,26 @@ class Keys(ServerTest):
         much.join()
         self.assertEqual(ends, [("secret key", 429), ("another", 200), ("secret key", 200)])
         self.assertEqual(ask("secret key", n=4, max_tokens=1).status, 200)
+
+    def test_tokens_of_a_key(self):
+        server = self.server_with(*self.flags, "--per-client-tokens", 120)
+        mine, other = ({"Authorization": "Bearer " + key} for key in ("secret key", "another"))
+        body = {"prompt": [300] * 20, "ignore_eos": True}
+        reply = server.post(TEXT, {**body, "max_tokens": 60}, **mine)
+        self.assertEqual(reply.headers["x-ratelimit-limit-tokens"], "120")
+        self.assertIn(int(reply.headers["x-ratelimit-remaining-tokens"]), range(40, 45))
+        self.assertRegex(reply.headers["x-ratelimit-reset-tokens"], r"^(40|39)\.\d+s$")
+        reply = server.post(TEXT, {**body, "max_tokens": 60}, **mine)
+        error = reply.error()
+        self.assertEqual(reply.status, 429)
+        self.assertEqual((error["type"], error["code"]), ("tokens", "rate_limit_exceeded"))
+        self.assertIn(int(reply.headers["Retry-After"]), range(5, 21))
+        self.assertEqual(server.post(TEXT, {**body, "max_tokens": 60}, **other).status, 200)
+        # What is not said beforehand is counted when it has been written.
+        self.assertEqual(server.post(TEXT, {**body, "stop": "\n"}, **mine).status, 200)
+        self.assertEqual(server.post(TEXT, {**body, "max_tokens": 60}, **mine).status, 429)
+        reply = server.post("/v1/embeddings", {"input": [[300] * 121]}, **other)
+        self.assertEqual((reply.status, reply.headers["Retry-After"]), (429, None))
 
     def test_a_key_of_the_environment(self):
         server = self.server_with(env={"JUNTO_API_KEY": "other"})

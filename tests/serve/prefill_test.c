@@ -121,8 +121,9 @@ static void a_failure_changes_nothing(void **state)
 /* The session that a prompt gets. */
 static jt_session *take(jt_task *task, jt_work *work, int32_t *ids, size_t count)
 {
-    *work = (jt_work){.prompt = {.ids = ids, .count = count}};
-    *task = (jt_task){.work = work};
+    const jt_tokens prompt = {.ids = ids, .count = count};
+    *work = (jt_work){0};
+    *task = (jt_task){.work = work, .prompt = &prompt};
     assert_int_equal(jt_seats_take(&seats, task, NULL), JT_OK);
     return task->session;
 }

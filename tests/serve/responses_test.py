@@ -57,6 +57,34 @@ class Responses(ServerTest):
         self.assertEqual(events[-4]["text"], whole)
         self.assertEqual(events[-1]["response"]["output"][0]["content"][0]["text"], whole)
 
+    def test_probabilities(self):
+        """Those of a chat."""
+        def plain(tokens):
+            return [{"token": t["token"], "logprob": t["logprob"],
+                     **({"top_logprobs": plain(t["top_logprobs"])} if "top_logprobs" in t else {})}
+                    for t in tokens]
+        chat = self.server.post("/v1/chat/completions", {
+            "messages": [{"role": "user", "content": "Who is the king?"}], "temperature": 0,
+            "max_tokens": 12, "logprobs": True, "top_logprobs": 2}).json()
+        tokens = chat["choices"][0]["logprobs"]["content"]
+        body = ask(include=["message.output_text.logprobs"], top_logprobs=2)
+        response = self.server.post(PATH, body).json()
+        self.assertEqual(response["output"][0]["content"][0]["logprobs"], tokens)
+        self.assertEqual(response["top_logprobs"], 2)
+        events = self.events(body)
+        deltas = [t for e in events if e["type"] == "response.output_text.delta"
+                  for t in e["logprobs"]]
+        (done,) = (e for e in events if e["type"] == "response.output_text.done")
+        self.assertEqual(deltas, plain(tokens))
+        self.assertEqual(done["logprobs"], plain(tokens))
+        self.assertEqual(events[-1]["response"]["output"], [
+            {**response["output"][0], "id": events[-1]["response"]["output"][0]["id"]}])
+        silent = self.server.post(PATH, ask(include=["reasoning.encrypted_content"])).json()
+        self.assertEqual(silent["output"][0]["content"][0]["logprobs"], [])
+        one = self.server.post(PATH, ask(include=["message.output_text.logprobs"])).json()
+        self.assertEqual({len(t["top_logprobs"]) for t in
+                          one["output"][0]["content"][0]["logprobs"]}, {0})
+
     def test_items(self):
         items = [{"role": "developer", "content": "Be short."},
                  {"type": "message", "role": "user",
@@ -148,6 +176,10 @@ class Responses(ServerTest):
                               ("tools", {"tools": [{"type": "web_search"}]}),
                               ("tool_choice", {"tools": [TOOL], "tool_choice": {"name": "x"}}),
                               ("previous_response_id", {"previous_response_id": "resp_1"}),
+                              ("include", {"include": "x"}),
+                              ("top_logprobs", {"top_logprobs": 2}),
+                              ("top_logprobs", {"include": ["message.output_text.logprobs"],
+                                                "top_logprobs": 21}),
                               ("temperature", {"temperature": -1})):
             self.refused(400, param, PATH, ask(**fields))
         self.refused(400, None, PATH, b"{")

@@ -60,8 +60,9 @@ class Server:
     def lines(self):
         return os.pread(self.log.fileno(), 1 << 20, 0).decode().splitlines()
 
-    def request(self, method, path, body=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+    def request(self, method, path, body=None, headers=None, timeout=60, address="127.0.0.1"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout,
+                                                source_address=(address, 0))
         try:
             connection.request(method, path, body, headers or {})
             return Reply(connection.getresponse())

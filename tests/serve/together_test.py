@@ -181,10 +181,16 @@ class Leaving(ServerTest):
         self.assertTrue(self.server.text("The king said"))
 
     def test_a_full_queue_refuses(self):
-        self.refused(429, None, "/v1/completions", self.long(n=9))
-        reply = self.server.post("/v1/completions", self.long(n=9))
+        """It takes more than it has room for only from one who finds it empty."""
+        clients = [self.hold(), self.server.open("/v1/completions", self.long(n=12))]
+        self.server.wait_figure("queue_length", 12)
+        reply = self.server.post("/v1/completions", self.long(n=1))
+        self.assertEqual(reply.status, 429)
         self.assertEqual(reply.headers["Retry-After"], "1")
         self.assertEqual(reply.error()["code"], "queue_full")
+        for client in clients:
+            client.close()
+        self.server.wait_figure("queue_length", 0)
 
     def test_a_slow_reader_holds_nobody_up(self):
         text = self.server.text("Once upon a time")

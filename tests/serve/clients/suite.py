@@ -109,10 +109,15 @@ def streams(client, **fields):
 
 @variants(plain={}, tokens={"prompt": [300, 301, 302]}, list={"prompt": ["The king"]},
           stop={"stop": ["\n", "."]}, probabilities={"logprobs": 2}, none={"max_tokens": 0},
-          two={"n": 2, "temperature": 1, "seed": 1})
+          two={"n": 2, "temperature": 1, "seed": 1},
+          prompts={"prompt": ["The king", "The queen", "A goat"], "n": 2},
+          token_lists={"prompt": [[300, 301], [302, 303, 304]]})
 def texts(client, **fields):
     reply = text(client, **fields)
-    assert reply.object == "text_completion" and len(reply.choices) == fields.get("n", 1)
+    prompts = fields.get("prompt", [""])
+    several = len(prompts) if isinstance(prompts[0], (str, list)) else 1
+    assert reply.object == "text_completion"
+    assert [c.index for c in reply.choices] == list(range(several * fields.get("n", 1)))
     if "logprobs" in fields:
         assert len(reply.choices[0].logprobs.tokens) == reply.usage.completion_tokens
 
@@ -237,6 +242,19 @@ def response_stream(client):
     assert events[0].type == "response.created"
     whole = "".join(e.delta for e in events if e.type == "response.output_text.delta")
     assert whole == response(client).output_text == events[-1].response.output_text
+
+
+@call
+def response_probabilities(client):
+    fields = {"include": ["message.output_text.logprobs"], "top_logprobs": 3}
+    (part,) = response(client, **fields).output[0].content
+    assert len(part.logprobs) == 12 and all(len(t.top_logprobs) == 3 for t in part.logprobs)
+    assert b"".join(bytes(t.bytes) for t in part.logprobs).decode() == part.text
+    events = list(response(client, stream=True, **fields))
+    deltas = [t for e in events if e.type == "response.output_text.delta" for t in e.logprobs]
+    (told,) = events[-1].response.output[0].content
+    assert [t.logprob for t in deltas] == [t.logprob for t in told.logprobs]
+    assert [t.token for t in deltas] == [t.token for t in part.logprobs]
 
 
 @call
