@@ -57,6 +57,8 @@ typedef struct jt_costs {
     double handling;   /* asking for experts and taking them in */
     double read_bytes; /* by the store */
     double disk_speed; /* bytes per second */
+    double latency;    /* how much longer than that a read takes that finds the disk
+                          idle; 0: not known */
     double measured;   /* seconds that it took in all */
     double layers;     /* that have experts */
     double lacking[JT_LACKING_MOST + 1]; /* of these, those that lack so many when their

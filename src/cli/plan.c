@@ -60,13 +60,13 @@ static int print_json(cli_context *cli, const struct plan_args *args,
     const jt_costs *c = &f->costs;
     return cli_print_json(
         cli,
-        json_pack("{s:o, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "model",
-                  cli_json_text(args->model, strlen(args->model)), "store",
+        json_pack("{s:o, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}",
+                  "model", cli_json_text(args->model, strlen(args->model)), "store",
                   cli_store_json(session), "hit_rate", f->hit_rate, "foreseen",
-                  f->foreseen, "handling_seconds", c->handling, "expert_seconds",
-                  c->experts, "rest_seconds", c->rest, "read_bytes", c->read_bytes,
-                  "disk_speed", c->disk_speed, "tokens_per_second", 1.0 / f->seconds,
-                  "limit", jt_costs_limit(c)));
+                  f->foreseen, "latency_seconds", c->latency, "handling_seconds",
+                  c->handling, "expert_seconds", c->experts, "rest_seconds", c->rest,
+                  "read_bytes", c->read_bytes, "disk_speed", c->disk_speed,
+                  "tokens_per_second", 1.0 / f->seconds, "limit", jt_costs_limit(c)));
 }
 
 static int plan(cli_context *cli, const struct plan_args *args, const cli_model *m,

@@ -20,7 +20,7 @@ double jt_costs_seconds(const jt_costs *c)
     if (c->layers > 0.0 && c->uses > 0.0 && c->disk_speed > 0.0) {
         double layer = c->experts / c->layers, one = c->experts / c->uses;
         for (int i = 1; i <= JT_LACKING_MOST; i++) {
-            double end = i * c->expert_bytes / c->disk_speed + one;
+            double end = c->latency + i * c->expert_bytes / c->disk_speed + one;
             seconds += end > layer ? c->lacking[i] * (end - layer) : 0.0;
         }
     }

@@ -162,23 +162,38 @@ static jt_status measure_loaded(load *out, jt_session *s, jt_err *err)
     return JT_OK;
 }
 
-/* Tokens that find all they need, and the disk in turns with them. */
-static jt_status measure_machine(jt_costs *out, jt_session *s, jt_err *err)
+/* The disk for some time, and how much longer than that speed says a single expert
+ * takes. */
+static jt_status measure_disk(double *speed, double *latency, const jt_session *s,
+                              jt_err *err)
 {
-    timing t = {.count = 0};
     jt_store_stats stats = stats_of(s);
     jt_store_options how = {.engine = stats.engine,
                             .io = stats.direct ? "direct" : "buffered"};
     const jt_source *source = &s->model->apart->sources[0];
-    double speed[TOKENS] = {stats.disk_speed}; /* will do for a small file */
+    double one;
+    *speed = stats.disk_speed; /* will do for a small file */
+    if (source->bytes < DISK_BYTES)
+        return JT_OK;
+    JT_TRY(jt_measure_disk(speed, source->path, DISK_BYTES, &how, err));
+    JT_TRY(jt_measure_disk(&one, source->path, stats.budget.expert, &how, err));
+    *latency = (double)stats.budget.expert * (1.0 / one - 1.0 / *speed);
+    return JT_OK;
+}
+
+/* Tokens that find all they need, and the disk in turns with them. */
+static jt_status measure_machine(jt_costs *out, jt_session *s, jt_err *err)
+{
+    timing t = {.count = 0};
+    double speed[TOKENS], latency[TOKENS] = {0.0};
     for (int i = 0; i < TOKENS; i++) {
         JT_TRY(time_tokens(&t, s, i, 1, err));
-        if (source->bytes >= DISK_BYTES)
-            JT_TRY(jt_measure_disk(&speed[i], source->path, DISK_BYTES, &how, err));
+        JT_TRY(measure_disk(&speed[i], &latency[i], s, err));
     }
     out->experts = median(t.experts, t.count);
     out->rest = median(t.rest, t.count);
-    out->disk_speed = median(speed, source->bytes >= DISK_BYTES ? TOKENS : 1);
+    out->disk_speed = median(speed, TOKENS);
+    out->latency = fmax(0.0, median(latency, TOKENS));
     return JT_OK;
 }
 
