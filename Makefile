@@ -47,7 +47,7 @@ check-san:
 	    -Db_lundef=false --buildtype=debugoptimized >/dev/null
 	@ninja -C $(BUILD)-asan --quiet && meson test -C $(BUILD)-asan --no-rebuild --print-errorlogs \
 	    --timeout-multiplier 4
-	@ninja -C $(BUILD)-tsan --quiet && meson test -C $(BUILD)-tsan --no-rebuild --print-errorlogs \
+	@meson test -C $(BUILD)-tsan --print-errorlogs \
 	    --timeout-multiplier 4 \
 	    --suite threads
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "junto/status.h"
+#include "junto/store.h"
 #include "junto/trace.h"
 
 #ifdef __cplusplus
@@ -23,9 +24,14 @@ typedef struct jt_train_plan {
     uint64_t epoch_tokens; /* in the data, for training */
     uint64_t weight_bytes, gradient_bytes, optimiser_bytes, activation_bytes,
         data_bytes, total_bytes;
-    double peak_flops; /* measured now: F32 products on the threads of the run, per
-                          second */
-    double seconds;    /* expected, at the usual share of that peak */
+    double peak_flops;     /* measured now: F32 products on the threads of the run, per
+                              second */
+    double seconds;        /* expected, at the usual share of that peak */
+    jt_store_budget store; /* of a run with a budget; otherwise ram and slots are 0.
+                              weight_bytes is then store.process: weights but the routed
+                              experts, adapter, vocabulary, program; expert_bytes what
+                              the cache of experts takes */
+    uint64_t expert_bytes;
 } jt_train_plan;
 
 typedef enum jt_train_kind {
@@ -48,7 +54,8 @@ typedef struct jt_train_event {
     size_t n_domains; /* JT_TRAIN_EVAL */
     const char *const *domain;
     const double *domain_loss;
-    const char *path; /* JT_TRAIN_SAVE: checkpoint.gguf, model.gguf, .. */
+    const char *path;            /* JT_TRAIN_SAVE: checkpoint.gguf, model.gguf, .. */
+    const jt_store_stats *store; /* of a run with a budget, so far; or NULL */
 } jt_train_event;
 
 typedef struct jt_train_options {
@@ -56,6 +63,12 @@ typedef struct jt_train_options {
     const char *json;            /* the configuration itself */
     const char *const *settings; /* "key=value" on top of it */
     size_t n_settings;
+    /* Of adapters: the experts of the model stay in their file (a GGUF file) and come
+     * layer by layer, forward and back, so that the process takes no more than
+     * store.ram (or the cache no more than store.slots); the results are the same to
+     * the bit. io, engine and no_checks count; who leaves and what is read ahead follow
+     * from the order of the passes. JT_E_LIMIT where the budget is too small. */
+    jt_store_options store;
     bool resume;       /* go on from the checkpoint in the output folder */
     const char *trace; /* write what the routers do in training passes, labelled by
                           domain, to this file, which a resumed run must not find; NULL:

@@ -13,9 +13,11 @@
 #include "model/model.h"
 
 static const jt_adapter_kind *const kinds[] = {
-    &jt_adapter_lora,       &jt_adapter_rslora, &jt_adapter_dora,     &jt_adapter_shira,
-    &jt_adapter_mos,        &jt_adapter_poly,   &jt_adapter_bits,     &jt_adapter_mora,
-    &jt_adapter_bottleneck, &jt_adapter_mixda,  &jt_adapter_p_adapter};
+    &jt_adapter_lora,  &jt_adapter_rslora,    &jt_adapter_dora,
+    &jt_adapter_shira, &jt_adapter_mos,       &jt_adapter_poly,
+    &jt_adapter_bits,  &jt_adapter_mora,      &jt_adapter_bottleneck,
+    &jt_adapter_mixda, &jt_adapter_p_adapter, &jt_adapter_soft_prompt,
+    &jt_adapter_prefix};
 
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len)
 {
@@ -297,6 +299,8 @@ jt_status jt_adapter_fits(const jt_adapter *a, const jt_model *model, jt_err *er
     }
     for (size_t i = 0; i < a->n_places; i++)
         JT_TRY(jt_adapter_place_fits(&a->place[i], model, err));
+    if (a->kind->fits)
+        JT_TRY(a->kind->fits(a, model, err));
     if (a->blend)
         JT_TRY(jt_blend_fits(a->blend, model->file, err));
     if (a->fingerprint && a->fingerprint != jt_adapter_fingerprint(model->file))

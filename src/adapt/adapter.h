@@ -59,7 +59,7 @@ typedef struct jt_adapter_place {
     int layer;  /* -1: before the first one, where halves have no meaning */
     jt_half half;
     jt_where where;
-    size_t cols; /* of the model's hidden states */
+    size_t cols; /* of the model's hidden states; 0: any */
     size_t rank;
     float alpha, scale;
     size_t source[JT_ADAPTER_SOURCES]; /* its tensors */
@@ -122,12 +122,22 @@ typedef struct jt_adapter_kind {
     size_t (*prompt_of)(const jt_adapter *a, const int32_t *ids, size_t count);
     jt_tensor (*rewrite)(const jt_adapter *a, jt_context *ctx, const jt_tensor *e,
                          const jt_sequence *prompts, size_t count);
+    /* Kinds that put virtual tokens before a text: how many; and their embeddings
+     * [tokens, d], in the space of the first layer, or (NULL) what lets an empty cache
+     * remember them. */
+    size_t (*front)(const jt_adapter *a);
+    const jt_tensor *(*embeddings)(const jt_adapter *a);
+    void (*lay)(const jt_adapter *a, const jt_kernels *kernels, const jt_model *model,
+                jt_cache *cache);
     bool (*is_fresh_place)(const jt_adapter *a, const jt_adapter_place *p);
+    /* NULL, or: what a model must have beside the slots and places. */
+    jt_status (*fits)(const jt_adapter *a, const jt_model *model, jt_err *err);
 } jt_adapter_kind;
 
 extern const jt_adapter_kind jt_adapter_lora, jt_adapter_rslora, jt_adapter_dora,
     jt_adapter_shira, jt_adapter_mos, jt_adapter_poly, jt_adapter_bits, jt_adapter_mora,
-    jt_adapter_bottleneck, jt_adapter_mixda, jt_adapter_p_adapter;
+    jt_adapter_bottleneck, jt_adapter_mixda, jt_adapter_p_adapter,
+    jt_adapter_soft_prompt, jt_adapter_prefix;
 const jt_adapter_kind *jt_adapter_kind_find(const char *name, size_t len);
 
 typedef struct jt_blend jt_blend; /* adapt/blend.h */

@@ -1,10 +1,13 @@
 #include "adapt/attach.h"
 
+#include "adapt/front.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/apart.h"
 #include "model/bind.h"
 #include "model/model.h"
 
@@ -53,6 +56,7 @@ static void make_norms(const jt_model *model, const jt_attachment *at, jt_contex
         jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool) * s->cols, sizeof(float))};
     if (work.row)
         jt_for_rows(ctx, rows, rows * s->cols * s->rank, norm_row, &work);
+    jt_apart_forget(model->apart);
     jt_arena_rewind(&ctx->scratch, mark);
 }
 
@@ -173,6 +177,11 @@ jt_status jt_attachment_make(jt_attachment *out, jt_context *ctx, const jt_model
     if (!isfinite(scale))
         return jt_fail(err, JT_E_ARG, "a scale of %g for '%s'", (double)scale,
                        adapter->path);
+    if (adapter->kind->front && scale != 0.0f && scale != 1.0f)
+        return jt_fail(
+            err, JT_E_ARG,
+            "a scale of %g for '%s': virtual tokens are there (1) or not (0)",
+            (double)scale, adapter->path);
     jt_status status = jt_adapter_fits(adapter, model, err);
     if (status != JT_OK)
         return jt_fail_within(err, status, "'%s'", adapter->path);
@@ -181,7 +190,7 @@ jt_status jt_attachment_make(jt_attachment *out, jt_context *ctx, const jt_model
 
 bool jt_attachment_fits_all_scales(const jt_adapter *adapter)
 {
-    return !adapter->kind->magnitude && !adapter->blend;
+    return !adapter->kind->magnitude && !adapter->blend && !adapter->kind->front;
 }
 
 /* Low-rank changes to the same values may follow each other in one region. */
@@ -195,6 +204,9 @@ static bool shares_round(const jt_attachment *a, const jt_attachment *b)
 static jt_status add(jt_attached *attached, const jt_model *model,
                      const jt_attachment *at, bool trains, jt_err *err)
 {
+    if (at->adapter->kind->front && at->stands[0] && jt_attached_front(attached))
+        return jt_fail(err, JT_E_UNSUPPORTED,
+                       "two adapters that put virtual tokens before a text");
     if (attached->count == JT_MOST_ADAPTERS)
         return jt_fail(err, JT_E_LIMIT, "more than %d adapters", JT_MOST_ADAPTERS);
     jt_attachment *own = &attached->list[attached->count], *last = own - 1;

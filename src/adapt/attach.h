@@ -35,6 +35,8 @@ typedef struct jt_attached {
     const float *weight; /* [n_tokens, count] of the pass at hand, beside the scales;
                             NULL: all 1. Not with a tape, nor beside other sequences */
     size_t n_tokens;
+    const jt_tensor *laid; /* embeddings of the virtual tokens of the pass at hand;
+                              NULL: it is one of tokens */
     jt_cache *first; /* of passes that come before a pass (X-LoRA); NULL: its own */
 } jt_attached;
 

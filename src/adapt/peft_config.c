@@ -55,10 +55,15 @@ jt_status jt_peft_kind(const json_t *config, const jt_adapter_kind **out, jt_err
         *out = &jt_adapter_poly;
     else if (type && strcmp(type, "LORA") == 0)
         *out = dora ? &jt_adapter_dora : rooted ? &jt_adapter_rslora : &jt_adapter_lora;
+    else if (type &&
+             (strcmp(type, "PROMPT_TUNING") == 0 || strcmp(type, "P_TUNING") == 0))
+        *out = &jt_adapter_soft_prompt;
+    else if (type && strcmp(type, "PREFIX_TUNING") == 0)
+        *out = &jt_adapter_prefix;
     else
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "adapter_config.json: peft_type '%s' is not supported (known: "
-                       "LORA, SHIRA, POLY)",
+                       "LORA, SHIRA, POLY, PROMPT_TUNING, P_TUNING, PREFIX_TUNING)",
                        type ? type : "(none)");
     return check_config(config, err);
 }

@@ -1,5 +1,5 @@
 /* PEFT folders out: what peft from 0.19.1 on loads onto the model in transformers 5.
- * peft_read.c has the layout.
+ * peft_low_rank.c has the layout.
  *
  * transformers has gate and up of experts as one parameter; with an A each they are one
  * adapter of both ranks, B having blocks of zeros. A folder has one rank and one alpha:
@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "adapt/files.h"
+#include "adapt/peft_front.h"
 #include "adapt/peft_names.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -318,6 +319,8 @@ static jt_status write_sparse(writer *w, const entry *e)
 static jt_status write_tensors(writer *w)
 {
     bool sparse = w->a->kind->sparse;
+    if (w->a->kind->front)
+        return jt_peft_write_front(w->out, w->a, &w->names, w->err);
     for (size_t i = 0; i < w->count; i++)
         JT_TRY(sparse ? describe_sparse(w, &w->list[i])
                       : describe_low_rank(w, &w->list[i]));
@@ -374,7 +377,8 @@ static jt_status write_config(writer *w, const char *folder)
 {
     char path[PATH_MAX];
     jt_output out;
-    json_t *config = make_config(w);
+    json_t *config =
+        w->a->kind->front ? jt_peft_front_config(w->a, w->names.model) : make_config(w);
     char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
     json_decref(config);
     if (!text)
@@ -394,7 +398,8 @@ static jt_status write_config(writer *w, const char *folder)
 
 static jt_status write_folder(writer *w, const char *folder)
 {
-    JT_TRY(list_entries(w));
+    if (!w->a->kind->front)
+        JT_TRY(list_entries(w));
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return jt_fail(w->err, JT_E_IO, "cannot make the folder '%s': %s", folder,
                        strerror(errno));
@@ -406,9 +411,9 @@ jt_status jt_adapter_write_peft(const jt_adapter *a, const char *folder,
                                 const jt_model *model, jt_err *err)
 {
     writer w = {.a = a, .err = err};
-    if (!a->count)
+    if (!a->count && !a->kind->front)
         return jt_fail(err, JT_E_ARG, "an adapter without targets");
-    if (a->kind->by_token)
+    if (a->kind->by_token && !a->kind->front)
         return jt_fail(err, JT_E_UNSUPPORTED, "adapters of kind '%s' in PEFT folders",
                        a->kind->name);
     JT_TRY(jt_peft_names_open(&w.names, model, err));

@@ -100,7 +100,7 @@ jt_status jt_adapter_place_fits(const jt_adapter_place *p, const jt_model *model
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "the model has no place '%s': is the adapter for another one?",
                        p->name);
-    if (p->cols == (size_t)model->params.d_model)
+    if (!p->cols || p->cols == (size_t)model->params.d_model)
         return JT_OK;
     return jt_fail(err, JT_E_FORMAT,
                    "'%s' is for a model of width %zu, this one has %d", p->name,

@@ -1,5 +1,6 @@
 #include "adapt/prompt.h"
 
+#include "adapt/front.h"
 #include "base/hash.h"
 #include "model/model.h"
 #include "tensor/tape.h"
@@ -119,6 +120,10 @@ void jt_attached_embedded(void *self, jt_context *ctx, const jt_chunk *chunk,
                           jt_tensor *h)
 {
     const jt_attached *attached = self;
+    if (attached->laid) {
+        jt_attached_embed_front(attached, chunk, h);
+        return;
+    }
     for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
         const jt_attachment *at = &attached->list[i];
         if (!at->adapter->kind->rewrite || !at->stands[0])

@@ -31,6 +31,8 @@ jt_status cli_store_pin(jt_store_options *store, double **uses, const char *trac
  * NULL, for a session without one. */
 void cli_store_note(cli_context *cli, const jt_session *session);
 json_t *cli_store_json(const jt_session *session);
+json_t *cli_store_stats_json(const jt_store_stats *stats); /* and of any store */
+json_t *cli_budget_json(const jt_store_budget *budget);
 
 /* Flags of verbs that can leave a trace (trace.c), and the group of these fields. */
 typedef struct cli_trace_flags {

@@ -108,7 +108,7 @@ void cli_store_note(cli_context *cli, const jt_session *session)
              1e3 * costs.measured);
 }
 
-static json_t *budget_json(const jt_store_budget *b)
+json_t *cli_budget_json(const jt_store_budget *b)
 {
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "ram",
                      (json_int_t)b->ram, "process", (json_int_t)b->process, "context",
@@ -118,6 +118,21 @@ static json_t *budget_json(const jt_store_budget *b)
                      b->experts);
 }
 
+json_t *cli_store_stats_json(const jt_store_stats *s)
+{
+    return json_pack(
+        "{s:o, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, "
+        "s:I, s:f}",
+        "budget", cli_budget_json(&s->budget), "policy", s->policy, "io",
+        s->direct ? "direct" : "buffered", "engine", s->engine, "prefetch", s->prefetch,
+        "disk_speed", s->disk_speed, "tokens", (json_int_t)s->tokens, "hits",
+        (json_int_t)s->hits, "hits_ahead", (json_int_t)s->hits_ahead, "misses",
+        (json_int_t)s->misses, "read_bytes", (json_int_t)s->read_bytes, "stall_seconds",
+        s->stall_seconds, "guesses", (json_int_t)s->guesses, "right_guesses",
+        (json_int_t)s->right_guesses, "ahead", (json_int_t)s->ahead, "ahead_used",
+        (json_int_t)s->ahead_used, "bits", s->bits);
+}
+
 json_t *cli_store_json(const jt_session *session)
 {
     jt_store_stats s;
@@ -125,17 +140,9 @@ json_t *cli_store_json(const jt_session *session)
     if (!jt_session_store_stats(session, &s))
         return NULL;
     jt_session_costs(session, &costs);
-    return json_pack(
-        "{s:o, s:f, s:f, s:s, s:s, s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:I, "
-        "s:I, s:I, "
-        "s:I, s:f}",
-        "budget", budget_json(&s.budget), "predicted_seconds_per_token",
-        jt_costs_seconds(&costs), "measured_seconds_per_token", costs.measured,
-        "policy", s.policy, "io", s.direct ? "direct" : "buffered", "engine", s.engine,
-        "prefetch", s.prefetch, "disk_speed", s.disk_speed, "tokens",
-        (json_int_t)s.tokens, "hits", (json_int_t)s.hits, "hits_ahead",
-        (json_int_t)s.hits_ahead, "misses", (json_int_t)s.misses, "read_bytes",
-        (json_int_t)s.read_bytes, "stall_seconds", s.stall_seconds, "guesses",
-        (json_int_t)s.guesses, "right_guesses", (json_int_t)s.right_guesses, "ahead",
-        (json_int_t)s.ahead, "ahead_used", (json_int_t)s.ahead_used, "bits", s.bits);
+    json_t *json = cli_store_stats_json(&s);
+    json_object_set_new(json, "predicted_seconds_per_token",
+                        json_real(jt_costs_seconds(&costs)));
+    json_object_set_new(json, "measured_seconds_per_token", json_real(costs.measured));
+    return json;
 }

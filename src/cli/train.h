@@ -20,6 +20,8 @@ struct train_watch {
     jt_progress reading; /* the usual progress line, before the first step */
     double start;
     jt_train_event last;   /* step; its pointers are gone */
+    jt_store_stats store;  /* of a run with a budget, up to the last event */
+    int64_t steps;         /* of this process */
     uint64_t first_tokens; /* seen before the first step of this process */
     json_t *held_out;      /* {"loss": ..., "domains": {...}} of the last evaluation */
     char *path;            /* the last file that was saved */

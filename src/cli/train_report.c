@@ -20,6 +20,7 @@ static int plan_json(cli_context *cli, const struct train_args *args,
                   {"epoch_tokens", p->epoch_tokens},
                   {"weight_bytes", p->weight_bytes},
                   {"gradient_bytes", p->gradient_bytes},
+                  {"expert_bytes", p->expert_bytes},
                   {"optimiser_bytes", p->optimiser_bytes},
                   {"activation_bytes", p->activation_bytes},
                   {"data_bytes", p->data_bytes},
@@ -32,6 +33,8 @@ static int plan_json(cli_context *cli, const struct train_args *args,
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         json_object_set_new(json, counts[i].name,
                             json_integer((json_int_t)counts[i].value));
+    if (p->store.ram)
+        json_object_set_new(json, "budget", cli_budget_json(&p->store));
     return cli_print_json(cli, json);
 }
 
@@ -62,7 +65,16 @@ int train_print_plan(cli_context *cli, const struct train_args *args,
                   {"optimiser", p->optimiser_bytes},
                   {"activations", p->activation_bytes},
                   {"data", p->data_bytes}};
-    printf("memory        %s\n", cli_show_bytes((double)p->total_bytes).text);
+    printf("memory        %s", cli_show_bytes((double)p->total_bytes).text);
+    if (p->store.ram)
+        printf(" of %s, of which the smallest would be %s",
+               cli_show_bytes((double)p->store.ram).text,
+               cli_show_bytes((double)p->store.least).text);
+    putchar('\n');
+    if (p->store.ram)
+        printf("  %-12s%s, %d of %d\n", "experts",
+               cli_show_bytes((double)p->expert_bytes).text, p->store.slots,
+               p->store.experts);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         printf("  %-12s%s\n", memory[i].name,
                cli_show_bytes((double)memory[i].bytes).text);
@@ -81,6 +93,27 @@ static double count_tokens(const struct train_watch *w, double seconds, double *
     return tokens;
 }
 
+/* What the store did, a step. */
+static void store_note(cli_context *cli, const struct train_watch *w)
+{
+    const jt_store_stats *s = &w->store;
+    double steps = w->steps ? (double)w->steps : 1.0;
+    double asked = (double)(s->hits + s->hits_ahead + s->misses);
+    double read = (double)(s->hits_ahead + s->misses);
+    asked = asked > 0.0 ? asked : 1.0;
+    cli_note(cli,
+             "store %d of %d experts in memory; %s %s at %s/s; a step read %s and "
+             "waited %.2f s; hits %.1f%%, read ahead %.1f%%, late %.1f%%; %.1f%% of "
+             "what was read came ahead, of which %.1f%% was used",
+             s->budget.slots, s->budget.experts, s->engine,
+             s->direct ? "direct" : "buffered", cli_show_bytes(s->disk_speed).text,
+             cli_show_bytes((double)s->read_bytes / steps).text,
+             s->stall_seconds / steps, 100.0 * (double)s->hits / asked,
+             100.0 * (double)s->hits_ahead / asked, 100.0 * (double)s->misses / asked,
+             read > 0.0 ? 100.0 * (double)s->hits_ahead / read : 0.0,
+             s->ahead ? 100.0 * (double)s->ahead_used / (double)s->ahead : 0.0);
+}
+
 static int result_json(cli_context *cli, const struct train_args *args,
                        const struct train_watch *w, double seconds)
 {
@@ -95,6 +128,8 @@ static int result_json(cli_context *cli, const struct train_args *args,
                   e->step ? cli_json_number(e->loss) : json_null(), "held_out",
                   w->held_out, "seconds", cli_json_number(seconds), "tokens_per_second",
                   cli_json_number(rate));
+    if (w->store.engine)
+        json_object_set_new(json, "store", cli_store_stats_json(&w->store));
     return cli_print_json(cli, json);
 }
 
@@ -129,5 +164,7 @@ int train_print_result(cli_context *cli, const struct train_args *args,
         cli_note(cli, "step %lld, loss %.4f; %s tokens in %s, %s tokens/s",
                  (long long)w->last.step, w->last.loss, cli_show_count(tokens).text,
                  train_show_time(seconds).text, cli_show_count(rate).text);
+    if (w->store.engine)
+        store_note(cli, w);
     return CLI_DONE;
 }

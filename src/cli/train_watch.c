@@ -66,6 +66,7 @@ static void on_step(struct train_watch *watch, const jt_train_event *e)
     if (first && e->step > 0) /* every step has as many */
         watch->first_tokens = e->tokens / (uint64_t)e->step * (uint64_t)(e->step - 1);
     watch->last = *e;
+    watch->steps++;
     if (cli->quiet || (!first && now - cli->progress.last < pause))
         return;
     print_step(cli, e);
@@ -103,6 +104,8 @@ static void on_eval(struct train_watch *watch, const jt_train_event *e)
 int train_on_event(void *user, const jt_train_event *event)
 {
     struct train_watch *watch = user;
+    if (event->store)
+        watch->store = *event->store;
     switch (event->kind) {
     case JT_TRAIN_STEP:
         on_step(watch, event);

@@ -18,6 +18,7 @@ struct tune_args {
     float alpha, lr, held_out;
     int64_t seed;
     bool recompute;
+    jt_store_options store;
 };
 
 #define FIELD(name) offsetof(struct tune_args, name)
@@ -184,6 +185,35 @@ static const cli_option data_options[] = {
      .help = "how messages are written"},
     {0}};
 
+#define STORE(name) (FIELD(store) + offsetof(jt_store_options, name))
+
+static const cli_option store_options[] = {
+    {.flags = "--ram",
+     .kind = CLI_MEMORY,
+     .value = "SIZE",
+     .offset = STORE(ram),
+     .help = "memory to use in all, as 4G or 75% of what there is: experts that do not "
+             "fit stay in the file and come layer by layer, forward and back (default: "
+             "the file is mapped)"},
+    {.flags = "--no-checks",
+     .kind = CLI_FLAG,
+     .offset = STORE(no_checks),
+     .help = "of a file with checksums ('junto convert --layout experts'): do not "
+             "compare them as experts come"},
+    {.flags = "--io",
+     .kind = CLI_CHOICE,
+     .value = "direct|buffered",
+     .offset = STORE(io),
+     .help = "with --ram: read past the page cache or through it (default: the faster, "
+             "measured)"},
+    {.flags = "--io-engine",
+     .kind = CLI_CHOICE,
+     .value = "uring|pread",
+     .offset = STORE(engine),
+     .help = "with --ram: io_uring, or threads (default: the first that the system "
+             "allows)"},
+    {0}};
+
 static const cli_option run_options[] = {
     {.flags = "-n --steps",
      .kind = CLI_INT,
@@ -341,6 +371,7 @@ static int tune(cli_context *cli, const struct tune_args *args, const char *text
         .json = text,
         .settings = shared.settings.items,
         .n_settings = shared.settings.count,
+        .store = args->store,
         .resume = shared.resume,
         .progress = cli_progress(cli),
     };
@@ -373,16 +404,21 @@ static int run(cli_context *cli, const void *raw)
     return code;
 }
 
-static const cli_group groups[] = {
-    {"The adapter", adapter_options, 0}, {"Mixtures of adapters", mixture_options, 0},
-    {"Data", data_options, 0},           {"The run", run_options, 0},
-    {NULL, cli_common_options, 0},       {0}};
+static const cli_group groups[] = {{"The adapter", adapter_options, 0},
+                                   {"Mixtures of adapters", mixture_options, 0},
+                                   {"Data", data_options, 0},
+                                   {"The run", run_options, 0},
+                                   {"Models larger than memory", store_options, 0},
+                                   {NULL, cli_common_options, 0},
+                                   {0}};
 
 static const char *const examples[] = {
     "junto tune model.gguf --data poems.jsonl -o poet --dry-run",
     "how much memory and time it would take",
     "junto tune model.gguf --data poems.jsonl -o poet -n 500 -r 8 --alpha 16",
     "tune a LoRA of rank 8; the model may be quantised",
+    "junto tune large.gguf --data poems.jsonl -o poet --ram 16G --recompute",
+    "a mixture larger than memory: its experts stay on the disk",
     "junto run model.gguf --adapter poet/adapter.safetensors -p \"The sea\"",
     "use it",
     NULL};
@@ -393,7 +429,9 @@ const cli_verb cli_verb_tune = {
     .summary = "fine-tune an adapter for a model",
     .details =
         "The weights of the model stay as they are, quantised or not, and are decoded "
-        "some rows at a time for gradients; only the adapter is trained. In the output "
+        "some rows at a time for gradients; only the adapter is trained. With --ram "
+        "the "
+        "experts of a mixture need not fit into memory. In the output "
         "folder appear adapter.safetensors, checkpoint.gguf for --resume, log.jsonl, "
         "curves.svg and config.json, which junto train takes, too.",
     .operands = operands,

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/process.h"
 #include "learn/peak.h"
 #include "learn/train.h"
 #include "model/parameters.h"
@@ -128,13 +129,10 @@ static jt_status plan_model(const jt_config *config, const jt_sizes *sizes,
     return JT_OK;
 }
 
-/* A forward pass and half of the backward one go through the model; the adapter is
- * small beside it. */
-static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
-                             const jt_model *model, jt_tuning *tuning,
-                             jt_train_plan *plan, jt_err *err)
+jt_status jt_plan_tuning(jt_train_plan *plan, const jt_config *config,
+                         const jt_sizes *sizes, const jt_model *model,
+                         jt_tuning *tuning, jt_err *err)
 {
-    const double usual_share = 0.5;
     jt_variables v;
     jt_model_info info;
     jt_optim_group *groups;
@@ -157,12 +155,38 @@ static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
         plan->weight_bytes += jt_mosa_values(tuning->mosa) * (2 * sizeof(float) + 1);
     plan->gradient_bytes = v.values * sizeof(float);
     plan->optimiser_bytes = size.bytes;
-    plan->flops_per_token = 4.0 * (double)info.n_active_params;
     jt_variables_free(&v);
     JT_TRY(status);
-    JT_TRY(jt_plan_activation_bytes(&plan->activation_bytes, sizes, model,
-                                    tuning->adapter, config, err));
-    plan->total_bytes = plan->weight_bytes + plan->gradient_bytes +
+    return jt_plan_activation_bytes(&plan->activation_bytes, sizes, model,
+                                    tuning->adapter, config, err);
+}
+
+/* What the store leaves in memory, instead of the whole file. */
+static jt_status plan_store(const jt_config *config, const jt_train_options *options,
+                            const jt_model *model, jt_train_plan *plan, jt_err *err)
+{
+    jt_cached *cached;
+    plan->store.process = jt_process_memory();
+    JT_TRY(jt_stored_divide(&cached, &plan->store, model, config, options, plan, err));
+    jt_cached_free(cached);
+    plan->weight_bytes = plan->store.process;
+    plan->weight_bytes -= plan->data_bytes < plan->weight_bytes ? plan->data_bytes : 0;
+    plan->expert_bytes = (uint64_t)plan->store.slots * plan->store.slot;
+    return JT_OK;
+}
+
+/* A forward pass and half of the backward one go through the model; the adapter is
+ * small beside it. */
+static jt_status plan_at_work(const jt_config *config, const jt_train_options *options,
+                              const jt_sizes *sizes, const jt_model *model,
+                              jt_tuning *tuning, jt_train_plan *plan, jt_err *err)
+{
+    const double usual_share = 0.5;
+    JT_TRY(jt_plan_tuning(plan, config, sizes, model, tuning, err));
+    if (jt_is_stored(options))
+        JT_TRY(plan_store(config, options, model, plan, err));
+    plan->flops_per_token = 4.0 * (double)plan->n_active_params;
+    plan->total_bytes = plan->weight_bytes + plan->expert_bytes + plan->gradient_bytes +
                         plan->optimiser_bytes + plan->activation_bytes +
                         plan->data_bytes;
     JT_TRY(measure_peak(&config->train, &plan->peak_flops, err));
@@ -171,8 +195,9 @@ static jt_status plan_tuning(const jt_config *config, const jt_sizes *sizes,
     return JT_OK;
 }
 
-static jt_status plan_adapter(const jt_config *config, const jt_sizes *sizes,
-                              const jt_model *model, jt_train_plan *plan, jt_err *err)
+static jt_status plan_adapter(const jt_config *config, const jt_train_options *options,
+                              const jt_sizes *sizes, const jt_model *model,
+                              jt_train_plan *plan, jt_err *err)
 {
     jt_context ctx;
     jt_tuning *tuning;
@@ -180,7 +205,7 @@ static jt_status plan_adapter(const jt_config *config, const jt_sizes *sizes,
     JT_TRY(jt_context_init(&ctx, config->train.threads, NULL, err));
     jt_status status = jt_tuning_new(&tuning, config, model, &ctx, err);
     if (status == JT_OK) {
-        status = plan_tuning(config, sizes, model, tuning, plan, err);
+        status = plan_at_work(config, options, sizes, model, tuning, plan, err);
         jt_tuning_free(tuning);
     }
     jt_context_free(&ctx);
@@ -193,7 +218,8 @@ static jt_status dry_run(const jt_config *config, const jt_train_options *option
     jt_start_point start;
     jt_sizes sizes;
     jt_data *data = NULL;
-    JT_TRY(jt_start_open(&start, config, NULL, err));
+    JT_TRY(jt_stored_check(config, options, err));
+    JT_TRY(jt_start_open(&start, config, NULL, jt_is_stored(options), err));
     jt_status status = jt_start_sizes(&start, config, &sizes, err);
     if (status == JT_OK)
         status = jt_config_data_open(&data, config, start.tok, (size_t)sizes.n_vocab,
@@ -201,7 +227,7 @@ static jt_status dry_run(const jt_config *config, const jt_train_options *option
     if (status == JT_OK) {
         plan_data(config, data, plan);
         status = jt_is_tuning(config)
-                     ? plan_adapter(config, &sizes, start.model, plan, err)
+                     ? plan_adapter(config, options, &sizes, start.model, plan, err)
                      : plan_model(config, &sizes, start.model, plan, err);
     }
     jt_data_free(data);

@@ -32,9 +32,15 @@ enum { SAVE_SECONDS = 300 }; /* a checkpoint at least so often */
 static jt_status tell(run *r, jt_train_event *event, json_t *extra, jt_err *err)
 {
     jt_trainer *t = r->t;
+    jt_store_stats stats;
     event->step = t->made.step;
     event->steps = t->config->train.steps;
     event->tokens = t->made.tokens;
+    if (t->cached) {
+        jt_cached_stats(t->cached, &stats);
+        stats.budget = t->budget;
+        event->store = &stats;
+    }
     jt_status status = jt_journal_write(r->journal, event, extra, err);
     json_decref(extra);
     if (t->options->on_event && t->options->on_event(t->options->user, event))

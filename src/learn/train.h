@@ -9,6 +9,7 @@
 #include "learn/data.h"
 #include "learn/schedule.h"
 #include "learn/tuning.h"
+#include "learn/tuning_store.h"
 #include "model/transformer.h"
 
 typedef struct jt_trainer {
@@ -18,6 +19,9 @@ typedef struct jt_trainer {
     jt_data *data;
     jt_model *model;
     jt_tuning *tuning; /* NULL: the model itself is trained */
+    jt_cached *cached; /* of a run with a memory budget; otherwise NULL */
+    jt_store_budget budget;
+    const jt_store *store; /* of the experts */
     jt_variables variables;
     jt_optim *optim;
     jt_balance *balance;
@@ -94,10 +98,10 @@ typedef struct jt_start_point {
     jt_tokenizer *own_tok;
 } jt_start_point;
 
-/* Open model.init, or data.tokenizer, or neither; `checkpoint` (may be NULL) stands in
- * for model.init. */
+/* Open model.init (its experts apart, if `apart`), or data.tokenizer, or neither;
+ * `checkpoint` (may be NULL) stands in for model.init. */
 jt_status jt_start_open(jt_start_point *out, const jt_config *config,
-                        const char *checkpoint, jt_err *err);
+                        const char *checkpoint, bool apart, jt_err *err);
 void jt_start_close(jt_start_point *start);
 /* Sizes of the model that will be trained; texts are borrowed from both. */
 jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
@@ -109,6 +113,11 @@ jt_status jt_start_sizes(const jt_start_point *start, const jt_config *config,
 jt_status jt_plan_activation_bytes(uint64_t *out, const jt_sizes *sizes,
                                    const jt_model *model, const jt_adapter *adapter,
                                    const jt_config *config, jt_err *err);
+/* The parameters of a tuning, and what it holds beside the model: all of `plan` but
+ * steps, data, store, totals and time. */
+jt_status jt_plan_tuning(jt_train_plan *plan, const jt_config *config,
+                         const jt_sizes *sizes, const jt_model *model,
+                         jt_tuning *tuning, jt_err *err);
 /* Values of keys and queries, values and outputs of all layers: what a token that looks
  * at another multiplies. */
 double jt_plan_looks(const jt_sizes *sizes, const jt_model *model);

@@ -69,12 +69,13 @@ static jt_status open_vocabulary(jt_start_point *start, const char *path, jt_err
 }
 
 jt_status jt_start_open(jt_start_point *out, const jt_config *config,
-                        const char *checkpoint, jt_err *err)
+                        const char *checkpoint, bool apart, jt_err *err)
 {
     const char *init = checkpoint ? checkpoint : config->model.init;
     *out = (jt_start_point){0};
     if (*init) {
-        JT_TRY(jt_model_load(&out->model, init, err));
+        JT_TRY(apart ? jt_model_load_apart(&out->model, init, err)
+                     : jt_model_load(&out->model, init, err));
         out->tok = jt_model_tokenizer(out->model);
         return JT_OK;
     }

@@ -5,7 +5,6 @@
 
 #include "learn/output_loss.h"
 #include "learn/train.h"
-#include "store/mapped.h"
 #include "tensor/loss.h"
 #include "tensor/tape.h"
 
@@ -14,8 +13,8 @@ jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk,
 {
     if (t->tuning)
         return jt_attached_forward(&t->tuning->attached, &t->ctx, t->model, chunk,
-                                   &jt_store_mapped, hooks);
-    return jt_transformer_forward(&t->ctx, t->model, chunk, &jt_store_mapped, hooks);
+                                   t->store, hooks);
+    return jt_transformer_forward(&t->ctx, t->model, chunk, t->store, hooks);
 }
 
 /* The batch as one span: sequences lie side by side, `first` keeps them apart. */

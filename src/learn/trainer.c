@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/process.h"
 #include "learn/shira_mask.h"
 #include "learn/train.h"
 #include "model/parameters.h"
+#include "store/mapped.h"
 
 /* ---- the model ---- */
 
@@ -94,7 +96,8 @@ static jt_status begin(jt_trainer *t, jt_err *err)
 {
     jt_start_point start;
     bool resumes = t->options->resume && !jt_is_tuning(t->config);
-    JT_TRY(jt_start_open(&start, t->config, resumes ? t->checkpoint : NULL, err));
+    JT_TRY(
+        jt_start_open(&start, t->config, resumes ? t->checkpoint : NULL, false, err));
     jt_status status = begin_at(t, &start, err);
     jt_start_close(&start);
     return status;
@@ -102,17 +105,37 @@ static jt_status begin(jt_trainer *t, jt_err *err)
 
 /* ---- what trains ---- */
 
+/* Before memory is taken for all that the plan counts. */
+static jt_status open_store(jt_trainer *t, jt_err *err)
+{
+    jt_sizes sizes = jt_sizes_of(t->model);
+    jt_train_plan plan = {0};
+    if (!jt_is_stored(t->options))
+        return JT_OK;
+    t->budget.process = jt_process_memory();
+    JT_TRY(jt_plan_tuning(&plan, t->config, &sizes, t->model, t->tuning, err));
+    JT_TRY(jt_stored_divide(&t->cached, &t->budget, t->model, t->config, t->options,
+                            &plan, err));
+    JT_TRY(jt_cached_open(t->cached, t->budget.slots, t->ctx.pool, err));
+    t->store = jt_cached_store(t->cached);
+    t->ctx.tender = jt_cached_tender(t->cached);
+    return JT_OK;
+}
+
 /* The adapter's parameters, or all of the model. */
 static jt_status take_parameters(jt_trainer *t, jt_err *err)
 {
     const jt_config *c = t->config;
     bool tuning = jt_is_tuning(c);
-    JT_TRY(jt_model_load(&t->model, tuning ? c->model.init : t->checkpoint, err));
+    const char *path = tuning ? c->model.init : t->checkpoint;
+    JT_TRY(jt_is_stored(t->options) ? jt_model_load_apart(&t->model, path, err)
+                                    : jt_model_load(&t->model, path, err));
     JT_TRY(jt_model_trains(t->model, err));
     if (!tuning)
         return jt_variables_take(&t->variables, t->model, err);
     JT_TRY(jt_tuning_new(&t->tuning, c, t->model, &t->ctx, err));
     JT_TRY(jt_tuning_label(t->tuning, t->data, err));
+    JT_TRY(open_store(t, err));
     return jt_tuning_variables(t->tuning, &t->variables, err);
 }
 
@@ -205,12 +228,14 @@ static jt_status reserve_scratch(jt_trainer *t, jt_err *err)
     JT_TRY(jt_plan_activation_bytes(&bytes, &sizes, t->model,
                                     t->tuning ? t->tuning->adapter : NULL, t->config,
                                     err));
-    if (!jt_arena_reserve(&t->ctx.scratch, (size_t)(bytes + bytes / 8)))
+    if (!jt_arena_reserve(&t->ctx.scratch, (size_t)jt_scratch_room(bytes)))
         return jt_fail(
             err, JT_E_MEMORY,
             "out of memory for the activations of a micro-batch (%zu MiB): a "
             "smaller train.batch or train.checkpoint_activations may help",
             (size_t)(bytes >> 20));
+    if (t->budget.ram)
+        t->ctx.scratch.limit = t->ctx.scratch.total;
     return JT_OK;
 }
 
@@ -218,6 +243,7 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
 {
     const jt_config_train *c = &t->config->train;
     size_t seq_len = (size_t)t->config->data.seq_len;
+    JT_TRY(jt_stored_check(t->config, t->options, err));
     JT_TRY(find_checkpoint(t, err));
     JT_TRY(jt_context_init(&t->ctx, c->threads, *c->cpu ? c->cpu : NULL, err));
     if (strcmp(c->precision, "bf16") == 0)
@@ -244,6 +270,7 @@ jt_status jt_trainer_new(jt_trainer **out, const jt_config *config,
         return jt_fail_memory(err, "starting a training");
     t->config = config;
     t->options = options;
+    t->store = &jt_store_mapped;
     jt_status status = set_up(t, err);
     if (status != JT_OK) {
         jt_trainer_free(t);
@@ -263,6 +290,7 @@ void jt_trainer_free(jt_trainer *t)
     jt_optim_free(t->optim);
     jt_variables_free(&t->variables);
     jt_tuning_free(t->tuning);
+    jt_cached_free(t->cached);
     jt_model_free(t->model);
     jt_data_free(t->data);
     jt_context_free(&t->ctx);

@@ -11,6 +11,7 @@
 #include "learn/output_loss.h"
 #include "learn/shira_mask.h"
 #include "learn/tuning_domains.h"
+#include "model/apart.h"
 #include "model/model.h"
 
 bool jt_is_tuning(const jt_config *config)
@@ -101,8 +102,10 @@ static jt_status add_slots(fresh *f, const jt_model *model)
         if (jt_pattern_matches(pattern, name, false) &&
             strcmp(name, "token_embd.weight") != 0 && suits(f->a->kind, name) &&
             !(f->a->blend && jt_blend_find(f->a->blend, f->t->name)) &&
-            jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK)
+            jt_adapter_target(file, f->t->name, shape, &ignored) == JT_OK) {
             status = add_slot(f, shape);
+            jt_apart_forget(model->apart);
+        }
     }
     jt_pattern_free(pattern);
     if (status == JT_OK && !f->a->count && !f->a->blend)

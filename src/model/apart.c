@@ -219,6 +219,8 @@ static jt_status open_file(jt_gguf **file, const char *path, jt_err *err)
 
 void jt_apart_forget(const jt_apart *apart)
 {
+    if (!apart)
+        return;
     jt_gguf_forget(apart->disk);
     for (int i = 0; i < apart->stored.n_sources; i++)
         jt_source_forget(&apart->sources[i], 0, apart->sources[i].bytes);

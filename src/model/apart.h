@@ -24,7 +24,7 @@ jt_status jt_apart_open(jt_apart **out, jt_gguf **file, const char *path, jt_err
 /* Then find the experts of the layers of `model`, which was made of that file. */
 jt_status jt_apart_bind(jt_apart *apart, const jt_model *model, jt_err *err);
 /* What was looked at of the experts through the map of their file need not stay in
- * memory, nor what the system read around it. */
+ * memory, nor what the system read around it. NULL is fine. */
 void jt_apart_forget(const jt_apart *apart);
 void jt_apart_free(jt_apart *apart); /* NULL is fine */
 

@@ -176,6 +176,12 @@ void jt_cache_feed(jt_cache *cache, size_t start, size_t count)
         cache->most = cache->length;
 }
 
+void jt_cache_end_front(jt_cache *cache)
+{
+    cache->front = cache->length;
+    cache->length = cache->most = 0;
+}
+
 /* The next token, at place `length`, sees the window - 1 before it: the first of them
  * must not have been replaced by the one that lies as many places on as there are rows.
  */
@@ -189,6 +195,8 @@ bool jt_cache_remembers(const jt_cache *c, size_t length)
 size_t jt_cache_rewind(jt_cache *cache, size_t length)
 {
     cache->length = jt_cache_remembers(cache, length) ? length : 0;
+    if (!cache->length)
+        cache->front = 0;
     return cache->length;
 }
 
@@ -232,8 +240,9 @@ void jt_cache_copy(jt_cache *to, const jt_cache *from, const jt_model *model)
 {
     for (int i = 0; i < model->params.n_layers; i++) {
         needs n = needs_of(&model->layers[i]);
-        copy_layer(&to->layer[i], &from->layer[i], &n, from->length);
+        copy_layer(&to->layer[i], &from->layer[i], &n, from->front + from->length);
     }
+    to->front = from->front;
     to->length = from->length;
     to->most = from->most;
     to->slack = from->slack; /* that is how far back the rows go */

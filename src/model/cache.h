@@ -6,7 +6,11 @@
  *
  * and floats of any meaning for mixers that carry a state from token to token. The
  * token at place p of the context lies in row p % rows: a layer that sees a window has
- * rows for the window and a chunk only, the others for the whole context. */
+ * rows for the window and a chunk only, the others for the whole context.
+ *
+ * Virtual tokens, which adapters put before a text, take the first places: those of the
+ * text come behind them. Everybody counts the text alone; jt_mix_begin adds the rest.
+ */
 #ifndef JT_CACHE_H
 #define JT_CACHE_H
 
@@ -32,6 +36,7 @@ typedef struct jt_cache {
     char *memory;          /* one allocation; not touched before it is used */
     size_t bytes;
     size_t capacity;
+    size_t front;   /* virtual tokens that they remember, before those of the text */
     size_t length;  /* tokens that the layers remember */
     size_t most;    /* the largest length since it was 0 */
     size_t slack;   /* how far below `most` a rewind may go; less than the capacity
@@ -52,15 +57,19 @@ void jt_cache_free(jt_cache *cache); /* {0} is fine */
  * if the pass fails, the cache counts as holding them. */
 void jt_cache_feed(jt_cache *cache, size_t start, size_t count);
 
+/* The tokens that it holds are virtual ones: the text begins behind them. */
+void jt_cache_end_front(jt_cache *cache);
+
 /* Forget all tokens but the first `length`. Returns how many are still remembered:
  * `length`, or 0 where a state has gone on or a window has moved past what the next
- * token needs; the tokens are then to be run again from the start. */
+ * token needs; the tokens are then to be run again from the start. With none of a text
+ * those before it are forgotten, too. */
 size_t jt_cache_rewind(jt_cache *cache, size_t length);
 /* Whether that would be `length`. */
 bool jt_cache_remembers(const jt_cache *cache, size_t length);
 
 /* Let `to` hold what `from` does; both of `model`, with the same types and chunk.
- * to->capacity is at least from->length. */
+ * to->capacity is at least from->front + from->length. */
 void jt_cache_copy(jt_cache *to, const jt_cache *from, const jt_model *model);
 
 /* Bytes that one more token takes in a layer that keeps all tokens, and those that a

@@ -23,6 +23,25 @@ static jt_mix_angles angles_of(jt_context *ctx, const jt_model *model,
     return angles;
 }
 
+/* Where the tokens of a span are, which begin at row `row` of the chunk: behind the
+ * virtual ones of their context. */
+static jt_places places_of(jt_context *ctx, const jt_chunk *chunk, const jt_span *span,
+                           size_t row)
+{
+    size_t front = span->cache->front;
+    jt_places at = {.row = row,
+                    .count = span->count,
+                    .start = front + span->start,
+                    .positions = chunk->positions + row,
+                    .first = chunk->first ? chunk->first + row : NULL};
+    int32_t *moved = front ? jt_scratch(ctx, span->count, sizeof *moved) : NULL;
+    for (size_t i = 0; moved && i < span->count; i++)
+        moved[i] = at.positions[i] + (int32_t)front;
+    if (moved)
+        at.positions = moved;
+    return at;
+}
+
 jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
 {
     jt_mix mix = {.model = model,
@@ -31,11 +50,7 @@ jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chun
     size_t row = 0;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         const jt_span *span = &chunk->spans[i];
-        mix.places[i] = (jt_places){.row = row,
-                                    .count = span->count,
-                                    .start = span->start,
-                                    .positions = chunk->positions + row,
-                                    .first = chunk->first ? chunk->first + row : NULL};
+        mix.places[i] = places_of(ctx, chunk, span, row);
         mix.angles[i] = angles_of(ctx, model, span->cache, &mix.places[i]);
         row += span->count;
     }

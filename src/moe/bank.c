@@ -4,6 +4,7 @@
 
 #include "moe/experts.h"
 #include "moe/plan.h"
+#include "tensor/tape.h"
 
 static bool lease_init(jt_context *ctx, jt_lease *lease, const jt_bank *bank,
                        const jt_plan *plan)
@@ -11,6 +12,7 @@ static bool lease_init(jt_context *ctx, jt_lease *lease, const jt_bank *bank,
     size_t experts = (size_t)bank->n_experts, parts = experts * JT_PARTS;
     *lease = (jt_lease){.part = jt_scratch(ctx, parts, sizeof *lease->part),
                         .expert = jt_scratch(ctx, experts, sizeof *lease->expert),
+                        .whole = ctx->tape != NULL,
                         .plan = plan};
     return !jt_failed(ctx);
 }
@@ -58,16 +60,69 @@ static jt_tensor apply_waves(jt_context *ctx, const jt_bank *bank,
     }
 }
 
+/* ---- gradients ---- */
+
+/* A lease that is there again while gradients pass its experts. */
+typedef struct loan {
+    const jt_bank *bank;
+    const jt_store *store;
+    jt_plan plan;
+    jt_lease lease;
+} loan;
+
+/* Acquire; what reads a part later asks the lease where it lies. */
+static jt_status lend(jt_context *ctx, const jt_bank *bank, const jt_store *store,
+                      jt_lease *lease)
+{
+    JT_TRY(store->acquire(store->self, bank, lease, &ctx->err));
+    for (int i = 0; lease->whole && i < lease->n_wave * JT_PARTS; i++) {
+        jt_tensor *part =
+            &lease->part[lease->expert[i / JT_PARTS] * JT_PARTS + i % JT_PARTS];
+        part->lent = part;
+    }
+    return JT_OK;
+}
+
+static void lend_again(jt_context *ctx, void *saved)
+{
+    loan *l = *(loan **)saved;
+    l->lease.n_wave = 0;
+    lend(ctx, l->bank, l->store, &l->lease);
+}
+
+static void take_back(jt_context *ctx, void *saved)
+{
+    loan *l = *(loan **)saved;
+    (void)ctx;
+    l->store->release(l->store->self, l->bank, &l->lease);
+}
+
+/* One wave, with what its gradients need between two steps of the tape. */
+static jt_tensor apply_recorded(jt_context *ctx, const jt_bank *bank,
+                                const jt_store *store, const jt_lease *lease,
+                                jt_input *x)
+{
+    loan *l = jt_scratch(ctx, 1, sizeof *l);
+    if (!l)
+        return (jt_tensor){0};
+    *l = (loan){bank, store, *lease->plan, *lease};
+    l->lease.plan = &l->plan;
+    jt_tape_push(ctx, take_back, &l, sizeof l);
+    jt_tensor y = bank->kind->apply(ctx, bank, lease, lease->plan, x);
+    jt_tape_push(ctx, lend_again, &l, sizeof l);
+    return y;
+}
+
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x)
 {
     jt_lease lease;
-    if (!lease_init(ctx, &lease, bank, plan) ||
-        store->acquire(store->self, bank, &lease, &ctx->err) != JT_OK)
+    if (!lease_init(ctx, &lease, bank, plan) || lend(ctx, bank, store, &lease) != JT_OK)
         return (jt_tensor){0};
     jt_lap(ctx, JT_STAGE_DISPATCH);
-    jt_tensor y = lease.more ? apply_waves(ctx, bank, store, &lease, x)
-                             : bank->kind->apply(ctx, bank, &lease, plan, x);
+    jt_tensor y = lease.more  ? apply_waves(ctx, bank, store, &lease, x)
+                  : ctx->tape ? apply_recorded(ctx, bank, store, &lease, x)
+                              : bank->kind->apply(ctx, bank, &lease, plan, x);
     store->release(store->self, bank, &lease);
     return y;
 }

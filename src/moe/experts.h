@@ -22,6 +22,7 @@ typedef struct jt_lease {
     int n_wave;      /* how many they are; when there is only one wave, all that have
                         tokens */
     bool more;       /* another wave follows */
+    bool whole;      /* asked for: all in one wave, as gradients need them */
     const jt_plan *plan;
 } jt_lease;
 
@@ -72,7 +73,8 @@ struct jt_bank {
 };
 
 /* Acquire, apply wave by wave, release: outputs [plan rows, d], with a fresh gradient.
- */
+ * With a tape in one wave, and the same experts are acquired again while gradients pass
+ * them; a backward that fails midway leaves that lease to the end of the store. */
 jt_tensor jt_bank_apply(jt_context *ctx, const jt_bank *bank, const jt_store *store,
                         const jt_plan *plan, jt_input *x);
 

@@ -206,7 +206,7 @@ jt_tensor jt_mixture_forward_apart(jt_context *ctx, const jt_mixture *m,
                                     : route_tokens(ctx, m, hooks, site, router_x);
     if (jt_failed(ctx))
         return (jt_tensor){0};
-    if (store->learn)
+    if (store->learn && !site->replay)
         store->learn(store->self, site, &route);
     jt_plan plan = jt_plan_build(ctx, &route);
     jt_tensor y = jt_new(ctx, jt_rows(&x->x), m->experts.d);

@@ -102,20 +102,31 @@ static jt_tensor placed(jt_context *ctx, const jt_attention *a, const jt_tensor 
     return normed && a->norm_late ? norm(ctx, a, &y, w) : y;
 }
 
-static void keep_key(const jt_attention_pass *p, size_t row, const float *x)
+static void keep_key(const jt_kernels *kernels, const jt_kv_layer *kv, size_t row,
+                     const float *x, size_t dim)
 {
-    const jt_kv_layer *kv = &p->at.kv;
-    size_t dim = (size_t)p->a->k_dim;
     uint16_t *keys = kv->k, some[64];
     if (!kv->k_tiled) {
-        jt_attention_keep(p->kernels, keys, kv->k_type, row, x, dim);
+        jt_attention_keep(kernels, keys, kv->k_type, row, x, dim);
         return;
     }
     for (size_t i = 0, n; i < dim; i += n) {
         n = dim - i < 64 ? dim - i : 64;
-        p->kernels->f32_to_f16(some, x + i, n);
+        kernels->f32_to_f16(some, x + i, n);
         for (size_t j = 0; j < n; j++)
             keys[jt_attn_key(row, i + j, dim)] = some[j];
+    }
+}
+
+void jt_attention_remember(const jt_kernels *kernels, const jt_attention *a,
+                           const jt_kv_layer *kv, size_t place, const float *k,
+                           const float *v)
+{
+    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
+        size_t row = head * kv->rows + place % kv->rows;
+        keep_key(kernels, kv, row, k + head * k_dim, k_dim);
+        jt_attention_keep(kernels, kv->v, kv->v_type, row, v + head * v_dim, v_dim);
     }
 }
 
@@ -124,19 +135,14 @@ static void place_token(void *arg, size_t t)
 {
     const jt_attention_pass *p = arg;
     const jt_attention *a = p->a;
-    const jt_kv_layer *kv = &p->at.kv;
-    size_t k_dim = (size_t)a->k_dim, v_dim = (size_t)a->v_dim;
+    size_t k_dim = (size_t)a->k_dim;
     for (size_t head = 0; head < (size_t)a->n_heads; head++) {
         size_t kv_head = head / p->group, member = head % p->group;
         float *q = p->grouped + ((kv_head * p->tokens + t) * p->group + member) * k_dim;
         memcpy(q, jt_row(&p->q, t) + head * k_dim, k_dim * sizeof(float));
     }
-    for (size_t head = 0; head < (size_t)a->n_kv_heads; head++) {
-        size_t row = head * kv->rows + (p->at.start + t) % kv->rows;
-        keep_key(p, row, jt_row(&p->k, t) + head * k_dim);
-        jt_attention_keep(p->kernels, kv->v, kv->v_type, row,
-                          jt_row(&p->v, t) + head * v_dim, v_dim);
-    }
+    jt_attention_remember(p->kernels, a, &p->at.kv, p->at.start + t, jt_row(&p->k, t),
+                          jt_row(&p->v, t));
 }
 
 /* Back to [tokens, heads * v_dim]. */

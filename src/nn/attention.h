@@ -52,6 +52,12 @@ typedef struct jt_attention {
 /* Let q, k and v (and their biases) be the rows of qkv, where there is one. */
 void jt_attention_cut(jt_attention *attention);
 
+/* Put the key [kv_heads * k_dim] and the value [kv_heads * v_dim] of a token, as they
+ * are after norms and rotation, at a place of the cache. */
+void jt_attention_remember(const jt_kernels *kernels, const jt_attention *attention,
+                           const jt_kv_layer *kv, size_t place, const float *k,
+                           const float *v);
+
 /* Attention of the tokens of a pass, of one context or of n, one after the other: their
  * keys and values go into the cache, every token sees those of its document and window
  * up to its own. With a tape there must be one context and the pass all of it: start 0,

@@ -139,7 +139,8 @@ static void back_run(void *arg, size_t i)
     turn_weights(p, c, n, &both);
     for (size_t t = 0; t < p->tokens; t++)
         back_token(p, t, c, n, &both);
-    add_weights(p, c, n, &both);
+    if (p->conv->weight.grad)
+        add_weights(p, c, n, &both);
 }
 
 static void conv_backward(jt_context *ctx, void *saved)

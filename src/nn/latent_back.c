@@ -2,6 +2,7 @@
  * attention goes back through them; then products over all heads take the gradients of
  * keys and values to the rows that they were made from, and to k_b and v_b. */
 #include "nn/latent_pass.h"
+#include "tensor/back.h"
 #include "tensor/gemms.h"
 #include "tensor/tape.h"
 
@@ -79,35 +80,87 @@ static strided turned(strided x)
     return (strided){x.x, x.col, x.row};
 }
 
-/* Of one head: dc += dk k_b + dv v_b in list[0, 1]; dk_b += dk^T c and dv_b += dv^T c
- * in list[2, 3]. */
-static void list_head(const back *b, size_t head, jt_gemm *list, size_t step)
+/* Of one head: dc += dk k_b + dv v_b in list[0, 1]; w_k and w_v as floats. */
+static void list_inputs(const back *b, size_t head, const jt_tensor *w_k,
+                        const jt_tensor *w_v, jt_gemm *list)
 {
     const jt_latent_pass *p = b->p;
     size_t rank = jt_cols(&p->c), tokens = p->tokens, keys = head * tokens;
     bool lies_turned = !jt_has(&p->l->kv_b);
-    jt_tensor w_k = jt_latent_keys(p->l, head), w_v = jt_latent_values(p->l, head);
-    strided c = {p->c.data, rank, 1}, v_b = {w_v.data, rank, 1};
+    strided v_b = {w_v->data, rank, 1};
     strided dk = {b->dk + keys * b->k_dim, b->k_dim, 1};
     strided dv = {b->dv + keys * b->v_dim, b->v_dim, 1};
-    strided k_b = {w_k.data, lies_turned ? 1 : rank, lies_turned ? b->nope : 1};
+    strided k_b = {w_k->data, lies_turned ? 1 : rank, lies_turned ? b->nope : 1};
     list[0] = product(p->c.grad, tokens, rank, b->nope, dk, k_b);
     list[1] = product(p->c.grad, tokens, rank, b->v_dim, dv, v_b);
-    list += step;
-    list[0] = lies_turned ? product(w_k.grad, rank, b->nope, tokens, turned(c), dk)
-                          : product(w_k.grad, b->nope, rank, tokens, turned(dk), c);
-    list[1] = product(w_v.grad, b->v_dim, rank, tokens, turned(dv), c);
 }
 
-/* The sum over heads is one chain of products; their weights are apart. */
+/* dk_b += dk^T c and dv_b += dv^T c in list[0, 1]. */
+static void list_weights(const back *b, size_t head, const jt_tensor *w_k,
+                         const jt_tensor *w_v, jt_gemm *list)
+{
+    const jt_latent_pass *p = b->p;
+    size_t rank = jt_cols(&p->c), tokens = p->tokens, keys = head * tokens;
+    strided c = {p->c.data, rank, 1};
+    strided dk = {b->dk + keys * b->k_dim, b->k_dim, 1};
+    strided dv = {b->dv + keys * b->v_dim, b->v_dim, 1};
+    list[0] = jt_has(&p->l->kv_b)
+                  ? product(w_k->grad, b->nope, rank, tokens, turned(dk), c)
+                  : product(w_k->grad, rank, b->nope, tokens, turned(c), dk);
+    list[1] = product(w_v->grad, b->v_dim, rank, tokens, turned(dv), c);
+}
+
+/* A weight that is not F32 as floats, in scratch. */
+static void decode(jt_context *ctx, jt_tensor *w)
+{
+    size_t rows = jt_rows(w), cols = jt_cols(w);
+    if (w->dtype == JT_F32)
+        return;
+    float *to = jt_scratch(ctx, rows, cols * sizeof *to);
+    for (size_t i = 0; i < rows && to; i++)
+        ctx->kernels->dequant[w->dtype](to + i * cols, jt_weight_row(w, i), cols);
+    w->data = to;
+}
+
+/* How many heads go together: all, unless their weights have to be decoded. */
+static size_t heads_at_once(const jt_tensor *w_k, const jt_tensor *w_v, size_t heads)
+{
+    size_t values = jt_rows(w_k) * jt_cols(w_k) + jt_rows(w_v) * jt_cols(w_v);
+    size_t fit = JT_DECODED_VALUES / values;
+    if (w_k->dtype == JT_F32 && w_v->dtype == JT_F32)
+        return heads;
+    return fit < 1 ? 1 : fit < heads ? fit : heads;
+}
+
+/* The sum over heads is one chain of products; their weights, which have gradients if
+ * they are trained, are apart. */
+static void back_heads(jt_context *ctx, const back *b, size_t first, size_t count)
+{
+    jt_gemm *list = jt_scratch(ctx, 4 * count, sizeof *list);
+    size_t n = 2 * count;
+    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
+        jt_tensor w_k = jt_latent_keys(b->p->l, first + i);
+        jt_tensor w_v = jt_latent_values(b->p->l, first + i);
+        decode(ctx, &w_k);
+        decode(ctx, &w_v);
+        list_inputs(b, first + i, &w_k, &w_v, list + 2 * i);
+        if (w_k.grad && w_v.grad)
+            list_weights(b, first + i, &w_k, &w_v, list + n);
+        n += w_k.grad && w_v.grad ? 2 : 0;
+    }
+    if (!jt_failed(ctx))
+        jt_gemms(ctx, list, n);
+}
+
 static void back_weights(jt_context *ctx, const back *b)
 {
-    size_t heads = b->p->heads;
-    jt_gemm *list = jt_scratch(ctx, 4 * heads, sizeof *list);
-    for (size_t head = 0; head < heads && !jt_failed(ctx); head++)
-        list_head(b, head, list + 2 * head, 2 * heads);
-    if (!jt_failed(ctx))
-        jt_gemms(ctx, list, 4 * heads);
+    jt_tensor w_k = jt_latent_keys(b->p->l, 0), w_v = jt_latent_values(b->p->l, 0);
+    size_t heads = b->p->heads, most = heads_at_once(&w_k, &w_v, heads);
+    for (size_t first = 0; first < heads; first += most) {
+        jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+        back_heads(ctx, b, first, heads - first < most ? heads - first : most);
+        jt_arena_rewind(&ctx->scratch, mark);
+    }
 }
 
 static float *zeros(jt_context *ctx, size_t count, size_t dim)

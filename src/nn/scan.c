@@ -166,8 +166,9 @@ static void skip_back_run(void *arg, size_t run)
         float *dv = jt_columns_grad_row(&p->v, t);
         for (size_t head = run * JT_SCAN_RUN; head < end && head < heads; head++)
             for (size_t i = head * p->rows; i < (head + 1) * p->rows; i++) {
-                p->d.grad[head] += dy[i] * v[i];
                 dv[i] += d[head] * dy[i];
+                if (p->d.grad)
+                    p->d.grad[head] += dy[i] * v[i];
             }
     }
 }

@@ -18,6 +18,7 @@ typedef struct back {
     const jt_scan_piece *piece;
     bool last;     /* no token comes after the piece in its document */
     float *h, *dh; /* [heads, rows, n]: where a piece begins; gradient of the state */
+    float *drate;  /* [heads, rows, n] by value; of a rate that is not trained, room */
     float *sums;   /* [items, sums_size] */
     char *scratch; /* of the kernel, scratch_bytes for each thread */
     size_t scratch_bytes;
@@ -69,7 +70,7 @@ static void back_item(void *arg, size_t i)
         .dlog = own.dlog,
         .dbeta = own.dbeta,
         .dstep = s->by_value ? jt_grad_row(&s->step, t) + item.row : own.dstep,
-        .drate = s->by_value ? s->rate.grad + at : NULL,
+        .drate = s->by_value ? b->drate + at : NULL,
         .scratch = (float *)(b->scratch + (size_t)jt_pool_self() * b->scratch_bytes),
     };
     p->kernels->recur_back(&call);
@@ -122,7 +123,7 @@ static void back_piece(jt_context *ctx, back *b)
     size_t work = 4 * tokens * p->s.heads * p->s.rows * p->s.n;
     jt_for_rows(ctx, items, work, back_item, b);
     jt_for_rows(ctx, tokens, 2 * tokens * items * p->s.n, sum_token, b);
-    if (!p->s.by_value && jt_has(&p->s.step))
+    if (!p->s.by_value && jt_has(&p->s.step) && p->s.rate.grad)
         sum_rates(b);
 }
 
@@ -134,9 +135,14 @@ static void scan_backward(jt_context *ctx, void *saved)
     back b = {.p = p,
               .h = jt_scratch(ctx, values, sizeof(float)),
               .dh = jt_scratch(ctx, values, sizeof(float)),
+              .drate = p->s.rate.grad,
               .sums = jt_scratch(ctx, items, sums_size(&p->s) * sizeof(float)),
               .scratch_bytes = jt_pad64(jt_recur_back_scratch(p->s.n, JT_SCAN_PIECE))};
     b.scratch = jt_scratch(ctx, (size_t)jt_pool_threads(ctx->pool), b.scratch_bytes);
+    if (p->s.by_value && !b.drate) {
+        b.drate = jt_scratch(ctx, values, sizeof(float));
+        jt_zero(ctx, b.drate, values);
+    }
     for (size_t i = p->n_pieces; i-- > 0 && !jt_failed(ctx);) {
         b.piece = &p->piece[i];
         b.last = i + 1 == p->n_pieces || p->piece[i + 1].fresh;

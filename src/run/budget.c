@@ -1,27 +1,12 @@
 #include "run/budget.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/memory.h"
 #include "base/process.h"
 #include "model/apart.h"
 #include "model/scratch.h"
-
-/* What cannot be counted beforehand: stacks of threads, rings of reads, rounding by the
- * allocator; and page tables, which take a 512th. */
-enum { UNCOUNTED = 20 << 20, PAGE_TABLES = 400 };
-
-/* And what is on its way through the page cache, where it goes that way. */
-enum { CACHED = 64 << 20 };
-
-static bool is_buffered(const jt_stored *stored, const jt_store_options *o)
-{
-    bool direct = true;
-    for (int i = 0; i < stored->n_sources; i++)
-        direct = direct && stored->sources[i].direct >= 0;
-    return !direct || (o->io && !strcmp(o->io, "buffered"));
-}
+#include "store/divide.h"
 
 /* What a context takes. */
 static uint64_t context_bytes(const jt_session *s)
@@ -59,43 +44,18 @@ static uint64_t process_bytes(const jt_session *s)
                              : jt_process_memory();
 }
 
-/* How much of what is wished beside sessions there is room for. */
-static uint64_t spare_bytes(const jt_session *s, uint64_t ram, uint64_t least)
+/* Divide the budget; how much of what is wished beside sessions there is room for. */
+static uint64_t divide(jt_store_budget *b, const jt_session *s)
 {
-    enum { SHARE = 4 };
-    uint64_t room = ram > least ? (ram - least) / SHARE : 0;
-    return ram && s->hosting.spare > room ? room : s->hosting.spare;
-}
-
-static void divide(jt_store_budget *b, const jt_session *s, const jt_store_options *o)
-{
-    const jt_stored *stored = &s->model->apart->stored;
     size_t contexts = s->hosting.guests ? s->hosting.guests : 1;
-    *b = (jt_store_budget){
-        .ram = o->ram,
-        .process = process_bytes(s),
-        .context = contexts * context_bytes(s),
-        .scratch = scratch_bytes(s),
-        .slot = jt_cached_slot_bytes(s->cached),
-        .expert = (uint64_t)jt_cached_miss_bytes(s->cached),
-        .experts = jt_stored_experts(stored),
-    };
-    b->reserve = UNCOUNTED + jt_cached_learning_bytes(s->cached) +
-                 (is_buffered(stored, o) ? CACHED : 0) + s->hosting.aside;
-    uint64_t fixed = b->process + b->context + b->scratch + b->reserve;
-    uint64_t least = fixed + (uint64_t)jt_stored_least_slots(stored) * b->slot;
-    b->least = least + least / PAGE_TABLES;
-    uint64_t beyond = spare_bytes(s, o->ram, b->least) + o->ram / PAGE_TABLES;
-    b->reserve += beyond;
-    fixed += beyond;
-    if (!o->ram) { /* as many slots as were asked for, or all */
-        b->slots = o->slots ? o->slots : b->experts;
-    } else if (o->ram >= b->least) {
-        uint64_t slots = (o->ram - fixed) / b->slot;
-        b->slots = slots < (uint64_t)b->experts ? (int)slots : b->experts;
-        if (o->slots && o->slots < b->slots)
-            b->slots = o->slots;
-    }
+    const jt_budget_needs needs = {.aside = s->hosting.aside,
+                                   .spare = s->hosting.spare,
+                                   .least_slots =
+                                       jt_stored_least_slots(&s->model->apart->stored)};
+    *b = (jt_store_budget){.process = process_bytes(s),
+                           .context = contexts * context_bytes(s),
+                           .scratch = scratch_bytes(s)};
+    return jt_budget_divide(b, s->cached, &needs);
 }
 
 /* In MiB. */
@@ -168,14 +128,14 @@ jt_status jt_session_open_store(jt_session *s, const jt_session_options *options
         return share_store(s, options->beside, o, err);
     JT_TRY(jt_cached_new(&s->cached, &s->model->apart->stored, o, err));
     int usual = s->capacity < JT_USUAL_CHUNK ? s->capacity : JT_USUAL_CHUNK;
-    divide(&s->budget, s, o);
+    uint64_t spare = divide(&s->budget, s);
     while (o->ram < s->budget.least && o->ram && !options->chunk && s->room > usual) {
         s->room /= 2; /* passes need not be longer than usual */
         s->chunk = s->chunk < s->room ? s->chunk : s->room;
-        divide(&s->budget, s, o);
+        spare = divide(&s->budget, s);
     }
     JT_TRY(check(&s->budget, s, o, err));
-    s->hosting.spare = spare_bytes(s, o->ram, s->budget.least);
+    s->hosting.spare = spare;
     if (o->ram) {
         s->ctx->scratch.limit = s->budget.scratch;
         if (!jt_arena_reserve(&s->ctx->scratch, s->budget.scratch))

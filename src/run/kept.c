@@ -73,7 +73,7 @@ static void make_room(jt_kept *k, size_t bytes)
 static bool take_room(const jt_kept *k, jt_kept_context *c, const jt_session *s)
 {
     jt_cache_options options = s->kept;
-    options.capacity = (size_t)s->length;
+    options.capacity = s->cache.front + (size_t)s->length;
     *c = (jt_kept_context){.ids = jt_alloc(options.capacity, sizeof *c->ids)};
     if (!c->ids || jt_cache_init(&c->cache, s->model, &options, NULL) != JT_OK)
         return false;

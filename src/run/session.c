@@ -1,9 +1,9 @@
 #include "run/session.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/front.h"
 #include "model/scratch.h"
 #include "run/budget.h"
 #include "store/mapped.h"
@@ -155,26 +155,7 @@ jt_status jt_session_add_watcher(jt_session *s, const jt_watcher *watcher, jt_er
     return JT_OK;
 }
 
-static jt_status check_weigher(const jt_session *s, const jt_adapter_weigher *w,
-                               jt_err *err)
-{
-    if (w->weigh && s->model->params.router.weigh_input)
-        return jt_fail(
-            err, JT_E_UNSUPPORTED,
-            "weights of adapters in a model whose experts get weighed inputs");
-    for (size_t i = 0; w->weigh && i < s->adapters.count; i++) {
-        if (s->adapters.list[i].blended)
-            return jt_fail(err, JT_E_UNSUPPORTED,
-                           "weights of tokens for a mixture that has its own");
-        if (s->adapters.list[i].adapter->kind->magnitude)
-            return jt_fail(err, JT_E_UNSUPPORTED, "weights of tokens for DoRA");
-    }
-    return JT_OK;
-}
-
-/* More keys and values of a session. One beside others that share a budget has its part
- * already. */
-static jt_status make_second(jt_session *s, jt_cache *out, jt_err *err)
+jt_status jt_session_make_cache(jt_session *s, jt_cache *out, jt_err *err)
 {
     if (s->ctx != &s->own && s->budget.ram)
         return jt_fail(err, JT_E_LIMIT,
@@ -182,68 +163,18 @@ static jt_status make_second(jt_session *s, jt_cache *out, jt_err *err)
     return jt_cache_init(out, s->model, &s->kept, err);
 }
 
-/* A pass that comes before each pass has keys and values of its own. */
-static jt_status make_first(jt_session *s, jt_err *err)
-{
-    if (!jt_attached_looks_ahead(&s->adapters))
-        return JT_OK;
-    if (!s->first.memory)
-        JT_TRY(make_second(s, &s->first, err));
-    s->adapters.first = &s->first;
-    return JT_OK;
-}
-
-jt_status jt_session_add_adapter(jt_session *s, const jt_adapter *adapter, float scale,
-                                 jt_err *err)
-{
-    if (s->length)
-        return jt_fail(err, JT_E_ARG, "the context has %d tokens: adapters come first",
-                       s->length);
-    s->ctx->err = (jt_err){0};
-    JT_TRY(jt_attach(&s->adapters, s->ctx, s->model, adapter, scale, false, err));
-    jt_status status = check_weigher(s, &s->weigher, err);
-    if (status == JT_OK)
-        status = make_first(s, err);
-    if (status != JT_OK)
-        jt_detach_last(&s->adapters);
-    return status;
-}
-
-jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
-                          const float *scales, size_t n, jt_err *err)
-{
-    jt_status status = JT_OK;
-    jt_attached_free(&s->adapters);
-    if (s->length == 0)
-        jt_cache_rewind(&s->first, 0);
-    for (size_t i = 0; i < n && status == JT_OK; i++)
-        status = jt_attach_made(&s->adapters, s->model, made[i], scales[i], err);
-    if (status == JT_OK)
-        status = make_first(s, err);
-    if (status != JT_OK)
-        jt_attached_free(&s->adapters);
-    return status;
-}
-
-jt_status jt_session_weigh_adapters(jt_session *s, const jt_adapter_weigher *weigher,
-                                    jt_err *err)
-{
-    static const jt_adapter_weigher none;
-    JT_TRY(check_weigher(s, weigher ? weigher : &none, err));
-    s->weigher = weigher ? *weigher : none;
-    return JT_OK;
-}
-
 jt_status jt_session_add_twin(jt_session *s, const jt_session_twin *twin, jt_err *err)
 {
     if (s->twin || s->length)
         return jt_fail(err, JT_E_ARG, "the session has %s",
                        s->twin ? "a twin" : "begun without its twin");
+    if (jt_attached_front(&s->adapters))
+        return jt_fail(err, JT_E_UNSUPPORTED, "a twin beside virtual tokens");
     jt_session_twin *own = jt_calloc(1, sizeof *own);
     if (!own)
         return jt_fail_memory(err, "starting a twin");
     *own = *twin;
-    jt_status status = make_second(s, &own->cache, err);
+    jt_status status = jt_session_make_cache(s, &own->cache, err);
     if (status == JT_OK)
         s->twin = own;
     else
@@ -257,10 +188,11 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
     int n_vocab = s->model->params.n_vocab;
     if (count == 0)
         return jt_fail(err, JT_E_ARG, "no tokens to evaluate");
-    if (count > (size_t)(s->capacity - s->length))
+    int capacity = jt_session_capacity(s);
+    if (count > (size_t)(capacity - s->length))
         return jt_fail(err, JT_E_LIMIT,
                        "%zu tokens do not fit into the context: %d of %d are used",
-                       count, s->length, s->capacity);
+                       count, s->length, capacity);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] < 0 || tokens[i] >= n_vocab)
             return jt_fail(err, JT_E_ARG,
@@ -268,28 +200,6 @@ jt_status jt_session_check(const jt_session *s, const int32_t *tokens, size_t co
                            (int)tokens[i], n_vocab - 1);
     }
     return JT_OK;
-}
-
-/* The weights of the tokens of a chunk; a twin gets the same ones. */
-static void weigh_adapters(jt_session *s, const jt_chunk *chunk)
-{
-    size_t n = s->adapters.count, values = chunk->count * n;
-    s->adapters.weight = NULL;
-    s->adapters.n_tokens = s->twin ? 2 * chunk->count : chunk->count;
-    if (!s->weigher.weigh || !n)
-        return;
-    float *weights = jt_scratch(s->ctx, 2 * values, sizeof *weights);
-    if (!weights)
-        return;
-    s->weigher.weigh(s->weigher.self, chunk->ids, chunk->positions, chunk->count, n,
-                     weights);
-    for (size_t i = 0; i < values && !jt_failed(s->ctx); i++) {
-        if (!isfinite(weights[i]))
-            jt_fail(&s->ctx->err, JT_E_ARG, "the weight of adapter %zu is not finite",
-                    i % n + 1);
-    }
-    memcpy(weights + values, weights, values * sizeof *weights);
-    s->adapters.weight = weights;
 }
 
 /* The pass of `chunk`, and beside it the same tokens once more for the twin. The logits
@@ -341,7 +251,7 @@ static jt_tensor run_chunk(jt_session *s, size_t count, bool all, const jt_hooks
                       .on_layer = s->on_layer,
                       .user = s->on_layer_user};
     s->ctx->err = (jt_err){0};
-    weigh_adapters(s, &chunk);
+    jt_session_weigh(s, &chunk);
     return s->twin ? run_twins(s, &chunk, hooks)
                    : jt_attached_forward(&s->adapters, s->ctx, s->model, &chunk,
                                          s->store, hooks);
@@ -380,6 +290,7 @@ jt_status jt_session_remember(jt_session *s, jt_err *err)
 {
     jt_hooks hooks = s->hooks; /* policies; watchers have seen these tokens */
     hooks.n_watchers = 0;
+    JT_TRY(jt_session_lay_front(s, &hooks, err));
     while (s->cache.length < (size_t)s->length) {
         jt_arena_mark mark = jt_arena_save(&s->ctx->scratch);
         size_t count = next_chunk(s, (size_t)s->length - s->cache.length);
@@ -470,7 +381,7 @@ int jt_session_length(const jt_session *s)
 
 int jt_session_capacity(const jt_session *s)
 {
-    return s->capacity;
+    return s->capacity - (int)jt_attached_front(&s->adapters);
 }
 
 void jt_session_truncate(jt_session *s, int length)

@@ -64,7 +64,8 @@ struct jt_session {
     int32_t *positions; /* [chunk] */
     float *logits;      /* [vocab], after the last token */
     bool has_logits;
-    int capacity, length, chunk;
+    int capacity; /* with virtual tokens, of which nobody outside knows */
+    int length, chunk;
     int room; /* tokens of a pass that it leads, at most: its chunk, or more where
                  several share a budget */
 };
@@ -118,6 +119,18 @@ jt_status jt_session_wear(jt_session *s, const jt_attachment *const *made,
 /* Forget what layers remember of all tokens but the first `length`; the context stays,
  * and what is missing runs again before the next tokens. */
 void jt_session_rewind(jt_session *session, size_t length);
+
+/* A second cache of the kind that the session has. JT_E_LIMIT (it has its part of a
+ * budget that others share), JT_E_MEMORY. */
+jt_status jt_session_make_cache(jt_session *s, jt_cache *out, jt_err *err);
+
+/* The weights of its adapters for the tokens of a chunk, and for a twin the same ones;
+ * its context holds what went wrong. */
+void jt_session_weigh(jt_session *s, const jt_chunk *chunk);
+
+/* Let the layers remember the virtual tokens of its adapters. Where they do not yet,
+ * the text is to be run again behind them. Errors as jt_session_eval. */
+jt_status jt_session_lay_front(jt_session *s, const jt_hooks *hooks, jt_err *err);
 
 /* Let a twin run beside the session from its first token on; `twin` is copied and its
  * cache made. JT_E_ARG (the session has one, or tokens), JT_E_LIMIT (a budget that is

@@ -132,7 +132,12 @@ static jt_status start(jt_cached *c, const jt_store_options *o, jt_err *err)
     divide_slot(c);
     JT_TRY(make_map(c, err));
     JT_TRY(copy_uses(c, o, err));
-    return jt_guesses_init(&c->guesses, &c->map, c->guess_layers, o->prefetch, err);
+    const char *prefetch = o->prefetch;
+    if (prefetch && strcmp(prefetch, JT_PREFETCH_ORDER) == 0) {
+        JT_TRY(jt_sweep_init(&c->sweep, &c->map, err));
+        prefetch = "off";
+    }
+    return jt_guesses_init(&c->guesses, &c->map, c->guess_layers, prefetch, err);
 }
 
 jt_status jt_cached_new(jt_cached **out, const jt_stored *stored,
@@ -187,6 +192,7 @@ void jt_cached_free(jt_cached *c)
     jt_ranking_stop(&c->ranking);
     jt_slots_free(&c->slots);
     jt_guesses_free(&c->guesses);
+    jt_sweep_free(&c->sweep);
     free(c->slab);
     free(c->reads);
     free(c->under);
@@ -295,7 +301,7 @@ void jt_cached_stats(const jt_cached *c, jt_store_stats *out)
     *out = (jt_store_stats){
         .policy = c->policy->name,
         .engine = jt_reader_engine(c->reader),
-        .prefetch = jt_guesses_name(&c->guesses),
+        .prefetch = c->sweep.used ? JT_PREFETCH_ORDER : jt_guesses_name(&c->guesses),
         .direct = jt_reader_is_direct(c->reader),
         .disk_speed = c->disk_speed,
         .tokens = c->tokens,

@@ -51,6 +51,10 @@ int jt_stored_least_slots(const jt_stored *stored);
 
 typedef struct jt_cached jt_cached;
 
+/* jt_store_options.prefetch of passes that go up the layers and down again
+ * (store/sweep.h), which a session has none of. */
+#define JT_PREFETCH_ORDER "order"
+
 /* All but the slots; what `stored` points to is borrowed. JT_E_ARG (an unknown name),
  * JT_E_UNSUPPORTED (an engine or a way to read that was asked for is not there),
  * JT_E_IO, JT_E_MEMORY. */

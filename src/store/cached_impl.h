@@ -7,6 +7,7 @@
 #include "store/cached.h"
 #include "store/guess.h"
 #include "store/slots.h"
+#include "store/sweep.h"
 
 /* Reads of a slot: parts, and planes of each. */
 enum { JT_SLOT_READS = JT_PARTS * (1 + JT_NESTED_PLANES) };
@@ -23,8 +24,9 @@ struct jt_cached {
     const jt_cache_policy *policy;
     jt_guess_layer *guess_layers; /* [n_layers] */
     jt_guesses guesses;
-    float *scores; /* [experts of a layer] */
-    double *uses;  /* a copy, until the policy has started; may be NULL */
+    jt_sweep sweep; /* then there are no guesses */
+    float *scores;  /* [experts of a layer] */
+    double *uses;   /* a copy, until the policy has started; may be NULL */
 
     jt_reader *reader;
     jt_pool *pool;

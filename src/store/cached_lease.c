@@ -201,6 +201,31 @@ static void weigh_guesses(jt_cached *c)
     c->guesses.least = cost * busy / (1.0 + cost * busy);
 }
 
+/* Begin to read an expert that has no slot and will be asked for; false: no room. */
+static bool read_early(jt_cached *c, int expert)
+{
+    int slot = jt_slots_take(&c->slots, &c->ranking, expert, false);
+    if (slot < 0)
+        return false;
+    c->slots.slot[slot].held = true;
+    c->ahead++;
+    jt_cached_expect(c, slot, true);
+    jt_cached_read(c, slot, false);
+    return true;
+}
+
+/* What comes next in the known order, as far as there is room beside the lease. */
+static void read_known(jt_cached *c)
+{
+    int next = jt_sweep_next(&c->sweep);
+    if (next < 0 || c->next_wanted < c->n_wanted)
+        return;
+    for (int e = c->first[next]; e < c->first[next + 1]; e++) {
+        if (c->sweep.used[e] && c->slots.where[e] < 0 && !read_early(c, e))
+            return;
+    }
+}
+
 /* A quarter of the slots may hold guesses. */
 static void read_ahead(jt_cached *c)
 {
@@ -210,13 +235,8 @@ static void read_ahead(jt_cached *c)
         int expert = c->first[guess->layer] + guess->expert[i];
         if (c->slots.where[expert] >= 0 || !jt_guesses_follow(&c->guesses, guess, i))
             continue;
-        int slot = jt_slots_take(&c->slots, &c->ranking, expert, false);
-        if (slot < 0)
+        if (!read_early(c, expert))
             return;
-        c->slots.slot[slot].held = true;
-        c->ahead++;
-        jt_cached_expect(c, slot, true);
-        jt_cached_read(c, slot, false);
     }
 }
 
@@ -372,7 +392,13 @@ static jt_status report_failure(jt_cached *c, jt_err *err)
                                             : strerror(failure));
 }
 
-/* The next wave: what is there, or, when nothing is, what comes first. */
+/* Is there nothing to hand out yet? */
+static bool lacks(const jt_cached *c, const jt_lease *lease)
+{
+    return more_to_come(c) && (lease->whole || c->n_wave == 0);
+}
+
+/* The next wave: what is there, or, when nothing is, what comes first; or all. */
 static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
                            jt_err *err)
 {
@@ -380,18 +406,20 @@ static jt_status next_wave(jt_cached *c, const jt_bank *bank, jt_lease *lease,
     gather(c);
     read_wanted(c);
     read_ahead(c);
-    if (c->n_wave == 0 && more_to_come(c)) {
+    read_known(c);
+    if (lacks(c, lease)) {
         double start = jt_seconds();
-        while (c->n_wave == 0 && c->failed < 0 && wait_ended(c, start)) {
+        while (lacks(c, lease) && c->failed < 0 && wait_ended(c, start)) {
             read_wanted(c);
             gather(c);
         }
         c->stall_seconds += jt_seconds() - start;
+        read_known(c);
     }
     jt_cached_check_wave(c);
     if (c->failed >= 0)
         return report_failure(c, err);
-    if (c->n_wave == 0 && more_to_come(c))
+    if (lacks(c, lease))
         return jt_fail(err, JT_E_MEMORY, "no room for an expert in the cache");
     show_wave(c, bank, lease);
     return JT_OK;
@@ -440,6 +468,7 @@ jt_status jt_cached_acquire(void *self, const jt_bank *bank, jt_lease *lease,
     c->failed = -1;
     jt_reader_far_ahead(c->reader, lease->plan->n_tokens > 1);
     drop_guesses(c, layer, lease->plan);
+    jt_sweep_note(&c->sweep, layer, lease->plan);
     sort_experts(c, lease->plan);
     jt_status status = next_wave(c, bank, lease, err);
     if (status != JT_OK)

@@ -53,6 +53,12 @@ typedef struct jt_tender {
     void (*tend)(void *self);
 } jt_tender;
 
+static inline void jt_tend(const jt_tender *tender)
+{
+    if (tender->tend)
+        tender->tend(tender->self);
+}
+
 struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;

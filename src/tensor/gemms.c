@@ -85,6 +85,8 @@ static const chain *find_chain(const gemm_work *w, size_t item)
 static void gemm_item(void *arg, size_t item)
 {
     const gemm_work *w = arg;
+    if (jt_pool_self() == 0)
+        jt_tend(&w->ctx->tender);
     const chain *c = find_chain(w, item);
     size_t at = (item - c->first_item) * c->run;
     for (size_t i = c->first; i < c->end; i++) {

@@ -89,12 +89,6 @@ static void scale_tile(float *y, size_t ldy, size_t rows, size_t tokens, float f
     }
 }
 
-static void tend(const jt_tender *tender)
-{
-    if (tender->tend)
-        tender->tend(tender->self);
-}
-
 /* The form in which it takes its input. */
 static jt_act act_of(const jt_kernels *kernels, const jt_product *p)
 {
@@ -159,7 +153,7 @@ static void run_item(void *arg, size_t item)
 {
     const work *w = arg;
     if (jt_pool_self() == 0) /* a list may take longer than what is under way */
-        tend(w->tender);
+        jt_tend(w->tender);
     size_t i = find_product(w, item);
     run_part(w, i, item - w->cuts[i].first_item);
     while (++i < w->count && w->cuts[i].joined)
@@ -227,7 +221,7 @@ jt_input jt_input_of(jt_tensor x)
 
 void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
 {
-    tend(&ctx->tender);
+    jt_tend(&ctx->tender);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, act_of(ctx->kernels, &products[i]));
     cut *cuts = jt_scratch(ctx, count, sizeof *cuts);

@@ -74,7 +74,7 @@ static jt_gemm input_gemm(const jt_product *p, float *dx, bool accumulate)
 }
 
 typedef struct saved_products {
-    const jt_product *list;
+    jt_product *list;
     const jt_tensor *x; /* [count] inputs, as they were */
     size_t count;
 } saved_products;
@@ -194,10 +194,20 @@ static size_t weight_gemms(const saved_products *s, jt_gemm *list)
     return n;
 }
 
+/* Weights that are lent again may lie elsewhere. */
+static void find_lent(const saved_products *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        jt_tensor *w = &s->list[i].w;
+        w->data = w->lent ? w->lent->data : w->data;
+    }
+}
+
 static void products_backward(jt_context *ctx, void *saved)
 {
     const saved_products *s = saved;
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    find_lent(s);
     jt_gemm *list = jt_scratch(ctx, s->count, sizeof *list);
     if (!jt_failed(ctx))
         input_gradients(ctx, s, list);

@@ -32,6 +32,9 @@ typedef struct jt_tensor {
     /* What every value of a weight is times: one factor for a matrix, one for each of a
      * stack (three dimensions); NULL: 1. Products apply it (NVFP4 has it). */
     const float *factor;
+    /* Of a weight that is lent: whose data says where it lies when gradients are made,
+     * which may be elsewhere by then (moe/bank.c); NULL: it stays where it is. */
+    const struct jt_tensor *lent;
 } jt_tensor;
 
 static inline bool jt_has(const jt_tensor *t)

@@ -25,8 +25,7 @@ uint64_t jt_model_fingerprint(const jt_model *model)
         h = jt_hash(h, t->shape, (size_t)t->n_dims * sizeof *t->shape);
         h = jt_hash(h, jt_gguf_row(t, 0), row < LOOK ? row : LOOK);
     }
-    if (model->apart)
-        jt_apart_forget(model->apart);
+    jt_apart_forget(model->apart);
     return h;
 }
 

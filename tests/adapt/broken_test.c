@@ -239,6 +239,13 @@ static void check_configs(void **state)
     refuses_config("{", JT_E_FORMAT, "line 1");
     refuses_config("[]", JT_E_FORMAT, "no object");
     refuses_config("{\"peft_type\": \"IA3\"}", JT_E_UNSUPPORTED, "'IA3'");
+    refuses_config("{\"peft_type\": \"CPT\"}", JT_E_UNSUPPORTED, "'CPT'");
+    refuses_config("{\"peft_type\": \"MULTITASK_PROMPT_TUNING\"}", JT_E_UNSUPPORTED,
+                   "'MULTITASK_PROMPT_TUNING'");
+    refuses_config("{\"peft_type\": \"PREFIX_TUNING\"}", JT_E_FORMAT,
+                   "'prompt_embeddings' is missing");
+    refuses_config("{\"peft_type\": \"P_TUNING\", \"num_transformer_submodules\": 2}",
+                   JT_E_UNSUPPORTED, "an encoder and a decoder");
     refuses_config("{\"peft_type\": \"LORA\", \"bias\": \"all\"}", JT_E_UNSUPPORTED,
                    "biases");
     refuses_config("{\"peft_type\": \"LORA\", \"modules_to_save\": [\"x\"]}",

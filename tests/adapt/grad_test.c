@@ -172,7 +172,8 @@ static void check_parameter(training *tr, const jt_param *p, jt_rng *rng)
     if (fabs(measured - slope) > 1e-3 * sqrt(size) + 5e-3)
         fail_msg("%s: gradient says %.6g, difference %.6g (norm %.3g)", p->name, slope,
                  measured, sqrt(size));
-    assert_true(size > 0.0);
+    if (!(size > 0.0))
+        fail_msg("%s: no gradient", p->name);
     free(origin);
     free(direction);
 }
@@ -184,8 +185,12 @@ static void check_kind(const char *model, const char *kind)
     golden_open(&tr.g, model);
     begin(&tr, tr.g.model, kind);
     loss_of(&tr, GRADIENTS);
-    for (size_t i = 0; i < tr.v.count; i++)
+    for (size_t i = 0; i < tr.v.count; i++) {
+        const char *name = tr.v.list[i].name;
+        if (strstr(name, "attn_k_b") || strstr(name, "attn_v_b"))
+            continue; /* no products: latent attention reads them itself */
         check_parameter(&tr, &tr.v.list[i], &rng);
+    }
     float *kept = malloc(tr.v.values * sizeof *kept);
     memcpy(kept, tr.v.grad, tr.v.values * sizeof *kept);
     memset(tr.v.grad, 0, tr.v.values * sizeof *kept);
@@ -209,6 +214,12 @@ static void check_model(void **state)
         check_kind(*state, "mixda");
 }
 
+/* Of layers that no adapter changes itself: gradients pass what they hold. */
+static void check_lora(void **state)
+{
+    check_kind(*state, "lora");
+}
+
 /* ---- quantised weights ---- */
 
 static float *gradients(training *tr, const char *path, const char *kind)
@@ -225,19 +236,19 @@ static float *gradients(training *tr, const char *path, const char *kind)
     return grad;
 }
 
-/* Products of quantised weights round their inputs to 8 bits: within a few percent. */
-static void check_quantised(void **state)
+/* How far gradients of a model of some type are from those of the same in F32. */
+static double error_of(const char *model, const char *type)
 {
     training tr = {0};
     char from[512], small[256], large[256];
     jt_convert_report report;
     jt_err err = {0};
-    golden_open(&tr.g, *state);
+    golden_open(&tr.g, model);
     snprintf(from, sizeof from, "%s", jt_gguf_path(jt_model_file(tr.g.model)));
     snprintf(small, sizeof small, "%s/small.gguf", scratch_dir.dir);
     snprintf(large, sizeof large, "%s/large.gguf", scratch_dir.dir);
     adapted_must(
-        jt_convert(from, small, &(jt_convert_options){.type = "q8_0"}, &report, &err),
+        jt_convert(from, small, &(jt_convert_options){.type = type}, &report, &err),
         &err);
     adapted_must(
         jt_convert(small, large, &(jt_convert_options){.type = "f32"}, &report, &err),
@@ -245,25 +256,37 @@ static void check_quantised(void **state)
     float *a = gradients(&tr, small, "lora"), *b = gradients(&tr, large, "lora");
     double apart = 0.0, size = 0.0;
     size_t values = 0;
-    jt_model *model;
-    adapted_must(jt_model_load(&model, large, &err), &err);
-    begin(&tr, model, "lora");
+    jt_model *floats;
+    adapted_must(jt_model_load(&floats, large, &err), &err);
+    begin(&tr, floats, "lora");
     values = tr.v.values;
     end(&tr);
-    jt_model_free(model);
+    jt_model_free(floats);
     for (size_t i = 0; i < values; i++) {
         apart += pow((double)a[i] - b[i], 2.0);
         size += pow((double)b[i], 2.0);
     }
-    print_message("  %s: error %.4f\n", (const char *)*state, sqrt(apart / size));
+    print_message("  %s, %s: error %.4f\n", model, type, sqrt(apart / size));
     assert_true(size > 0.0);
-    assert_true(apart > 0.0); /* it was another computation */
-    assert_true(sqrt(apart / size) < 0.03);
     free(a);
     free(b);
     remove(small);
     remove(large);
     golden_close(&tr.g);
+    return sqrt(apart / size);
+}
+
+/* Products of quantised weights round their inputs to 8 bits: within a few percent. */
+static void check_quantised(void **state)
+{
+    double error = error_of(*state, "q8_0");
+    assert_true(error > 0.0); /* it was another computation */
+    assert_true(error < 0.03);
+}
+
+static void check_half(void **state)
+{
+    assert_true(error_of(*state, "f16") < 1e-3);
 }
 
 #define MODEL(name, check)                               \
@@ -276,7 +299,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MODEL("llama", check_model),     MODEL("mixtral", check_model),
         MODEL("qwen2moe", check_model),  MODEL("phi3", check_model),
-        MODEL("llama", check_quantised),
+        MODEL("deepseek2", check_lora),  MODEL("jamba", check_lora),
+        MODEL("falcon-h1", check_lora),  MODEL("qwen3next", check_lora),
+        MODEL("llama", check_quantised), MODEL("deepseek2", check_half),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -182,6 +182,27 @@ static void test_prompts(void **state)
     golden_close(&g);
 }
 
+/* Virtual tokens before some of the texts, alone and beside other adapters. */
+static void test_fronts(void **state)
+{
+    static const char *const names[] = {"llama-prompt", "llama-prefix", "llama-ptuning",
+                                        "llama-lora"};
+    enum { N = sizeof names / sizeof *names };
+    jt_adapter *a[N];
+    golden g;
+    (void)state;
+    golden_open_files(&g, "hf/llama", "../adapters/llama-lora.ref.gguf");
+    for (size_t i = 0; i < N; i++)
+        a[i] = open_adapter(&g, names[i]);
+    const wear wears[] = {{{a[0]}, {1}},          {{a[1]}, {1}}, {{NULL}, {0}},
+                          {{a[3], a[2]}, {1, 1}}, {{a[3]}, {1}}, {{a[0]}, {0}},
+                          {{a[1], a[3]}, {1, 1}}, {{a[0]}, {1}}};
+    check_together(&g, wears, sizeof wears / sizeof *wears);
+    for (size_t i = 0; i < N; i++)
+        jt_adapter_free(a[i]);
+    golden_close(&g);
+}
+
 /* One mixture on several sequences, whose tokens then share its adapters, beside others
  * that have it to themselves or have another. */
 static void test_shared(void **state)
@@ -217,7 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds),    cmocka_unit_test(test_experts),
         cmocka_unit_test(test_mixtures), cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_shared),
+        cmocka_unit_test(test_shared),   cmocka_unit_test(test_fronts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,23 @@ ADAPTERS = {
         r=2, lora_alpha=4, target_modules=["qkv_proj", "gate_up_proj"])),
     "qwen2moe-dora": ("qwen2moe", "dora", dict(
         r=2, lora_alpha=4, target_modules=["shared_expert.up_proj", "v_proj"])),
+    "llama-prompt": ("llama", "prompt", dict(num_virtual_tokens=7)),
+    "gemma2-prompt": ("gemma2", "prompt", dict(num_virtual_tokens=5)),
+    "granite-prompt": ("granite", "prompt", dict(num_virtual_tokens=3)),
+    "lfm2-prompt": ("lfm2", "prompt", dict(num_virtual_tokens=6)),
+    "qwen3moe-ptuning": ("qwen3moe", "ptuning", dict(
+        num_virtual_tokens=4, encoder_hidden_size=16)),
+    "llama-ptuning": ("llama", "ptuning", dict(
+        num_virtual_tokens=6, encoder_reparameterization_type="LSTM",
+        encoder_hidden_size=12)),
+    "llama-prefix": ("llama", "prefix", dict(num_virtual_tokens=7)),
+    "mixtral-prefix": ("mixtral", "prefix", dict(
+        num_virtual_tokens=5, prefix_projection=True, encoder_hidden_size=16)),
+    "phi3-prefix": ("phi3", "prefix", dict(num_virtual_tokens=4)),
+    "gpt-oss-prefix": ("gpt-oss", "prefix", dict(num_virtual_tokens=9)),
 }
+VIRTUAL = {"prompt": peft.PromptTuningConfig, "ptuning": peft.PromptEncoderConfig,
+           "prefix": peft.PrefixTuningConfig}
 
 
 def base(folder):
@@ -78,7 +94,8 @@ def logits_of(model, tokens):
         model, more = model.base_model, {"task_ids": torch.tensor([TASK])}
     with torch.no_grad():
         ids = torch.from_numpy(tokens).long()[None]
-        return model(ids, **more).logits[0].float().numpy()
+        logits = model(ids, **more).logits[0].float().numpy()
+    return logits[-len(tokens):]  # those of virtual ones are not asked for
 
 
 def build(name):
@@ -88,6 +105,8 @@ def build(name):
         config = peft.PolyConfig(**settings)
     elif kind == "shira":
         config = peft.ShiraConfig(random_seed=5, **settings)
+    elif kind in VIRTUAL:
+        return build_virtual(folder, VIRTUAL[kind](task_type="CAUSAL_LM", **settings))
     else:
         config = peft.LoraConfig(use_dora=kind == "dora", use_rslora=kind == "rslora",
                                  **settings)
@@ -101,6 +120,14 @@ def build(name):
             # Close decisions of routers must stay as they are: small for experts.
             scale = 0.05 if ".experts" in key or ".gate." in key else 0.1
             value.data = scale * torch.randn_like(value)
+    return model
+
+
+def build_virtual(folder, config):
+    model = peft.get_peft_model(base(folder), config).eval()
+    for key, value in model.named_parameters():
+        if "prompt_encoder" in key:
+            value.data = 0.5 * torch.randn_like(value)
     return model
 
 

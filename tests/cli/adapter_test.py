@@ -2,11 +2,12 @@
 
 import json
 import random
+import re
 import shutil
 import unittest
 from pathlib import Path
 
-from harness import MIXTURE, TEXT, CommandTest, read_npy
+from harness import MIXTURE, ROOT, TEXT, CommandTest, read_npy
 
 DATA = Path(__file__).parent.parent
 LLAMA = DATA / "golden" / "hf" / "llama"
@@ -100,6 +101,35 @@ class Tuning(Adapters):
         self.assertFalse(out.exists())
         self.assertGreater(plan["trained_params"], 1000)
         self.assertEqual(plan["gradient_bytes"], 4 * plan["trained_params"])
+
+    def test_in_a_budget(self):
+        # Experts on the disk: the same adapter, and as much memory as was said.
+        out, args = self.tune("--recompute", "-q")
+        args = (args[0], ROOT / "models" / "junto-mini.gguf", *args[2:])
+        self.good(*args)
+        adapter = (out / "adapter.safetensors").read_bytes()
+        shutil.rmtree(out)
+        least = self.bad(1, "the smallest budget is", *args, "--ram", "1M").err
+        least = re.search(r"budget is (\d+) MiB \(weights and process \d+, gradients and "
+                          r"optimiser \d+, activations \d+, a layer of 24 experts", least)
+        ram = ("--ram", f"{least.group(1)}M")
+        plan = self.good(*args, *ram, "--dry-run", "--json").json()
+        self.assertEqual(plan["budget"]["ram"], int(least.group(1)) << 20)
+        self.assertGreaterEqual(plan["budget"]["slots"], 24)
+        shutil.rmtree(out, ignore_errors=True)
+        text = self.good(*args, *ram, "--dry-run").text()
+        self.assertRegex(text, r"memory .* of .*, of which the smallest would be ")
+        self.assertRegex(text, r"  experts .*, \d+ of 144\n")
+        done = self.good(*args, *ram, "--json").json()
+        store = done["store"]
+        self.assertEqual((out / "adapter.safetensors").read_bytes(), adapter)
+        self.assertEqual(store["prefetch"], "order")
+        self.assertGreater(store["hits_ahead"], store["misses"])
+        self.assertGreater(store["read_bytes"], 0)
+        shutil.rmtree(out)
+        note = self.good(*(a for a in args if a != "-q"), *ram).err
+        self.assertRegex(note, r"store \d+ of 144 experts in memory; .* a step read .* "
+                               r"came ahead, of which [0-9.]+% was used")
 
     def test_patience(self):
         # Nothing gets better after the first evaluation.
