@@ -140,6 +140,7 @@ static jt_costs costs_of(const jt_session *s)
     double tokens = (double)stats_of(s).tokens;
     c.experts *= tokens;
     c.rest *= tokens;
+    c.handling *= tokens;
     for (int i = 0; i <= JT_LACKING_MOST; i++)
         c.lacking[i] *= tokens;
     return c;
@@ -152,6 +153,7 @@ static double predict(const jt_costs *before, const jt_session *s, uint64_t read
     jt_costs c = costs_of(s);
     c.experts = (c.experts - before->experts) / tokens;
     c.rest = (c.rest - before->rest) / tokens;
+    c.handling = (c.handling - before->handling) / tokens;
     for (int i = 0; i <= JT_LACKING_MOST; i++)
         c.lacking[i] = (c.lacking[i] - before->lacking[i]) / tokens;
     c.read_bytes = (double)read / tokens;

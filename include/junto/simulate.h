@@ -54,8 +54,11 @@ JT_API jt_status jt_trace_uses(jt_trace *trace, double **uses, size_t *n_uses,
 typedef struct jt_costs {
     double experts;    /* computing experts, which overlaps with reading others */
     double rest;       /* everything else, which overlaps with reading on guesses */
+    double handling;   /* asking for experts and taking them in */
     double read_bytes; /* by the store */
     double disk_speed; /* bytes per second */
+    double latency;    /* how much longer than that a read takes that finds the disk
+                          idle; 0: not known */
     double measured;   /* seconds that it took in all */
     double layers;     /* that have experts */
     double lacking[JT_LACKING_MOST + 1]; /* of these, those that lack so many when their
@@ -78,6 +81,7 @@ JT_API void jt_session_costs(const jt_session *session, jt_costs *out);
 typedef struct jt_forecast {
     jt_costs costs;
     double hit_rate; /* of experts asked for */
+    double foreseen; /* share of the others that guesses have read in time */
     double seconds;  /* per token */
 } jt_forecast;
 

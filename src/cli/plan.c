@@ -44,8 +44,12 @@ static void print_plan(const jt_forecast *f, const jt_store_stats *s)
            cli_show_bytes(c->disk_speed).text, s->engine,
            s->direct ? "direct" : "buffered", cli_show_bytes(c->read_bytes).text,
            c->disk_speed > 0 ? 1e3 * c->read_bytes / c->disk_speed : 0.0);
-    printf("processor  experts %.1f ms per token, the rest %.1f ms\n", 1e3 * c->experts,
-           1e3 * c->rest);
+    printf("guesses    read %.0f%% of what the cache lacks before it is asked for\n",
+           100.0 * f->foreseen);
+    printf(
+        "processor  experts %.1f ms per token, asking for them %.1f ms, the rest %.1f "
+        "ms\n",
+        1e3 * c->experts, 1e3 * c->handling, 1e3 * c->rest);
     printf("predicted  %.2f tokens/s; the limit is the %s\n", 1.0 / f->seconds,
            jt_costs_limit(c));
 }
@@ -56,12 +60,13 @@ static int print_json(cli_context *cli, const struct plan_args *args,
     const jt_costs *c = &f->costs;
     return cli_print_json(
         cli,
-        json_pack("{s:o, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:s}", "model",
-                  cli_json_text(args->model, strlen(args->model)), "store",
-                  cli_store_json(session), "hit_rate", f->hit_rate, "expert_seconds",
-                  c->experts, "rest_seconds", c->rest, "read_bytes", c->read_bytes,
-                  "disk_speed", c->disk_speed, "tokens_per_second", 1.0 / f->seconds,
-                  "limit", jt_costs_limit(c)));
+        json_pack("{s:o, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s}",
+                  "model", cli_json_text(args->model, strlen(args->model)), "store",
+                  cli_store_json(session), "hit_rate", f->hit_rate, "foreseen",
+                  f->foreseen, "latency_seconds", c->latency, "handling_seconds",
+                  c->handling, "expert_seconds", c->experts, "rest_seconds", c->rest,
+                  "read_bytes", c->read_bytes, "disk_speed", c->disk_speed,
+                  "tokens_per_second", 1.0 / f->seconds, "limit", jt_costs_limit(c)));
 }
 
 static int plan(cli_context *cli, const struct plan_args *args, const cli_model *m,

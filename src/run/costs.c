@@ -1,4 +1,6 @@
 /* What tokens cost, and how fast that is. */
+#include <math.h>
+
 #include "junto/simulate.h"
 #include "run/session.h"
 
@@ -14,11 +16,11 @@ static const double idle = 0.75;
 
 double jt_costs_seconds(const jt_costs *c)
 {
-    double seconds = c->rest + c->experts;
+    double seconds = c->rest + c->experts + c->handling;
     if (c->layers > 0.0 && c->uses > 0.0 && c->disk_speed > 0.0) {
         double layer = c->experts / c->layers, one = c->experts / c->uses;
         for (int i = 1; i <= JT_LACKING_MOST; i++) {
-            double end = i * c->expert_bytes / c->disk_speed + one;
+            double end = c->latency + i * c->expert_bytes / c->disk_speed + one;
             seconds += end > layer ? c->lacking[i] * (end - layer) : 0.0;
         }
     }
@@ -45,8 +47,10 @@ void jt_session_costs(const jt_session *s, jt_costs *out)
         out->measured += seconds;
         if (i == JT_STAGE_APPLY)
             out->experts = seconds;
-        else if (i != JT_STAGE_DISPATCH) /* the store's: reading, and waiting for it */
+        else if (i != JT_STAGE_DISPATCH)
             out->rest += seconds;
+        else
+            out->handling = fmax(0.0, seconds - stats.stall_seconds / n);
     }
     for (int i = 0; i <= JT_LACKING_MOST; i++) {
         out->lacking[i] = (double)stats.lacking[i] / n;

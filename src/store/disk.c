@@ -66,6 +66,7 @@ static jt_status measure(double *speed, const jt_source *source, uint64_t bytes,
     jt_reader *reader;
     jt_status status = jt_reader_new(&reader, &options, err);
     if (status == JT_OK) {
+        memset(room, 0, PLACES * PIECE); /* new memory takes time of its own */
         status = run(speed, reader, source, room, bytes / PIECE + 1, err);
         jt_reader_free(reader);
     }

@@ -44,7 +44,7 @@ static void render(const jt_ask *ask)
     if (!chat)
         WALK_CHECK(jt_chat_new(&chat, NULL, NULL, source, strlen(source), NULL) ==
                    JT_OK);
-    WALK_CHECK(!jt_prompt_make(ask, chat, NULL, &tokens, &in_thought, &problem));
+    WALK_CHECK(!jt_prompt_chat(ask, chat, &tokens, &in_thought, &problem));
     check_problem(&problem);
     free(tokens.ids);
 }
