@@ -246,6 +246,19 @@ static bool ends_with(jt_str name, const char *tail)
     return name.len > n && memcmp(name.data + name.len - n, tail, n) == 0;
 }
 
+/* Is it a weight of a product? Latent attention reads its own in parts. */
+static bool can_change(jt_str name)
+{
+    static const char *const others[] = {"_norm.weight",    "conv1d.weight",
+                                         "conv.weight",     "attn_kv_b.weight",
+                                         "attn_k_b.weight", "attn_v_b.weight"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (ends_with(name, others[i]))
+            return false;
+    }
+    return ends_with(name, ".weight");
+}
+
 jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
                             jt_err *err)
 {
@@ -260,10 +273,7 @@ jt_status jt_adapter_target(const jt_gguf *file, jt_str name, size_t shape[3],
             err, JT_E_UNSUPPORTED,
             "the model has no tensor '%.*s': is the adapter for another one?",
             JT_GGUF_SHOW(name));
-    bool weight = ends_with(name, ".weight") && !ends_with(name, "_norm.weight") &&
-                  !ends_with(name, "conv1d.weight") && !ends_with(name, "conv.weight");
-    if (!weight || t->n_dims < 2 || t->n_dims > 3 ||
-        ends_with(name, "attn_kv_b.weight"))
+    if (!can_change(name) || t->n_dims < 2 || t->n_dims > 3)
         return jt_fail(err, JT_E_UNSUPPORTED, "adapters of tensor '%.*s'",
                        JT_GGUF_SHOW(name));
     int first = t->n_dims - 2;

@@ -262,12 +262,31 @@ static void check_configs(void **state)
                    JT_E_FORMAT, "lora_magnitude_vector");
 }
 
+/* Latent attention reads some weights in parts: an adapter would do nothing there. */
+static void check_latent(void **state)
+{
+    static const char *const names[] = {"blk.0.attn_k_b.weight",
+                                        "blk.0.attn_v_b.weight"};
+    (void)state;
+    golden latent;
+    size_t shape[3];
+    jt_err err = {0};
+    golden_open(&latent, "deepseek2");
+    const jt_gguf *weights = jt_model_file(latent.model);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(jt_adapter_target(weights,
+                                           (jt_str){names[i], strlen(names[i])}, shape,
+                                           &err),
+                         JT_E_UNSUPPORTED);
+    golden_close(&latent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_good),     cmocka_unit_test(check_files),
         cmocka_unit_test(check_sessions), cmocka_unit_test(check_memory),
-        cmocka_unit_test(check_configs),
+        cmocka_unit_test(check_configs),  cmocka_unit_test(check_latent),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
