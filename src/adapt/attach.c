@@ -204,7 +204,8 @@ static bool shares_round(const jt_attachment *a, const jt_attachment *b)
 static jt_status add(jt_attached *attached, const jt_model *model,
                      const jt_attachment *at, bool trains, jt_err *err)
 {
-    if (at->adapter->kind->front && at->stands[0] && jt_attached_front(attached))
+    if (at->adapter->kind->front && at->stands && at->stands[0] &&
+        jt_attached_front(attached))
         return jt_fail(err, JT_E_UNSUPPORTED,
                        "two adapters that put virtual tokens before a text");
     if (attached->count == JT_MOST_ADAPTERS)

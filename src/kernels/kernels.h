@@ -69,8 +69,8 @@ typedef void jt_matmul_fn(float *y, size_t ldy, const void *w, size_t row_bytes,
 typedef struct jt_matmul {
     jt_act act; /* what x must be */
     jt_matmul_fn *fn;
-    jt_matmul_fn *tiled; /* the same, bit for bit, where w points to tiles (tile.h) of
-                            rows without gaps; NULL: this level has no use for them */
+    jt_matmul_fn *tiled;  /* the same, bit for bit, where w points to tiles (tile.h) of
+                             rows without gaps; NULL: this level has no use for them */
     jt_matmul_fn *halves; /* of F32: the same, bit for bit, where w points to tiles of
                              bfloat16 that say each value exactly; NULL: not here */
 } jt_matmul;

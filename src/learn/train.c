@@ -45,6 +45,7 @@ static jt_status tell(run *r, jt_train_event *event, json_t *extra, jt_err *err)
     json_decref(extra);
     if (t->options->on_event && t->options->on_event(t->options->user, event))
         r->stop = true;
+    event->store = NULL; /* they end here */
     return status;
 }
 

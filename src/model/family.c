@@ -11,9 +11,9 @@ static const jt_norm_names misnamed_norms = {"attn_norm", NULL, "post_attention_
 static const jt_norm_names around_norms = {"attn_norm", "post_attention_norm",
                                            "ffn_norm", "post_ffw_norm"};
 static const jt_norm_names gemma4_norms = {
-    "attn_norm",      "post_attention_norm", "ffn_norm",        "post_ffw_norm",
-    "pre_ffw_norm_2", "ffn_gate_inp.scale",  "post_ffw_norm_1", "post_ffw_norm_2",
-    "post_norm"};
+    "attn_norm",       "post_attention_norm", "ffn_norm",
+    "post_ffw_norm",   "pre_ffw_norm_2",      "ffn_gate_inp.scale",
+    "post_ffw_norm_1", "post_ffw_norm_2",     "post_norm"};
 static const jt_norm_names after_norms = {NULL, "post_attention_norm", NULL,
                                           "post_ffw_norm"};
 static const jt_norm_names parallel_norms = {"attn_norm"};
