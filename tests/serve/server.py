@@ -17,6 +17,7 @@ from pathlib import Path
 
 JUNTO = os.environ["JUNTO"]
 MODEL = str(Path(__file__).resolve().parents[2] / "models" / "junto-mini.gguf")
+PATIENCE = 170  # seconds: sanitizers are slow, and other tests run beside
 
 
 class Reply:
@@ -60,7 +61,7 @@ class Server:
     def lines(self):
         return os.pread(self.log.fileno(), 1 << 20, 0).decode().splitlines()
 
-    def request(self, method, path, body=None, headers=None, timeout=60, address="127.0.0.1"):
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE, address="127.0.0.1"):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout,
                                                 source_address=(address, 0))
         try:
@@ -100,13 +101,13 @@ class Server:
         data = json.dumps(body).encode()
         head = (f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(data)}\r\n\r\n")
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         client.sendall(head.encode() + data)
         return client
 
     def open_get(self, path):
         """A socket on which this has been asked for, and nothing read."""
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         return client
 
