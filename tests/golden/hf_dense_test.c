@@ -23,6 +23,5 @@ int main(void)
         HF_FOLDER("mistral3", check),      HF_FOLDER("ernie4_5", check),
         HF_FOLDER("hunyuan-dense", check), HF_FOLDER("granite", check),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

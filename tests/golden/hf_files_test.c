@@ -150,6 +150,5 @@ int main(void)
         HF_FOLDER("gemma4-moe", check_file),
         HF_FOLDER("gemma4-e2b", check_file),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

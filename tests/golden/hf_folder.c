@@ -17,13 +17,6 @@ static void must(jt_status status, const jt_err *err)
         fail_msg("%s", err->msg);
 }
 
-void hf_use_memory(void)
-{
-    static const char place[] = "/dev/shm";
-    if (access(place, W_OK) == 0)
-        setenv("TMPDIR", place, 0);
-}
-
 void hf_convert(const char *from, const char *to, const char *type)
 {
     jt_convert_options o = {.type = type};

@@ -5,10 +5,6 @@
 
 #include "golden.h"
 
-/* Let scratch folders lie in memory where there is such a place: conversion waits for
- * the disk with every file, which is not what is tested here. Before scratch_setup. */
-void hf_use_memory(void);
-
 /* Convert `from` to `to`, which must work; `type` NULL: keep types. */
 void hf_convert(const char *from, const char *to, const char *type);
 

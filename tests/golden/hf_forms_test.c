@@ -204,6 +204,5 @@ int main(void)
         cmocka_unit_test(longrope),
         cmocka_unit_test(longrope_back),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

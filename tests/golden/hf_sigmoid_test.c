@@ -27,6 +27,5 @@ int main(void)
         HF_FOLDER("minimax-m2", check_predicting),
         HF_FOLDER("bailingmoe2", check_predicting),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

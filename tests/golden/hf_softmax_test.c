@@ -36,6 +36,5 @@ int main(void)
         HF_FOLDER("pangu-pro-moe", check),
         HF_FOLDER("ernie4_5-moe", check_predicting),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -38,6 +38,5 @@ int main(void)
         HF_FOLDER("qwen3next", check_predicting),
         HF_FOLDER("qwen35moe", check_predicting),
     };
-    hf_use_memory();
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

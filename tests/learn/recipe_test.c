@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "learn/recipe_impl.h"
+#include "scratch.h"
 
 /* ---- conditions ---- */
 
@@ -502,8 +503,7 @@ static void options_without_sense(void **state)
 static int set_up(void **state)
 {
     static world w;
-    snprintf(w.dir, sizeof w.dir, "/tmp/junto-recipe-test-XXXXXX");
-    assert_non_null(mkdtemp(w.dir));
+    snprintf(w.dir, sizeof w.dir, "%.63s", scratch_new().dir);
     snprintf(w.path, sizeof w.path, "%s/recipe.toml", w.dir);
     *state = &w;
     return 0;

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "learn/data.h"
 #include "learn/synthetic.h"
+#include "scratch.h"
 
 enum { VOCAB = 40, CLASSES = 4, DOCUMENTS = 50, LENGTH = 64, HEADER = 128 };
 
@@ -138,9 +139,9 @@ static void nowhere_to_write(void **state)
 
 static int set_up(void **state)
 {
-    static char dir[64] = "/tmp/junto-synthetic-XXXXXX";
-    assert_non_null(mkdtemp(dir));
-    *state = dir;
+    static scratch folder;
+    folder = scratch_new();
+    *state = folder.dir;
     return 0;
 }
 

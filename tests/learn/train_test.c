@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "learn/train.h"
+#include "scratch.h"
 
 enum { VOCAB = 40, END = 39, DOCUMENTS = 40, LENGTH = 60, STEPS = 6 };
 
@@ -42,8 +43,7 @@ static void write_data(const char *path)
 static int set_up(void **state)
 {
     static world w;
-    snprintf(w.dir, sizeof w.dir, "/tmp/junto-train-XXXXXX");
-    assert_non_null(mkdtemp(w.dir));
+    snprintf(w.dir, sizeof w.dir, "%.63s", scratch_new().dir);
     snprintf(w.data, sizeof w.data, "%s/data.bin", w.dir);
     write_data(w.data);
     *state = &w;

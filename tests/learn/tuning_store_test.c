@@ -15,6 +15,7 @@
 #include "families.h"
 #include "junto/junto.h"
 #include "junto/learn.h"
+#include "scratch.h"
 
 enum { MOST = 64, STEPS = 4, DOCUMENTS = 60, LENGTH = 40 };
 
@@ -395,8 +396,7 @@ static int set_up(void **state)
 {
     char path[96];
     (void)state;
-    strcpy(folder, "/tmp/junto-stored-XXXXXX");
-    assert_non_null(mkdtemp(folder));
+    snprintf(folder, sizeof folder, "%.63s", scratch_new().dir);
     snprintf(path, sizeof path, "%s/data.bin", folder);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
