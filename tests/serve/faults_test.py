@@ -215,7 +215,7 @@ class Kills(ServerTest):
         """Nothing is left behind that would keep the next one from starting at once."""
         text = self.server.text("The king said")
         first = Server()
-        port, client = first.port, first.open(TEXT, BODY)
+        port, client = first.port, first.open(TEXT, {**BODY, "n": 16})
         first.wait_figure("slots_busy", 1)
         first.stop(signal.SIGKILL)
         with client:

@@ -118,10 +118,10 @@ class Server:
         raise AssertionError(f"no figure {name}")
 
     def wait_figure(self, name, value):
-        for _ in range(600):
+        for _ in range(6000):
             if self.figure(name) == value:
                 return
-            time.sleep(0.05)
+            time.sleep(0.005)  # a reply may be over soon
         raise AssertionError(f"{name} is {self.figure(name)}, expected {value}")
 
     def stop(self, how=signal.SIGTERM):
