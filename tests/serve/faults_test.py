@@ -214,7 +214,7 @@ class Kills(ServerTest):
     def test_kill_and_restart(self):
         """Nothing is left behind that would keep the next one from starting at once."""
         text = self.server.text("The king said")
-        first = Server()
+        first = self.server_with("-np", 1)
         port, client = first.port, first.open(TEXT, {**BODY, "n": 16})
         first.wait_figure("slots_busy", 1)
         first.stop(signal.SIGKILL)
