@@ -110,6 +110,7 @@ static int run(cli_context *cli, const void *raw)
 static const cli_group groups[] = {
     {"Flags", options, 0},
     {NULL, cli_store_options, offsetof(struct bench_args, session.store)},
+    {NULL, cli_store_read_options, offsetof(struct bench_args, session.store)},
     {NULL, cli_policy_options, offsetof(struct bench_args, policies)},
     {NULL, cli_kernel_options, offsetof(struct bench_args, session)},
     {NULL, cli_common_options, 0},

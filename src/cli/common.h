@@ -23,6 +23,7 @@ extern const cli_option cli_kernel_options[];  /* -b, --cpu */
 
 /* --ram and what belongs to it (store_flags.c); the fields of jt_store_options. */
 extern const cli_option cli_store_options[];
+extern const cli_option cli_store_read_options[]; /* how it reads, beside those */
 /* Let the store keep the experts that a trace (NULL: none is given) uses most: fills in
  * policy and uses, which the caller frees when the session has begun. */
 jt_status cli_store_pin(jt_store_options *store, double **uses, const char *trace,

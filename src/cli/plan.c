@@ -112,6 +112,7 @@ static int run(cli_context *cli, const void *raw)
 
 static const cli_group groups[] = {
     {"Flags", cli_store_options, offsetof(struct plan_args, session.store)},
+    {NULL, cli_store_read_options, offsetof(struct plan_args, session.store)},
     {NULL, options, 0},
     {"Machine", cli_context_options, offsetof(struct plan_args, session)},
     {NULL, cli_threads_options, offsetof(struct plan_args, session)},

@@ -203,13 +203,14 @@ static const cli_option file_options[] = {
      .help = "go on with a chat that /save has written"},
     {0}};
 
-#define MACHINE                                          \
-    {"Machine", cli_context_options, FIELD(session)},    \
-        {NULL, cli_threads_options, FIELD(session)},     \
-        {NULL, cli_kernel_options, FIELD(session)},      \
-        {NULL, cli_store_options, FIELD(session.store)}, \
-    {                                                    \
-        NULL, pin_options, 0                             \
+#define MACHINE                                               \
+    {"Machine", cli_context_options, FIELD(session)},         \
+        {NULL, cli_threads_options, FIELD(session)},          \
+        {NULL, cli_kernel_options, FIELD(session)},           \
+        {NULL, cli_store_options, FIELD(session.store)},      \
+        {NULL, cli_store_read_options, FIELD(session.store)}, \
+    {                                                         \
+        NULL, pin_options, 0                                  \
     }
 
 const cli_group run_groups[] = {

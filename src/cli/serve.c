@@ -238,6 +238,7 @@ static const cli_group groups[] = {
     {"Limits", limit_options, 0},
     {"Log", log_options, 0},
     {"Larger than memory", cli_store_options, FIELD(session.store)},
+    {NULL, cli_store_read_options, FIELD(session.store)},
     {"Machine", cli_context_options, FIELD(session)},
     {NULL, cli_threads_options, FIELD(session)},
     {NULL, cli_kernel_options, FIELD(session)},

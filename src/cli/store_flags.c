@@ -29,6 +29,9 @@ const cli_option cli_store_options[] = {
      .help = "of a file with nested experts ('junto quantize --nested'): how many bits "
              "of them to read; 2-4: two at first, up to four for those that are used "
              "again (default: all)"},
+    {0}};
+
+const cli_option cli_store_read_options[] = {
     {.flags = "--no-checks",
      .kind = CLI_FLAG,
      .offset = FIELD(no_checks),

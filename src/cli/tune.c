@@ -185,33 +185,14 @@ static const cli_option data_options[] = {
      .help = "how messages are written"},
     {0}};
 
-#define STORE(name) (FIELD(store) + offsetof(jt_store_options, name))
-
 static const cli_option store_options[] = {
     {.flags = "--ram",
      .kind = CLI_MEMORY,
      .value = "SIZE",
-     .offset = STORE(ram),
+     .offset = FIELD(store.ram),
      .help = "memory to use in all, as 4G or 75% of what there is: experts that do not "
              "fit stay in the file and come layer by layer, forward and back (default: "
              "the file is mapped)"},
-    {.flags = "--no-checks",
-     .kind = CLI_FLAG,
-     .offset = STORE(no_checks),
-     .help = "of a file with checksums ('junto convert --layout experts'): do not "
-             "compare them as experts come"},
-    {.flags = "--io",
-     .kind = CLI_CHOICE,
-     .value = "direct|buffered",
-     .offset = STORE(io),
-     .help = "with --ram: read past the page cache or through it (default: the faster, "
-             "measured)"},
-    {.flags = "--io-engine",
-     .kind = CLI_CHOICE,
-     .value = "uring|pread",
-     .offset = STORE(engine),
-     .help = "with --ram: io_uring, or threads (default: the first that the system "
-             "allows)"},
     {0}};
 
 static const cli_option run_options[] = {
@@ -409,6 +390,7 @@ static const cli_group groups[] = {{"The adapter", adapter_options, 0},
                                    {"Data", data_options, 0},
                                    {"The run", run_options, 0},
                                    {"Models larger than memory", store_options, 0},
+                                   {NULL, cli_store_read_options, FIELD(store)},
                                    {NULL, cli_common_options, 0},
                                    {0}};
 
