@@ -73,10 +73,10 @@ static jt_product cut(const jt_product *p, run r)
 
 /* ---- which adapters ---- */
 
-static const jt_adapter_slot *slot_for(const jt_attachment *at, const jt_tensor *w)
+/* The number of its slot, or -1. */
+static int32_t slot_for(const jt_attachment *at, const jt_tensor *w)
 {
-    int32_t i = w->weight ? at->slot[w->weight] : -1;
-    return i < 0 ? NULL : &at->adapter->slot[i];
+    return w->weight ? at->slot[w->weight] : -1;
 }
 
 /* Does any adapter change what this weight gives? */
@@ -86,7 +86,7 @@ static bool is_changed(const jt_crew *c, const jt_product *p)
         const jt_attached *by = c->part[k].by;
         for (size_t i = 0; i < by->count; i++) {
             const jt_blended *m = by->list[i].blended;
-            if (slot_for(&by->list[i], &p->w) || (m && jt_blended_bank(m, p) >= 0))
+            if (slot_for(&by->list[i], &p->w) >= 0 || (m && jt_blended_bank(m, p) >= 0))
                 return true;
         }
     }
@@ -117,7 +117,10 @@ static room count_uses(const jt_crew *c, jt_context *ctx, const jt_product *p)
         for (size_t i = 0; i < by->count; i++) {
             const jt_blended *m = by->list[i].blended;
             bool mixed = m && jt_blended_bank(m, p) >= 0;
-            bool used = slot_for(&by->list[i], &p->w) != NULL;
+            int32_t slot = slot_for(&by->list[i], &p->w);
+            bool used = slot >= 0;
+            if (used && by->list[i].factors) /* read next, and long ago last */
+                __builtin_prefetch(&by->list[i].factors[slot]);
             n.uses += used;
             n.mixed += mixed;
             n.products += used + (mixed ? m->blend->n : 0);
@@ -126,18 +129,21 @@ static room count_uses(const jt_crew *c, jt_context *ctx, const jt_product *p)
     return n;
 }
 
-static jt_use use_of(const jt_attachment *at, const jt_adapter_slot *s,
-                     const jt_product *p)
+/* Where there are factors nothing is read of the slot: what is read but once in a pass
+ * takes longer to come than to use. */
+static jt_use use_of(const jt_attachment *at, int32_t slot, const jt_product *p)
 {
+    const jt_adapter_slot *s = &at->adapter->slot[slot];
+    const jt_factors *f = at->factors ? &at->factors[slot] : NULL;
+    size_t rows = f ? f->rows : s->rows;
     return (jt_use){.slot = s,
                     .p = *p,
                     .x = p->x->x,
-                    .matrix = p->w.first_row / s->rows,
-                    .row = p->w.first_row % s->rows,
-                    .scale = s->scale * at->scale,
-                    .factors = at->factors ? &at->factors[s - at->adapter->slot] : NULL,
-                    .norm = at->norm ? at->norm[s - at->adapter->slot] + p->w.first_row
-                                     : NULL};
+                    .matrix = p->w.first_row / rows,
+                    .row = p->w.first_row % rows,
+                    .scale = (f ? f->scale : s->scale) * at->scale,
+                    .factors = f,
+                    .norm = at->norm ? at->norm[slot] + p->w.first_row : NULL};
 }
 
 /* The weights that the rows of a product give to adapter `i`, in scratch; NULL where
@@ -169,13 +175,16 @@ static const float *weights_of(jt_context *ctx, const jt_attached *attached, siz
 /* A x, in the list of the products themselves: they read the same rows of x. */
 static jt_product low_product(jt_context *ctx, jt_use *u)
 {
-    jt_tensor a = jt_slice(&u->slot->part[JT_LOW_A], u->matrix);
-    u->low = jt_input_of(jt_new(ctx, u->p.tokens, u->slot->rank));
+    const jt_factors *f = u->factors;
+    jt_tensor a = {.n_dims = 2, .shape = {f ? f->rank : 0, jt_cols(&u->p.w)}};
+    if (!f)
+        a = jt_slice(&u->slot->part[JT_LOW_A], u->matrix);
+    u->low = jt_input_of(jt_new(ctx, u->p.tokens, jt_rows(&a)));
     jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, 0, u->p.tokens);
     p.first = u->p.first;
     p.via = u->p.via;
-    if (u->factors)
-        jt_factor_product(&u->factors->a, u->matrix, &p);
+    if (f)
+        jt_factor_product(&f->a, &f->b, u->matrix, &p);
     return p;
 }
 
@@ -188,10 +197,9 @@ static void add_uses(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
     jt_product some = cut(p, r);
     for (size_t i = 0; i < by->count; i++) {
         const jt_attachment *at = &by->list[i];
-        const jt_adapter_slot *slot =
-            jt_crew_step_has(at, s) ? slot_for(at, &p->w) : NULL;
+        int32_t slot = jt_crew_step_has(at, s) ? slot_for(at, &p->w) : -1;
         bool used;
-        if (!slot)
+        if (slot < 0)
             continue;
         jt_use *u = &use[*filled];
         *u = use_of(at, slot, &some);
@@ -366,11 +374,12 @@ static void embed_part(jt_context *ctx, const jt_attached *by, const jt_tensor *
 {
     for (size_t i = 0; i < by->count && !jt_failed(ctx); i++) {
         const jt_attachment *at = &by->list[i];
-        embed_rows w = {at, slot_for(at, table), ids, *y, NULL, by->count};
+        int32_t slot = slot_for(at, table);
+        if (slot < 0)
+            continue;
+        embed_rows w = {at, &at->adapter->slot[slot], ids, *y, NULL, by->count};
         if (by->weight)
             w.weight = by->weight + i;
-        if (!w.s)
-            continue;
         if (ctx->tape) {
             jt_fail(&ctx->err, JT_E_UNSUPPORTED, "gradients of adapters of '%s'",
                     w.s->target);

@@ -62,7 +62,10 @@ static size_t list_slots(jt_attachment *at, entry *list, size_t n_weights,
             continue;
         size_t slot = (size_t)at->slot[w];
         const jt_adapter_slot *s = &at->adapter->slot[slot];
+        jt_factors *f = &at->factors[slot];
         list[count++] = (entry){slot, turn_of(s->target)};
+        *f =
+            (jt_factors){.rows = s->rows, .rank = (uint32_t)s->rank, .scale = s->scale};
         for (int part = JT_LOW_A; part <= JT_LOW_B; part++)
             at->factor_bytes += jt_factor_plan(factor_of(at, slot, part),
                                                &s->part[part], part == JT_LOW_B, k);

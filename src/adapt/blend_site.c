@@ -45,7 +45,8 @@ static jt_tensor *score_all(jt_context *ctx, const jt_blend_use *uses, size_t co
         list[n] = jt_product_rows(&logits[i], &r->weight, &x[i], 0, uses[i].p.tokens);
         list[n].first = uses[i].p.first;
         if (at_rest(ctx, &uses[i]))
-            jt_factor_product(&uses[i].by->factors[uses[i].bank].gate, 0, &list[n]);
+            jt_factor_product(&uses[i].by->factors[uses[i].bank].gate, NULL, 0,
+                              &list[n]);
         n++;
     }
     if (!jt_failed(ctx) && n)
@@ -118,6 +119,7 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
 {
     const jt_blend *b = u->by->blend;
     const jt_plan *plan = &u->plan;
+    const jt_bank_factors *factors = at_rest(ctx, u) ? &u->by->factors[u->bank] : NULL;
     u->low = jt_input_of(jt_new(ctx, (size_t)plan->n_rows, b->bank[u->bank].rank));
     if (jt_failed(ctx))
         return;
@@ -130,8 +132,8 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
             continue;
         jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, first, rows);
         p.via = via;
-        if (at_rest(ctx, u))
-            jt_factor_product(&u->by->factors[u->bank].a, e, &p);
+        if (factors)
+            jt_factor_product(&factors->a, &factors->b, e, &p);
         list[(*all)++] = p;
     }
 }

@@ -1,50 +1,50 @@
 /* B (A x) without a tape: y[t] += sum over the adapters e of token t of w_e B_e low_e.
- * y stays in the cache while all adapters of its token are added. */
+ * Rows of B are read once for all tokens that have chosen the adapter; a token gets its
+ * adapters in their order, whoever is beside it. */
 #include "adapt/blended.h"
 
-enum { TILE_ROWS = 512, TILE_TOKENS = 32 };
+enum { TILE_ROWS = 2048 };
 
 typedef struct tiles {
     const jt_kernels *kernels;
     const jt_blend_use *uses;
-    int32_t **expert; /* of each row of each plan */
-    size_t *first;    /* [count + 1] items before each use */
+    size_t count;
+    size_t *first; /* [count + 1] items before each use: none of one that adds to the
+                      same y as the use before it, which does both */
 } tiles;
 
-static size_t tiles_of(size_t n, size_t tile)
+/* The next adapter from `e` on that a token has chosen, or n. */
+static size_t next_chosen(const jt_plan *plan, size_t e)
 {
-    return (n + tile - 1) / tile;
+    while (e < (size_t)plan->n_experts && plan->start[e] == plan->start[e + 1])
+        e++;
+    return e;
 }
 
-/* The B that the first slot from `slot` on which has an adapter reads; or NULL. */
-static const void *next_up(const jt_blend_use *u, const int32_t *expert, size_t slot,
-                           size_t end, size_t row)
+/* What adapter e adds to values row .. row + rows of its tokens; `next` comes then. */
+static void add_one(const tiles *w, const jt_blend_use *u, size_t e, size_t row,
+                    size_t rows, size_t next)
 {
-    while (slot < end && u->plan.row[slot] < 0)
-        slot++;
-    if (slot == end)
-        return NULL;
-    return jt_factor_at(&u->by->factors[u->bank].b, (size_t)expert[u->plan.row[slot]],
-                        u->p.w.first_row + row, u->by->blend->bank[u->bank].rank);
-}
-
-/* What one adapter of one token adds to values row .. row + rows of y. */
-static void add_one(const tiles *w, const jt_blend_use *u, size_t at, int32_t e,
-                    float *y, size_t row, size_t rows, const void *next)
-{
-    const jt_adapter_bank *bank = &u->by->blend->bank[u->bank];
+    const jt_plan *plan = &u->plan;
     const jt_factor *b = &u->by->factors[u->bank].b;
-    jt_factor_add_up(b, (size_t)e,
-                     (jt_thin_up){.y = y,
-                                  .row = u->p.w.first_row + row,
-                                  .rows = rows,
-                                  .rank = bank->rank,
-                                  .low = jt_row(&u->low.x, at),
-                                  .tokens = 1,
-                                  .weight = &u->plan.weight[at],
-                                  .scale = u->by->scale * u->by->blend->scale,
-                                  .next = next},
-                     w->kernels);
+    size_t at = (size_t)plan->start[e], rank = u->by->blend->bank[u->bank].rank;
+    size_t b_row = u->p.w.first_row + row;
+    bool more = next < (size_t)plan->n_experts;
+    jt_factor_add_up(
+        b, e,
+        (jt_thin_up){.y = u->p.y + row,
+                     .y_stride = u->p.ldy,
+                     .index = plan->token + at,
+                     .row = b_row,
+                     .rows = rows,
+                     .rank = rank,
+                     .low = jt_row(&u->low.x, at),
+                     .low_stride = rank,
+                     .tokens = (size_t)plan->start[e + 1] - at,
+                     .weight = plan->weight + at,
+                     .scale = u->by->scale * u->by->blend->scale,
+                     .next = more ? jt_factor_at(b, next, b_row, rank) : NULL},
+        w->kernels);
 }
 
 static void run_tile(void *arg, size_t item)
@@ -53,38 +53,28 @@ static void run_tile(void *arg, size_t item)
     size_t i = 0;
     while (w->first[i + 1] <= item)
         i++;
-    const jt_blend_use *u = &w->uses[i];
-    size_t all = jt_rows(&u->p.w), across = tiles_of(all, TILE_ROWS);
-    size_t local = item - w->first[i], row = local % across * TILE_ROWS;
-    size_t token = local / across * TILE_TOKENS, end = token + TILE_TOKENS;
+    size_t row = (item - w->first[i]) * TILE_ROWS, all = jt_rows(&w->uses[i].p.w);
     size_t rows = all - row < TILE_ROWS ? all - row : TILE_ROWS;
-    size_t k = (size_t)u->plan.k;
-    end = end < u->p.tokens ? end : u->p.tokens;
-    for (size_t slot = token * k; slot < end * k; slot++) {
-        int32_t at = u->plan.row[slot];
-        if (at >= 0)
-            add_one(w, u, (size_t)at, w->expert[i][at],
-                    u->p.y + slot / k * u->p.ldy + row, row, rows,
-                    next_up(u, w->expert[i], slot + 1, end * k, row));
-    }
+    do {
+        const jt_blend_use *u = &w->uses[i];
+        size_t n = (size_t)u->plan.n_experts;
+        for (size_t e = next_chosen(&u->plan, 0), next; e < n; e = next) {
+            next = next_chosen(&u->plan, e + 1);
+            add_one(w, u, e, row, rows, next);
+        }
+    } while (++i < w->count && w->first[i] == w->first[i + 1]);
 }
 
 void jt_blended_add_up(jt_context *ctx, const jt_blend_use *uses, size_t count)
 {
-    tiles w = {ctx->kernels, uses, jt_scratch(ctx, count, sizeof *w.expert),
-               jt_scratch(ctx, count + 1, sizeof *w.first)};
-    for (size_t i = 0; i < count && !jt_failed(ctx); i++) {
-        const jt_plan *plan = &uses[i].plan;
-        size_t tokens = tiles_of(uses[i].p.tokens, TILE_TOKENS);
-        w.first[0] = i ? w.first[0] : 0;
-        w.first[i + 1] =
-            w.first[i] + tokens * tiles_of(jt_rows(&uses[i].p.w), TILE_ROWS);
-        w.expert[i] = jt_scratch(ctx, (size_t)plan->n_rows, sizeof **w.expert);
-        for (int e = 0; w.expert[i] && e < plan->n_experts; e++) {
-            for (int32_t r = plan->start[e]; r < plan->start[e + 1]; r++)
-                w.expert[i][r] = e;
-        }
+    tiles w = {ctx->kernels, uses, count, jt_scratch(ctx, count + 1, sizeof *w.first)};
+    if (jt_failed(ctx))
+        return;
+    w.first[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool same = i && uses[i].p.y == uses[i - 1].p.y;
+        size_t items = (jt_rows(&uses[i].p.w) + TILE_ROWS - 1) / TILE_ROWS;
+        w.first[i + 1] = w.first[i] + (same ? 0 : items);
     }
-    if (!jt_failed(ctx))
-        jt_pool_run(ctx->pool, run_tile, &w, w.first[count]);
+    jt_pool_run(ctx->pool, run_tile, &w, w.first[count]);
 }

@@ -53,9 +53,7 @@ size_t jt_factor_plan(jt_factor *f, const jt_tensor *t, bool panels,
         .dtype = dtype, .panels = panels, .bytes = jt_dtype_row_bytes(dtype, values)};
     if (dtype == JT_F32 && !panels)
         f->data = t->data;
-    else
-        f->need = jt_pad64(count * f->bytes);
-    return f->need;
+    return f->data ? 0 : jt_pad64(count * f->bytes);
 }
 
 /* One panel of the rows from `row` on. */
@@ -79,11 +77,11 @@ char *jt_factor_fill(jt_factor *f, const jt_tensor *t, char *memory,
     if (f->data)
         return memory;
     f->data = memory;
+    char *end = memory + jt_pad64(count * f->bytes);
     if (!f->panels) {
         convert(memory, x, count * rows * cols, f->dtype, kernels);
-        return memory + f->need;
+        return end;
     }
-    char *end = memory + f->need;
     size_t panel = jt_dtype_row_bytes(f->dtype, JT_PANEL_ROWS * cols);
     for (size_t i = 0; i < count; i++, x += rows * cols) {
         for (size_t row = 0; row < rows; row += JT_PANEL_ROWS, memory += panel)
@@ -100,11 +98,14 @@ char *jt_factors_room(size_t bytes)
 
 /* ---- products ---- */
 
-void jt_factor_product(const jt_factor *a, size_t i, jt_product *product)
+void jt_factor_product(const jt_factor *a, const jt_factor *b, size_t i,
+                       jt_product *product)
 {
     product->w.data = (void *)(uintptr_t)(a->data + i * a->bytes);
     product->w.dtype = a->dtype;
     product->thin = true;
+    if (b)
+        product->then = (jt_piece){b->data + i * b->bytes, b->bytes};
 }
 
 const void *jt_factor_at(const jt_factor *b, size_t i, size_t row, size_t rank)

@@ -11,19 +11,22 @@
 
 /* Matrices of one size, `bytes` apart. */
 typedef struct jt_factor {
-    jt_dtype dtype; /* F32, F16 or BF16: all values are said exactly */
-    bool panels;
     const char *data;
     size_t bytes;
-    size_t need; /* of memory for all of them; 0: they are read as they are */
+    jt_dtype dtype; /* F32, F16 or BF16: all values are said exactly */
+    bool panels;
 } jt_factor;
 
-/* Of a stack of low-rank changes. */
+/* Of a stack of low-rank changes: all that a pass looks at, in a line of the cache. */
 typedef struct jt_factors {
     jt_factor a, b; /* A by rows, B in panels */
+    size_t rows;    /* of a matrix of B */
+    uint32_t rank;
+    float scale; /* of the slot */
 } jt_factors;
 
-/* How the matrices [count, rows, cols] of F32 will lie; the bytes that they need. */
+/* How the matrices [count, rows, cols] of F32 will lie; the bytes that they need, 0
+ * where they are read as they are. */
 size_t jt_factor_plan(jt_factor *f, const jt_tensor *t, bool panels,
                       const jt_kernels *kernels);
 /* Then fill them in, from `memory` on, which lives as long as they do; what follows. */
@@ -33,8 +36,10 @@ char *jt_factor_fill(jt_factor *f, const jt_tensor *t, char *memory,
 /* Room for factors that need `bytes` in all; free() it. NULL without memory. */
 char *jt_factors_room(size_t bytes);
 
-/* Let a product with A, whose w is of the right shape, read matrix i. */
-void jt_factor_product(const jt_factor *a, size_t i, jt_product *product);
+/* Let a product with A, whose w is of the right shape, read matrix i; that of B (or
+ * NULL) is what is read then. */
+void jt_factor_product(const jt_factor *a, const jt_factor *b, size_t i,
+                       jt_product *product);
 
 /* u gets matrix i of B and goes. */
 void jt_factor_add_up(const jt_factor *b, size_t i, jt_thin_up u,

@@ -40,7 +40,7 @@ static float magnitude(const jt_use *u, size_t r)
  * Uses of the same y follow each other: who works on a tile of y does so for all of
  * them, in their order. */
 
-enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 512, STRETCHES = 8 };
+enum { TILE_ROWS = 64, TILE_TOKENS = 16, RUN_ROWS = 2048, STRETCHES = 8 };
 
 /* Uses first_use .. of the same y, and the items before it. */
 typedef struct target {
@@ -62,6 +62,7 @@ static size_t runs(const jt_use *u)
 
 /* Rows row .. row + rows of some tokens of the y that some uses share. */
 typedef struct spot {
+    const target *target;
     const jt_use *use, *last;
     size_t row, rows, token, tokens;
 } spot;
@@ -69,15 +70,14 @@ typedef struct spot {
 /* Where what is read first of a use there lies. */
 static const void *factor_at(const spot *s, const jt_use *u)
 {
-    return u->factors
-               ? jt_factor_at(&u->factors->b, u->matrix, u->row + s->row, u->slot->rank)
-               : NULL;
+    const jt_factors *f = u->factors;
+    return f ? jt_factor_at(&f->b, u->matrix, u->row + s->row, f->rank) : NULL;
 }
 
 /* From the factors; `next` is what comes after. */
 static void add_up(const tiles *w, const spot *s, const jt_use *u, const void *next)
 {
-    size_t rank = u->slot->rank;
+    size_t rank = u->factors->rank;
     jt_factor_add_up(&u->factors->b, u->matrix,
                      (jt_thin_up){.y = u->p.y + s->token * u->p.ldy + s->row,
                                   .y_stride = u->p.ldy,
@@ -102,9 +102,15 @@ static void add_tile(const tiles *w, const jt_use *u, size_t row, size_t rows,
 {
     float sum[TILE_TOKENS * TILE_ROWS];
     size_t rank = u->slot->rank;
-    w->kernels->matmul[JT_F32].fn(sum, TILE_ROWS, rows_of_b(u) + row * rank,
-                                  rank * sizeof(float), rows, jt_row(&u->low.x, token),
-                                  rank * sizeof(float), NULL, tokens, rank);
+    w->kernels->matmul[JT_F32].fn(&(jt_matmul_args){.y = sum,
+                                                    .ldy = TILE_ROWS,
+                                                    .w = rows_of_b(u) + row * rank,
+                                                    .row_bytes = rank * sizeof(float),
+                                                    .rows = rows,
+                                                    .x = jt_row(&u->low.x, token),
+                                                    .x_bytes = rank * sizeof(float),
+                                                    .tokens = tokens,
+                                                    .n = rank});
     for (size_t t = 0; t < tokens; t++) {
         float *y = u->p.y + (token + t) * u->p.ldy + row;
         float weight = u->weight ? u->weight[token + t] : 1.0f;
@@ -128,19 +134,36 @@ static const target *find_target(const tiles *w, size_t item)
     return &w->targets[low];
 }
 
-static spot spot_of(const tiles *w, size_t item)
+static spot spot_at(const tiles *w, const target *t, size_t row, size_t token)
 {
-    const target *t = find_target(w, item);
     const jt_use *u = &w->uses[t->first_use];
-    size_t local = item - t->first_item, row = local % runs(u) * RUN_ROWS;
-    size_t token = local / runs(u) * TILE_TOKENS, tokens = u->p.tokens - token;
-    size_t rows = jt_rows(&u->p.w) - row;
-    return (spot){.use = u,
+    size_t rows = jt_rows(&u->p.w) - row, tokens = u->p.tokens - token;
+    return (spot){.target = t,
+                  .use = u,
                   .last = &w->uses[t[1].first_use],
                   .row = row,
                   .rows = rows < RUN_ROWS ? rows : RUN_ROWS,
                   .token = token,
                   .tokens = tokens < TILE_TOKENS ? tokens : TILE_TOKENS};
+}
+
+static spot spot_of(const tiles *w, size_t item)
+{
+    const target *t = find_target(w, item);
+    size_t local = item - t->first_item, across = runs(&w->uses[t->first_use]);
+    return spot_at(w, t, local % across * RUN_ROWS, local / across * TILE_TOKENS);
+}
+
+/* That of the item after it. */
+static spot next_spot(const tiles *w, const spot *s)
+{
+    size_t row = s->row + s->rows, token = s->token;
+    if (row == jt_rows(&s->use->p.w)) {
+        row = 0;
+        token += s->tokens;
+    }
+    return token < s->use->p.tokens ? spot_at(w, s->target, row, token)
+                                    : spot_at(w, s->target + 1, 0, 0);
 }
 
 static void work_on(const tiles *w, const spot *s, const void *next)
@@ -163,7 +186,7 @@ static void run_stretch(void *arg, size_t i)
     end = end < w->items ? end : w->items;
     for (spot s = spot_of(w, item), then; item < end; item++, s = then) {
         bool more = item + 1 < end;
-        then = more ? spot_of(w, item + 1) : s;
+        then = more ? next_spot(w, &s) : s;
         work_on(w, &s, more ? factor_at(&then, then.use) : NULL);
     }
 }

@@ -55,6 +55,19 @@ static inline size_t jt_act_bytes(jt_act act, size_t n)
     }
 }
 
+/* Memory that is read once a product is done: `bytes` from `at` bytes into the first
+ * piece on, across pieces. Asked for while the product runs, where that waits for its
+ * arithmetic and not for memory. All 0: nothing. */
+typedef struct jt_piece {
+    const void *data;
+    size_t bytes;
+} jt_piece;
+
+typedef struct jt_later {
+    const jt_piece *piece;
+    size_t at, bytes;
+} jt_later;
+
 /* Matrix product of weight rows with packed activations.
  *   y[t * ldy + r] = sum_i W[r, i] * X[index ? index[t] : t, i]
  * for r < rows, t < tokens. Row r of W starts at w + r * row_bytes; row j of X at
@@ -62,9 +75,18 @@ static inline size_t jt_act_bytes(jt_act act, size_t n)
  * Rows are worked on JT_MATMUL_ROWS at a time: threads should share them in multiples
  * of it (for speed only; the values are the same). */
 #define JT_MATMUL_ROWS 32
-typedef void jt_matmul_fn(float *y, size_t ldy, const void *w, size_t row_bytes,
-                          size_t rows, const void *x, size_t x_bytes,
-                          const int32_t *index, size_t tokens, size_t n);
+typedef struct jt_matmul_args {
+    float *y;
+    size_t ldy;
+    const void *w;
+    size_t row_bytes, rows;
+    const void *x; /* of the form that the function takes */
+    size_t x_bytes;
+    const int32_t *index; /* [tokens] or NULL */
+    size_t tokens, n;
+    jt_later later;
+} jt_matmul_args;
+typedef void jt_matmul_fn(const jt_matmul_args *m);
 
 typedef struct jt_matmul {
     jt_act act; /* what x must be */
@@ -92,7 +114,8 @@ typedef struct jt_thin {
     const void *next;
 } jt_thin;
 
-/* y[t * y_stride + r] += factor(t) sum_k B[row + r, k] low[t * low_stride + k]
+/* y[(index ? index[t] : t) * y_stride + r]
+ *     += factor(t) sum_k B[row + r, k] low[t * low_stride + k]
  * for r < rows, t < tokens, where factor(t) = weight[t] scale. B has rows of a few
  * values, side by side in panels of JT_PANEL_ROWS: a row that a last panel does not
  * have is there all the same, and finite. */
@@ -100,7 +123,8 @@ typedef struct jt_thin {
 typedef struct jt_thin_up {
     float *y;
     size_t y_stride;
-    const void *b; /* F32, F16 or BF16 */
+    const int32_t *index; /* [tokens], all different; or NULL */
+    const void *b;        /* F32, F16 or BF16 */
     size_t row, rows, rank;
     const float *low;
     size_t low_stride, tokens;

@@ -72,9 +72,15 @@ static void run_tile(void *arg, size_t item)
     size_t tokens = p->tokens - token < TILE ? p->tokens - token : TILE;
     size_t row_bytes = p->n * sizeof(float);
     p->kernels->matmul[JT_F32].fn(
-        p->y + (matrix * p->tokens + token) * p->rows + row, p->rows,
-        p->a + (matrix * p->rows + row) * p->n, row_bytes, rows,
-        p->b + (matrix * p->tokens + token) * p->n, row_bytes, NULL, tokens, p->n);
+        &(jt_matmul_args){.y = p->y + (matrix * p->tokens + token) * p->rows + row,
+                          .ldy = p->rows,
+                          .w = p->a + (matrix * p->rows + row) * p->n,
+                          .row_bytes = row_bytes,
+                          .rows = rows,
+                          .x = p->b + (matrix * p->tokens + token) * p->n,
+                          .x_bytes = row_bytes,
+                          .tokens = tokens,
+                          .n = p->n});
 }
 
 static void multiply(const muon *w, float *y, const float *a, size_t rows,

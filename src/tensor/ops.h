@@ -48,6 +48,7 @@ typedef struct jt_product {
     const int32_t *token; /* [tokens + first] which token of the pass a row (counted as
                              in x, or in via) belongs to; NULL: row r is token r */
     bool thin; /* few rows for few tokens: by the kernels for these. Not with a tape */
+    jt_piece then; /* of one that is thin: what is read after the list; or nothing */
 } jt_product;
 
 /* The product that fills rows first .. first + tokens of `y` from the same rows of x.

@@ -12,15 +12,17 @@
 enum {
     ITEMS_PER_THREAD = 8,
     MIN_ROWS = JT_MATMUL_ROWS,
-    MAX_TOKENS = 128, /* packed activations of an item stay in the L2 cache */
-    THIN_COST = 4     /* of a byte, where nothing is shared */
+    MAX_TOKENS = 128,    /* packed activations of an item stay in the L2 cache */
+    THIN_COST = 4,       /* of a byte, where nothing is shared */
+    MOST_LATER = 4 << 20 /* more would push out of the caches what it brings there */
 };
 
 typedef struct cut {
     size_t first_item; /* of this product */
     size_t tile_rows, row_tiles;
     jt_reading weight;
-    bool joined; /* it is thin, and follows the one before in the same item */
+    bool joined;    /* it is thin, and follows the one before in the same item */
+    jt_later later; /* what is read after those that are not thin: its share */
 } cut;
 
 typedef struct work {
@@ -59,11 +61,66 @@ static size_t cut_products(const jt_product *products, const jt_reading *weights
         tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
         size_t parts = ceil_div(rows, tile) * ceil_div(p->tokens, MAX_TOKENS);
         bool joins = p->thin && parts == 1 && open <= share;
-        cuts[i] = (cut){items, tile, ceil_div(rows, tile), weights[i], joins};
+        cuts[i] = (cut){items, tile, ceil_div(rows, tile), weights[i], joins, {0}};
         items += joins ? 0 : parts;
         open = !p->thin || parts != 1 ? SIZE_MAX : product_cost(p) + (joins ? open : 0);
     }
     return items;
+}
+
+/* What is read after the products that are not thin: those that are, and then what
+ * follows the list. Pieces that lie side by side are one. The bytes of all. */
+static size_t list_later(const jt_product *products, size_t count, jt_piece *piece)
+{
+    size_t n = 0, bytes = 0;
+    for (size_t i = 0; i < 2 * count; i++) {
+        const jt_product *p = &products[i % count];
+        jt_piece next = p->then;
+        if (i < count)
+            next = (jt_piece){p->w.data,
+                              jt_rows(&p->w) *
+                                  jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w))};
+        if (!p->thin || !next.bytes)
+            continue;
+        bytes += next.bytes;
+        if (n && (const char *)piece[n - 1].data + piece[n - 1].bytes == next.data)
+            piece[n - 1].bytes += next.bytes;
+        else
+            piece[n++] = next;
+    }
+    return bytes;
+}
+
+/* `bytes` from byte `at` of some pieces on. */
+static jt_later later_from(const jt_piece *piece, size_t at, size_t bytes)
+{
+    for (; bytes && at >= piece->bytes; piece++)
+        at -= piece->bytes;
+    return (jt_later){piece, at, bytes};
+}
+
+/* Share what is read later among the products that are not thin. */
+static void share_later(jt_context *ctx, const jt_product *products, cut *cuts,
+                        size_t count)
+{
+    size_t cost = 0, thin = 0, done = 0;
+    for (size_t i = 0; i < count; i++) {
+        cost += products[i].thin ? 0 : product_cost(&products[i]);
+        thin += products[i].thin;
+    }
+    jt_piece *piece = thin ? jt_scratch(ctx, 2 * thin, sizeof *piece) : NULL;
+    if (!piece || !cost)
+        return;
+    size_t bytes = list_later(products, count, piece);
+    bytes = bytes < MOST_LATER ? bytes : MOST_LATER;
+    for (size_t i = 0, at = 0; i < count; i++) {
+        if (products[i].thin)
+            continue;
+        done += product_cost(&products[i]);
+        size_t end = (size_t)((double)bytes * (double)done / (double)cost);
+        cuts[i].later = later_from(piece, at, end - at);
+        at = end;
+    }
 }
 
 /* The product that item `item` belongs to: the last that starts at or before it and is
@@ -120,6 +177,15 @@ static void run_thin(const jt_kernels *kernels, const jt_product *p, size_t row,
                    .next = next});
 }
 
+/* The share of one of the parts of a product. */
+static jt_later later_of_part(const jt_product *p, const cut *c, size_t local)
+{
+    size_t parts = c->row_tiles * ceil_div(p->tokens, MAX_TOKENS);
+    size_t at = c->later.bytes * local / parts;
+    size_t end = c->later.bytes * (local + 1) / parts;
+    return later_from(c->later.piece, c->later.at + at, end - at);
+}
+
 /* Part `local` of the parts of product i. */
 static void run_part(const work *w, size_t i, size_t local)
 {
@@ -137,16 +203,22 @@ static void run_part(const work *w, size_t i, size_t local)
         run_thin(w->kernels, p, row, rows, token, tokens, more ? p[1].w.data : NULL);
         return;
     }
-    const jt_matmul *kernel = &w->kernels->matmul[p->w.dtype];
-    size_t x_bytes = p->x->packed[kernel->act].row_bytes;
-    const char *x = input_rows(p, kernel->act, token);
-    const int32_t *index = p->via ? p->via->token + p->first + token : NULL;
-    float *y = p->y + token * p->ldy + row;
-    const jt_reading *weight = &c->weight;
-    weight->fn(y, p->ldy, weight->data + row * weight->row_bytes, weight->row_bytes,
-               rows, x, x_bytes, index, tokens, jt_cols(&p->w));
+    jt_act act = w->kernels->matmul[p->w.dtype].act;
+    size_t row_bytes = c->weight.row_bytes;
+    jt_matmul_args m = {.y = p->y + token * p->ldy + row,
+                        .ldy = p->ldy,
+                        .w = c->weight.data + row * row_bytes,
+                        .row_bytes = row_bytes,
+                        .rows = rows,
+                        .x = input_rows(p, act, token),
+                        .x_bytes = p->x->packed[act].row_bytes,
+                        .index = p->via ? p->via->token + p->first + token : NULL,
+                        .tokens = tokens,
+                        .n = jt_cols(&p->w),
+                        .later = later_of_part(p, c, local)};
+    c->weight.fn(&m);
     if (p->w.factor)
-        scale_tile(y, p->ldy, rows, tokens, *p->w.factor);
+        scale_tile(m.y, m.ldy, rows, tokens, *p->w.factor);
 }
 
 static void run_item(void *arg, size_t item)
@@ -232,6 +304,7 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
     work w = {ctx->kernels, &ctx->tender, products, cuts, count};
     size_t items =
         cut_products(products, weights, cuts, count, jt_pool_threads(ctx->pool));
+    share_later(ctx, products, cuts, count);
     jt_pool_run(ctx->pool, run_item, &w, items);
 }
 

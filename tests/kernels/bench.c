@@ -57,7 +57,14 @@ static double decode_speed(const jt_kernels *k, jt_dtype dtype, const char *weig
     double best = 0;
     for (int i = 0; i < times; i++) {
         double start = bench_now();
-        k->matmul[dtype].fn(y, rows, weights, row_bytes, rows, x, 0, NULL, 1, N);
+        k->matmul[dtype].fn(&(jt_matmul_args){.y = y,
+                                              .ldy = rows,
+                                              .w = weights,
+                                              .row_bytes = row_bytes,
+                                              .rows = rows,
+                                              .x = x,
+                                              .tokens = 1,
+                                              .n = N});
         double speed = (double)(rows * row_bytes) / (bench_now() - start) / 1e9;
         best = speed > best ? speed : best;
     }
@@ -79,8 +86,15 @@ static double prefill_speed(const jt_kernels *k, jt_dtype dtype, const char *wei
     double best = 0;
     for (int i = 0; i < 10; i++) {
         double start = bench_now();
-        k->matmul[dtype].fn(y, ROWS, weights, row_bytes, ROWS, x, x_bytes, NULL, TOKENS,
-                            N);
+        k->matmul[dtype].fn(&(jt_matmul_args){.y = y,
+                                              .ldy = ROWS,
+                                              .w = weights,
+                                              .row_bytes = row_bytes,
+                                              .rows = ROWS,
+                                              .x = x,
+                                              .x_bytes = x_bytes,
+                                              .tokens = TOKENS,
+                                              .n = N});
         double speed = 2.0 * N * ROWS * TOKENS / (bench_now() - start) / 1e9;
         best = speed > best ? speed : best;
     }

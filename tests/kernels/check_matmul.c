@@ -97,10 +97,20 @@ static void run(const problem *p, float *y, size_t ldy, size_t row, size_t rows,
                 size_t token, size_t tokens)
 {
     const char *x = p->x.data;
+    const jt_piece later[] = {{p->w.data, 200}, {p->x.data, 1}, {y, 4000}};
     if (!p->index)
         x += token * p->x_bytes;
-    p->mm->fn(y, ldy, (const char *)p->w.data + row * p->row_bytes, p->row_bytes, rows,
-              x, p->x_bytes, p->index ? p->index + token : NULL, tokens, p->n);
+    p->mm->fn(&(jt_matmul_args){.y = y,
+                                .ldy = ldy,
+                                .w = (const char *)p->w.data + row * p->row_bytes,
+                                .row_bytes = p->row_bytes,
+                                .rows = rows,
+                                .x = x,
+                                .x_bytes = p->x_bytes,
+                                .index = p->index ? p->index + token : NULL,
+                                .tokens = tokens,
+                                .n = p->n,
+                                .later = {later, 100, row % 2 ? 4101 : 90}});
 }
 
 /* Any part of the product has the bits of the whole. */
@@ -140,8 +150,16 @@ static void check_tiles(checker *c, const problem *p, const float *y, size_t ldy
     float *z = malloc(p->tokens * p->rows * sizeof *z);
     for (size_t r = 0; r < p->rows; r += JT_MATMUL_ROWS) {
         size_t some = p->rows - r < JT_MATMUL_ROWS ? p->rows - r : JT_MATMUL_ROWS;
-        p->mm->tiled(z + r, p->rows, (char *)tiles.data + r * row_bytes, row_bytes,
-                     some, p->x.data, p->x_bytes, p->index, p->tokens, p->n);
+        p->mm->tiled(&(jt_matmul_args){.y = z + r,
+                                       .ldy = p->rows,
+                                       .w = (char *)tiles.data + r * row_bytes,
+                                       .row_bytes = row_bytes,
+                                       .rows = some,
+                                       .x = p->x.data,
+                                       .x_bytes = p->x_bytes,
+                                       .index = p->index,
+                                       .tokens = p->tokens,
+                                       .n = p->n});
     }
     bool same = true;
     for (size_t t = 0; t < p->tokens; t++)
@@ -176,8 +194,16 @@ static void check_halves(checker *c, const problem *p)
     size_t values = p->tokens * p->rows;
     float *y = malloc(values * sizeof *y), *z = malloc(values * sizeof *z);
     run(&exact, y, p->rows, 0, p->rows, 0, p->tokens);
-    p->mm->halves(z, p->rows, tiles.data, half, p->rows, p->x.data, p->x_bytes,
-                  p->index, p->tokens, p->n);
+    p->mm->halves(&(jt_matmul_args){.y = z,
+                                    .ldy = p->rows,
+                                    .w = tiles.data,
+                                    .row_bytes = half,
+                                    .rows = p->rows,
+                                    .x = p->x.data,
+                                    .x_bytes = p->x_bytes,
+                                    .index = p->index,
+                                    .tokens = p->tokens,
+                                    .n = p->n});
     check(c, memcmp(y, z, values * sizeof *y) == 0,
           "halves: not the bits of floats, rows %zu, tokens %zu, n %zu", p->rows,
           p->tokens, p->n);

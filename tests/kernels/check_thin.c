@@ -120,15 +120,17 @@ static void check_up_alone(checker *c, const jt_thin_up *all, const float *y0,
     float *y = malloc(all->rows * sizeof *y);
     for (size_t t = 0; t < all->tokens; t++) {
         jt_thin_up one = *all;
+        size_t row = all->index ? (size_t)all->index[t] : t;
         one.y = y;
+        one.index = NULL;
         one.low += t * all->low_stride;
         one.weight = all->weight ? all->weight + t : NULL;
         one.tokens = 1;
         one.next = all->b;
-        memcpy(y, y0 + t * all->y_stride, all->rows * sizeof *y);
+        memcpy(y, y0 + row * all->y_stride, all->rows * sizeof *y);
         c->level->thin_up[dtype](&one);
         same =
-            same && memcmp(y, all->y + t * all->y_stride, all->rows * sizeof *y) == 0;
+            same && memcmp(y, all->y + row * all->y_stride, all->rows * sizeof *y) == 0;
     }
     check(c, same, "thin_up %s: a token alone differs", jt_dtype_name(dtype));
     free(y);
@@ -145,8 +147,13 @@ static void check_thin_up(checker *c, jt_dtype dtype)
            y0 = new_values(c, JT_F32, tokens * stride);
     buffer y = buffer_out(((tokens - 1) * stride + rows) * sizeof(float), 0);
     memcpy(y.data, y0.in.data, ((tokens - 1) * stride + rows) * sizeof(float));
+    int32_t index[11]; /* the tokens from some token on, round */
+    size_t turn = pick(c, 0, tokens - 1);
+    for (size_t t = 0; t < tokens; t++)
+        index[t] = (int32_t)((t + turn) % tokens);
     jt_thin_up u = {.y = y.data,
                     .y_stride = stride,
+                    .index = turn ? index : NULL,
                     .b = b.in.data,
                     .row = first,
                     .rows = rows,
@@ -161,15 +168,16 @@ static void check_thin_up(checker *c, jt_dtype dtype)
     bool good = true;
     for (size_t t = 0; t < tokens; t++) {
         double factor = u.weight ? 0.5 * weight.x[t] : 0.5;
+        size_t row = (t + turn) % tokens * stride;
         for (size_t r = 0; r < rows; r++) {
-            double sum = y0.x[t * stride + r], size = fabs(sum);
+            double sum = y0.x[row + r], size = fabs(sum);
             for (size_t k = 0; k < rank; k++) {
                 double one =
                     factor * b.x[jt_panel_at(first + r, k, rank)] * low.x[t * rank + k];
                 sum += one;
                 size += fabs(one);
             }
-            good = good && near(sum, size, u.y[t * stride + r], rank + 2);
+            good = good && near(sum, size, u.y[row + r], rank + 2);
         }
     }
     check(c, good, "thin_up %s: wrong sums, rows %zu .. %zu, rank %zu, tokens %zu",

@@ -19,10 +19,9 @@ typedef struct q8_row {
     const char *d, *sum; /* float[n / 32], int16[n / 16], at any address */
 } q8_row;
 
-static const char *act_row(const void *x, size_t x_bytes, const int32_t *index,
-                           size_t t)
+static const char *act_row(const jt_matmul_args *m, size_t t)
 {
-    return (const char *)x + (index ? (size_t)index[t] : t) * x_bytes;
+    return (const char *)m->x + (m->index ? (size_t)m->index[t] : t) * m->x_bytes;
 }
 
 static q8_row q8_at(const char *row, size_t n)
@@ -52,21 +51,19 @@ static float load_bf16(const char *p)
     return jt_bf16_to_float(h);
 }
 
-#define X(lower, load, bytes)                                                         \
-    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes, \
-                               size_t rows, const void *x, size_t x_bytes,            \
-                               const int32_t *index, size_t tokens, size_t n)         \
-    {                                                                                 \
-        for (size_t t = 0; t < tokens; t++) {                                         \
-            const char *act = act_row(x, x_bytes, index, t);                          \
-            for (size_t r = 0; r < rows; r++) {                                       \
-                const char *row = (const char *)w + r * row_bytes;                    \
-                float sum = 0;                                                        \
-                for (size_t i = 0; i < n; i++)                                        \
-                    sum += load(row + (bytes)*i) * load_float(act + 4 * i);           \
-                y[t * ldy + r] = sum;                                                 \
-            }                                                                         \
-        }                                                                             \
+#define X(lower, load, bytes)                                               \
+    static void matmul_##lower(const jt_matmul_args *m)                     \
+    {                                                                       \
+        for (size_t t = 0; t < m->tokens; t++) {                            \
+            const char *act = act_row(m, t);                                \
+            for (size_t r = 0; r < m->rows; r++) {                          \
+                const char *row = (const char *)m->w + r * m->row_bytes;    \
+                float sum = 0;                                              \
+                for (size_t i = 0; i < m->n; i++)                           \
+                    sum += load(row + (bytes)*i) * load_float(act + 4 * i); \
+                m->y[t * m->ldy + r] = sum;                                 \
+            }                                                               \
+        }                                                                   \
     }
 X(f32, load_float, 4)
 X(f16, load_half, 2)
@@ -102,25 +99,24 @@ static inline float dot_block(float y, const codes *c, const q8_row *x, size_t a
     return y;
 }
 
-#define X(suffix, lower, values, group, bias, offset, top)                             \
-    static void matmul_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,  \
-                               size_t rows, const void *x, size_t x_bytes,             \
-                               const int32_t *index, size_t tokens, size_t n)          \
-    {                                                                                  \
-        for (size_t r = 0; r < rows; r++) {                                            \
-            const jt_##lower *block = (const void *)((const char *)w + r * row_bytes); \
-            for (size_t t = 0; t < tokens; t++)                                        \
-                y[t * ldy + r] = 0;                                                    \
-            for (size_t at = 0; at < n; at += (values), block++) {                     \
-                codes c;                                                               \
-                unpack_##lower(&c, block);                                             \
-                for (size_t t = 0; t < tokens; t++) {                                  \
-                    q8_row act = q8_at(act_row(x, x_bytes, index, t), n);              \
-                    float *out = &y[t * ldy + r];                                      \
-                    *out = dot_block(*out, &c, &act, at, values, group, bias);         \
-                }                                                                      \
-            }                                                                          \
-        }                                                                              \
+#define X(suffix, lower, values, group, bias, offset, top)                     \
+    static void matmul_##lower(const jt_matmul_args *m)                        \
+    {                                                                          \
+        for (size_t r = 0; r < m->rows; r++) {                                 \
+            const jt_##lower *block =                                          \
+                (const void *)((const char *)m->w + r * m->row_bytes);         \
+            for (size_t t = 0; t < m->tokens; t++)                             \
+                m->y[t * m->ldy + r] = 0;                                      \
+            for (size_t at = 0; at < m->n; at += (values), block++) {          \
+                codes c;                                                       \
+                unpack_##lower(&c, block);                                     \
+                for (size_t t = 0; t < m->tokens; t++) {                       \
+                    q8_row act = q8_at(act_row(m, t), m->n);                   \
+                    float *out = &m->y[t * m->ldy + r];                        \
+                    *out = dot_block(*out, &c, &act, at, values, group, bias); \
+                }                                                              \
+            }                                                                  \
+        }                                                                      \
     }
 JT_QUANT_LIST(X)
 #undef X

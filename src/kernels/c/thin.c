@@ -35,12 +35,13 @@ static void thin_up(const jt_thin_up *u, jt_dtype type)
 {
     for (size_t t = 0; t < u->tokens; t++) {
         float factor = u->weight ? u->weight[t] * u->scale : u->scale;
+        float *y = u->y + (u->index ? (size_t)u->index[t] : t) * u->y_stride;
         for (size_t r = 0; r < u->rows; r++) {
             float sum = 0;
             for (size_t k = 0; k < u->rank; k++)
                 sum += load(u->b, jt_panel_at(u->row + r, k, u->rank), type) *
                        u->low[t * u->low_stride + k];
-            u->y[t * u->y_stride + r] += factor * sum;
+            y[r] += factor * sum;
         }
     }
 }

@@ -7,26 +7,69 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct ahead {
+#include "kernels/kernels.h"
+
+/* What is left to ask for of one stretch of memory. */
+typedef struct stretch {
     uintptr_t next, end;
     size_t share; /* bytes to ask for in a step: not less than a line */
+} stretch;
+
+typedef struct ahead {
+    stretch near; /* what the same product reads soon */
+    stretch far;  /* of a jt_later: into the second cache */
 } ahead;
 
 /* `bytes` from `at` on, in `steps` steps. Addresses where nothing is do no harm. */
-static inline ahead ahead_of(const void *at, size_t bytes, size_t steps)
+static inline stretch stretch_of(const void *at, size_t bytes, size_t steps)
 {
     uintptr_t first = (uintptr_t)at;
     size_t share = (bytes + steps - 1) / steps;
-    return (ahead){first, first + bytes, share < 64 ? 64 : share};
+    return (stretch){first, first + bytes, share < 64 ? 64 : share};
+}
+
+static inline ahead ahead_of(const void *at, size_t bytes, size_t steps)
+{
+    return (ahead){.near = stretch_of(at, bytes, steps)};
+}
+
+/* Where the next `steps` steps of a stretch end. */
+static inline uintptr_t take_steps(const stretch *s, size_t steps)
+{
+    uintptr_t left = s->end - s->next, wanted = steps * s->share;
+    return s->next + (wanted < left ? wanted : left);
 }
 
 static inline void ask(ahead *a, size_t steps)
 {
-    uintptr_t left = a->end - a->next, wanted = steps * a->share;
-    uintptr_t to = a->next + (wanted < left ? wanted : left);
-    for (; a->next < to; a->next += 64)
-        __builtin_prefetch((const void *)a->next, 0, 3);
-    a->next = to;
+    uintptr_t near = take_steps(&a->near, steps), far = take_steps(&a->far, steps);
+    for (; a->near.next < near; a->near.next += 64)
+        __builtin_prefetch((const void *)a->near.next, 0, 3);
+    for (; a->far.next < far; a->far.next += 64)
+        __builtin_prefetch((const void *)a->far.next, 0, 2);
+    a->near.next = near;
+    a->far.next = far;
+}
+
+/* `share` more bytes of what is read later are due; what of them can be asked for in
+ * one stretch: up to the end of a piece. */
+static inline stretch take_due(jt_later *later, size_t *due, size_t share, size_t steps)
+{
+    *due += share;
+    size_t bytes = *due < later->bytes ? *due : later->bytes;
+    if (bytes == 0)
+        return (stretch){0, 0, 0};
+    size_t left = later->piece->bytes - later->at;
+    const char *at = (const char *)later->piece->data + later->at;
+    bytes = bytes < left ? bytes : left;
+    *due -= bytes;
+    later->bytes -= bytes;
+    later->at += bytes;
+    if (bytes == left) {
+        later->piece++;
+        later->at = 0;
+    }
+    return stretch_of(at, bytes, steps);
 }
 
 #endif

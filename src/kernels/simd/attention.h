@@ -157,7 +157,7 @@ static void attn_rows_scores(attn_state *s, int base)
         if (from >= to)
             continue;
         const uint8_t *row = s->k.first + (size_t)i * stride;
-        const size_t steps = panel_steps(f, (size_t)a->n_q, dim);
+        const size_t steps = steps_of(f, (size_t)a->n_q, dim);
         ahead values = attn_ahead(&s->v, (size_t)i, ROWS, steps);
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;

@@ -309,20 +309,18 @@ JT_QUANT_LIST(X)
                              BIAS_##lower, VALUES_##lower, sizeof(jt_##lower)}, \
                   tokens);                                                      \
     }
-#define FEW_OR_MANY(lower, ways)                                                     \
-    static void few_##lower(float *y, size_t ldy, const void *w, size_t row_bytes,   \
-                            size_t rows, const void *x, size_t x_bytes,              \
-                            const int32_t *index, size_t tokens, size_t n)           \
-    {                                                                                \
-        static few_fn *const fn[FEW] = {few_##lower##_1, few_##lower##_2,            \
-                                        few_##lower##_3, few_##lower##_4};           \
-        const uint8_t *act[FEW];                                                     \
-        if (tokens == 0 || tokens > FEW_MOST(ways)) {                                \
-            tiled_##lower(y, ldy, w, row_bytes, rows, x, x_bytes, index, tokens, n); \
-            return;                                                                  \
-        }                                                                            \
-        gather(act, x, x_bytes, index, 0, tokens);                                   \
-        fn[tokens - 1](y, ldy, w, row_bytes, rows, act, n);                          \
+#define FEW_OR_MANY(lower, ways)                                                 \
+    static void few_##lower(const jt_matmul_args *m)                             \
+    {                                                                            \
+        static few_fn *const fn[FEW] = {few_##lower##_1, few_##lower##_2,        \
+                                        few_##lower##_3, few_##lower##_4};       \
+        const uint8_t *act[FEW];                                                 \
+        if (m->tokens == 0 || m->tokens > FEW_MOST(ways)) {                      \
+            tiled_##lower(m);                                                    \
+            return;                                                              \
+        }                                                                        \
+        gather(act, m, 0, m->tokens);                                            \
+        fn[m->tokens - 1](m->y, m->ldy, m->w, m->row_bytes, m->rows, act, m->n); \
     }
 #define X(suffix, lower, ways) \
     FEW_FN(1, lower, ways)     \

@@ -306,12 +306,13 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
 #define TILES_AHEAD  8192
 #define UNPACK_STEPS 4 /* of a panel; DOT_STEPS of each product */
 
-static size_t panel_steps(const format *f, size_t tokens, size_t n)
+/* Of `count` values, and of a row. */
+static size_t steps_of(const format *f, size_t tokens, size_t count)
 {
     const int left = __builtin_popcountll(tokens % TILE);
     const size_t products = tokens / TILE + (size_t)left;
-    return (n + f->chunk - 1) / f->chunk *
-           (WIDTH * UNPACK_STEPS + products * DOT_STEPS);
+    return (count + f->chunk - 1) / f->chunk * WIDTH * UNPACK_STEPS +
+           products * DOT_STEPS * count / f->chunk;
 }
 
 /* While rows r .. r + last are multiplied, in `steps` steps: of rows the next group, of
@@ -326,64 +327,68 @@ static ahead weights_ahead(bool tiled, const uint8_t *w, size_t row_bytes, size_
     return ahead_of(at + TILES_AHEAD, first ? JT_TILE_ROWS * row_bytes : 0, steps);
 }
 
-static void matmul(const format *f, bool tiled, float *y, size_t ldy, const uint8_t *w,
-                   size_t row_bytes, size_t rows, const uint8_t *const *x,
-                   size_t tokens, size_t n)
+/* For rows of activations x[0 .. tokens), whose results begin at y. */
+static void matmul(const format *f, bool tiled, const jt_matmul_args *m, float *y,
+                   const uint8_t *const *x, size_t tokens, jt_later *later)
 {
     const size_t chunk_bytes = f->chunk / f->block_values * f->block_bytes;
+    const size_t steps = steps_of(f, tokens, m->n), rows = m->rows;
+    const double share = /* of what is read later, for each row and value */
+        (double)later->bytes / (double)(rows * m->n);
+    const uint8_t *w = m->w;
     float sums[TOKENS][ROWS];
-    const size_t steps = panel_steps(f, tokens, n);
+    size_t due = 0;
     panel p;
     for (size_t r = 0; r < rows; r += ROWS) {
         size_t last = rows - r < ROWS ? rows - r : ROWS;
-        ahead next = weights_ahead(tiled, w, row_bytes, r, last, steps);
+        ahead next = weights_ahead(tiled, w, m->row_bytes, r, last, steps);
         memset(sums, 0, tokens * sizeof sums[0]);
-        for (size_t at = 0; at < n; at += f->chunk) {
-            size_t count = n - at < f->chunk ? n - at : f->chunk;
+        for (size_t at = 0; at < m->n; at += f->chunk) {
+            size_t count = m->n - at < f->chunk ? m->n - at : f->chunk;
             size_t piece = at / f->chunk * chunk_bytes;
+            next.far = take_due(later, &due, (size_t)(share * (double)(last * count)),
+                                steps_of(f, tokens, count));
             for (int v = 0; v < WIDTH; v++) {
                 ask(&next, UNPACK_STEPS);
                 if (tiled)
-                    unpack_tile(f, &p, v, w, row_bytes, r, rows, piece, count);
+                    unpack_tile(f, &p, v, w, m->row_bytes, r, rows, piece, count);
                 else
-                    unpack_rows(f, &p, v, w + r * row_bytes + piece, row_bytes, 0, last,
-                                count);
+                    unpack_rows(f, &p, v, w + r * m->row_bytes + piece, m->row_bytes, 0,
+                                last, count);
             }
-            dot_tokens(f, sums[0], ROWS, &p, x, tokens, n, at, count, &next);
+            dot_tokens(f, sums[0], ROWS, &p, x, tokens, m->n, at, count, &next);
         }
         for (size_t t = 0; t < tokens; t++)
-            memcpy(y + t * ldy + r, sums[t], last * sizeof *y);
+            memcpy(y + t * m->ldy + r, sums[t], last * sizeof *y);
     }
 }
 
 /* Where rows first .. first + count of the activations are. */
-static void gather(const uint8_t **act, const void *x, size_t x_bytes,
-                   const int32_t *index, size_t first, size_t count)
+static void gather(const uint8_t **act, const jt_matmul_args *m, size_t first,
+                   size_t count)
 {
-    for (size_t t = first; t < first + count; t++)
-        *act++ = (const uint8_t *)x + (index ? (size_t)index[t] : t) * x_bytes;
-}
-
-/* The functions of the table: TOKENS rows of activations at a time. */
-static void matmul_tokens(const format *f, bool tiled, float *y, size_t ldy,
-                          const void *w, size_t row_bytes, size_t rows, const void *x,
-                          size_t x_bytes, const int32_t *index, size_t tokens, size_t n)
-{
-    const uint8_t *act[TOKENS];
-    for (size_t first = 0; first < tokens; first += TOKENS) {
-        size_t some = tokens - first < TOKENS ? tokens - first : TOKENS;
-        gather(act, x, x_bytes, index, first, some);
-        matmul(f, tiled, y + first * ldy, ldy, w, row_bytes, rows, act, some, n);
+    for (size_t t = first; t < first + count; t++) {
+        size_t row = m->index ? (size_t)m->index[t] : t;
+        *act++ = (const uint8_t *)m->x + row * m->x_bytes;
     }
 }
 
-#define MATMUL_FN(name, lower, tiled)                                                 \
-    static void name##_##lower(float *y, size_t ldy, const void *w, size_t row_bytes, \
-                               size_t rows, const void *x, size_t x_bytes,            \
-                               const int32_t *index, size_t tokens, size_t n)         \
-    {                                                                                 \
-        matmul_tokens(&format_##lower, tiled, y, ldy, w, row_bytes, rows, x, x_bytes, \
-                      index, tokens, n);                                              \
+/* The functions of the table: TOKENS rows of activations at a time. */
+static void matmul_tokens(const format *f, bool tiled, const jt_matmul_args *m)
+{
+    const uint8_t *act[TOKENS];
+    jt_later later = m->later;
+    for (size_t first = 0; first < m->tokens; first += TOKENS) {
+        size_t some = m->tokens - first < TOKENS ? m->tokens - first : TOKENS;
+        gather(act, m, first, some);
+        matmul(f, tiled, m, m->y + first * m->ldy, act, some, &later);
+    }
+}
+
+#define MATMUL_FN(name, lower, tiled)                   \
+    static void name##_##lower(const jt_matmul_args *m) \
+    {                                                   \
+        matmul_tokens(&format_##lower, tiled, m);       \
     }
 #define MATMUL(lower)               \
     MATMUL_FN(matmul, lower, false) \

@@ -108,14 +108,15 @@ ALWAYS_INLINE void thin_all(const jt_thin *p, const jt_dtype type)
 
 /* ---- rows of a few values, in panels ---- */
 
-#define THIN_PARTS (JT_PANEL_ROWS / LANES) /* vectors in a row of a panel */
+#define THIN_PARTS (JT_PANEL_ROWS / LANES)    /* vectors in a row of a panel */
+#define UP_SUMS    (THIN_PARTS * THIN_TOKENS) /* for two panels of two tokens too */
 
 /* How far ahead panels are asked for. */
 #define THIN_AHEAD 8192
 
-/* While the panel at `w` is multiplied. */
-ALWAYS_INLINE void ask_panel(const jt_thin_up *u, const uint8_t *w, const uint8_t *end,
-                             size_t bytes)
+/* While panels of `bytes` at `w` are multiplied. */
+ALWAYS_INLINE void ask_panels(const jt_thin_up *u, const uint8_t *w, const uint8_t *end,
+                              size_t bytes)
 {
     uintptr_t at = (uintptr_t)w + THIN_AHEAD, past = at - (uintptr_t)end;
     if (at >= (uintptr_t)end)
@@ -124,17 +125,19 @@ ALWAYS_INLINE void ask_panel(const jt_thin_up *u, const uint8_t *w, const uint8_
     ask(&next, 1);
 }
 
-/* What a panel gives to some tokens. */
-ALWAYS_INLINE void thin_panel(vf sum[THIN_PARTS * THIN_TOKENS], const uint8_t *w,
-                              size_t rank, const float *const *low, const int tokens,
-                              const jt_dtype type)
+/* What some panels, one after the other, give to some tokens. */
+ALWAYS_INLINE void thin_panels(vf sum[UP_SUMS], const uint8_t *w, size_t rank,
+                               const float *const *low, const int panels,
+                               const int tokens, const jt_dtype type)
 {
-    const size_t bytes = type == JT_F32 ? 4 : 2;
-    for (int i = 0; i < THIN_PARTS * tokens; i++)
+    const size_t bytes = type == JT_F32 ? 4 : 2, row = JT_PANEL_ROWS * bytes;
+    for (int i = 0; i < panels * THIN_PARTS * tokens; i++)
         sum[i] = vf_set1(0);
-    for (size_t k = 0; k < rank; k++, w += JT_PANEL_ROWS * bytes)
-        for (int v = 0; v < THIN_PARTS; v++) {
-            vf weight = thin_load(w + (size_t)v * LANES * bytes, type);
+    for (size_t k = 0; k < rank; k++, w += row)
+        for (int v = 0; v < panels * THIN_PARTS; v++) {
+            const size_t nth = (size_t)(v / THIN_PARTS),
+                         part = (size_t)(v % THIN_PARTS);
+            vf weight = thin_load(w + nth * rank * row + part * LANES * bytes, type);
             for (int t = 0; t < tokens; t++)
                 sum[v * tokens + t] =
                     vf_fma(weight, vf_set1(low[t][k]), sum[v * tokens + t]);
@@ -161,29 +164,47 @@ ALWAYS_INLINE void thin_add(float *y, float factor, const vf *sum, size_t step,
     memcpy(y, some + lane, rows * sizeof *y);
 }
 
-ALWAYS_INLINE void thin_up_tokens(const jt_thin_up *u, size_t token, const int tokens,
-                                  const jt_dtype type)
+/* The rows from `row` on in some panels; where they end. */
+ALWAYS_INLINE size_t thin_up_panels(const jt_thin_up *u, size_t row, size_t token,
+                                    const int panels, const int tokens,
+                                    const jt_dtype type)
 {
     const size_t bytes = type == JT_F32 ? 4 : 2, end = u->row + u->rows;
     const size_t panel_bytes = JT_PANEL_ROWS * u->rank * bytes;
     const uint8_t *b = u->b, *last = b + end / JT_PANEL_ROWS * panel_bytes;
+    const uint8_t *w = b + row / JT_PANEL_ROWS * panel_bytes;
     const float *low[THIN_TOKENS];
+    vf sum[UP_SUMS];
     for (int t = 0; t < tokens; t++)
         low[t] = u->low + (token + (size_t)t) * u->low_stride;
-    for (size_t row = u->row, next; row < end; row = next) {
-        const uint8_t *w = b + row / JT_PANEL_ROWS * panel_bytes;
-        size_t lane = row % JT_PANEL_ROWS;
-        next = row - lane + JT_PANEL_ROWS;
+    ask_panels(u, w, last, (size_t)panels * panel_bytes);
+    thin_panels(sum, w, u->rank, low, panels, tokens, type);
+    for (int i = 0; i < panels; i++) {
+        size_t lane = row % JT_PANEL_ROWS, next = row - lane + JT_PANEL_ROWS;
         next = next < end ? next : end;
-        ask_panel(u, w, last, panel_bytes);
-        vf sum[THIN_PARTS * THIN_TOKENS];
-        thin_panel(sum, w, u->rank, low, tokens, type);
         for (int t = 0; t < tokens; t++) {
             size_t at = token + (size_t)t;
             float factor = u->weight ? u->weight[at] * u->scale : u->scale;
-            thin_add(u->y + at * u->y_stride + row - u->row, factor, sum + t,
-                     (size_t)tokens, lane, next - row);
+            size_t y_row = u->index ? (size_t)u->index[at] : at;
+            thin_add(u->y + y_row * u->y_stride + row - u->row, factor,
+                     sum + i * THIN_PARTS * tokens + t, (size_t)tokens, lane,
+                     next - row);
         }
+        row = next;
+    }
+    return row;
+}
+
+ALWAYS_INLINE void thin_up_tokens(const jt_thin_up *u, size_t token, const int tokens,
+                                  const jt_dtype type)
+{
+    const size_t end = u->row + u->rows, pair = 2 * JT_PANEL_ROWS;
+    size_t row = u->row;
+    while (row < end) {
+        if (tokens <= 2 && row % JT_PANEL_ROWS == 0 && row + pair <= end)
+            row = thin_up_panels(u, row, token, 2, tokens, type);
+        else
+            row = thin_up_panels(u, row, token, 1, tokens, type);
     }
 }
 
@@ -192,6 +213,8 @@ ALWAYS_INLINE void thin_up_all(const jt_thin_up *u, const jt_dtype type)
     size_t t = 0;
     for (; t + THIN_TOKENS <= u->tokens; t += THIN_TOKENS)
         thin_up_tokens(u, t, THIN_TOKENS, type);
+    for (; t + 2 <= u->tokens; t += 2)
+        thin_up_tokens(u, t, 2, type);
     for (; t < u->tokens; t++)
         thin_up_tokens(u, t, 1, type);
 }
