@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 
 /* A loop is open while `ticket` is odd. A worker enters by counting itself in `inside`
  * and then looking at the ticket again; the caller closes the loop and then waits until
@@ -150,7 +151,7 @@ static jt_status start_workers(jt_pool *pool, jt_err *err)
 {
     for (int i = 0; i < pool->threads - 1; i++, pool->started++) {
         pool->numbers[i] = (worker){pool, i + 1};
-        if (pthread_create(&pool->workers[i], NULL, work, &pool->numbers[i]) != 0)
+        if (jt_thread_start(&pool->workers[i], work, &pool->numbers[i]) != 0)
             return jt_fail(err, JT_E_MEMORY, "cannot start %d threads", pool->threads);
     }
     return JT_OK;

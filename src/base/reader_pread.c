@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/reader_impl.h"
+#include "base/thread.h"
 
 /* More threads than these read no faster, even from fast disks. */
 enum { MOST_THREADS = 8 };
@@ -93,7 +94,7 @@ static jt_status start(void **self, int depth, jt_err *err)
     pthread_cond_init(&r->ended, NULL);
     int wanted = depth < MOST_THREADS ? depth : MOST_THREADS;
     while (r->threads < wanted &&
-           pthread_create(&r->thread[r->threads], NULL, read_pieces, r) == 0)
+           jt_thread_start(&r->thread[r->threads], read_pieces, r) == 0)
         r->threads++;
     if (!r->threads) {
         stop(r);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "run/session.h"
 #include "serve/batch.h"
 #include "serve/line.h"
@@ -376,7 +377,7 @@ static jt_status start_thread(jt_engine *e, jt_err *err)
     e->running = jt_calloc(n, sizeof *e->running);
     if (!e->running || !jt_batch_open(&e->pass, n) || !jt_batch_open(&e->between, n))
         return jt_fail_memory(err, "starting the engine");
-    if (pthread_create(&e->thread, NULL, run, e))
+    if (jt_thread_start(&e->thread, run, e))
         return jt_fail(err, JT_E_MEMORY, "no thread for the engine can be had");
     e->has_thread = true;
     return JT_OK;

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "serve/answer.h"
 #include "serve/ask.h"
 #include "serve/models.h"
@@ -308,7 +309,7 @@ static jt_status fill(jt_fleet *f, const jt_server_offer *offers, size_t n, jt_e
         }
         f->list[f->n++].offer = offers[i];
     }
-    if (pthread_create(&f->warden, NULL, watch, f))
+    if (jt_thread_start(&f->warden, watch, f))
         return jt_fail(err, JT_E_MEMORY, "no thread can be had");
     f->has_warden = true;
     return JT_OK;

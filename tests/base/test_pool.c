@@ -4,7 +4,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/pool.h"
@@ -129,13 +131,43 @@ static void sizes(void **state)
     jt_pool_free(NULL);
 }
 
+static volatile sig_atomic_t heard;
+
+static void hear(int signal)
+{
+    (void)signal;
+    heard++;
+}
+
+/* A signal waits for the thread that has begun, as if it were the only one: it would
+ * otherwise be heard where nobody waits for it. */
+static void signals_are_the_callers(void **state)
+{
+    (void)state;
+    jt_pool *pool;
+    sigset_t one, pending;
+    struct sigaction old, ours = {.sa_handler = hear};
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    sigaction(SIGUSR1, &ours, &old);
+    assert_int_equal(jt_pool_new(&pool, 4, NULL), JT_OK);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+    kill(getpid(), SIGUSR1);
+    sigpending(&pending);
+    assert_true(sigismember(&pending, SIGUSR1));
+    assert_int_equal(heard, 0);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    assert_int_equal(heard, 1);
+    jt_pool_free(pool);
+    sigaction(SIGUSR1, &old, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_item_once),
-        cmocka_unit_test(many_loops),
-        cmocka_unit_test(loops_between_items),
-        cmocka_unit_test(sizes),
+        cmocka_unit_test(every_item_once),         cmocka_unit_test(many_loops),
+        cmocka_unit_test(loops_between_items),     cmocka_unit_test(sizes),
+        cmocka_unit_test(signals_are_the_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
