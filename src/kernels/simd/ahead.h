@@ -42,13 +42,16 @@ static inline uintptr_t take_steps(const stretch *s, size_t steps)
 
 static inline void ask(ahead *a, size_t steps)
 {
-    uintptr_t near = take_steps(&a->near, steps), far = take_steps(&a->far, steps);
-    for (; a->near.next < near; a->near.next += 64)
+    uintptr_t to = take_steps(&a->near, steps);
+    for (; a->near.next < to; a->near.next += 64)
         __builtin_prefetch((const void *)a->near.next, 0, 3);
-    for (; a->far.next < far; a->far.next += 64)
+    a->near.next = to;
+    if (a->far.next == a->far.end) /* as it mostly is */
+        return;
+    to = take_steps(&a->far, steps);
+    for (; a->far.next < to; a->far.next += 64)
         __builtin_prefetch((const void *)a->far.next, 0, 2);
-    a->near.next = near;
-    a->far.next = far;
+    a->far.next = to;
 }
 
 /* `share` more bytes of what is read later are due; what of them can be asked for in
