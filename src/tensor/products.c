@@ -74,7 +74,7 @@ static size_t list_later(const jt_product *products, size_t count, jt_piece *pie
 {
     size_t n = 0, bytes = 0;
     for (size_t i = 0; i < 2 * count; i++) {
-        const jt_product *p = &products[i % count];
+        const jt_product *p = &products[i < count ? i : i - count];
         jt_piece next = p->then;
         if (i < count)
             next = (jt_piece){p->w.data,
