@@ -3,7 +3,7 @@
  * adapters in their order, whoever is beside it. */
 #include "adapt/blended.h"
 
-enum { TILE_ROWS = 2048 };
+enum { MANY_TOKENS = 64 };
 
 typedef struct tiles {
     const jt_kernels *kernels;
@@ -12,6 +12,13 @@ typedef struct tiles {
     size_t *first; /* [count + 1] items before each use: none of one that adds to the
                       same y as the use before it, which does both */
 } tiles;
+
+/* Rows of an item: what few tokens need is read best in one piece, what many compute is
+ * shared among threads. */
+static size_t tile_rows(const jt_blend_use *u)
+{
+    return u->plan.n_rows > MANY_TOKENS ? 128 : 2048;
+}
 
 /* The next adapter from `e` on that a token has chosen, or n. */
 static size_t next_chosen(const jt_plan *plan, size_t e)
@@ -53,8 +60,9 @@ static void run_tile(void *arg, size_t item)
     size_t i = 0;
     while (w->first[i + 1] <= item)
         i++;
-    size_t row = (item - w->first[i]) * TILE_ROWS, all = jt_rows(&w->uses[i].p.w);
-    size_t rows = all - row < TILE_ROWS ? all - row : TILE_ROWS;
+    size_t tile = tile_rows(&w->uses[i]), all = jt_rows(&w->uses[i].p.w);
+    size_t row = (item - w->first[i]) * tile,
+           rows = all - row < tile ? all - row : tile;
     do {
         const jt_blend_use *u = &w->uses[i];
         size_t n = (size_t)u->plan.n_experts;
@@ -73,7 +81,8 @@ void jt_blended_add_up(jt_context *ctx, const jt_blend_use *uses, size_t count)
     w.first[0] = 0;
     for (size_t i = 0; i < count; i++) {
         bool same = i && uses[i].p.y == uses[i - 1].p.y;
-        size_t items = (jt_rows(&uses[i].p.w) + TILE_ROWS - 1) / TILE_ROWS;
+        size_t tile = tile_rows(&uses[i]);
+        size_t items = (jt_rows(&uses[i].p.w) + tile - 1) / tile;
         w.first[i + 1] = w.first[i] + (same ? 0 : items);
     }
     jt_pool_run(ctx->pool, run_tile, &w, w.first[count]);
