@@ -3,14 +3,15 @@
  * without, in the same run.
  *
  *     build/bench/adapters MODEL [sequences=16] [rank=16] [mixed=0] [k=2] [type=f16]
- *                          [target=attn_|ffn_] [tokens=16] [rounds=15] [threads=1]
+ *                          [factors=auto] [target=attn_|ffn_] [tokens=16] [rounds=15]
+ *                          [threads=1]
  *
  * Values of the adapters are random, of the type that a file would have them in (f32,
- * f16, bf16). With mixed=N each sequence has a mixture of N of them, of which the gates
- * of MeteoRA choose k for each token and weight; one mixture for all. Both take turns,
- * so that other work of the machine meets them alike; time is that of the processor. A
- * line tells the median of the rounds' ratios, the least and most, and that of the
- * shortest times of both. */
+ * f16, bf16), and are kept as --adapter-type says (auto, exact, q8_0). With mixed=N
+ * each sequence has a mixture of N of them, of which the gates of MeteoRA choose k for
+ * each token and weight; one mixture for all. Both take turns, so that other work of
+ * the machine meets them alike; time is that of the processor. A line tells the median
+ * of the rounds' ratios, the least and most, and that of the shortest times of both. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +28,11 @@
 enum { MAX_SEQUENCES = 256, MAX_ROUNDS = 1000, PROMPT = 16 };
 
 static struct {
-    const char *model, *type, *target;
+    const char *model, *type, *target, *factors;
     int sequences, rank, mixed, k, tokens, rounds, threads;
 } args = {.type = "f16",
           .target = "attn_|ffn_",
+          .factors = "auto",
           .sequences = 16,
           .rank = 16,
           .k = 2,
@@ -193,12 +195,13 @@ static void measure(void)
     qsort(changed, n, sizeof *changed, compare);
     qsort(ratio, n, sizeof *ratio, compare);
     printf("{\"bench\": \"adapters\", \"sequences\": %d, \"rank\": %d, \"mixed\": %d, "
-           "\"k\": %d, \"type\": \"%s\", \"threads\": %d, \"rounds\": %d, "
+           "\"k\": %d, \"type\": \"%s\", \"factors\": \"%s\", \"threads\": %d, "
+           "\"rounds\": %d, "
            "\"params\": %.0f, \"plain_ms\": %.3f, \"speed\": %.4f, \"least\": %.4f, "
            "\"most\": %.4f, \"best\": %.4f}\n",
            args.sequences, args.rank, args.mixed, args.mixed ? args.k : 0, args.type,
-           args.threads, args.rounds, params, 1e3 * seconds[n / 2], ratio[n / 2],
-           ratio[0], ratio[n - 1], seconds[0] / changed[0]);
+           args.factors, args.threads, args.rounds, params, 1e3 * seconds[n / 2],
+           ratio[n / 2], ratio[0], ratio[n - 1], seconds[0] / changed[0]);
 }
 
 /* ---- the whole ---- */
@@ -225,6 +228,8 @@ static void read_args(int argc, char **argv)
             *numbers[n].value = value < numbers[n].most ? value : numbers[n].most;
         } else if (strncmp(argv[i], "type=", 5) == 0) {
             args.type = argv[i] + 5;
+        } else if (strncmp(argv[i], "factors=", 8) == 0) {
+            args.factors = argv[i] + 8;
         } else if (strncmp(argv[i], "target=", 7) == 0) {
             args.target = argv[i] + 7;
         } else {
@@ -236,8 +241,10 @@ static void read_args(int argc, char **argv)
 static void open_session(jt_session **out, const jt_attachment *worn)
 {
     jt_err err;
-    jt_session_options o = {
-        .n_ctx = PROMPT + args.tokens, .threads = args.threads, .beside = host};
+    jt_session_options o = {.n_ctx = PROMPT + args.tokens,
+                            .threads = args.threads,
+                            .adapter_type = args.factors,
+                            .beside = host};
     check(jt_session_new(out, model, &o, &err), &err);
     if (worn)
         check(jt_session_wear(*out, &worn, (float[]){1.0f}, 1, &err), &err);

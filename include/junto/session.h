@@ -35,16 +35,20 @@ typedef struct jt_session_options {
                             largest logit; "f32" is exact; "q8_0" and "q4_0" take 17/32
                             and 9/32 of f16 (heads must be multiples of 32 long) */
     const char *k_type, *v_type; /* of keys and of values, where they differ */
-    jt_store_options store;      /* of a model that was loaded apart */
-    bool no_repack;              /* read the weights as they lie in the file. By default
-                                    a weight is arranged for the processor when it is
-                                    first used, which takes as much memory as it, where
-                                    there is that much; results are the same */
-    struct jt_session *beside;   /* use the threads, the scratch and the store of this
-                                    session, which must live longer; not at the same time
-                                    as it does. `threads`, `cpu` and what `store` is about
-                                    are then its own. Of its budget contexts beside it
-                                    have no part */
+    const char *adapter_type;  /* of the values of low-rank adapters: "exact"; "q8_0", 8
+                                  bits with a scale for 32, which are half the bytes of
+                                  F16; "auto" (default), the latter for weights that are
+                                  quantised too */
+    jt_store_options store;    /* of a model that was loaded apart */
+    bool no_repack;            /* read the weights as they lie in the file. By default
+                                  a weight is arranged for the processor when it is
+                                  first used, which takes as much memory as it, where
+                                  there is that much; results are the same */
+    struct jt_session *beside; /* use the threads, the scratch and the store of this
+                                  session, which must live longer; not at the same time
+                                  as it does. `threads`, `cpu`, `adapter_type` and what
+                                  `store` is about are then its own. Of its budget
+                                  contexts beside it have no part */
 } jt_session_options;
 
 /* `options` may be NULL. Errors: JT_E_ARG, JT_E_UNSUPPORTED (cpu, a way to read),

@@ -147,8 +147,8 @@ static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *mod
     if (a->kind->magnitude)
         JT_TRY(room_for_norms(at, err));
     if (a->blend)
-        JT_TRY(jt_blended_new(&at->blended, a->blend, model, at->scale, ctx->kernels,
-                              trains, err));
+        JT_TRY(
+            jt_blended_new(&at->blended, a->blend, model, at->scale, ctx, trains, err));
     for (size_t i = 0; i < a->count; i++) {
         uint32_t weight;
         if (at->scale == 0.0f && !trains)
@@ -165,7 +165,7 @@ static jt_status prepare(jt_attachment *at, jt_context *ctx, const jt_model *mod
     if (jt_failed(ctx))
         return jt_fail(err, ctx->err.code, "%s", ctx->err.msg);
     if (a->kind->low_rank && !trains)
-        return jt_attachment_factors(at, ctx->kernels, n_weights, err);
+        return jt_attachment_factors(at, ctx, file, err);
     return JT_OK;
 }
 

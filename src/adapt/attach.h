@@ -48,9 +48,10 @@ jt_status jt_attachment_make(jt_attachment *out, jt_context *ctx, const jt_model
                              jt_err *err);
 void jt_attachment_free(jt_attachment *at);            /* {0} is fine */
 uint64_t jt_attachment_bytes(const jt_attachment *at); /* beside those of the adapter */
-/* Make the factors of its slots, which are all of weights 0 .. n_weights. */
-jt_status jt_attachment_factors(jt_attachment *at, const jt_kernels *kernels,
-                                size_t n_weights, jt_err *err);
+/* Make the factors of its slots, which are all of weights of `file`, by the rule of the
+ * context. JT_E_MEMORY. */
+jt_status jt_attachment_factors(jt_attachment *at, const jt_context *ctx,
+                                const jt_gguf *file, jt_err *err);
 /* May one that was made for a scale of 1 be used at any other? */
 bool jt_attachment_fits_all_scales(const jt_adapter *adapter);
 

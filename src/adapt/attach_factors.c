@@ -5,6 +5,7 @@
 
 #include "adapt/attach.h"
 #include "base/memory.h"
+#include "model/bind.h"
 
 typedef struct entry {
     size_t slot;
@@ -52,40 +53,49 @@ static void fill(jt_attachment *at, const entry *list, size_t count,
     }
 }
 
-/* Those that weights use. */
-static size_t list_slots(jt_attachment *at, entry *list, size_t n_weights,
-                         const jt_kernels *k)
+static jt_dtype weight_type(const jt_gguf *file, const jt_adapter_slot *s)
 {
-    size_t count = 0;
+    const jt_gguf_tensor *t = jt_gguf_find(file, s->target);
+    return t ? t->dtype : JT_F32;
+}
+
+/* Those that weights use. */
+static size_t list_slots(jt_attachment *at, entry *list, const jt_context *ctx,
+                         const jt_gguf *file)
+{
+    const jt_kernels *k = ctx->kernels;
+    size_t count = 0, n_weights = jt_weight_number(file, NULL);
     for (size_t w = 0; w <= n_weights; w++) {
         if (at->slot[w] < 0)
             continue;
         size_t slot = (size_t)at->slot[w];
         const jt_adapter_slot *s = &at->adapter->slot[slot];
         jt_factors *f = &at->factors[slot];
+        bool rounded = jt_factors_rounded(ctx->factors, weight_type(file, s));
         list[count++] = (entry){slot, turn_of(s->target)};
         *f =
             (jt_factors){.rows = s->rows, .rank = (uint32_t)s->rank, .scale = s->scale};
-        for (int part = JT_LOW_A; part <= JT_LOW_B; part++)
-            at->factor_bytes += jt_factor_plan(factor_of(at, slot, part),
-                                               &s->part[part], part == JT_LOW_B, k);
+        at->factor_bytes +=
+            jt_factor_plan(&f->a, &s->part[JT_LOW_A], JT_FACTOR_A, rounded, k);
+        at->factor_bytes +=
+            jt_factor_plan(&f->b, &s->part[JT_LOW_B], JT_FACTOR_B, rounded, k);
     }
     qsort(list, count, sizeof *list, by_turn);
     return count;
 }
 
-jt_status jt_attachment_factors(jt_attachment *at, const jt_kernels *kernels,
-                                size_t n_weights, jt_err *err)
+jt_status jt_attachment_factors(jt_attachment *at, const jt_context *ctx,
+                                const jt_gguf *file, jt_err *err)
 {
     entry *list = jt_alloc(at->adapter->count, sizeof *list);
     at->factors = jt_calloc(at->adapter->count, sizeof *at->factors);
     size_t count = 0;
     if (list && at->factors) {
-        count = list_slots(at, list, n_weights, kernels);
+        count = list_slots(at, list, ctx, file);
         at->factor_memory = jt_factors_room(at->factor_bytes);
     }
     if (at->factor_memory)
-        fill(at, list, count, kernels);
+        fill(at, list, count, ctx->kernels);
     free(list);
     return at->factor_memory ? JT_OK : jt_fail_memory(err, "attaching an adapter");
 }

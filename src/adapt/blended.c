@@ -110,25 +110,30 @@ static jt_tensor gate_of(const jt_adapter_bank *bank)
                        .shape = {1, jt_rows(&bank->gate), bank->cols}};
 }
 
-static void plan_bank(jt_blended *m, size_t i, const jt_kernels *k)
+/* Gates stay what they are: a token near the border would go elsewhere. */
+static void plan_bank(jt_blended *m, size_t i, const jt_context *ctx)
 {
     const jt_adapter_bank *bank = &m->blend->bank[i];
     jt_bank_factors *f = &m->factors[i];
     jt_tensor gate = gate_of(bank);
-    m->factor_bytes += jt_factor_plan(&f->a, &bank->a, false, k);
-    m->factor_bytes += jt_factor_plan(&f->b, &bank->b, true, k);
+    const jt_kernels *k = ctx->kernels;
+    const jt_gguf_tensor *t = jt_gguf_find(m->model->file, bank->target);
+    bool rounded = jt_factors_rounded(ctx->factors, t ? t->dtype : JT_F32);
+    m->factor_bytes += jt_factor_plan(&f->a, &bank->a, JT_FACTOR_A, rounded, k);
+    m->factor_bytes += jt_factor_plan(&f->b, &bank->b, JT_FACTOR_B, rounded, k);
     if (gate.data)
-        m->factor_bytes += jt_factor_plan(&f->gate, &gate, false, k);
+        m->factor_bytes += jt_factor_plan(&f->gate, &gate, JT_FACTOR_A, false, k);
 }
 
-static jt_status make_factors(jt_blended *m, const jt_kernels *k, jt_err *err)
+static jt_status make_factors(jt_blended *m, const jt_context *ctx, jt_err *err)
 {
+    const jt_kernels *k = ctx->kernels;
     size_t n = m->blend->n_banks;
     m->factors = jt_calloc(n, sizeof *m->factors);
     if (!m->factors)
         return no_memory(err);
     for (size_t i = 0; i < n; i++)
-        plan_bank(m, i, k);
+        plan_bank(m, i, ctx);
     char *memory = m->factor_memory = jt_factors_room(m->factor_bytes);
     if (!memory)
         return no_memory(err);
@@ -161,7 +166,7 @@ static jt_status number_banks(jt_blended *m, jt_err *err)
     return JT_OK;
 }
 
-static jt_status set_up(jt_blended *m, const jt_kernels *k, bool trains, jt_err *err)
+static jt_status set_up(jt_blended *m, const jt_context *ctx, bool trains, jt_err *err)
 {
     const jt_blend *b = m->blend;
     JT_TRY(jt_blend_fits(b, m->model->file, err));
@@ -174,19 +179,18 @@ static jt_status set_up(jt_blended *m, const jt_kernels *k, bool trains, jt_err 
     if (b->method->producer == JT_BY_LAYER)
         return make_layers(m, err);
     if (!trains)
-        JT_TRY(make_factors(m, k, err));
+        JT_TRY(make_factors(m, ctx, err));
     return number_banks(m, err);
 }
 
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
-                         float scale, const jt_kernels *kernels, bool trains,
-                         jt_err *err)
+                         float scale, const jt_context *ctx, bool trains, jt_err *err)
 {
     jt_blended *m = jt_calloc(1, sizeof *m);
     if (!m)
         return no_memory(err);
     *m = (jt_blended){.blend = blend, .model = model, .scale = scale};
-    jt_status status = set_up(m, kernels, trains, err);
+    jt_status status = set_up(m, ctx, trains, err);
     if (status == JT_OK)
         *out = m;
     else

@@ -38,8 +38,7 @@ typedef struct jt_decided {
 /* JT_E_UNSUPPORTED (not for this model), JT_E_MEMORY. With `trains` it stays attached
  * where it is fresh. */
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
-                         float scale, const jt_kernels *kernels, bool trains,
-                         jt_err *err);
+                         float scale, const jt_context *ctx, bool trains, jt_err *err);
 void jt_blended_free(jt_blended *blended); /* NULL is fine */
 
 /* Before a pass over `chunk`, the tokens of one sequence: what is decided for all of

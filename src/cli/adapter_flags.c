@@ -16,6 +16,16 @@ const cli_option cli_adapter_options[] = {
          "number of the task that one of kind poly shall mix its skills for"},
     {0}};
 
+const cli_option cli_adapter_type_options[] = {
+    {.flags = "--adapter-type",
+     .kind = CLI_CHOICE,
+     .value = "auto|exact|q8_0",
+     .offset = offsetof(jt_session_options, adapter_type),
+     .help =
+         "how the values of adapters are kept: exactly, in 8 bits, or in 8 bits where "
+         "they change weights that are quantised too (default: auto)"},
+    {0}};
+
 /* Cut "@2" off; a file that has the whole name comes first. */
 static void read_task(char *path, cli_adapter_at *out)
 {

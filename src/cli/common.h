@@ -73,6 +73,7 @@ jt_status cli_new_session(jt_session **out, const cli_model *model,
 /* Flags of verbs that run a model with adapters (adapter_flags.c), and the group of
  * this field: a cli_list. */
 extern const cli_option cli_adapter_options[];
+extern const cli_option cli_adapter_type_options[]; /* into jt_session_options */
 /* What stands behind the path of an adapter, "FILE@2:0.5". */
 typedef struct cli_adapter_at {
     float scale;

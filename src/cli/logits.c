@@ -127,6 +127,7 @@ static const cli_group groups[] = {
     {NULL, cli_threads_options, offsetof(struct logits_args, session)},
     {NULL, cli_kernel_options, offsetof(struct logits_args, session)},
     {NULL, cli_adapter_options, offsetof(struct logits_args, adapters)},
+    {NULL, cli_adapter_type_options, offsetof(struct logits_args, session)},
     {NULL, cli_common_options, 0},
     {0}};
 

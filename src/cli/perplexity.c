@@ -233,6 +233,7 @@ static const cli_group groups[] = {
     {NULL, cli_trace_options, offsetof(struct perplexity_args, trace)},
     {NULL, cli_residency_options, offsetof(struct perplexity_args, trace)},
     {NULL, cli_adapter_options, offsetof(struct perplexity_args, adapters)},
+    {NULL, cli_adapter_type_options, offsetof(struct perplexity_args, session)},
     {NULL, cli_common_options, 0},
     {0}};
 

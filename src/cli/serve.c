@@ -234,6 +234,7 @@ static const cli_group groups[] = {
     {"Address", listen_options, 0},
     {"Replies", reply_options, 0},
     {"Adapters", adapter_options, 0},
+    {NULL, cli_adapter_type_options, FIELD(session)},
     {"Several models", keep_options, 0},
     {"Limits", limit_options, 0},
     {"Log", log_options, 0},

@@ -101,12 +101,13 @@ typedef struct jt_matmul {
  * tokens. A weight goes from memory to its sum in one step, and memory is what there is
  * to wait for; so `next`, which is read after it (or NULL), is asked for in time. */
 
-/* y[t * y_stride + r] = sum_i W[r, i] X[index ? index[t] : t, i], as in jt_matmul_fn */
+/* y[t * y_stride + r] = sum_i W[row + r, i] X[index ? index[t] : t, i] for r < rows, as
+ * in jt_matmul_fn. W has rows one after the other, or panels where it has 8 bits. */
 typedef struct jt_thin {
     float *y;
     size_t y_stride;
-    const void *w; /* F32, F16 or BF16 */
-    size_t row_bytes, rows, n;
+    const void *w; /* F32, F16, BF16; Q8_0: 8 bits, as below */
+    size_t row, rows, n;
     const void *x; /* JT_ACT_F32 */
     size_t x_bytes;
     const int32_t *index;
@@ -124,7 +125,7 @@ typedef struct jt_thin_up {
     float *y;
     size_t y_stride;
     const int32_t *index; /* [tokens], all different; or NULL */
-    const void *b;        /* F32, F16 or BF16 */
+    const void *b;        /* as w of jt_thin */
     size_t row, rows, rank;
     const float *low;
     size_t low_stride, tokens;
@@ -143,6 +144,26 @@ static inline size_t jt_panel_at(size_t row, size_t k, size_t rank)
 static inline size_t jt_panel_values(size_t rows, size_t rank)
 {
     return (rows + JT_PANEL_ROWS - 1) / JT_PANEL_ROWS * JT_PANEL_ROWS * rank;
+}
+
+/* In panels of 8 bits, JT_PANEL_BLOCK values of each row (or what is left of them) have
+ * a scale: blocks of JT_PANEL_ROWS scales in F32, and then the codes, signed, where
+ * jt_panel_at would have the values. W[r, k] = scale * code. */
+#define JT_PANEL_BLOCK 32
+
+/* Of panels of `rows` rows of `n` values. */
+static inline size_t jt_panel8_bytes(size_t rows, size_t n)
+{
+    size_t panels = (rows + JT_PANEL_ROWS - 1) / JT_PANEL_ROWS;
+    size_t blocks = (n + JT_PANEL_BLOCK - 1) / JT_PANEL_BLOCK;
+    return panels * JT_PANEL_ROWS * (n + blocks * sizeof(float));
+}
+
+/* Where the block of row `row` and value `k` begins. */
+static inline size_t jt_panel8_at(size_t row, size_t k, size_t n)
+{
+    return jt_panel8_bytes(row / JT_PANEL_ROWS * JT_PANEL_ROWS, n) +
+           k / JT_PANEL_BLOCK * jt_panel8_bytes(1, JT_PANEL_BLOCK);
 }
 
 /* One tile of attention: n_q queries that read the same keys and values (the heads of a
@@ -318,7 +339,7 @@ typedef struct jt_kernels {
      * processor multiplies bfloat16 (see .act); quantised types take Q8. F64 and the
      * integers have no matmul (fn NULL). */
     jt_matmul matmul[JT_DTYPE_COUNT];
-    void (*thin[JT_DTYPE_COUNT])(const jt_thin *p); /* F32, F16, BF16 */
+    void (*thin[JT_DTYPE_COUNT])(const jt_thin *p); /* F32, F16, BF16, Q8_0 */
     void (*thin_up[JT_DTYPE_COUNT])(const jt_thin_up *u);
     void (*dequant[JT_DTYPE_COUNT])(float *dst, const void *src, size_t n);
     void (*pack[JT_ACT_COUNT])(void *dst, const float *x, size_t n);

@@ -83,6 +83,7 @@ static jt_status session_init(jt_session *s, const jt_session_options *o, jt_err
     JT_TRY(make_cache(s, o, err));
     if (!o->beside)
         JT_TRY(jt_context_init(&s->own, o->threads, o->cpu, err));
+    JT_TRY(jt_factor_rule_named(&s->own.factors, o->adapter_type, err));
     s->own.tiles = o->no_repack ? NULL : s->model->tiles;
     s->ctx = o->beside ? o->beside->ctx : &s->own;
     s->ids = jt_alloc((size_t)s->capacity, sizeof *s->ids);

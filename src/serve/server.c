@@ -119,6 +119,7 @@ static jt_status open_wardrobe(jt_server *s, const jt_model *model, jt_err *err)
                                          .folder = o->adapter_folder,
                                          .bytes = o->adapter_bytes,
                                          .cpu = o->session.cpu,
+                                         .adapter_type = o->session.adapter_type,
                                          .log = o->log,
                                          .metrics = &s->metrics};
     return jt_wardrobe_new(&s->wardrobe, &options, err);

@@ -422,6 +422,8 @@ jt_status jt_wardrobe_new(jt_wardrobe **out, const jt_wardrobe_options *options,
     pthread_mutex_init(&w->making, NULL);
     jt_status status = jt_context_init(&w->ctx, 1, options->cpu, err);
     if (status == JT_OK)
+        status = jt_factor_rule_named(&w->ctx.factors, options->adapter_type, err);
+    if (status == JT_OK)
         status = check_folder(options->folder, err);
     for (size_t i = 0; i < options->n_offers && status == JT_OK; i++)
         status = add_offer(w, &options->offers[i], err);

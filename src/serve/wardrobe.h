@@ -23,10 +23,10 @@ typedef struct jt_wardrobe_options {
     const jt_model *model;
     const jt_adapter_offer *offers;
     size_t n_offers;
-    bool lazy;          /* offers are opened when a request names them */
-    const char *folder; /* whose files may be offered, too; or NULL */
-    uint64_t bytes;     /* of adapters in memory at most; 0: no bound */
-    const char *cpu;    /* as in jt_session_options */
+    bool lazy;                      /* offers are opened when a request names them */
+    const char *folder;             /* whose files may be offered, too; or NULL */
+    uint64_t bytes;                 /* of adapters in memory at most; 0: no bound */
+    const char *cpu, *adapter_type; /* as in jt_session_options */
     jt_log log;
     jt_counters *metrics;
 } jt_wardrobe_options;

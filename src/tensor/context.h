@@ -59,6 +59,13 @@ static inline void jt_tend(const jt_tender *tender)
         tender->tend(tender->self);
 }
 
+/* How factors of adapters are kept (src/adapt/factors.h). */
+typedef enum jt_factor_rule {
+    JT_FACTORS_AUTO,  /* in 8 bits where the weight is quantised */
+    JT_FACTORS_EXACT, /* so that they say every value */
+    JT_FACTORS_8_BITS
+} jt_factor_rule;
+
 struct jt_context {
     const jt_kernels *kernels;
     jt_pool *pool;
@@ -73,6 +80,7 @@ struct jt_context {
     double lap;
     jt_product_watch watch;
     jt_product_change change;
+    jt_factor_rule factors; /* of adapters that are attached */
     jt_tender tender;
 };
 

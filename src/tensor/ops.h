@@ -47,7 +47,8 @@ typedef struct jt_product {
     size_t tokens;
     const int32_t *token; /* [tokens + first] which token of the pass a row (counted as
                              in x, or in via) belongs to; NULL: row r is token r */
-    bool thin; /* few rows for few tokens: by the kernels for these. Not with a tape */
+    size_t thin; /* bytes of w, where the kernels for thin products read it (kernels.h);
+                    0: those for any. Not with a tape */
     jt_piece then; /* of one that is thin: what is read after the list; or nothing */
 } jt_product;
 

@@ -40,8 +40,9 @@ static size_t ceil_div(size_t a, size_t b)
 
 static size_t product_cost(const jt_product *p)
 {
-    return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens *
-           (p->thin ? THIN_COST : 1);
+    if (p->thin)
+        return p->thin * p->tokens * THIN_COST;
+    return jt_rows(&p->w) * jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w)) * p->tokens;
 }
 
 /* Fill in `cuts`; the number of items. */
@@ -75,11 +76,7 @@ static size_t list_later(const jt_product *products, size_t count, jt_piece *pie
     size_t n = 0, bytes = 0;
     for (size_t i = 0; i < 2 * count; i++) {
         const jt_product *p = &products[i < count ? i : i - count];
-        jt_piece next = p->then;
-        if (i < count)
-            next = (jt_piece){p->w.data,
-                              jt_rows(&p->w) *
-                                  jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w))};
+        jt_piece next = i < count ? (jt_piece){p->w.data, p->thin} : p->then;
         if (!p->thin || !next.bytes)
             continue;
         bytes += next.bytes;
@@ -106,7 +103,7 @@ static void share_later(jt_context *ctx, const jt_product *products, cut *cuts,
     size_t cost = 0, thin = 0, done = 0;
     for (size_t i = 0; i < count; i++) {
         cost += products[i].thin ? 0 : product_cost(&products[i]);
-        thin += products[i].thin;
+        thin += products[i].thin > 0;
     }
     jt_piece *piece = thin ? jt_scratch(ctx, 2 * thin, sizeof *piece) : NULL;
     if (!piece || !cost)
@@ -162,12 +159,11 @@ static const char *input_rows(const jt_product *p, jt_act act, size_t token)
 static void run_thin(const jt_kernels *kernels, const jt_product *p, size_t row,
                      size_t rows, size_t token, size_t tokens, const void *next)
 {
-    size_t row_bytes = jt_dtype_row_bytes(p->w.dtype, jt_cols(&p->w));
     kernels->thin[p->w.dtype](
         &(jt_thin){.y = p->y + token * p->ldy + row,
                    .y_stride = p->ldy,
-                   .w = (const char *)p->w.data + row * row_bytes,
-                   .row_bytes = row_bytes,
+                   .w = p->w.data,
+                   .row = row,
                    .rows = rows,
                    .n = jt_cols(&p->w),
                    .x = input_rows(p, JT_ACT_F32, token),

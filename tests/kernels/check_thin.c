@@ -33,6 +33,51 @@ static values new_values(checker *c, jt_dtype dtype, size_t n)
     return v;
 }
 
+/* Panels of 8 bits: any codes, any scales; x [rows, n]. */
+static values new_codes(checker *c, size_t rows, size_t n)
+{
+    size_t bytes = jt_panel8_bytes(rows, n);
+    values v = {buffer_in(bytes, 4 * pick(c, 0, 1)), malloc(rows * n * sizeof *v.x)};
+    for (size_t i = 0; i < bytes; i++)
+        ((uint8_t *)v.in.data)[i] = (uint8_t)pick(c, 0, 255);
+    for (size_t row = 0; row < (rows + 15) / 16 * 16; row++) {
+        for (size_t k = 0; k < n; k += JT_PANEL_BLOCK) {
+            float scale;
+            fill_floats(c, &scale, 1, FILL_NORMAL);
+            memcpy((char *)v.in.data + jt_panel8_at(row, k, n) + row % 16 * 4, &scale,
+                   4);
+        }
+    }
+    for (size_t i = 0; i < rows * n; i++) {
+        size_t row = i / n, k = i % n;
+        const char *block = (const char *)v.in.data + jt_panel8_at(row, k, n);
+        float scale;
+        memcpy(&scale, block + row % 16 * 4, 4);
+        v.x[i] = (double)scale * ((const int8_t *)block)[64 + k % 32 * 16 + row % 16];
+    }
+    return v;
+}
+
+/* W of jt_thin, [rows, n]. */
+static values new_wide(checker *c, jt_dtype dtype, size_t rows, size_t n)
+{
+    return dtype == JT_Q8_0 ? new_codes(c, rows, n) : new_values(c, dtype, rows * n);
+}
+
+/* B of jt_thin_up; x [rows, rank], and more of the last panel. */
+static values new_panels(checker *c, jt_dtype dtype, size_t rows, size_t rank)
+{
+    if (dtype == JT_Q8_0)
+        return new_codes(c, rows, rank);
+    values v = new_values(c, dtype, jt_panel_values(rows, rank));
+    double *x = malloc(rows * rank * sizeof *x);
+    for (size_t i = 0; i < rows * rank; i++)
+        x[i] = v.x[jt_panel_at(i / rank, i % rank, rank)];
+    free(v.x);
+    v.x = x;
+    return v;
+}
+
 static void free_values(values *v)
 {
     buffer_free(&v->in);
@@ -52,7 +97,7 @@ static void check_thin_parts(checker *c, const jt_thin *all, jt_dtype dtype)
         jt_thin part = *all;
         part.rows = pick(c, 1, all->rows - row);
         part.tokens = pick(c, 1, all->tokens - token);
-        part.w = (const char *)all->w + row * all->row_bytes;
+        part.row += row;
         part.x = (const char *)all->x + (all->index ? 0 : token * all->x_bytes);
         part.index = all->index ? all->index + token : NULL;
         float *y = malloc(part.tokens * part.rows * sizeof *y);
@@ -74,8 +119,10 @@ static void check_thin_parts(checker *c, const jt_thin *all, jt_dtype dtype)
 static void check_thin_rows(checker *c, jt_dtype dtype)
 {
     size_t rows = pick(c, 1, 40), n = pick(c, 1, 600), tokens = pick(c, 1, 11);
+    size_t first = pick(c, 0, 1) * pick(c, 0, 40);
     size_t x_rows = tokens + 2, stride = rows + pick(c, 0, 3);
-    values w = new_values(c, dtype, rows * n), x = new_values(c, JT_F32, x_rows * n);
+    values w = new_wide(c, dtype, first + rows, n),
+           x = new_values(c, JT_F32, x_rows * n);
     buffer y = buffer_out(((tokens - 1) * stride + rows) * sizeof(float), 0);
     int32_t index[16];
     for (size_t t = 0; t < tokens; t++)
@@ -83,7 +130,7 @@ static void check_thin_rows(checker *c, jt_dtype dtype)
     jt_thin p = {.y = y.data,
                  .y_stride = stride,
                  .w = w.in.data,
-                 .row_bytes = jt_dtype_row_bytes(dtype, n),
+                 .row = first,
                  .rows = rows,
                  .n = n,
                  .x = x.in.data,
@@ -98,14 +145,15 @@ static void check_thin_rows(checker *c, jt_dtype dtype)
         for (size_t r = 0; r < rows; r++) {
             double sum = 0, size = 0;
             for (size_t i = 0; i < n; i++) {
-                sum += w.x[r * n + i] * xt[i];
-                size += fabs(w.x[r * n + i] * xt[i]);
+                double one = w.x[(first + r) * n + i] * xt[i];
+                sum += one;
+                size += fabs(one);
             }
             good = good && near(sum, size, p.y[t * stride + r], n);
         }
     }
-    check(c, good, "thin %s: wrong sums, rows %zu, n %zu, tokens %zu",
-          jt_dtype_name(dtype), rows, n, tokens);
+    check(c, good, "thin %s: wrong sums, rows %zu .. %zu, n %zu, tokens %zu",
+          jt_dtype_name(dtype), first, first + rows, n, tokens);
     check_thin_parts(c, &p, dtype);
     free_values(&w);
     free_values(&x);
@@ -141,7 +189,7 @@ static void check_thin_up(checker *c, jt_dtype dtype)
     size_t first = pick(c, 0, 1) * pick(c, 0, 40), rows = pick(c, 1, 150);
     size_t rank = pick(c, 1, 40), tokens = pick(c, 1, 11), stride = rows + 3;
     size_t all = first + rows + pick(c, 0, 9);
-    values b = new_values(c, dtype, jt_panel_values(all, rank));
+    values b = new_panels(c, dtype, all, rank);
     values low = new_values(c, JT_F32, tokens * rank);
     values weight = new_values(c, JT_F32, tokens),
            y0 = new_values(c, JT_F32, tokens * stride);
@@ -172,8 +220,7 @@ static void check_thin_up(checker *c, jt_dtype dtype)
         for (size_t r = 0; r < rows; r++) {
             double sum = y0.x[row + r], size = fabs(sum);
             for (size_t k = 0; k < rank; k++) {
-                double one =
-                    factor * b.x[jt_panel_at(first + r, k, rank)] * low.x[t * rank + k];
+                double one = factor * b.x[(first + r) * rank + k] * low.x[t * rank + k];
                 sum += one;
                 size += fabs(one);
             }
@@ -192,9 +239,9 @@ static void check_thin_up(checker *c, jt_dtype dtype)
 
 void check_thin(checker *c)
 {
-    static const jt_dtype types[] = {JT_F32, JT_F16, JT_BF16};
-    for (int i = 0; i < 60; i++) {
-        check_thin_rows(c, types[i % 3]);
-        check_thin_up(c, types[i % 3]);
+    static const jt_dtype types[] = {JT_F32, JT_F16, JT_BF16, JT_Q8_0};
+    for (int i = 0; i < 80; i++) {
+        check_thin_rows(c, types[i % 4]);
+        check_thin_up(c, types[i % 4]);
     }
 }

@@ -222,6 +222,14 @@ ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
     return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words)));
 }
 
+ALWAYS_INLINE vi vi_load_signed(const uint8_t *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    int16x8_t words = vmovl_s8(vreinterpret_s8_u8(vcreate_u8(four)));
+    return vmovl_s16(vget_low_s16(words));
+}
+
 ALWAYS_INLINE void vi_load_rows(vi out[4], const uint8_t *p, size_t stride)
 {
     vi row[4];

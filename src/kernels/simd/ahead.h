@@ -1,6 +1,11 @@
 /* Memory that comes next, asked for while the processor computes: by itself it does not
  * follow then. A part with each step, as what waits for more lines than it can have
- * under way stands still. */
+ * under way stands still.
+ *
+ * What is asked for in bursts is dropped. MEASURED (Zen 5, 36 to 144 KB asked for
+ * during a product of 16 tokens and read after it): 16 lines at a time, every third or
+ * fourth line was not there; a few at a time, into the first cache and not only the
+ * second, all were but for the most. */
 #ifndef JT_AHEAD_H
 #define JT_AHEAD_H
 
@@ -17,7 +22,7 @@ typedef struct stretch {
 
 typedef struct ahead {
     stretch near; /* what the same product reads soon */
-    stretch far;  /* of a jt_later: into the second cache */
+    stretch far;  /* of a jt_later */
 } ahead;
 
 /* `bytes` from `at` on, in `steps` steps. Addresses where nothing is do no harm. */
@@ -33,25 +38,21 @@ static inline ahead ahead_of(const void *at, size_t bytes, size_t steps)
     return (ahead){.near = stretch_of(at, bytes, steps)};
 }
 
-/* Where the next `steps` steps of a stretch end. */
-static inline uintptr_t take_steps(const stretch *s, size_t steps)
+/* The next `steps` steps of a stretch. */
+static inline void ask_stretch(stretch *s, size_t steps)
 {
     uintptr_t left = s->end - s->next, wanted = steps * s->share;
-    return s->next + (wanted < left ? wanted : left);
+    uintptr_t to = s->next + (wanted < left ? wanted : left);
+    for (; s->next < to; s->next += 64)
+        __builtin_prefetch((const void *)s->next, 0, 3);
+    s->next = to;
 }
 
 static inline void ask(ahead *a, size_t steps)
 {
-    uintptr_t to = take_steps(&a->near, steps);
-    for (; a->near.next < to; a->near.next += 64)
-        __builtin_prefetch((const void *)a->near.next, 0, 3);
-    a->near.next = to;
-    if (a->far.next == a->far.end) /* as it mostly is */
-        return;
-    to = take_steps(&a->far, steps);
-    for (; a->far.next < to; a->far.next += 64)
-        __builtin_prefetch((const void *)a->far.next, 0, 2);
-    a->far.next = to;
+    ask_stretch(&a->near, steps);
+    if (a->far.next != a->far.end) /* mostly there is none */
+        ask_stretch(&a->far, steps);
 }
 
 /* `share` more bytes of what is read later are due; what of them can be asked for in

@@ -162,7 +162,7 @@ static void attn_rows_scores(attn_state *s, int base)
         for (size_t at = 0; at < dim; at += CHUNK_REAL) {
             size_t count = dim - at < CHUNK_REAL ? dim - at : CHUNK_REAL;
             for (int v = 0; v < WIDTH; v++) {
-                ask(&values, UNPACK_STEPS);
+                ask(&values, unpack_steps((size_t)a->n_q));
                 unpack_rows(f, &keys, v, row + at * f->block_bytes, stride,
                             (size_t)(from - base - i), (size_t)(to - base - i), count);
             }

@@ -181,10 +181,19 @@ ALWAYS_INLINE void scales_of(enum few_name name, code_panel *p, source r, size_t
     }
 }
 
-/* For one number of tokens. Rows are `rows`, from the first of a tile on; x holds Q8
- * activations of n values. */
-typedef void few_fn(float *y, size_t ldy, const uint8_t *w, size_t row_bytes,
-                    size_t rows, const uint8_t *const *x, size_t n);
+/* For one number of tokens, whose activations are x. */
+typedef void few_fn(const jt_matmul_args *m, const uint8_t *const *x);
+
+/* What to ask for while a tile is multiplied, in `steps` steps: as much behind it, and
+ * its share of what is read later. */
+ALWAYS_INLINE ahead few_ahead(const jt_matmul_args *m, const uint8_t *tile,
+                              jt_later *later, size_t *due, size_t steps)
+{
+    const size_t share = m->later.bytes * JT_TILE_ROWS / m->rows + 1;
+    return (ahead){
+        .near = stretch_of(tile + TILES_AHEAD, JT_TILE_ROWS * m->row_bytes, steps),
+        .far = take_due(later, due, share, steps)};
+}
 
 /* A chunk of the activations of few tokens. */
 typedef struct few_chunk {
@@ -280,14 +289,17 @@ ALWAYS_INLINE void few_tile(float *y, size_t ldy, const uint8_t *tile, size_t ro
             vf_store_n(y + (size_t)t * ldy + v * LANES, total[v][t], rows - v * LANES);
 }
 
-ALWAYS_INLINE void few_tiles(float *y, size_t ldy, const uint8_t *w, size_t row_bytes,
-                             size_t rows, const uint8_t *const *x, size_t n,
+ALWAYS_INLINE void few_tiles(const jt_matmul_args *m, const uint8_t *const *x,
                              const few_form f, const int tokens)
 {
-    const size_t bytes = JT_TILE_ROWS * row_bytes;
-    for (size_t r = 0; r < rows; r += JT_TILE_ROWS, w += bytes) {
-        ahead next = ahead_of(w + TILES_AHEAD, bytes, n / 32 * (JT_TILE_ROWS / LANES));
-        few_tile(y + r, ldy, w, rows - r, x, n, &next, f, tokens);
+    const size_t steps = m->n / 32 * (JT_TILE_ROWS / LANES);
+    const uint8_t *w = m->w;
+    jt_later later = m->later;
+    size_t due = 0;
+    for (size_t r = 0; r < m->rows; r += JT_TILE_ROWS) {
+        ahead next = few_ahead(m, w, &later, &due, steps);
+        few_tile(m->y + r, m->ldy, w, m->rows - r, x, m->n, &next, f, tokens);
+        w += JT_TILE_ROWS * m->row_bytes;
     }
 }
 
@@ -300,27 +312,26 @@ JT_QUANT_LIST(X)
 #undef X
 
 #define FEW_FN(tokens, lower, ways)                                             \
-    static void few_##lower##_##tokens(float *y, size_t ldy, const uint8_t *w,  \
-                                       size_t row_bytes, size_t rows,           \
-                                       const uint8_t *const *x, size_t n)       \
+    static void few_##lower##_##tokens(const jt_matmul_args *m,                 \
+                                       const uint8_t *const *x)                 \
     {                                                                           \
-        few_tiles(y, ldy, w, row_bytes, rows, x, n,                             \
+        few_tiles(m, x,                                                         \
                   (few_form){FEW_##lower, ways, GROUP_##lower, OFFSET_##lower,  \
                              BIAS_##lower, VALUES_##lower, sizeof(jt_##lower)}, \
                   tokens);                                                      \
     }
-#define FEW_OR_MANY(lower, ways)                                                 \
-    static void few_##lower(const jt_matmul_args *m)                             \
-    {                                                                            \
-        static few_fn *const fn[FEW] = {few_##lower##_1, few_##lower##_2,        \
-                                        few_##lower##_3, few_##lower##_4};       \
-        const uint8_t *act[FEW];                                                 \
-        if (m->tokens == 0 || m->tokens > FEW_MOST(ways)) {                      \
-            tiled_##lower(m);                                                    \
-            return;                                                              \
-        }                                                                        \
-        gather(act, m, 0, m->tokens);                                            \
-        fn[m->tokens - 1](m->y, m->ldy, m->w, m->row_bytes, m->rows, act, m->n); \
+#define FEW_OR_MANY(lower, ways)                                           \
+    static void few_##lower(const jt_matmul_args *m)                       \
+    {                                                                      \
+        static few_fn *const fn[FEW] = {few_##lower##_1, few_##lower##_2,  \
+                                        few_##lower##_3, few_##lower##_4}; \
+        const uint8_t *act[FEW];                                           \
+        if (m->tokens == 0 || m->tokens > FEW_MOST(ways)) {                \
+            tiled_##lower(m);                                              \
+            return;                                                        \
+        }                                                                  \
+        gather(act, m, 0, m->tokens);                                      \
+        fn[m->tokens - 1](m, act);                                         \
     }
 #define X(suffix, lower, ways) \
     FEW_FN(1, lower, ways)     \
@@ -373,46 +384,54 @@ ALWAYS_INLINE void few_floats(vf part[][FEW], const uint8_t *tile,
     }
 }
 
+/* As few_tile. */
+ALWAYS_INLINE void few_float_tile(float *y, size_t ldy, const uint8_t *tile,
+                                  size_t rows, const uint8_t *const *x, size_t n,
+                                  ahead *next, const enum float_name name,
+                                  const size_t values, const int tokens)
+{
+    enum { PANELS = JT_TILE_ROWS / LANES };
+    vf total[PANELS][FEW], part[PANELS][FEW];
+    for (int v = 0; v < PANELS; v++)
+        for (int t = 0; t < tokens; t++)
+            total[v][t] = vf_set1(0);
+    for (size_t at = 0; at < n; at += CHUNK_REAL) {
+        const size_t count = n - at < CHUNK_REAL ? n - at : CHUNK_REAL;
+        for (int v = 0; v < PANELS; v++)
+            for (int t = 0; t < tokens; t++)
+                part[v][t] = vf_set1(0);
+        few_floats(part, tile + at / values * 16 * JT_TILE_ROWS, x, at, count, next,
+                   name, values, tokens);
+        for (int v = 0; v < PANELS; v++)
+            for (int t = 0; t < tokens; t++)
+                total[v][t] = vf_add(total[v][t], part[v][t]);
+    }
+    for (size_t v = 0; v < PANELS && v * LANES < rows; v++)
+        for (int t = 0; t < tokens; t++)
+            vf_store_n(y + (size_t)t * ldy + v * LANES, total[v][t], rows - v * LANES);
+}
+
 /* As few_tiles. */
-ALWAYS_INLINE void few_float_tiles(float *y, size_t ldy, const uint8_t *w,
-                                   size_t row_bytes, size_t rows,
-                                   const uint8_t *const *x, size_t n,
+ALWAYS_INLINE void few_float_tiles(const jt_matmul_args *m, const uint8_t *const *x,
                                    const enum float_name name, const size_t values,
                                    const int tokens)
 {
-    enum { PANELS = JT_TILE_ROWS / LANES };
-    const size_t bytes = JT_TILE_ROWS * row_bytes;
-    for (size_t r = 0; r < rows; r += JT_TILE_ROWS, w += bytes) {
-        ahead next = ahead_of(w + TILES_AHEAD, bytes, n / values);
-        vf total[PANELS][FEW], part[PANELS][FEW];
-        for (int v = 0; v < PANELS; v++)
-            for (int t = 0; t < tokens; t++)
-                total[v][t] = vf_set1(0);
-        for (size_t at = 0; at < n; at += CHUNK_REAL) {
-            const size_t count = n - at < CHUNK_REAL ? n - at : CHUNK_REAL;
-            for (int v = 0; v < PANELS; v++)
-                for (int t = 0; t < tokens; t++)
-                    part[v][t] = vf_set1(0);
-            few_floats(part, w + at / values * 16 * JT_TILE_ROWS, x, at, count, &next,
-                       name, values, tokens);
-            for (int v = 0; v < PANELS; v++)
-                for (int t = 0; t < tokens; t++)
-                    total[v][t] = vf_add(total[v][t], part[v][t]);
-        }
-        for (size_t v = 0; v < PANELS && r + v * LANES < rows; v++)
-            for (int t = 0; t < tokens; t++)
-                vf_store_n(y + (size_t)t * ldy + r + v * LANES, total[v][t],
-                           rows - r - v * LANES);
+    const uint8_t *w = m->w;
+    jt_later later = m->later;
+    size_t due = 0;
+    for (size_t r = 0; r < m->rows; r += JT_TILE_ROWS) {
+        ahead next = few_ahead(m, w, &later, &due, m->n / values);
+        few_float_tile(m->y + r, m->ldy, w, m->rows - r, x, m->n, &next, name, values,
+                       tokens);
+        w += JT_TILE_ROWS * m->row_bytes;
     }
 }
 
-#define FEW_FLOATS_FN(tokens, lower, values)                                   \
-    static void few_##lower##_##tokens(float *y, size_t ldy, const uint8_t *w, \
-                                       size_t row_bytes, size_t rows,          \
-                                       const uint8_t *const *x, size_t n)      \
-    {                                                                          \
-        few_float_tiles(y, ldy, w, row_bytes, rows, x, n, FEW_##lower, values, \
-                        tokens);                                               \
+#define FEW_FLOATS_FN(tokens, lower, values)                    \
+    static void few_##lower##_##tokens(const jt_matmul_args *m, \
+                                       const uint8_t *const *x) \
+    {                                                           \
+        few_float_tiles(m, x, FEW_##lower, values, tokens);     \
     }
 #define X(suffix, lower, values)    \
     FEW_FLOATS_FN(1, lower, values) \

@@ -306,15 +306,21 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
  * What is read later comes beside it: 16 tokens of Q4_1 from memory, 1.1 MB of weights
  * and then 2.2 MB of factors of adapters, one thread: 240 us for both without, 218 so,
  * of which 161 and 172 are the product. */
-#define TILES_AHEAD  8192
-#define UNPACK_STEPS 4 /* of a panel; DOT_STEPS of each product */
+#define TILES_AHEAD 8192
+
+/* While a panel is unpacked, beside DOT_STEPS of each product: it takes a large part of
+ * the time where it has few products. */
+static size_t unpack_steps(size_t tokens)
+{
+    return tokens > TILE ? 1 : 4;
+}
 
 /* Of `count` values, and of a row. */
 static size_t steps_of(const format *f, size_t tokens, size_t count)
 {
     const int left = __builtin_popcountll(tokens % TILE);
     const size_t products = tokens / TILE + (size_t)left;
-    return (count + f->chunk - 1) / f->chunk * WIDTH * UNPACK_STEPS +
+    return (count + f->chunk - 1) / f->chunk * WIDTH * unpack_steps(tokens) +
            products * DOT_STEPS * count / f->chunk;
 }
 
@@ -352,7 +358,7 @@ static void matmul(const format *f, bool tiled, const jt_matmul_args *m, float *
             next.far = take_due(later, &due, (size_t)(share * (double)(last * count)),
                                 steps_of(f, tokens, count));
             for (int v = 0; v < WIDTH; v++) {
-                ask(&next, UNPACK_STEPS);
+                ask(&next, unpack_steps(tokens));
                 if (tiled)
                     unpack_tile(f, &p, v, w, m->row_bytes, r, rows, piece, count);
                 else

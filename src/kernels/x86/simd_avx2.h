@@ -224,6 +224,11 @@ ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
 }
 
+ALWAYS_INLINE vi vi_load_signed(const uint8_t *p)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
+}
+
 ALWAYS_INLINE __m256i two_rows(const uint8_t *p, size_t stride)
 {
     __m256i v = _mm256_castsi128_si256(_mm_loadu_si128((const void *)p));

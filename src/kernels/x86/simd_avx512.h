@@ -238,6 +238,11 @@ ALWAYS_INLINE vi vi_load_bytes(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
 }
 
+ALWAYS_INLINE vi vi_load_signed(const uint8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
+}
+
 ALWAYS_INLINE __m512i four_rows(const uint8_t *p, size_t stride)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
