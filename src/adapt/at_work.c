@@ -116,11 +116,14 @@ static room count_uses(const jt_crew *c, jt_context *ctx, const jt_product *p)
         const jt_attached *by = c->part[r.part].by;
         for (size_t i = 0; i < by->count; i++) {
             const jt_blended *m = by->list[i].blended;
-            bool mixed = m && jt_blended_bank(m, p) >= 0;
+            int32_t bank = m ? jt_blended_bank(m, p) : -1;
+            bool mixed = bank >= 0;
             int32_t slot = slot_for(&by->list[i], &p->w);
             bool used = slot >= 0;
             if (used && by->list[i].factors) /* read next, and long ago last */
                 __builtin_prefetch(&by->list[i].factors[slot]);
+            if (mixed)
+                jt_blended_ask(m, bank);
             n.uses += used;
             n.mixed += mixed;
             n.products += used + (mixed ? m->blend->n : 0);
@@ -258,7 +261,7 @@ static run with_sharers(const jt_crew *c, jt_context *ctx, const jt_product *p, 
     }
 }
 
-static void add_mixed(const jt_crew *c, jt_context *ctx, const jt_product *p,
+static void add_mixed(const jt_crew *c, jt_context *ctx, jt_product *p,
                       jt_blend_use *mixed, size_t *n)
 {
     for (run r = first_run(c, ctx, p); r.count; r = next_run(c, ctx, p, r)) {
@@ -267,11 +270,14 @@ static void add_mixed(const jt_crew *c, jt_context *ctx, const jt_product *p,
         for (size_t i = 0; i < by->count; i++) {
             const jt_attachment *at = &by->list[i];
             int32_t bank = at->blended ? jt_blended_bank(at->blended, p) : -1;
-            if (bank >= 0)
-                mixed[(*n)++] = (jt_blend_use){.by = at->blended,
-                                               .decided = &at->decided,
-                                               .p = cut(p, r),
-                                               .bank = (size_t)bank};
+            if (bank < 0)
+                continue;
+            if (at->blended->factors)
+                p->then = at->blended->factors[bank].then;
+            mixed[(*n)++] = (jt_blend_use){.by = at->blended,
+                                           .decided = &at->decided,
+                                           .p = cut(p, r),
+                                           .bank = (size_t)bank};
         }
     }
 }

@@ -1,35 +1,11 @@
 /* Factors of an attachment, in the order in which a pass reads them: of the weights of
  * a layer that work together first all A, then all B. Memory is read faster so. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "adapt/attach.h"
+#include "adapt/turns.h"
 #include "base/memory.h"
 #include "model/bind.h"
-
-typedef struct entry {
-    size_t slot;
-    int turn; /* of weights that work together the same */
-} entry;
-
-/* q, k and v; what attention gives; gate and up; down. */
-static int turn_of(const char *target)
-{
-    int layer = strncmp(target, "blk.", 4) ? 0 : atoi(target + 4);
-    if (strstr(target, "_output"))
-        return 4 * layer + 1;
-    if (strstr(target, "_down"))
-        return 4 * layer + 3;
-    return 4 * layer + (strstr(target, "ffn_") ? 2 : 0);
-}
-
-static int by_turn(const void *x, const void *y)
-{
-    const entry *a = x, *b = y;
-    if (a->turn != b->turn)
-        return a->turn < b->turn ? -1 : 1;
-    return (a->slot > b->slot) - (a->slot < b->slot);
-}
 
 static jt_factor *factor_of(const jt_attachment *at, size_t slot, int part)
 {
@@ -37,18 +13,17 @@ static jt_factor *factor_of(const jt_attachment *at, size_t slot, int part)
     return part == JT_LOW_A ? &f->a : &f->b;
 }
 
-static void fill(jt_attachment *at, const entry *list, size_t count,
+static void fill(jt_attachment *at, const jt_turn *list, size_t count,
                  const jt_kernels *k)
 {
     char *memory = at->factor_memory;
     for (size_t i = 0, end; i < count; i = end) {
-        for (end = i; end < count && list[end].turn == list[i].turn;)
-            end++;
+        end = jt_turn_end(list, count, i);
         for (int part = JT_LOW_A; part <= JT_LOW_B; part++) {
             for (size_t j = i; j < end; j++)
-                memory = jt_factor_fill(factor_of(at, list[j].slot, part),
-                                        &at->adapter->slot[list[j].slot].part[part],
-                                        memory, k);
+                memory =
+                    jt_factor_fill(factor_of(at, list[j].i, part),
+                                   &at->adapter->slot[list[j].i].part[part], memory, k);
         }
     }
 }
@@ -60,7 +35,7 @@ static jt_dtype weight_type(const jt_gguf *file, const jt_adapter_slot *s)
 }
 
 /* Those that weights use. */
-static size_t list_slots(jt_attachment *at, entry *list, const jt_context *ctx,
+static size_t list_slots(jt_attachment *at, jt_turn *list, const jt_context *ctx,
                          const jt_gguf *file)
 {
     const jt_kernels *k = ctx->kernels;
@@ -72,7 +47,7 @@ static size_t list_slots(jt_attachment *at, entry *list, const jt_context *ctx,
         const jt_adapter_slot *s = &at->adapter->slot[slot];
         jt_factors *f = &at->factors[slot];
         bool rounded = jt_factors_rounded(ctx->factors, weight_type(file, s));
-        list[count++] = (entry){slot, turn_of(s->target)};
+        list[count++] = (jt_turn){slot, jt_turn_of(s->target)};
         *f =
             (jt_factors){.rows = s->rows, .rank = (uint32_t)s->rank, .scale = s->scale};
         at->factor_bytes +=
@@ -80,14 +55,14 @@ static size_t list_slots(jt_attachment *at, entry *list, const jt_context *ctx,
         at->factor_bytes +=
             jt_factor_plan(&f->b, &s->part[JT_LOW_B], JT_FACTOR_B, rounded, k);
     }
-    qsort(list, count, sizeof *list, by_turn);
+    jt_turns_sort(list, count);
     return count;
 }
 
 jt_status jt_attachment_factors(jt_attachment *at, const jt_context *ctx,
                                 const jt_gguf *file, jt_err *err)
 {
-    entry *list = jt_alloc(at->adapter->count, sizeof *list);
+    jt_turn *list = jt_alloc(at->adapter->count, sizeof *list);
     at->factors = jt_calloc(at->adapter->count, sizeof *at->factors);
     size_t count = 0;
     if (list && at->factors) {

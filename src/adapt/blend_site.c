@@ -127,9 +127,9 @@ static void add_low(jt_context *ctx, jt_blend_use *u, jt_gathering *via,
                           (size_t)plan->k};
     for (size_t e = 0, first; e < b->n; e++) {
         size_t rows = rows_of(plan, e, &first);
-        jt_tensor a = jt_slice(&b->bank[u->bank].a, e);
         if (!rows)
             continue;
+        jt_tensor a = jt_slice(&b->bank[u->bank].a, e);
         jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, first, rows);
         p.via = via;
         if (factors)

@@ -99,56 +99,6 @@ static jt_status make_layers(jt_blended *m, jt_err *err)
     return JT_OK;
 }
 
-/* ---- factors ---- */
-
-/* A gate [n, cols] as a stack of one. */
-static jt_tensor gate_of(const jt_adapter_bank *bank)
-{
-    return (jt_tensor){.data = bank->gate.data,
-                       .dtype = JT_F32,
-                       .n_dims = 3,
-                       .shape = {1, jt_rows(&bank->gate), bank->cols}};
-}
-
-/* Gates stay what they are: a token near the border would go elsewhere. */
-static void plan_bank(jt_blended *m, size_t i, const jt_context *ctx)
-{
-    const jt_adapter_bank *bank = &m->blend->bank[i];
-    jt_bank_factors *f = &m->factors[i];
-    jt_tensor gate = gate_of(bank);
-    const jt_kernels *k = ctx->kernels;
-    const jt_gguf_tensor *t = jt_gguf_find(m->model->file, bank->target);
-    bool rounded = jt_factors_rounded(ctx->factors, t ? t->dtype : JT_F32);
-    m->factor_bytes += jt_factor_plan(&f->a, &bank->a, JT_FACTOR_A, rounded, k);
-    m->factor_bytes += jt_factor_plan(&f->b, &bank->b, JT_FACTOR_B, rounded, k);
-    if (gate.data)
-        m->factor_bytes += jt_factor_plan(&f->gate, &gate, JT_FACTOR_A, false, k);
-}
-
-static jt_status make_factors(jt_blended *m, const jt_context *ctx, jt_err *err)
-{
-    const jt_kernels *k = ctx->kernels;
-    size_t n = m->blend->n_banks;
-    m->factors = jt_calloc(n, sizeof *m->factors);
-    if (!m->factors)
-        return no_memory(err);
-    for (size_t i = 0; i < n; i++)
-        plan_bank(m, i, ctx);
-    char *memory = m->factor_memory = jt_factors_room(m->factor_bytes);
-    if (!memory)
-        return no_memory(err);
-    for (size_t i = 0; i < n; i++) {
-        const jt_adapter_bank *bank = &m->blend->bank[i];
-        jt_bank_factors *f = &m->factors[i];
-        jt_tensor gate = gate_of(bank);
-        if (gate.data)
-            memory = jt_factor_fill(&f->gate, &gate, memory, k);
-        memory = jt_factor_fill(&f->a, &bank->a, memory, k);
-        memory = jt_factor_fill(&f->b, &bank->b, memory, k);
-    }
-    return JT_OK;
-}
-
 /* ---- life ---- */
 
 static jt_status number_banks(jt_blended *m, jt_err *err)
@@ -179,7 +129,7 @@ static jt_status set_up(jt_blended *m, const jt_context *ctx, bool trains, jt_er
     if (b->method->producer == JT_BY_LAYER)
         return make_layers(m, err);
     if (!trains)
-        JT_TRY(make_factors(m, ctx, err));
+        JT_TRY(jt_blended_factors(m, ctx, err));
     return number_banks(m, err);
 }
 

@@ -24,6 +24,8 @@ typedef struct jt_blended {
 /* The parts of a bank, as decoding reads them. */
 typedef struct jt_bank_factors {
     jt_factor a, b, gate; /* no gate: its data is NULL */
+    jt_piece
+        then; /* gates that are read after its product, in the next list; or nothing */
 } jt_bank_factors;
 
 /* What is decided for a sequence before its passes. */
@@ -40,6 +42,9 @@ typedef struct jt_decided {
 jt_status jt_blended_new(jt_blended **out, const jt_blend *blend, const jt_model *model,
                          float scale, const jt_context *ctx, bool trains, jt_err *err);
 void jt_blended_free(jt_blended *blended); /* NULL is fine */
+
+/* Make the factors of its banks, by the rule of the context. JT_E_MEMORY. */
+jt_status jt_blended_factors(jt_blended *blended, const jt_context *ctx, jt_err *err);
 
 /* Before a pass over `chunk`, the tokens of one sequence: what is decided for all of
  * it. */
@@ -59,6 +64,20 @@ void jt_blended_hear(const jt_blended *blended, jt_decided *decided, jt_context 
 static inline int32_t jt_blended_bank(const jt_blended *blended, const jt_product *p)
 {
     return blended->bank && p->w.weight && p->tokens ? blended->bank[p->w.weight] : -1;
+}
+
+/* Ask for what a pass looks at of a bank: read next, and long ago last. */
+static inline void jt_blended_ask(const jt_blended *blended, int32_t bank)
+{
+    const struct {
+        const void *data;
+        size_t bytes;
+    } part[] = {{&blended->router[bank], sizeof(jt_router)},
+                {&blended->blend->bank[bank], sizeof(jt_adapter_bank)},
+                {&blended->factors[bank], sizeof(jt_bank_factors)}};
+    for (size_t i = 0; blended->factors && i < sizeof part / sizeof *part; i++)
+        for (size_t at = 0; at < part[i].bytes; at += 64)
+            __builtin_prefetch((const char *)part[i].data + at);
 }
 
 /* One product whose result a blend changes: of tokens of one sequence. */

@@ -49,7 +49,7 @@ typedef struct jt_product {
                              in x, or in via) belongs to; NULL: row r is token r */
     size_t thin; /* bytes of w, where the kernels for thin products read it (kernels.h);
                     0: those for any. Not with a tape */
-    jt_piece then; /* of one that is thin: what is read after the list; or nothing */
+    jt_piece then; /* what is read after a list with thin ones; or nothing */
 } jt_product;
 
 /* The product that fills rows first .. first + tokens of `y` from the same rows of x.

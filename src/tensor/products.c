@@ -77,7 +77,7 @@ static size_t list_later(const jt_product *products, size_t count, jt_piece *pie
     for (size_t i = 0; i < 2 * count; i++) {
         const jt_product *p = &products[i < count ? i : i - count];
         jt_piece next = i < count ? (jt_piece){p->w.data, p->thin} : p->then;
-        if (!p->thin || !next.bytes)
+        if (!next.bytes)
             continue;
         bytes += next.bytes;
         if (n && (const char *)piece[n - 1].data + piece[n - 1].bytes == next.data)
@@ -105,7 +105,7 @@ static void share_later(jt_context *ctx, const jt_product *products, cut *cuts,
         cost += products[i].thin ? 0 : product_cost(&products[i]);
         thin += products[i].thin > 0;
     }
-    jt_piece *piece = thin ? jt_scratch(ctx, 2 * thin, sizeof *piece) : NULL;
+    jt_piece *piece = thin ? jt_scratch(ctx, thin + count, sizeof *piece) : NULL;
     if (!piece || !cost)
         return;
     size_t bytes = list_later(products, count, piece);
