@@ -59,16 +59,14 @@ static run next_run(const jt_crew *c, jt_context *ctx, const jt_product *p, run 
     return run_from(c, ctx, p, r.row + r.count);
 }
 
-/* The product of these rows alone. */
-static jt_product cut(const jt_product *p, run r)
+/* Let a product be that of these rows alone. */
+static void cut(jt_product *p, run r)
 {
-    jt_product some = *p;
-    some.y += r.row * p->ldy;
+    p->y += r.row * p->ldy;
     if (p->y_grad)
-        some.y_grad += r.row * p->ldy;
-    some.first += r.row;
-    some.tokens = r.count;
-    return some;
+        p->y_grad += r.row * p->ldy;
+    p->first += r.row;
+    p->tokens = r.count;
 }
 
 /* ---- which adapters ---- */
@@ -134,19 +132,21 @@ static room count_uses(const jt_crew *c, jt_context *ctx, const jt_product *p)
 
 /* Where there are factors nothing is read of the slot: what is read but once in a pass
  * takes longer to come than to use. */
-static jt_use use_of(const jt_attachment *at, int32_t slot, const jt_product *p)
+static void use_slot(jt_use *u, const jt_attachment *at, int32_t slot,
+                     const jt_product *p, run r)
 {
     const jt_adapter_slot *s = &at->adapter->slot[slot];
     const jt_factors *f = at->factors ? &at->factors[slot] : NULL;
     size_t rows = f ? f->rows : s->rows;
-    return (jt_use){.slot = s,
-                    .p = *p,
-                    .x = p->x->x,
-                    .matrix = p->w.first_row / rows,
-                    .row = p->w.first_row % rows,
-                    .scale = (f ? f->scale : s->scale) * at->scale,
-                    .factors = f,
-                    .norm = at->norm ? at->norm[slot] + p->w.first_row : NULL};
+    *u = (jt_use){.slot = s,
+                  .matrix = p->w.first_row / rows,
+                  .row = p->w.first_row % rows,
+                  .scale = (f ? f->scale : s->scale) * at->scale,
+                  .factors = f,
+                  .norm = at->norm ? at->norm[slot] + p->w.first_row : NULL};
+    u->x = p->x->x;
+    u->p = *p;
+    cut(&u->p, r);
 }
 
 /* The weights that the rows of a product give to adapter `i`, in scratch; NULL where
@@ -176,19 +176,18 @@ static const float *weights_of(jt_context *ctx, const jt_attached *attached, siz
 }
 
 /* A x, in the list of the products themselves: they read the same rows of x. */
-static jt_product low_product(jt_context *ctx, jt_use *u)
+static void add_low(jt_context *ctx, jt_use *u, jt_product *low)
 {
     const jt_factors *f = u->factors;
     jt_tensor a = {.n_dims = 2, .shape = {f ? f->rank : 0, jt_cols(&u->p.w)}};
     if (!f)
         a = jt_slice(&u->slot->part[JT_LOW_A], u->matrix);
-    u->low = jt_input_of(jt_new(ctx, u->p.tokens, jt_rows(&a)));
-    jt_product p = jt_product_rows(&u->low.x, &a, u->p.x, 0, u->p.tokens);
-    p.first = u->p.first;
-    p.via = u->p.via;
+    u->low.x = jt_new(ctx, u->p.tokens, jt_rows(&a));
+    *low = jt_product_rows(&u->low.x, &a, u->p.x, 0, u->p.tokens);
+    low->first = u->p.first;
+    low->via = u->p.via;
     if (f)
-        jt_factor_product(&f->a, &f->b, u->matrix, &p);
-    return p;
+        jt_factor_product(&f->a, &f->b, u->matrix, low);
 }
 
 /* The uses of a run of one product in a step; *filled of `use` are there. */
@@ -197,7 +196,6 @@ static void add_uses(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
                      jt_product *list, size_t *all)
 {
     const jt_attached *by = c->part[r.part].by;
-    jt_product some = cut(p, r);
     for (size_t i = 0; i < by->count; i++) {
         const jt_attachment *at = &by->list[i];
         int32_t slot = jt_crew_step_has(at, s) ? slot_for(at, &p->w) : -1;
@@ -205,12 +203,12 @@ static void add_uses(const jt_crew *c, jt_context *ctx, const jt_crew_step *s,
         if (slot < 0)
             continue;
         jt_use *u = &use[*filled];
-        *u = use_of(at, slot, &some);
-        u->weight = weights_of(ctx, by, i, &some, &used);
+        use_slot(u, at, slot, p, r);
+        u->weight = weights_of(ctx, by, i, &u->p, &used);
         if (!used)
             continue;
         if (at->adapter->kind->low_rank)
-            list[(*all)++] = low_product(ctx, u);
+            add_low(ctx, u, &list[(*all)++]);
         ++*filled;
     }
 }
@@ -274,10 +272,10 @@ static void add_mixed(const jt_crew *c, jt_context *ctx, jt_product *p,
                 continue;
             if (at->blended->factors)
                 p->then = at->blended->factors[bank].then;
-            mixed[(*n)++] = (jt_blend_use){.by = at->blended,
-                                           .decided = &at->decided,
-                                           .p = cut(p, r),
-                                           .bank = (size_t)bank};
+            mixed[*n] = (jt_blend_use){
+                .by = at->blended, .decided = &at->decided, .bank = (size_t)bank};
+            mixed[*n].p = *p;
+            cut(&mixed[(*n)++].p, r);
         }
     }
 }

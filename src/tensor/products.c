@@ -1,6 +1,7 @@
 #include "tensor/ops.h"
 
 #include "tensor/back.h"
+#include "tensor/deal.h"
 #include "tensor/tiles.h"
 
 /* How a list of products is cut into items for the pool.
@@ -12,25 +13,17 @@
 enum {
     ITEMS_PER_THREAD = 8,
     MIN_ROWS = JT_MATMUL_ROWS,
-    MAX_TOKENS = 128,    /* packed activations of an item stay in the L2 cache */
-    THIN_COST = 4,       /* of a byte, where nothing is shared */
-    MOST_LATER = 4 << 20 /* more would push out of the caches what it brings there */
+    MAX_TOKENS = 128, /* packed activations of an item stay in the L2 cache */
+    THIN_COST = 4     /* of a byte, where nothing is shared */
 };
-
-typedef struct cut {
-    size_t first_item; /* of this product */
-    size_t tile_rows, row_tiles;
-    jt_reading weight;
-    bool joined;    /* it is thin, and follows the one before in the same item */
-    jt_later later; /* what is read after those that are not thin: its share */
-} cut;
 
 typedef struct work {
     const jt_kernels *kernels;
     const jt_tender *tender;
     const jt_product *products;
-    const cut *cuts;
+    const jt_cut *cuts;
     size_t count;
+    jt_deal deal;
 } work;
 
 static size_t ceil_div(size_t a, size_t b)
@@ -47,7 +40,7 @@ static size_t product_cost(const jt_product *p)
 
 /* Fill in `cuts`; the number of items. */
 static size_t cut_products(const jt_product *products, const jt_reading *weights,
-                           cut *cuts, size_t count, int threads)
+                           jt_cut *cuts, size_t count, int threads)
 {
     size_t cost = 0, items = 0, open = SIZE_MAX; /* cost of an item that may grow */
     for (size_t i = 0; i < count; i++)
@@ -62,62 +55,11 @@ static size_t cut_products(const jt_product *products, const jt_reading *weights
         tile = tile < MIN_ROWS ? MIN_ROWS : ceil_div(tile, MIN_ROWS) * MIN_ROWS;
         size_t parts = ceil_div(rows, tile) * ceil_div(p->tokens, MAX_TOKENS);
         bool joins = p->thin && parts == 1 && open <= share;
-        cuts[i] = (cut){items, tile, ceil_div(rows, tile), weights[i], joins, {0}};
+        cuts[i] = (jt_cut){items, tile, ceil_div(rows, tile), weights[i], joins};
         items += joins ? 0 : parts;
         open = !p->thin || parts != 1 ? SIZE_MAX : product_cost(p) + (joins ? open : 0);
     }
     return items;
-}
-
-/* What is read after the products that are not thin: those that are, and then what
- * follows the list. Pieces that lie side by side are one. The bytes of all. */
-static size_t list_later(const jt_product *products, size_t count, jt_piece *piece)
-{
-    size_t n = 0, bytes = 0;
-    for (size_t i = 0; i < 2 * count; i++) {
-        const jt_product *p = &products[i < count ? i : i - count];
-        jt_piece next = i < count ? (jt_piece){p->w.data, p->thin} : p->then;
-        if (!next.bytes)
-            continue;
-        bytes += next.bytes;
-        if (n && (const char *)piece[n - 1].data + piece[n - 1].bytes == next.data)
-            piece[n - 1].bytes += next.bytes;
-        else
-            piece[n++] = next;
-    }
-    return bytes;
-}
-
-/* `bytes` from byte `at` of some pieces on. */
-static jt_later later_from(const jt_piece *piece, size_t at, size_t bytes)
-{
-    for (; bytes && at >= piece->bytes; piece++)
-        at -= piece->bytes;
-    return (jt_later){piece, at, bytes};
-}
-
-/* Share what is read later among the products that are not thin. */
-static void share_later(jt_context *ctx, const jt_product *products, cut *cuts,
-                        size_t count)
-{
-    size_t cost = 0, thin = 0, done = 0;
-    for (size_t i = 0; i < count; i++) {
-        cost += products[i].thin ? 0 : product_cost(&products[i]);
-        thin += products[i].thin > 0;
-    }
-    jt_piece *piece = thin ? jt_scratch(ctx, thin + count, sizeof *piece) : NULL;
-    if (!piece || !cost)
-        return;
-    size_t bytes = list_later(products, count, piece);
-    bytes = bytes < MOST_LATER ? bytes : MOST_LATER;
-    for (size_t i = 0, at = 0; i < count; i++) {
-        if (products[i].thin)
-            continue;
-        done += product_cost(&products[i]);
-        size_t end = (size_t)((double)bytes * (double)done / (double)cost);
-        cuts[i].later = later_from(piece, at, end - at);
-        at = end;
-    }
 }
 
 /* The product that item `item` belongs to: the last that starts at or before it and is
@@ -173,20 +115,11 @@ static void run_thin(const jt_kernels *kernels, const jt_product *p, size_t row,
                    .next = next});
 }
 
-/* The share of one of the parts of a product. */
-static jt_later later_of_part(const jt_product *p, const cut *c, size_t local)
-{
-    size_t parts = c->row_tiles * ceil_div(p->tokens, MAX_TOKENS);
-    size_t at = c->later.bytes * local / parts;
-    size_t end = c->later.bytes * (local + 1) / parts;
-    return later_from(c->later.piece, c->later.at + at, end - at);
-}
-
 /* Part `local` of the parts of product i. */
 static void run_part(const work *w, size_t i, size_t local)
 {
     const jt_product *p = &w->products[i];
-    const cut *c = &w->cuts[i];
+    const jt_cut *c = &w->cuts[i];
     size_t row = local % c->row_tiles * c->tile_rows;
     size_t token = local / c->row_tiles * MAX_TOKENS;
     size_t rows = jt_rows(&p->w) - row, tokens = p->tokens - token;
@@ -211,7 +144,7 @@ static void run_part(const work *w, size_t i, size_t local)
                         .index = p->via ? p->via->token + p->first + token : NULL,
                         .tokens = tokens,
                         .n = jt_cols(&p->w),
-                        .later = later_of_part(p, c, local)};
+                        .later = jt_deal_later(&w->deal, c->first_item + local)};
     c->weight.fn(&m);
     if (p->w.factor)
         scale_tile(m.y, m.ldy, rows, tokens, *p->w.factor);
@@ -222,6 +155,7 @@ static void run_item(void *arg, size_t item)
     const work *w = arg;
     if (jt_pool_self() == 0) /* a list may take longer than what is under way */
         jt_tend(w->tender);
+    item = jt_deal_item(&w->deal, item);
     size_t i = find_product(w, item);
     run_part(w, i, item - w->cuts[i].first_item);
     while (++i < w->count && w->cuts[i].joined)
@@ -292,15 +226,19 @@ void jt_products_run(jt_context *ctx, const jt_product *products, size_t count)
     jt_tend(&ctx->tender);
     for (size_t i = 0; i < count; i++)
         pack_input(ctx, products[i].x, act_of(ctx->kernels, &products[i]));
-    cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
+    jt_cut *cuts = jt_scratch(ctx, count, sizeof *cuts);
     jt_reading *weights = jt_scratch(ctx, count, sizeof *weights);
     if (jt_failed(ctx) || count == 0)
         return;
     jt_tiles_find(ctx, products, count, weights);
-    work w = {ctx->kernels, &ctx->tender, products, cuts, count};
     size_t items =
         cut_products(products, weights, cuts, count, jt_pool_threads(ctx->pool));
-    share_later(ctx, products, cuts, count);
+    work w = {.kernels = ctx->kernels,
+              .tender = &ctx->tender,
+              .products = products,
+              .cuts = cuts,
+              .count = count,
+              .deal = jt_deal_out(ctx, products, cuts, count, items)};
     jt_pool_run(ctx->pool, run_item, &w, items);
 }
 
