@@ -30,8 +30,7 @@ static void plan_bank(jt_blended *m, size_t i, const jt_context *ctx)
         m->factor_bytes += jt_factor_plan(&f->gate, &gate, JT_FACTOR_A, false, k);
 }
 
-/* Fill in the gates of a turn, for which one of the turn before asks; where they end.
- */
+/* Fill in the gates of a turn; one of the turn before asks for them. Where they end. */
 static char *fill_gates(jt_blended *m, const jt_turn *list, size_t first, size_t end,
                         char *memory, const jt_kernels *k)
 {
@@ -66,17 +65,19 @@ jt_status jt_blended_factors(jt_blended *m, const jt_context *ctx, jt_err *err)
 {
     size_t n = m->blend->n_banks;
     jt_turn *list = jt_alloc(n, sizeof *list);
-    m->factors = jt_calloc(n, sizeof *m->factors);
-    for (size_t i = 0; i < n && list && m->factors; i++) {
+    m->factors = list ? jt_calloc(n, sizeof *m->factors) : NULL;
+    if (!m->factors) {
+        free(list);
+        return jt_fail_memory(err, "attaching an adapter");
+    }
+    for (size_t i = 0; i < n; i++) {
         list[i] = (jt_turn){i, jt_turn_of(m->blend->bank[i].target)};
         plan_bank(m, i, ctx);
     }
-    if (list && m->factors)
-        m->factor_memory = jt_factors_room(m->factor_bytes);
-    if (m->factor_memory) {
-        jt_turns_sort(list, n);
+    jt_turns_sort(list, n);
+    m->factor_memory = jt_factors_room(m->factor_bytes);
+    if (m->factor_memory)
         fill(m, list, n, ctx->kernels);
-    }
     free(list);
     return m->factor_memory ? JT_OK : jt_fail_memory(err, "attaching an adapter");
 }

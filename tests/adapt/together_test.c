@@ -19,6 +19,8 @@ typedef struct wear {
  */
 static const jt_attachment *shared;
 
+static const char *adapter_type; /* of all sessions */
+
 static jt_session *open_session(const golden *g, const wear *w, jt_session *beside)
 {
     jt_session *s;
@@ -27,6 +29,7 @@ static jt_session *open_session(const golden *g, const wear *w, jt_session *besi
                             .chunk = 24,
                             .threads = 2,
                             .kv_type = "f32",
+                            .adapter_type = adapter_type,
                             .beside = beside};
     adapted_must(jt_session_new(&s, g->model, &o, &err), &err);
     if (shared && w->adapter[0] == shared->adapter && w->scale[0] == 1.0f) {
@@ -233,12 +236,23 @@ static void test_shared(void **state)
     (void)state;
 }
 
+/* The same with factors of 8 bits. */
+static void test_rounded(void **state)
+{
+    adapter_type = "q8_0";
+    test_kinds(state);
+    test_experts(state);
+    test_shared(state);
+    adapter_type = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds),    cmocka_unit_test(test_experts),
         cmocka_unit_test(test_mixtures), cmocka_unit_test(test_prompts),
         cmocka_unit_test(test_shared),   cmocka_unit_test(test_fronts),
+        cmocka_unit_test(test_rounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

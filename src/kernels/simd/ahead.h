@@ -2,10 +2,10 @@
  * follow then. A part with each step, as what waits for more lines than it can have
  * under way stands still.
  *
- * What is asked for in bursts is dropped. MEASURED (Zen 5, 36 to 144 KB asked for
- * during a product of 16 tokens and read after it): 16 lines at a time, every third or
- * fourth line was not there; a few at a time, into the first cache and not only the
- * second, all were but for the most. */
+ * Part of what is asked for in bursts is dropped. MEASURED (Zen 5, 108 KB asked for
+ * during a product of 16 tokens and read after it): where 16 lines were asked for at a
+ * time, in some of the steps, they were not there, a fifth of all; a few at a time,
+ * into the first cache and not only the second, all were. */
 #ifndef JT_AHEAD_H
 #define JT_AHEAD_H
 
