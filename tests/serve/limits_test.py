@@ -129,7 +129,8 @@ class Clients(ServerTest):
             "user": first[1], "n": 4, "max_tokens": 200})
         much.start()
         self.server.wait_figure("slots_busy", 1)
-        ask("second", second[0], user=second[1], max_tokens=4)
+        # long enough for the end of the first to be read before it
+        ask("second", second[0], user=second[1], max_tokens=60)
         much.join()
         return ends
 
