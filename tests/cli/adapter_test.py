@@ -163,6 +163,17 @@ class Files(Adapters):
             self.assertLess(self.apart(self.logits(LLAMA, "--adapter", path), wanted),
                             1e-3)
 
+    def test_types(self):
+        exact, usual, rounded, none = (
+            self.logits(LLAMA, *more) for more in (
+                ("--adapter", PEFT, "--adapter-type", "exact"), ("--adapter", PEFT),
+                ("--adapter", PEFT, "--adapter-type", "q8_0"), ("--adapter-type", "q8_0")))
+        self.assertEqual(exact, usual)  # the weights are floats
+        change = self.apart(exact, none)
+        self.assertGreater(self.apart(exact, rounded), 0)
+        self.assertLess(self.apart(exact, rounded), 0.02 * change)
+        self.bad(2, "not one of", "logits", LLAMA, "--tokens", "1", "--adapter-type", "q9")
+
     def test_score(self):
         samples = self.folder / "samples.jsonl"
         samples.write_text('{"prompt": "a b", "completion": " c"}\n' * 3)
