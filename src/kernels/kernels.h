@@ -56,8 +56,7 @@ static inline size_t jt_act_bytes(jt_act act, size_t n)
 }
 
 /* Memory that is read once a product is done: `bytes` from `at` bytes into the first
- * piece on, across pieces. Asked for while the product runs, where that waits for its
- * arithmetic and not for memory. All 0: nothing. */
+ * piece on, across pieces. Asked for while the product runs. All 0: nothing. */
 typedef struct jt_piece {
     const void *data;
     size_t bytes;

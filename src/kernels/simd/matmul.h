@@ -303,9 +303,8 @@ static void dot_tokens(const format *f, float *sums, size_t ld, const panel *p,
  * 22, 23, 28 like this. Tiles with two threads, where plain reading gives 43: 18, 19,
  * 29 without; 39, 37, 40 a tile ahead, 43, 43, 43 like this, 8 KiB. Of Q4_K with two
  * and four tokens: 36, 33 with one piece before the products of a chunk, 40, 38 so.
- * What is read later comes beside it: 16 tokens of Q4_1 from memory, 1.1 MB of weights
- * and then 2.2 MB of factors of adapters, one thread: 240 us for both without, 218 so,
- * of which 161 and 172 are the product. */
+ * What is read later comes beside it: what an adapter adds to a pass is in
+ * bench/README.md. */
 #define TILES_AHEAD 8192
 
 /* While a panel is unpacked, beside DOT_STEPS of each product: it takes a large part of

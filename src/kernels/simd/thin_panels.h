@@ -202,14 +202,17 @@ ALWAYS_INLINE void panels_add(const panel_rows *p, const panel_tokens *some,
     for (size_t row = p->row, rows; row < p->end; row += rows) {
         const uint8_t *w = p->w + row / JT_PANEL_ROWS * bytes;
         panel_run run = {w, panels_ahead(w, end, p->next), p->n};
-        size_t lane = row % JT_PANEL_ROWS, left = p->end - row;
-        rows = JT_PANEL_ROWS - lane < left ? JT_PANEL_ROWS - lane : left;
-        if (lane == 0 && left >= many)
-            panels_whole(some, &run, row - p->row, panels, tokens, type), rows = many;
-        else if (rows == JT_PANEL_ROWS)
+        size_t lane = row % JT_PANEL_ROWS, left = p->end - row, whole = JT_PANEL_ROWS;
+        if (lane == 0 && left >= many) {
+            rows = many;
+            panels_whole(some, &run, row - p->row, panels, tokens, type);
+        } else if (lane == 0 && left >= whole) {
+            rows = whole;
             panels_whole(some, &run, row - p->row, 1, tokens, type);
-        else
+        } else {
+            rows = whole - lane < left ? whole - lane : left;
             panel_some(some, &run, row - p->row, lane, rows, tokens, type);
+        }
     }
 }
 
