@@ -24,8 +24,7 @@ typedef struct jt_blended {
 /* The parts of a bank, as decoding reads them. */
 typedef struct jt_bank_factors {
     jt_factor a, b, gate; /* no gate: its data is NULL */
-    jt_piece
-        then; /* gates that are read after its product, in the next list; or nothing */
+    jt_piece then;        /* the gates of the next list, or nothing */
 } jt_bank_factors;
 
 /* What is decided for a sequence before its passes. */

@@ -4,8 +4,8 @@
  * What sequences with adapters of their own cost follows these bytes: those of the
  * model are read once for all sequences of a pass, those of the adapters are not. So
  * changes to a quantised weight have 8 bits a value, with a scale for 32 of a row,
- * which is far finer than the weight itself; all others 16 where that says every value
- * exactly. */
+ * which is as fine as Q8_0 and finer than all other such weights; all others 16 where
+ * that says every value exactly. */
 #ifndef JT_ADAPT_FACTORS_H
 #define JT_ADAPT_FACTORS_H
 
