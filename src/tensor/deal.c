@@ -33,6 +33,14 @@ static size_t add_piece(jt_piece *list, size_t n, jt_piece next)
     return n + (next.bytes > 0);
 }
 
+/* The t-th of `parts` equal parts, if there is anything to share out. */
+static jt_piece part_of(jt_piece whole, size_t t, size_t parts)
+{
+    size_t at = whole.bytes * t / parts, end = whole.bytes * (t + 1) / parts;
+    return at < end ? (jt_piece){(const char *)whole.data + at, end - at}
+                    : (jt_piece){0};
+}
+
 static bool has(const share *thin, const jt_product *p, const jt_cut *c)
 {
     size_t item = c->first_item - c->joined;
@@ -50,12 +58,11 @@ static jt_later later_of(const jt_product *products, const jt_cut *cuts, size_t 
             n = add_piece(list, n, (jt_piece){products[i].w.data, products[i].thin});
     }
     for (size_t i = 0; i < count; i++) {
-        const jt_piece *then = &products[i].then;
-        size_t at = then->bytes * t / threads, end = then->bytes * (t + 1) / threads;
+        jt_piece then = products[i].then;
         if (has(thin, &products[i], &cuts[i]))
-            n = add_piece(list, n, *then);
+            n = add_piece(list, n, then);
         else if (!products[i].thin)
-            n = add_piece(list, n, (jt_piece){(const char *)then->data + at, end - at});
+            n = add_piece(list, n, part_of(then, t, threads));
     }
     for (size_t i = 0; i < n; i++)
         bytes += list[i].bytes;
