@@ -68,13 +68,15 @@ static inline int32_t jt_blended_bank(const jt_blended *blended, const jt_produc
 /* Ask for what a pass looks at of a bank: read next, and long ago last. */
 static inline void jt_blended_ask(const jt_blended *blended, int32_t bank)
 {
+    if (!blended->factors)
+        return;
     const struct {
         const void *data;
         size_t bytes;
     } part[] = {{&blended->router[bank], sizeof(jt_router)},
                 {&blended->blend->bank[bank], sizeof(jt_adapter_bank)},
                 {&blended->factors[bank], sizeof(jt_bank_factors)}};
-    for (size_t i = 0; blended->factors && i < sizeof part / sizeof *part; i++)
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
         for (size_t at = 0; at < part[i].bytes; at += 64)
             __builtin_prefetch((const char *)part[i].data + at);
 }

@@ -168,8 +168,8 @@ static jt_status decode_ids(const struct tokenize_args *args,
     JT_TRY(check_ids(tokenizer, ids, err));
     if (args->bos && count)
         JT_TRY(strip_added(tokenizer, ids, &first, &count, err));
-    return jt_decode(tokenizer, ids->items + first, count, args->special, text, len,
-                     err);
+    const int32_t *from = count ? ids->items + first : NULL;
+    return jt_decode(tokenizer, from, count, args->special, text, len, err);
 }
 
 static int print_text(cli_context *cli, bool json, const char *text, size_t len)

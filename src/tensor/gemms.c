@@ -95,8 +95,10 @@ static void gemm_item(void *arg, size_t item)
         some = some < c->run ? some : c->run;
         if (by_rows(&part)) {
             part.c += at * part.ldc;
-            part.a += part.a_index ? 0 : at * part.a_row;
-            part.a_index += part.a_index ? at : 0;
+            if (part.a_index)
+                part.a_index += at;
+            else
+                part.a += at * part.a_row;
             part.m = some;
         } else {
             part.c += at;

@@ -37,7 +37,7 @@ static void decode(float *y, const nested *from, int bits, bool slowly)
         plane[k] = from->plane[k];
     memcpy(blocks, from->base, sizeof from->base);
     for (int b = 2; slowly && b < bits; b++)
-        jt_nested_weave(blocks, BLOCKS, b, b + 1, plane + b - 2);
+        jt_nested_weave(blocks, BLOCKS, b, b + 1, &plane[b - 2]);
     if (!slowly)
         jt_nested_weave(blocks, BLOCKS, 2, bits, plane);
     jt_dequantize(jt_nested_dtype(bits), y, blocks, N);

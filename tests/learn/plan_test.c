@@ -14,13 +14,8 @@
 
 #include "junto/learn.h"
 #include "junto/vocabulary.h"
+#include "sanitized.h"
 #include "scratch.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 }; /* memory of their own on top of everything */
-#else
-enum { SANITIZED = 0 };
-#endif
 
 static char folder[64], config[96];
 

@@ -106,9 +106,9 @@ static int open_planted(void **state)
     plant(p->bytes, size);
     assert_int_equal(jt_model_load_memory(&p->model, p->bytes, size, NULL), JT_OK);
     p->count = sizeof p->text[0] / sizeof *p->text[0];
-    for (size_t i = 0; i < 2 * p->count; i++)
-        p->text[0][i] =
-            (int32_t)(jt_rng_below(&rng, TOKENS) + (i < p->count ? 0 : TOKENS));
+    for (size_t t = 0; t < 2; t++)
+        for (size_t i = 0; i < p->count; i++)
+            p->text[t][i] = (int32_t)(jt_rng_below(&rng, TOKENS) + t * TOKENS);
     *state = p;
     return 0;
 }

@@ -48,8 +48,8 @@ static int count_different(const jt_tokenizer *a, const jt_tokenizer *b, unsigne
         jt_tokens x, y;
         encode(&x, a, text, len, flags);
         encode(&y, b, text, len, flags);
-        different +=
-            x.count != y.count || memcmp(x.ids, y.ids, x.count * sizeof *x.ids) != 0;
+        different += x.count != y.count ||
+                     (x.count && memcmp(x.ids, y.ids, x.count * sizeof *x.ids) != 0);
         free(x.ids);
         free(y.ids);
     }

@@ -12,14 +12,7 @@
 
 #include "base/memory.h"
 #include "golden.h"
-
-#ifdef __has_feature
-#define SANITIZED __has_feature(address_sanitizer)
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
+#include "sanitized.h"
 
 enum { LENGTH = SANITIZED ? 1 << 17 : 1 << 20 };
 
