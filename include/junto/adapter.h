@@ -49,7 +49,7 @@ JT_API jt_status jt_adapter_save(const jt_adapter *adapter, const char *path,
 typedef struct jt_adapter_info {
     const char *path, *kind; /* "lora", "rslora", "dora", "shira", "mos", "poly",
                                 "bits", "mora", "bottleneck", "mixda",
-                                "p-adapter" */
+                                "p-adapter", "soft-prompt", "prefix" */
     const char *family;      /* of the model, "" where the file does not say */
     uint64_t fingerprint;    /* of the model, 0 likewise */
     size_t n_targets;
@@ -58,6 +58,8 @@ typedef struct jt_adapter_info {
     const char *method; /* of a routed mixture: "mixlora", "x-lora", ..; else NULL */
     size_t n_mixed;     /* adapters in it */
     int top_k;          /* of which a token gets so many */
+    size_t n_virtual;   /* tokens that it puts before a text: so much room it takes of a
+                           context, unless its scale is 0 */
 } jt_adapter_info;
 JT_API void jt_adapter_describe(const jt_adapter *adapter, jt_adapter_info *info);
 

@@ -343,7 +343,8 @@ void jt_adapter_describe(const jt_adapter *a, jt_adapter_info *info)
                           .n_tasks = jt_poly_tasks(a),
                           .method = b ? b->method->name : NULL,
                           .n_mixed = b ? b->n : 0,
-                          .top_k = b ? b->k : 0};
+                          .top_k = b ? b->k : 0,
+                          .n_virtual = a->kind->front ? a->kind->front(a) : 0};
     for (size_t i = 0; i < a->n_sources; i++)
         info->n_params += a->source[i].trained && a->source[i].kept
                               ? jt_rows(&a->source[i].t) * jt_cols(&a->source[i].t)

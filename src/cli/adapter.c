@@ -212,12 +212,12 @@ static int info_json(cli_context *cli, const jt_adapter *a, const jt_adapter_inf
     }
     return cli_print_json(
         cli,
-        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:I, s:o}", "path",
+        json_pack("{s:o, s:s, s:s*, s:I, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "path",
                   cli_json_text(info->path, strlen(info->path)), "kind", info->kind,
                   "method", info->method, "mixed", (json_int_t)info->n_mixed, "top_k",
                   info->top_k, "family", info->family, "model", fingerprint, "params",
                   (json_int_t)info->n_params, "tasks", (json_int_t)info->n_tasks,
-                  "targets", targets));
+                  "virtual", (json_int_t)info->n_virtual, "targets", targets));
 }
 
 static int info(cli_context *cli, const struct adapter_args *args, const opened *o)
@@ -230,6 +230,8 @@ static int info(cli_context *cli, const struct adapter_args *args, const opened 
     if (info.method)
         printf("method   %s, %d of %zu for a token\n", info.method, info.top_k,
                info.n_mixed);
+    if (info.n_virtual)
+        printf("virtual  %zu tokens before a text\n", info.n_virtual);
     printf("kind     %s\nfamily   %s\nmodel    %016llx\ntargets  %zu, %s values\n",
            info.kind, *info.family ? info.family : "(not said)",
            (unsigned long long)info.fingerprint, info.n_targets,

@@ -1,4 +1,5 @@
 /* --adapter, for all verbs that run a model. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,6 +80,13 @@ jt_status cli_open_adapter(cli_model *m, const char *item, jt_adapter **out,
     return status == JT_OK ? JT_OK : jt_fail_within(err, status, "--adapter");
 }
 
+static jt_status add_adapter(jt_session *session, const jt_adapter *adapter,
+                             float scale, jt_err *err)
+{
+    jt_status status = jt_session_add_adapter(session, adapter, scale, err);
+    return status == JT_OK ? JT_OK : jt_fail_within(err, status, "--adapter");
+}
+
 jt_status cli_add_adapters(cli_model *m, jt_session *session, const cli_list *list,
                            jt_err *err)
 {
@@ -86,9 +94,41 @@ jt_status cli_add_adapters(cli_model *m, jt_session *session, const cli_list *li
         jt_adapter *adapter;
         float scale = 1.0f;
         JT_TRY(cli_open_adapter(m, list->items[i], &adapter, &scale, err));
-        jt_status status = jt_session_add_adapter(session, adapter, scale, err);
-        if (status != JT_OK)
-            return jt_fail_within(err, status, "--adapter");
+        JT_TRY(add_adapter(session, adapter, scale, err));
     }
     return JT_OK;
+}
+
+/* Adapters come first: a session has the room that it begins with. */
+static jt_status open_all(cli_model *m, const cli_list *list, float *scale,
+                          jt_session_options *wanted, jt_err *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        jt_adapter *adapter;
+        jt_adapter_info info;
+        JT_TRY(cli_open_adapter(m, list->items[i], &adapter, &scale[i], err));
+        jt_adapter_describe(adapter, &info);
+        if (scale[i] != 0.0f && info.n_virtual < (size_t)(INT_MAX - wanted->n_ctx))
+            wanted->n_ctx += (int)info.n_virtual;
+    }
+    return JT_OK;
+}
+
+jt_status cli_new_session_for(jt_session **out, cli_model *m, size_t tokens,
+                              const jt_session_options *options, const char *flag,
+                              const cli_list *adapters, jt_err *err)
+{
+    jt_session_options wanted = *options;
+    size_t first = m->n_adapters;
+    float *scale = calloc(adapters->count + 1, sizeof *scale);
+    if (!scale)
+        return jt_fail(err, JT_E_MEMORY, "out of memory");
+    wanted.n_ctx = (int)tokens;
+    jt_status status = open_all(m, adapters, scale, &wanted, err);
+    if (status == JT_OK)
+        status = cli_new_session(out, m, &wanted, flag, err);
+    for (size_t i = 0; i < adapters->count && status == JT_OK; i++)
+        status = add_adapter(*out, m->adapters[first + i], scale[i], err);
+    free(scale);
+    return status;
 }

@@ -90,6 +90,12 @@ jt_status cli_open_adapter(cli_model *model, const char *item, jt_adapter **out,
 /* Open all of a list and add them to a session. */
 jt_status cli_add_adapters(cli_model *model, jt_session *session, const cli_list *list,
                            jt_err *err);
+/* A session for texts of so many tokens, with adapters, whose virtual tokens get room
+ * of their own. *out is the caller's also after a failure. Errors are blamed on `flag`,
+ * or on --adapter. */
+jt_status cli_new_session_for(jt_session **out, cli_model *model, size_t tokens,
+                              const jt_session_options *options, const char *flag,
+                              const cli_list *adapters, jt_err *err);
 
 /* Let the policies that were asked for act on `session`; *out is NULL when there are
  * none, and is otherwise freed after the session. Errors are blamed on --policy. */

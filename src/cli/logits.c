@@ -52,17 +52,15 @@ static jt_status write_rows(void *user, size_t first, const float *logits, size_
 static jt_status evaluate(cli_context *cli, const struct logits_args *args,
                           cli_model *m, const int32_t *ids, size_t count, jt_err *err)
 {
-    jt_session_options wanted = args->session;
-    wanted.n_ctx = (int)count;
-    jt_session *session;
+    const char *flag = args->prompt ? "--prompt" : "--tokens";
+    jt_session *session = NULL;
     jt_steering *steering = NULL;
-    JT_TRY(cli_new_session(&session, m, &wanted, args->prompt ? "--prompt" : "--tokens",
-                           err));
     jt_npy_writer *out = NULL;
     const uint64_t shape[] = {count, (uint64_t)m->info.n_vocab};
-    jt_status status = cli_steer(&steering, &args->policies, m, session, err);
+    jt_status status = cli_new_session_for(&session, m, count, &args->session, flag,
+                                           &args->adapters, err);
     if (status == JT_OK)
-        status = cli_add_adapters(m, session, &args->adapters, err);
+        status = cli_steer(&steering, &args->policies, m, session, err);
     if (status == JT_OK)
         status = jt_npy_writer_new(&out, args->out, JT_NPY_F32, shape, 2, err);
     if (status == JT_OK) {

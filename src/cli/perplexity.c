@@ -164,15 +164,12 @@ static jt_status measure(cli_context *cli, const struct perplexity_args *args,
     jt_session *session = NULL;
     jt_steering *steering = NULL;
     jt_usage *usage = NULL;
-    jt_session_options wanted = args->session;
-    wanted.n_ctx = args->n_ctx;
     jt_status status = JT_OK;
     for (size_t i = 0; i < args->files.count && status == JT_OK; i++)
         status = read_text(args, m, args->files.items[i], &result->tokens[i], err);
     if (status == JT_OK)
-        status = cli_new_session(&session, m, &wanted, "--ctx", err);
-    if (status == JT_OK)
-        status = cli_add_adapters(m, session, &args->adapters, err);
+        status = cli_new_session_for(&session, m, (size_t)args->n_ctx, &args->session,
+                                     "--ctx", &args->adapters, err);
     if (status == JT_OK)
         status = cli_steer(&steering, &args->policies, m, session, err);
     if (status == JT_OK && steering)
