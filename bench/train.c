@@ -141,7 +141,7 @@ static void begin(subject *s, const char *name, int experts)
     jt_blueprint_free(&blueprint);
     must(jt_model_load(&s->model, path, &err));
     remove(path);
-    must(jt_cache_init_train(&s->cache, s->model, TOKENS, false, &err));
+    must(jt_cache_init_train(&s->cache, s->model, 1, TOKENS, false, &err));
     must(jt_variables_take(&s->variables, s->model, &err));
     must(jt_optim_new(&s->optim, ctx.kernels, s->variables.list, s->variables.count,
                       &group, 1, &err));

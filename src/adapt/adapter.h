@@ -123,12 +123,11 @@ typedef struct jt_adapter_kind {
     jt_tensor (*rewrite)(const jt_adapter *a, jt_context *ctx, const jt_tensor *e,
                          const jt_sequence *prompts, size_t count);
     /* Kinds that put virtual tokens before a text: how many; and their embeddings
-     * [tokens, d], in the space of the first layer, or (NULL) what lets an empty cache
-     * remember them. */
+     * [tokens, d], in the space of the first layer, or (NULL) their keys and values of
+     * a layer [tokens, heads * dim]. */
     size_t (*front)(const jt_adapter *a);
     const jt_tensor *(*embeddings)(const jt_adapter *a);
-    void (*lay)(const jt_adapter *a, const jt_kernels *kernels, const jt_model *model,
-                jt_cache *cache);
+    jt_given (*give)(const jt_adapter *a, int layer);
     bool (*is_fresh_place)(const jt_adapter *a, const jt_adapter_place *p);
     /* NULL, or: what a model must have beside the slots and places. */
     jt_status (*fits)(const jt_adapter *a, const jt_model *model, jt_err *err);

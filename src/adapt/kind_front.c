@@ -7,19 +7,20 @@
  * "Prefix-tuning: optimizing continuous prompts for generation", section 4.2; the net
  *                 that they came from, section 4.3, is not needed any more)
  *
- * They are there as a whole or, with a scale of 0, not at all. */
+ * They are there as a whole or, with a scale of 0, not at all. A fresh one is what the
+ * model makes of tokens of its vocabulary: a text (Li & Liang, section 7.4: real words
+ * are better than random values; Lester et al., section 3.2). */
 #include <string.h>
 
 #include "adapt/front.h"
 #include "adapt/made.h"
-#include "model/cache.h"
 
 enum { KEYS, VALUES };
 
 static const char soft_prompt[] = "soft_prompt";
 static const char *const prefix_tails[] = {"prefix_k", "prefix_v"};
 
-static const jt_tensor *part(const jt_adapter *a, int which)
+static jt_tensor *part(const jt_adapter *a, int which)
 {
     return &a->source[a->place[0].source[which]].t;
 }
@@ -43,12 +44,16 @@ static float one(float alpha, size_t rank)
     return 1.0f;
 }
 
-static jt_status refuse_start(jt_adapter *a, const jt_adapter_options *o, jt_err *err)
+/* A tensor of a fresh adapter, with zeros. */
+static jt_status add_part(jt_adapter *a, int which, const char *tail, int n_dims,
+                          const size_t *shape, jt_err *err)
 {
-    (void)o;
-    return jt_fail(err, JT_E_UNSUPPORTED,
-                   "adapter.kind: adapters of kind '%s' can be used, not tuned",
-                   a->kind->name);
+    jt_adapter_place *p = &a->place[0];
+    JT_TRY(jt_adapter_add_source(a, &p->source[which],
+                                 (jt_str){p->name, strlen(p->name)}, tail, JT_F32,
+                                 n_dims, shape, err));
+    a->source[p->source[which]].trained = true;
+    return JT_OK;
 }
 
 static jt_status check_one_place(const jt_adapter *a, jt_err *err)
@@ -94,6 +99,14 @@ static jt_status soft_prompt_fits(const jt_adapter *a, const jt_model *model,
 static const jt_tensor *embeddings(const jt_adapter *a)
 {
     return part(a, 0);
+}
+
+static jt_status start_soft_prompt(jt_adapter *a, const jt_adapter_options *o,
+                                   jt_err *err)
+{
+    const size_t shape[] = {o->front, (size_t)o->model->params.d_model};
+    JT_TRY(add_part(a, 0, soft_prompt, 2, shape, err));
+    return jt_front_embed(part(a, 0), o, err);
 }
 
 /* ---- keys and values ---- */
@@ -161,23 +174,33 @@ static jt_status prefix_fits(const jt_adapter *a, const jt_model *model, jt_err 
     return JT_OK;
 }
 
-static void lay_prefix(const jt_adapter *a, const jt_kernels *kernels,
-                       const jt_model *model, jt_cache *cache)
+static jt_given give_prefix(const jt_adapter *a, int layer)
 {
-    const jt_tensor *k = part(a, KEYS), *v = part(a, VALUES);
-    size_t n = front(a);
-    jt_cache_feed(cache, 0, n);
-    for (size_t row = 0; row < n * (size_t)model->params.n_layers; row++)
-        jt_attention_remember(kernels, &model->layers[row / n].attention,
-                              &cache->layer[row / n].kv, row % n, jt_row(k, row),
-                              jt_row(v, row));
+    size_t first = (size_t)layer * front(a);
+    return (jt_given){.k = jt_some_rows(part(a, KEYS), first, front(a)),
+                      .v = jt_some_rows(part(a, VALUES), first, front(a))};
+}
+
+static jt_status start_prefix(jt_adapter *a, const jt_adapter_options *o, jt_err *err)
+{
+    const jt_params *params = &o->model->params;
+    const jt_attention *first = &o->model->layers[0].attention;
+    size_t heads = (size_t)first->n_kv_heads;
+    JT_TRY(jt_front_check_layers(o->model, err));
+    for (int i = 0; i < 2; i++) {
+        size_t dim = (size_t)(i == KEYS ? first->k_dim : first->v_dim);
+        const size_t shape[] = {(size_t)params->n_layers, o->front, heads * dim};
+        JT_TRY(add_part(a, i, prefix_tails[i], 3, shape, err));
+    }
+    JT_TRY(prefix_fits(a, o->model, err)); /* the same in all layers */
+    return jt_front_remember(part(a, KEYS), part(a, VALUES), o, err);
 }
 
 /* ---- the kinds ---- */
 
-static const jt_adapter_making soft_prompt_making = {.start = refuse_start,
+static const jt_adapter_making soft_prompt_making = {.start = start_soft_prompt,
                                                      .bind = bind_soft_prompts};
-static const jt_adapter_making prefix_making = {.start = refuse_start,
+static const jt_adapter_making prefix_making = {.start = start_prefix,
                                                 .bind = bind_prefixes};
 
 const jt_adapter_kind jt_adapter_soft_prompt = {
@@ -199,5 +222,5 @@ const jt_adapter_kind jt_adapter_prefix = {
     .scale = one,
     .fits = prefix_fits,
     .front = front,
-    .lay = lay_prefix,
+    .give = give_prefix,
     .is_fresh_place = never_fresh};

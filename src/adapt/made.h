@@ -33,6 +33,12 @@ typedef struct jt_adapter_options {
     bool only_routing;           /* poly, to go on from */
     const int32_t *marker;       /* p-adapter: [n_marker] tokens that end a prompt */
     size_t n_marker;
+    size_t front; /* soft-prompt, prefix: virtual tokens, which begin as these */
+    const int32_t
+        *text; /* [n_text], again and again; n_text 0: any of the vocabulary */
+    size_t n_text;
+    const jt_model *model;
+    jt_context *ctx;
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;             /* bottleneck */
     size_t bits;            /* bits */

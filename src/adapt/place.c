@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "adapt/front.h"
 #include "adapt/prompt.h"
 #include "base/memory.h"
 #include "format/gguf_file.h"
@@ -204,6 +205,13 @@ static void after(void *self, jt_context *ctx, int layer, jt_half half, jt_input
     add_parts(c, ctx, layer, half, JT_AFTER, &sum, y);
 }
 
+/* In training there is one part. */
+static bool give(void *self, int layer, jt_given *out)
+{
+    const jt_crew *c = self;
+    return c->n_parts == 1 && jt_attached_give(c->part->by, layer, out);
+}
+
 const jt_between *jt_crew_between(jt_crew *c, jt_context *ctx)
 {
     bool any = false;
@@ -213,6 +221,6 @@ const jt_between *jt_crew_between(jt_crew *c, jt_context *ctx)
     }
     jt_between *b = any ? jt_scratch(ctx, 1, sizeof *b) : NULL;
     if (b)
-        *b = (jt_between){c, jt_crew_embedded, before, after};
+        *b = (jt_between){c, jt_crew_embedded, before, after, give};
     return b;
 }

@@ -120,10 +120,9 @@ void jt_attached_embedded(void *self, jt_context *ctx, const jt_chunk *chunk,
                           jt_tensor *h)
 {
     const jt_attached *attached = self;
-    if (attached->laid) {
-        jt_attached_embed_front(attached, chunk, h);
+    jt_attached_embed_front(attached, ctx, chunk, h);
+    if (attached->laid)
         return;
-    }
     for (size_t i = 0; i < attached->count && !jt_failed(ctx); i++) {
         const jt_attachment *at = &attached->list[i];
         if (!at->adapter->kind->rewrite || !at->stands[0])

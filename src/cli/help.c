@@ -6,7 +6,7 @@
 #include "junto/junto.h"
 #include "verbs.h"
 
-enum { WIDTH = 80, HELP_COLUMN = 28 };
+enum { WIDTH = 80, HELP_COLUMN = 28, SYNOPSIS = 256 };
 
 /* Print words from column `from` on, broken at WIDTH; `at` is where the cursor is. */
 static void print_wrapped(FILE *out, const char *text, int at, int from)
@@ -52,7 +52,7 @@ static void write_synopsis(char *text, size_t size, const cli_option *option)
 
 void cli_print_synopsis(FILE *out, const cli_option *option)
 {
-    char text[128];
+    char text[SYNOPSIS];
     write_synopsis(text, sizeof text, option);
     fputs(text, out);
 }
@@ -91,7 +91,7 @@ static int print_choices(FILE *out, const char *text, int indent)
 
 static void print_option(FILE *out, const cli_option *option)
 {
-    char synopsis[128], aliases[128], text[640];
+    char synopsis[SYNOPSIS], aliases[128], text[640];
     write_synopsis(synopsis, sizeof synopsis, option);
     write_aliases(aliases, sizeof aliases, option);
     bool is_flag = option->flags[0] == '-';

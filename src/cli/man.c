@@ -95,7 +95,7 @@ static void roff_verb(FILE *out, const cli_verb *verb)
 void cli_print_man(FILE *out)
 {
     fprintf(out,
-            ".TH JUNTO 1 \"\" \"Junto %s\" \"User commands\"\n"
+            ".TH JUNTO 1 \"\" \"Junto %s\" \"User commands\"\n.ad l\n"
             ".SH NAME\njunto \\- run, measure and make mixtures of experts\n"
             ".SH SYNOPSIS\n.B junto\n.I COMMAND\n.RI [ FLAGS ]\n.RI ...\n"
             ".SH DESCRIPTION\n"

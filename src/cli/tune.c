@@ -35,8 +35,7 @@ static const cli_option adapter_options[] = {
     {.flags = "--method",
      .kind = CLI_CHOICE,
      .value = "lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
-              "adapter|mixlora|"
-              "meteora|"
+              "adapter|soft-prompt|prefix|mixlora|meteora|"
               "lora-mixer|k-shot|x-lora|phi-4",
      .initial = "lora",
      .offset = FIELD(method),

@@ -120,6 +120,8 @@ typedef struct jt_config_adapter {
     jt_config_part *part;               /* [[adapter.part]] */
     size_t n_parts;
     const char *marker;     /* p-adapter: ends a prompt */
+    int front;              /* soft-prompt, prefix: virtual tokens */
+    const char *text;       /* that they begin as; "": any tokens */
     const char *activation; /* bottleneck: "silu", "gelu" */
     bool gated;
     int keep_from;           /* mixda: the first source that is kept; 0: none */

@@ -186,8 +186,7 @@ static const jt_config_key group_keys[] = {
 static const jt_config_key adapter_keys[] = {
     CHOICE(A, kind, "none",
            "none|lora|rslora|dora|shira|mos|poly|bits|mora|bottleneck|mosa|mixda|p-"
-           "adapter|mixlora|"
-           "meteora|"
+           "adapter|soft-prompt|prefix|mixlora|meteora|"
            "lora-mixer|k-shot|x-lora|phi-4",
            "none: the model itself is trained; from mixlora on: LoRAs that are mixed "
            "token by token"),
@@ -239,6 +238,11 @@ static const jt_config_key adapter_keys[] = {
     BOOL(A, layerwise, "true", "x-lora: weights for each changed matrix by itself"),
     TEXT(A, marker, "",
          "p-adapter: text that ends a prompt; what comes before it is rewritten"),
+    INT(A, front, "20", 1, 65536,
+        "soft-prompt, prefix: virtual tokens; as many as adapter.init has"),
+    TEXT(A, text, "",
+         "soft-prompt, prefix: what they begin as, again and again; without: as any "
+         "tokens of the vocabulary"),
     CHOICE(A, activation, "gelu", "silu|gelu", "bottleneck: between its layers"),
     BOOL(A, gated, "false", "bottleneck: with a gate (GLU)"),
     INT(A, keep_from, "0", 0, 999,

@@ -36,6 +36,12 @@ static jt_status check_options(const jt_data_source *sources, size_t n_sources,
     if (options->seq_len < 2 || options->seq_len > INT32_MAX)
         return jt_fail(err, JT_E_ARG, "a sequence cannot have %zu tokens",
                        options->seq_len);
+    if (options->front > (options->seq_len - 2) / 2)
+        return jt_fail(
+            err, JT_E_ARG,
+            "sequences of %zu tokens have no room for %zu virtual ones: they "
+            "must have %zu",
+            options->seq_len, options->front, 2 * options->front + 2);
     if (!(options->held_out >= 0 && options->held_out <= 0.5))
         return jt_fail(err, JT_E_ARG,
                        "the held-out share is %g, and must be from 0 to 0.5",
@@ -124,13 +130,14 @@ static jt_status sum_held_out(corpus *s, jt_err *err)
     s->held_starts[0] = 0;
     for (size_t i = 0; i < n; i++)
         s->held_starts[i + 1] =
-            s->held_starts[i] + docs->items[docs->n_train + i].count;
+            s->held_starts[i] + docs->front + docs->items[docs->n_train + i].count;
     return JT_OK;
 }
 
 static jt_status index_source(corpus *s, size_t index, const jt_data_options *options,
                               jt_err *err)
 {
+    s->docs.front = options->front;
     JT_TRY(jt_docs_hold_out(&s->docs, options->held_out, options->most, err));
     JT_TRY(sum_held_out(s, err));
     return jt_order_new(&s->order, &s->docs, options->seq_len, options->seed, index,
@@ -275,8 +282,10 @@ jt_status jt_data_train_batch(const jt_data *data, uint64_t index, jt_batch *bat
 
 size_t jt_data_eval_count(const jt_data *data, size_t source)
 {
-    uint64_t tokens = data->sources[source].docs.held_tokens;
-    return (size_t)(tokens / data->seq_len + (tokens % data->seq_len != 0));
+    const corpus *s = &data->sources[source];
+    uint64_t places = s->held_starts[s->docs.count - s->docs.n_train];
+    uint64_t step = data->seq_len - s->docs.front;
+    return (size_t)(places / step + (places % step != 0));
 }
 
 jt_status jt_data_eval_batch(const jt_data *data, size_t source, size_t first,
@@ -288,6 +297,7 @@ jt_status jt_data_eval_batch(const jt_data *data, size_t source, size_t first,
     const corpus *s = &data->sources[source];
     const jt_docs *docs = &s->docs;
     jt_stream stream = {.tokens = docs->tokens,
+                        .front = docs->front,
                         .docs = docs->items + docs->n_train,
                         .starts = s->held_starts,
                         .count = docs->count - docs->n_train};
@@ -297,7 +307,8 @@ jt_status jt_data_eval_batch(const jt_data *data, size_t source, size_t first,
     for (size_t row = 0; row < batch->n_seqs; row++) {
         size_t at = row * seq_len, end = at + seq_len;
         if (row < *filled)
-            at = jt_batch_copy(batch, at, end, &stream, (first + row) * seq_len);
+            at = jt_batch_copy(batch, at, end, &stream,
+                               (first + row) * (seq_len - docs->front));
         jt_batch_pad(batch, at, end);
         jt_batch_set_domain(batch, row, source);
     }

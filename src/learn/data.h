@@ -48,6 +48,8 @@ typedef struct jt_data_options {
     size_t seq_len;  /* tokens of a packed sequence, >= 2 */
     double held_out; /* share of documents for evaluation, 0 .. 0.5 */
     size_t most;     /* training documents of each source, the first ones; 0: all */
+    size_t front; /* virtual tokens before each fragment; seq_len is at least twice as
+                     many and two more */
     uint64_t seed;
     bool alone;                 /* all sequences of a batch have one source */
     const jt_chat_format *chat; /* of "messages"; NULL: "chatml" */
@@ -82,6 +84,8 @@ typedef struct jt_batch {
     int32_t *positions; /* in the fragment, from 0: for rope and masks */
     int32_t *first;     /* index in the flat batch of the fragment's first token */
     int32_t *domains;   /* source of each token */
+    int32_t *front;     /* the number of the virtual token that stands there, from 0, as
+                           token 0 without a target; -1: none does */
 } jt_batch;
 
 /* JT_E_ARG (a zero, 2^31 tokens and more), JT_E_MEMORY. */

@@ -19,6 +19,7 @@ typedef struct jt_docs {
     const int32_t *tokens; /* of `own` or of `map` */
     jt_tokens own;
     jt_map map;
+    size_t front;  /* virtual tokens before each fragment */
     jt_doc *items; /* the first n_train are trained on, the others held out */
     size_t count, capacity, n_train;
     size_t skipped;
@@ -78,9 +79,10 @@ jt_status jt_reader_end(jt_reader *r, bool eos, jt_err *err);
 /* 0 .. n - 1 in an order that (seed, stream) gives. */
 void jt_shuffle(uint32_t *items, size_t n, uint64_t seed, uint64_t stream);
 
-/* Documents joined to one stream of tokens. */
+/* Documents joined to one stream: of each `front` virtual tokens and then its own. */
 typedef struct jt_stream {
     const int32_t *tokens;
+    size_t front;
     const jt_doc *docs;
     const uint32_t *order;  /* of the documents; NULL: as they lie */
     const uint64_t *starts; /* [count + 1] of each document in the stream, in order */
@@ -104,7 +106,10 @@ size_t jt_mix_pick(const uint64_t *splits, size_t n, uint64_t *index);
 /* ---- batches ----- */
 
 /* Copy tokens of the stream, from place `from` on, to the flat batch at `at`, up to
- * `end` or the end of the stream. Returns the place in the batch that comes next. */
+ * `end` or the end of the stream. Returns the place in the batch that comes next. A
+ * sequence that begins in the middle of a document has virtual tokens before it as
+ * well: at the beginning of one, `front` places are taken more than the stream gives.
+ */
 size_t jt_batch_copy(jt_batch *batch, size_t at, size_t end, const jt_stream *stream,
                      uint64_t from);
 /* Padding from `at` to `end`. */

@@ -20,8 +20,8 @@ void jt_shuffle(uint32_t *items, size_t n, uint64_t seed, uint64_t stream)
 
 struct jt_order {
     const jt_docs *docs;
-    uint64_t seq_len, seed, source;
-    uint64_t tokens; /* of an epoch */
+    uint64_t seed, source;
+    uint64_t step, places; /* of the stream: in a sequence, in an epoch */
 
     pthread_mutex_t lock; /* of what follows: tables and the epochs that they are of */
     uint64_t doc_epoch, seq_epoch;
@@ -37,7 +37,7 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 
 static jt_status make_tables(jt_order *order, const jt_docs *docs, jt_err *err)
 {
-    uint64_t most = order->tokens / order->seq_len + 1; /* sequences that may begin */
+    uint64_t most = order->places / order->step + 1; /* sequences that may begin */
     if (most > UINT32_MAX)
         return jt_fail(err, JT_E_LIMIT, "%llu sequences are too many",
                        (unsigned long long)most);
@@ -55,14 +55,15 @@ jt_status jt_order_new(jt_order **out, const jt_docs *docs, size_t seq_len,
     jt_order *order = jt_alloc(1, sizeof *order);
     if (!order)
         return jt_fail_memory(err, "ordering documents");
-    *order = (jt_order){.docs = docs,
-                        .seq_len = seq_len,
-                        .seed = seed,
-                        .source = source,
-                        .tokens = docs->train_tokens,
-                        .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .doc_epoch = NO_EPOCH,
-                        .seq_epoch = NO_EPOCH};
+    *order =
+        (jt_order){.docs = docs,
+                   .seed = seed,
+                   .source = source,
+                   .step = seq_len - docs->front,
+                   .places = docs->train_tokens + (uint64_t)docs->n_train * docs->front,
+                   .lock = PTHREAD_MUTEX_INITIALIZER,
+                   .doc_epoch = NO_EPOCH,
+                   .seq_epoch = NO_EPOCH};
     jt_status status = make_tables(order, docs, err);
     if (status == JT_OK)
         *out = order;
@@ -100,7 +101,7 @@ static void shuffle_documents(jt_order *order, uint64_t epoch)
     uint64_t start = 0;
     for (size_t i = 0; i < docs->n_train; i++) {
         order->starts[i] = start;
-        start += docs->items[order->doc_order[i]].count;
+        start += docs->front + docs->items[order->doc_order[i]].count;
     }
     order->starts[docs->n_train] = start;
     order->doc_epoch = epoch;
@@ -111,28 +112,30 @@ static void shuffle_documents(jt_order *order, uint64_t epoch)
  * stream where sequence `index` begins. */
 static uint64_t shuffled_place(jt_order *order, uint64_t index)
 {
-    uint64_t epoch = index * order->seq_len / order->tokens;
-    uint64_t first = divide_up(epoch * order->tokens, order->seq_len);
-    uint64_t end = divide_up((epoch + 1) * order->tokens, order->seq_len);
+    uint64_t epoch = index * order->step / order->places;
+    uint64_t first = divide_up(epoch * order->places, order->step);
+    uint64_t end = divide_up((epoch + 1) * order->places, order->step);
     if (order->seq_epoch != epoch) {
         jt_shuffle(order->seq_order, (size_t)(end - first), order->seed,
                    rng_stream(order, epoch, 1));
         order->seq_epoch = epoch;
     }
-    return (first + order->seq_order[index - first]) * order->seq_len;
+    return (first + order->seq_order[index - first]) * order->step;
 }
 
 void jt_order_fill(jt_order *order, uint64_t index, jt_batch *batch, size_t row)
 {
     const jt_docs *docs = order->docs;
-    jt_stream stream = {docs->tokens, docs->items, order->doc_order, order->starts,
-                        docs->n_train};
+    jt_stream stream = {docs->tokens,     docs->front,   docs->items,
+                        order->doc_order, order->starts, docs->n_train};
     size_t begin = row * batch->seq_len, end = begin + batch->seq_len;
+    size_t more = docs->front; /* than the stream gives, at the beginning */
     pthread_mutex_lock(&order->lock);
     uint64_t place = shuffled_place(order, index);
-    for (size_t at = begin, next; at < end; place += next - at, at = next) {
-        shuffle_documents(order, place / order->tokens);
-        next = jt_batch_copy(batch, at, end, &stream, place % order->tokens);
+    for (size_t at = begin, next; at < end; at = next, more = 0) {
+        shuffle_documents(order, place / order->places);
+        next = jt_batch_copy(batch, at, end, &stream, place % order->places);
+        place += next - at - more;
     }
     pthread_mutex_unlock(&order->lock);
     jt_batch_set_domain(batch, row, order->source);

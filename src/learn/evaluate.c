@@ -14,14 +14,9 @@ static jt_status evaluate_batch(jt_trainer *t, const jt_evaluation_options *o, s
                                 jt_err *err)
 {
     jt_context *ctx = &t->ctx;
-    jt_span span = {&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
-    jt_chunk chunk = {.spans = &span,
-                      .n_spans = 1,
-                      .count = span.count,
-                      .ids = t->batch.tokens,
-                      .positions = t->batch.positions,
-                      .first = t->batch.first,
-                      .hidden = true};
+    jt_span span = jt_trainer_span(t);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, -1);
+    chunk.hidden = true;
     jt_tuning_batch(t->tuning, &t->batch, 0.0f);
     if (o->on_batch)
         o->on_batch(o->user, &t->batch);

@@ -115,18 +115,14 @@ static jt_status take_batch(taking *now, size_t filled, jt_err *err)
 {
     jt_trainer *t = now->trainer;
     jt_routes *r = now->routes;
-    jt_span span = {&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
-    jt_chunk chunk = {.spans = &span,
-                      .n_spans = 1,
-                      .count = span.count,
-                      .ids = t->batch.tokens,
-                      .positions = t->batch.positions,
-                      .first = t->batch.first,
-                      .on_layer = on_layer,
-                      .user = now};
+    jt_span span = jt_trainer_span(t);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, -1);
     jt_hooks hooks = {.n_watchers = 1};
     hooks.watcher[0] =
         (jt_watcher){.name = "routes", .self = now, .on_route = on_route};
+    chunk.hidden = true;
+    chunk.on_layer = on_layer;
+    chunk.user = now;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
     t->ctx.err = (jt_err){0};
     r->lap = jt_seconds();

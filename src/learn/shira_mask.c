@@ -187,7 +187,7 @@ static jt_status look_at(looking *w, size_t index)
     jt_context *ctx = &t->ctx;
     jt_tape tape = {0};
     JT_TRY(jt_data_train_batch(t->data, index, &t->batch, w->err));
-    jt_span span = {&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
+    jt_span span = jt_trainer_span(t);
     jt_chunk chunk = jt_trainer_chunk(t, &span, (int64_t)index);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     ctx->tape = &tape;

@@ -77,7 +77,10 @@ jt_status jt_trainer_evaluate(jt_trainer *trainer, const jt_evaluation_options *
 jt_status jt_trainer_loss(jt_trainer *trainer, double *loss, jt_err *err);
 void jt_evaluation_free(jt_evaluation *evaluation); /* {0} is fine */
 
-/* The batch at hand, as number `index`, with logits of all tokens. */
+/* The batch at hand as one span (sequences lie side by side, `first` keeps them apart),
+ * and as a chunk with logits of all tokens: micro-batch number `index` of a run, which
+ * no other is drawn like; -1: nothing is drawn. */
+jt_span jt_trainer_span(jt_trainer *trainer);
 jt_chunk jt_trainer_chunk(const jt_trainer *trainer, const jt_span *span,
                           int64_t index);
 

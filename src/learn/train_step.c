@@ -17,8 +17,7 @@ jt_tensor jt_trainer_forward(jt_trainer *t, const jt_chunk *chunk,
     return jt_transformer_forward(&t->ctx, t->model, chunk, t->store, hooks);
 }
 
-/* The batch as one span: sequences lie side by side, `first` keeps them apart. */
-static jt_span span_of(jt_trainer *t)
+jt_span jt_trainer_span(jt_trainer *t)
 {
     return (jt_span){&t->cache, 0, t->batch.n_seqs * t->batch.seq_len};
 }
@@ -32,10 +31,12 @@ jt_chunk jt_trainer_chunk(const jt_trainer *t, const jt_span *span, int64_t inde
         .ids = t->batch.tokens,
         .positions = t->batch.positions,
         .first = t->batch.first,
+        .front = t->batch.front,
         .all_logits = true,
         .checkpoint = t->config->train.checkpoint_activations,
-        /* any number that is never 0 and never comes twice in a run */
-        .draw = ((uint64_t)t->config->train.seed << 32 ^ (uint64_t)index) + 1,
+        .draw = index < 0
+                    ? 0
+                    : ((uint64_t)t->config->train.seed << 32 ^ (uint64_t)index) + 1,
     };
 }
 
@@ -58,11 +59,10 @@ static jt_status fail_loss(jt_trainer *t, int64_t index, jt_err *err)
     static const jt_hooks none;
     int accumulate = t->config->train.accumulate;
     int layer = -1;
-    jt_span span = span_of(t);
-    jt_chunk chunk = jt_trainer_chunk(t, &span, index);
+    jt_span span = jt_trainer_span(t);
+    jt_chunk chunk = jt_trainer_chunk(t, &span, -1);
     chunk.on_layer = look;
     chunk.user = &layer;
-    chunk.draw = 0;
     jt_arena_mark mark = jt_arena_save(&t->ctx.scratch);
     jt_trainer_forward(t, &chunk, &none);
     jt_arena_rewind(&t->ctx.scratch, mark);
@@ -115,7 +115,7 @@ static double pass(jt_trainer *t, int64_t index, int draw, float share, float ag
                    const float *q, float *p)
 {
     jt_context *ctx = &t->ctx;
-    jt_span span = span_of(t);
+    jt_span span = jt_trainer_span(t);
     jt_chunk chunk = jt_trainer_chunk(t, &span, index);
     jt_tape tape = {0};
     make_parts(t, index, draw);
@@ -140,7 +140,7 @@ static void look_ahead(jt_trainer *t, int64_t index, float *p)
 {
     static const jt_hooks none;
     jt_context *ctx = &t->ctx;
-    jt_span span = span_of(t);
+    jt_span span = jt_trainer_span(t);
     jt_chunk chunk = jt_trainer_chunk(t, &span, index);
     make_parts(t, index, 0);
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);

@@ -251,7 +251,7 @@ static jt_status set_up(jt_trainer *t, jt_err *err)
     JT_TRY(begin(t, err));
     JT_TRY(take_parameters(t, err));
     JT_TRY(jt_batch_new(&t->batch, (size_t)c->batch, seq_len, err));
-    JT_TRY(jt_cache_init_train(&t->cache, t->model, (size_t)c->batch * seq_len,
+    JT_TRY(jt_cache_init_train(&t->cache, t->model, (size_t)c->batch, seq_len,
                                c->checkpoint_activations, err));
     JT_TRY(reserve_scratch(t, err));
     JT_TRY(jt_shira_choose(t, err));

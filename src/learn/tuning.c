@@ -139,9 +139,10 @@ static jt_status add_places(const fresh *f, const jt_model *model)
     jt_adapter_place *place;
     size_t d = (size_t)model->params.d_model;
     jt_pattern *pattern;
-    if (f->a->kind->rewrite)
-        return jt_adapter_add_place(f->a, &place, (jt_str){"embedding", 9}, d, d / 2,
-                                    1.0f, f->err);
+    if (f->a->kind->rewrite || f->a->kind->front)
+        return jt_adapter_add_place(
+            f->a, &place, (jt_str){"embedding", 9}, f->a->kind->give ? 0 : d,
+            f->a->kind->front ? (size_t)f->config->adapter.front : d / 2, 1.0f, f->err);
     jt_status status = JT_OK;
     JT_TRY(jt_pattern_new(&pattern, f->config->adapter.place, f->err));
     for (int i = 0; i < 6 * model->params.n_layers && status == JT_OK; i++)
@@ -174,6 +175,12 @@ bool jt_tuning_by_task(const jt_config *config)
     return kind_of(config) == &jt_adapter_poly;
 }
 
+size_t jt_tuning_front(const jt_config *config)
+{
+    const jt_adapter_kind *kind = jt_is_tuning(config) ? kind_of(config) : NULL;
+    return kind && kind->front ? (size_t)config->adapter.front : 0;
+}
+
 static jt_adapter_options options_of(const jt_config *config)
 {
     const jt_config_adapter *c = &config->adapter;
@@ -186,6 +193,7 @@ static jt_adapter_options options_of(const jt_config *config)
                                 .skills = (size_t)c->skills,
                                 .heads = (size_t)c->heads,
                                 .tasks = config->data.n_sources,
+                                .front = (size_t)c->front,
                                 .only_routing = c->only_routing,
                                 .activation = c->activation,
                                 .gated = c->gated,
@@ -199,27 +207,36 @@ static jt_adapter_options options_of(const jt_config *config)
 
 /* First values of what parts are made of. */
 static jt_status start_sources(jt_tuning *t, const jt_config *config,
-                               const jt_model *model, const jt_adapter_options *o,
-                               jt_err *err)
+                               const jt_model *model, jt_context *ctx,
+                               const jt_adapter_options *o, jt_err *err)
 {
     const jt_adapter_kind *kind = t->adapter->kind;
     jt_adapter_options own = *o;
-    jt_tokens marker = {0};
+    jt_tokens marker = {0}, text = {0};
     jt_status status = JT_OK;
     if (kind->rewrite)
         status = jt_tuning_marker(&marker, model, config->adapter.marker,
                                   "adapter.marker", err);
+    if (kind->front && *config->adapter.text)
+        status =
+            jt_tuning_marker(&text, model, config->adapter.text, "adapter.text", err);
     own.marker = marker.ids;
     own.n_marker = marker.count;
+    own.text = text.ids;
+    own.n_text = text.count;
+    own.model = model;
+    own.ctx = ctx;
     if (status == JT_OK)
         status = kind->making->start(t->adapter, &own, err);
+    jt_apart_forget(model->apart); /* a prefix looks at what experts make of a text */
     free(marker.ids);
+    free(text.ids);
     return status;
 }
 
 static jt_status make_fresh(jt_tuning *t, const jt_config *config,
-                            const jt_model *model, const jt_adapter_options *o,
-                            jt_err *err)
+                            const jt_model *model, jt_context *ctx,
+                            const jt_adapter_options *o, jt_err *err)
 {
     fresh f = {.config = config, .a = t->adapter, .err = err};
     if (t->adapter->kind == &jt_adapter_mixda) {
@@ -230,7 +247,8 @@ static jt_status make_fresh(jt_tuning *t, const jt_config *config,
                                             : add_slots(&f, model));
     if (t->adapter->kind == &jt_adapter_mora)
         jt_mora_set(t->adapter, o);
-    return t->adapter->kind->making ? start_sources(t, config, model, o, err) : JT_OK;
+    return t->adapter->kind->making ? start_sources(t, config, model, ctx, o, err)
+                                    : JT_OK;
 }
 
 /* Gradients of parts are not variables: they go on to the sources. */
@@ -251,6 +269,17 @@ static jt_status make_room(jt_tuning *t, jt_err *err)
     return JT_OK;
 }
 
+/* Batches have as many virtual tokens as the configuration says. */
+static jt_status check_front(const jt_adapter *a, const jt_config *config, jt_err *err)
+{
+    size_t said = jt_tuning_front(config), has = said ? a->kind->front(a) : 0;
+    if (said == has)
+        return JT_OK;
+    return jt_fail(err, JT_E_ARG,
+                   "adapter.front: is %zu, and adapter.init has %zu virtual tokens",
+                   said, has);
+}
+
 static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *model,
                         jt_context *ctx, jt_err *err)
 {
@@ -260,6 +289,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
     if (!method && *config->adapter.init) {
         JT_TRY(jt_adapter_continue(&t->adapter, config->adapter.init, kind_of(config),
                                    model, &o, err));
+        JT_TRY(check_front(t->adapter, config, err));
     } else if (kind_of(config) == &jt_adapter_mixda && config->adapter.n_parts) {
         JT_TRY(jt_domains_join(t, model, err));
     } else {
@@ -267,7 +297,7 @@ static jt_status set_up(jt_tuning *t, const jt_config *config, const jt_model *m
         if (method)
             JT_TRY(jt_tuning_blend(&t->adapter->blend, config, model, err));
         if (!method || method->producer == JT_BY_LAYER)
-            JT_TRY(make_fresh(t, config, model, &o, err));
+            JT_TRY(make_fresh(t, config, model, ctx, &o, err));
     }
     JT_TRY(jt_adapter_set_model(t->adapter, model, err));
     JT_TRY(make_room(t, err));

@@ -46,6 +46,9 @@ jt_status jt_tuning_new(jt_tuning **out, const jt_config *config, const jt_model
                         jt_context *ctx, jt_err *err);
 void jt_tuning_free(jt_tuning *tuning); /* NULL is fine */
 
+/* The virtual tokens that come before a text. */
+size_t jt_tuning_front(const jt_config *config);
+
 /* Does a batch have to be of one task, that is of one source? */
 bool jt_tuning_by_task(const jt_config *config);
 

@@ -150,7 +150,9 @@ jt_status jt_cache_init(jt_cache *out, const jt_model *model,
         JT_TRY(check_type(options->k_type, n.k_dim, err));
         JT_TRY(check_type(options->v_type, n.v_dim, err));
     }
-    jt_cache cache = {.capacity = options->capacity, .slack = options->capacity};
+    jt_cache cache = {.capacity = options->capacity,
+                      .longest = options->capacity,
+                      .slack = options->capacity};
     jt_status status = allocate(&cache, model, options, err);
     if (status != JT_OK)
         jt_cache_free(&cache);
@@ -158,11 +160,14 @@ jt_status jt_cache_init(jt_cache *out, const jt_model *model,
     return status;
 }
 
-jt_status jt_cache_init_train(jt_cache *out, const jt_model *model, size_t tokens,
-                              bool shared, jt_err *err)
+jt_status jt_cache_init_train(jt_cache *out, const jt_model *model, size_t n_seqs,
+                              size_t seq_len, bool shared, jt_err *err)
 {
+    size_t tokens = n_seqs * seq_len;
     jt_cache_options options = {tokens, tokens, JT_F32, JT_F32, shared};
-    return jt_cache_init(out, model, &options, err);
+    JT_TRY(jt_cache_init(out, model, &options, err));
+    out->longest = seq_len;
+    return JT_OK;
 }
 
 void jt_cache_free(jt_cache *cache)

@@ -36,6 +36,7 @@ typedef struct jt_cache {
     char *memory;          /* one allocation; not touched before it is used */
     size_t bytes;
     size_t capacity;
+    size_t longest; /* tokens of a text: all that there is room for, but in training */
     size_t front;   /* virtual tokens that they remember, before those of the text */
     size_t length;  /* tokens that the layers remember */
     size_t most;    /* the largest length since it was 0 */
@@ -48,9 +49,10 @@ typedef struct jt_cache {
  * JT_E_MEMORY. */
 jt_status jt_cache_init(jt_cache *out, const jt_model *model,
                         const jt_cache_options *options, jt_err *err);
-/* One for passes of `tokens` with a tape: all of it, in F32. */
-jt_status jt_cache_init_train(jt_cache *out, const jt_model *model, size_t tokens,
-                              bool shared, jt_err *err);
+/* One for passes of `n_seqs` sequences of `seq_len` tokens with a tape: all of it, in
+ * F32. */
+jt_status jt_cache_init_train(jt_cache *out, const jt_model *model, size_t n_seqs,
+                              size_t seq_len, bool shared, jt_err *err);
 void jt_cache_free(jt_cache *cache); /* {0} is fine */
 
 /* A pass is about to put `count` tokens at places from `start` on. From here on, also

@@ -2,12 +2,11 @@
 
 #include <string.h>
 
-/* Whether the context that the cache has room for asks for the rotation of long ones.
- */
+/* Whether texts may be so long that they ask for the rotation of long contexts. */
 static bool is_long(const jt_model *model, const jt_cache *cache)
 {
     const jt_rope_params *rope = &model->params.rope[JT_ROPE_LONG];
-    return rope->dims && (float)cache->capacity > rope->original_context;
+    return rope->dims && (float)cache->longest > rope->original_context;
 }
 
 static jt_mix_angles angles_of(jt_context *ctx, const jt_model *model,
@@ -63,12 +62,31 @@ static jt_lent *lend(jt_context *ctx, const jt_model *model, size_t tokens)
     return lent;
 }
 
+/* Room for the keys and values that virtual tokens are given, of which there are some
+ * in one span only. */
+static jt_given *room_for_given(jt_context *ctx, const jt_chunk *chunk)
+{
+    if (!chunk->front || !chunk->between || !chunk->between->give)
+        return NULL;
+    return jt_scratch(ctx, 1, sizeof(jt_given));
+}
+
+static const jt_given *given_in(const jt_mix *mix, const jt_chunk *chunk, int layer)
+{
+    const jt_between *between = chunk->between;
+    if (!mix->given || !between->give(between->self, layer, mix->given))
+        return NULL;
+    mix->given->row = chunk->front;
+    return mix->given;
+}
+
 jt_mix jt_mix_begin(jt_context *ctx, const jt_model *model, const jt_chunk *chunk)
 {
     jt_mix mix = {.model = model,
                   .angles = jt_scratch(ctx, chunk->n_spans, sizeof *mix.angles),
                   .places = jt_scratch(ctx, chunk->n_spans, sizeof *mix.places),
-                  .lent = lend(ctx, model, chunk->count)};
+                  .lent = lend(ctx, model, chunk->count),
+                  .given = room_for_given(ctx, chunk)};
     size_t row = 0;
     for (size_t i = 0; i < chunk->n_spans && !jt_failed(ctx); i++) {
         const jt_span *span = &chunk->spans[i];
@@ -124,6 +142,7 @@ jt_tensor jt_mix_forward(jt_context *ctx, const jt_mix *mix, const jt_chunk *chu
         at->lent = mix->lent && jt_has(&mix->lent[layer->keys_of].k)
                        ? &mix->lent[layer->keys_of]
                        : NULL;
+        at->given = given_in(mix, chunk, index);
         at->angles = rope == JT_ROPE_OFF ? NULL : &mix->angles[i].use[rope];
     }
     switch (layer->mixer) {

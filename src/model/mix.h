@@ -18,6 +18,7 @@ typedef struct jt_mix {
     jt_places *places;     /* [n_spans]; cache and angles are those of the layer */
     jt_lent
         *lent; /* [n_layers] with a tape, in models whose layers share keys; or NULL */
+    jt_given *given; /* of the layer, to virtual tokens; NULL: nothing ever is */
 } jt_mix;
 
 /* Before the layers: angles of the chunk's positions, in scratch. */

@@ -35,6 +35,9 @@ typedef struct jt_between {
     /* What it gave for x, before any norm: may put another tensor in place of y. */
     void (*after)(void *self, jt_context *ctx, int layer, jt_half half, jt_input *x,
                   jt_tensor *y);
+    /* The keys and values that the virtual tokens of a chunk have in a layer, k and v
+     * of *out. False: those that it makes of them. */
+    bool (*give)(void *self, int layer, jt_given *out);
 } jt_between;
 
 /* Tokens on their way through the layers: of one context, or of several, whose spans
@@ -47,6 +50,8 @@ typedef struct jt_chunk {
     const int32_t *positions; /* [count] for rotation: from the start of the document */
     const int32_t *first;     /* [count] place in the cache where a token's document
                                  begins; NULL: 0 */
+    const int32_t *front;     /* [count] the number of the virtual token that stands
+                                 there in training, -1: none does; NULL: nowhere */
     bool all_logits;          /* of every token; otherwise of the last of each span */
     bool hidden; /* instead of logits the hidden states [count, d] that the output
                     reads */

@@ -208,6 +208,10 @@ static void finish_keys(jt_context *ctx, const jt_attention *a, projected *all,
     if (a->v_norm)
         all->v = head_norm(ctx, a, &all->v, (size_t)a->v_dim, &ones);
     all->k = placed(ctx, a, &all->k, &a->k_norm, places, n);
+    if (places->given) {
+        jt_put_rows(ctx, &all->k, &places->given->k, places->given->row);
+        jt_put_rows(ctx, &all->v, &places->given->v, places->given->row);
+    }
     if (!places->lent)
         return;
     jt_assign(ctx, &places->lent->k, &all->k);

@@ -20,12 +20,20 @@ typedef struct jt_lent {
     jt_tensor k, v; /* [tokens, heads * dim] */
 } jt_lent;
 
+/* Keys and values that tokens of a pass have in place of those that would be made of
+ * them. */
+typedef struct jt_given {
+    jt_tensor k, v;     /* [rows, heads * dim], turned to their places */
+    const int32_t *row; /* [tokens] which one a token has; negative: its own */
+} jt_given;
+
 /* Tokens of a pass that follow each other in one context, and where they are in it. */
 typedef struct jt_places {
     size_t row, count; /* of the tokens of the pass: row .. row + count */
     size_t start;      /* place in the context of the first of them */
     jt_kv_layer kv;
     jt_lent *lent;            /* NULL: no other layer reads them, or there is no tape */
+    const jt_given *given;    /* NULL: all tokens have their own */
     const jt_angles *angles;  /* [count] of the rotation; NULL: none */
     const int32_t *positions; /* [count] counted from the start of the document */
     const int32_t *first;     /* [count] place where a token's document begins (packed

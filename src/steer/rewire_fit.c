@@ -48,7 +48,7 @@ jt_status jt_rewire_gradient(jt_rewire *w, jt_session *s, size_t first, size_t e
 {
     jt_context *ctx = s->ctx;
     jt_cache cache;
-    JT_TRY(jt_cache_init_train(&cache, &w->view, end - first, false, err));
+    JT_TRY(jt_cache_init_train(&cache, &w->view, 1, end - first, false, err));
     jt_arena_mark mark = jt_arena_save(&ctx->scratch);
     jt_precision usual = ctx->precision;
     ctx->precision = w->exact ? JT_PRECISION_F32 : JT_PRECISION_BF16;

@@ -84,6 +84,11 @@ void jt_add_bias(jt_context *ctx, jt_tensor *y, const jt_tensor *bias);
 /* y = x, which keeps its own place. The old value of y is gone, as above. */
 void jt_assign(jt_context *ctx, jt_tensor *y, const jt_tensor *x);
 
+/* Row i of y becomes row from[i] of x, where that is not negative; the numbers live as
+ * long as the tape. What these rows were is gone, as above. */
+void jt_put_rows(jt_context *ctx, jt_tensor *y, const jt_tensor *x,
+                 const int32_t *from);
+
 /* x, to be kept while x itself changes. */
 jt_tensor jt_copy(jt_context *ctx, const jt_tensor *x);
 

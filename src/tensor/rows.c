@@ -61,6 +61,43 @@ void jt_assign(jt_context *ctx, jt_tensor *y, const jt_tensor *x)
         jt_tape_push(ctx, assign_backward, &w, sizeof w);
 }
 
+/* ---- some rows: dx += dy where they came from, and dy goes no further ---- */
+
+typedef struct putting {
+    const jt_kernels *kernels;
+    jt_tensor y, x;
+    const int32_t *from;
+} putting;
+
+/* One after the other: several rows may have come from one. */
+static void put_backward(jt_context *ctx, void *saved)
+{
+    const putting *w = saved;
+    size_t cols = jt_cols(&w->y);
+    (void)ctx;
+    for (size_t i = 0; i < jt_rows(&w->y); i++) {
+        float *dy = jt_grad_row(&w->y, i);
+        if (w->from[i] < 0)
+            continue;
+        if (w->x.grad)
+            w->kernels->add(jt_grad_row(&w->x, (size_t)w->from[i]), dy, cols);
+        memset(dy, 0, cols * sizeof *dy);
+    }
+}
+
+void jt_put_rows(jt_context *ctx, jt_tensor *y, const jt_tensor *x, const int32_t *from)
+{
+    putting w = {ctx->kernels, *y, *x, from};
+    if (jt_failed(ctx))
+        return;
+    for (size_t i = 0; i < jt_rows(y); i++) {
+        if (from[i] >= 0)
+            memcpy(jt_row(y, i), jt_row(x, (size_t)from[i]),
+                   jt_cols(y) * sizeof(float));
+    }
+    jt_tape_push(ctx, put_backward, &w, sizeof w);
+}
+
 /* ---- some columns: dx += dy where they came from ---- */
 
 typedef struct taking {

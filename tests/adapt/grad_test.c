@@ -15,7 +15,7 @@
 #include "tensor/loss.h"
 #include "tensor/tape.h"
 
-enum { DOCUMENT = 17, MOST = 64, TASKS = 1, DRAW = 5 };
+enum { DOCUMENT = 17, MOST = 64, TASKS = 1, DRAW = 5, FRONT = 3 };
 
 typedef struct training {
     golden g;
@@ -25,10 +25,12 @@ typedef struct training {
     jt_tuning *tuning;
     jt_variables v;
     int32_t targets[MOST], positions[MOST], first[MOST];
+    int32_t
+        front[MOST]; /* of kinds that have virtual tokens: the first of a document */
 } training;
 
-/* Two packed documents; the last token of each has no target. */
-static void pack(training *tr)
+/* Two packed documents; the last token of each has no target, nor have virtual ones. */
+static void pack(training *tr, int32_t front)
 {
     assert_in_range(tr->g.count, DOCUMENT + 2, MOST);
     for (size_t t = 0; t < tr->g.count; t++) {
@@ -36,7 +38,8 @@ static void pack(training *tr)
         bool last = t + 1 == DOCUMENT || t + 1 == tr->g.count;
         tr->first[t] = start;
         tr->positions[t] = (int32_t)t - start;
-        tr->targets[t] = last ? -1 : tr->g.tokens[t + 1];
+        tr->front[t] = tr->positions[t] < front ? tr->positions[t] : -1;
+        tr->targets[t] = last || tr->front[t] >= 0 ? -1 : tr->g.tokens[t + 1];
     }
 }
 
@@ -75,6 +78,8 @@ static void begin(training *tr, const jt_model *model, const char *what)
         .adapter = {.kind = kind,
                     .place = place,
                     .marker = "a",
+                    .front = FRONT,
+                    .text = "",
                     .activation = strstr(what, "attn") ? "silu" : "gelu",
                     .gated = strchr(what, '+') != NULL,
                     .init = "",
@@ -96,10 +101,10 @@ static void begin(training *tr, const jt_model *model, const char *what)
         .data = {.n_sources = TASKS}};
     jt_err err = {0};
     tr->model = model;
-    pack(tr);
+    pack(tr, (int32_t)jt_tuning_front(&config));
     assert_int_equal(jt_context_init(&tr->ctx, 2, NULL, NULL), JT_OK);
-    assert_int_equal(jt_cache_init_train(&tr->cache, model, tr->g.count, false, NULL),
-                     JT_OK);
+    assert_int_equal(
+        jt_cache_init_train(&tr->cache, model, 1, tr->g.count, false, NULL), JT_OK);
     adapted_must(jt_tuning_new(&tr->tuning, &config, model, &tr->ctx, &err), &err);
     if (!strcmp(kind, "p-adapter")) /* the last token of the first document */
         *(int32_t *)adapter_of(tr)->source[adapter_of(tr)->place[0].source[14]].t.data =
@@ -132,6 +137,7 @@ static double loss_of(training *tr, mode how)
                       .ids = tr->g.tokens,
                       .positions = tr->positions,
                       .first = tr->first,
+                      .front = tr->front,
                       .count = tr->g.count,
                       .all_logits = true,
                       .checkpoint = how == CHECKPOINTED};
@@ -208,6 +214,8 @@ static void check_model(void **state)
         "mora", "bottleneck:attn", "bottleneck:ffn+"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         check_kind(*state, kinds[i]);
+    check_kind(*state, "soft-prompt");
+    check_kind(*state, "prefix");
     if (!strcmp(*state, "llama") || !strcmp(*state, "mixtral")) /* tokenizers */
         check_kind(*state, "p-adapter");
     if (!strcmp(*state, "llama") || !strcmp(*state, "phi3")) /* dense FFNs */
@@ -218,6 +226,7 @@ static void check_model(void **state)
 static void check_lora(void **state)
 {
     check_kind(*state, "lora");
+    check_kind(*state, "soft-prompt");
 }
 
 /* ---- quantised weights ---- */

@@ -109,6 +109,8 @@ int main(void)
         KIND("bottleneck"),
         KIND("mixda"),
         KIND("p-adapter"),
+        KIND("soft-prompt"),
+        KIND("prefix"),
         KIND("mixlora"),
         KIND("meteora"),
         KIND("lora-mixer"),

@@ -58,7 +58,7 @@ static void begin(training *t, const jt_config *config, bool shake)
     jt_err err = {0};
     jt_rng rng = {.seed = 3};
     assert_int_equal(jt_context_init(&t->ctx, 2, NULL, NULL), JT_OK);
-    assert_int_equal(jt_cache_init_train(&t->cache, g.model, g.count, false, NULL),
+    assert_int_equal(jt_cache_init_train(&t->cache, g.model, 1, g.count, false, NULL),
                      JT_OK);
     adapted_must(jt_tuning_new(&t->tuning, config, g.model, &t->ctx, &err), &err);
     adapted_must(jt_tuning_variables(t->tuning, &t->v, &err), &err);
@@ -160,7 +160,12 @@ static void check_keeping(void **state)
     jt_config config = {.adapter = stage_one(),
                         .data = {.n_sources = 2, .seq_len = (int)g.count},
                         .train = {.batch = 1}};
-    jt_batch batch = {1, g.count, NULL, t.targets, t.positions, t.positions, t.domains};
+    jt_batch batch = {.n_seqs = 1,
+                      .seq_len = g.count,
+                      .targets = t.targets,
+                      .positions = t.positions,
+                      .first = t.positions,
+                      .domains = t.domains};
     jt_rng rng = {.seed = 9};
     (void)state;
     begin(&t, &config, true);

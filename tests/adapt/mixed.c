@@ -14,6 +14,8 @@ jt_config mixed_config(const char *method)
                                    .place = "ffn.after|attn.before|ffn.beside",
                                    .activation = "silu",
                                    .marker = "a",
+                                   .front = 3,
+                                   .text = "a b",
                                    .rank = 3,
                                    .alpha = 5.0,
                                    .experts = MIXED_PARTS,

@@ -47,7 +47,8 @@ static void begin(training *tr, jt_config *config)
     pack(tr);
     assert_int_equal(jt_context_init(&tr->ctx, 2, NULL, NULL), JT_OK);
     assert_int_equal(
-        jt_cache_init_train(&tr->cache, tr->g.model, tr->g.count, false, NULL), JT_OK);
+        jt_cache_init_train(&tr->cache, tr->g.model, 1, tr->g.count, false, NULL),
+        JT_OK);
     adapted_must(jt_tuning_new(&tr->tuning, config, tr->g.model, &tr->ctx, &err), &err);
     adapted_must(jt_tuning_variables(tr->tuning, &tr->v, &err), &err);
     mixed_shake(&tr->v);

@@ -16,11 +16,13 @@ typedef struct one_run {
     const char *folder, *name, *kind, *target;
     int rank;
     double alpha;
+    size_t front; /* virtual tokens */
 } one_run;
 
 static char folder_[512], json_[4096], out_[256];
 
-/* A batch is the whole data, so its order does not matter. */
+/* A batch is the whole data, so its order does not matter; a sequence has one document
+ * and the virtual tokens before it, behind as many places that are left empty. */
 static const char *make_config(const one_run *r, const int32_t *tokens, int steps)
 {
     char data[256];
@@ -38,16 +40,16 @@ static const char *make_config(const one_run *r, const int32_t *tokens, int step
     adapted_must(jt_npy_writer_finish(w, &err), &err);
     snprintf(json_, sizeof json_,
              "{\"model\": {\"init\": \"%s\"}, \"output\": {\"dir\": \"%s\"},"
-             "\"data\": {\"seq_len\": %d, \"held_out\": 0,"
+             "\"data\": {\"seq_len\": %zu, \"held_out\": 0,"
              "  \"source\": [{\"path\": \"%s\"}]},"
              "\"balance\": {\"loss\": 0, \"z_loss\": 0},"
              "\"adapter\": {\"kind\": \"%s\", \"rank\": %d, \"alpha\": %g,"
-             "  \"target\": \"%s\"},"
+             "  \"target\": \"%s\", \"front\": %zu},"
              "\"optim\": {\"lr\": 0.01, \"schedule\": \"constant\", \"warmup\": 0,"
              "  \"weight_decay\": 0, \"beta2\": 0.999},"
              "\"train\": {\"steps\": %d, \"batch\": %d}}",
-             path, out_, LENGTH, data, r->kind, r->rank, r->alpha, r->target, steps,
-             DOCUMENTS);
+             path, out_, LENGTH + 2 * r->front, data, r->kind, r->rank, r->alpha,
+             r->target, r->front ? r->front : 1, steps, DOCUMENTS);
     return json_;
 }
 
@@ -62,6 +64,13 @@ static void remove_output(void)
 static void copy_start(jt_adapter *to, const jt_adapter *from)
 {
     assert_int_equal(to->count, from->count);
+    assert_int_equal(to->n_sources, from->n_sources);
+    for (size_t i = 0; i < to->n_sources; i++) {
+        const jt_tensor *t = &to->source[i].t, *x = &from->source[i].t;
+        assert_string_equal(to->source[i].name, from->source[i].name);
+        assert_memory_equal(t->shape, x->shape, (size_t)t->n_dims * sizeof *t->shape);
+        memcpy(t->data, x->data, jt_rows(t) * jt_cols(t) * sizeof(float));
+    }
     for (size_t i = 0; i < to->count; i++) {
         const jt_adapter_slot *x = jt_adapter_find(
             from, (jt_str){to->slot[i].target, strlen(to->slot[i].target)});
@@ -133,7 +142,7 @@ static int stop_in_the_middle(void *user, const jt_train_event *event)
 
 static void check_resume(void **state)
 {
-    const one_run r = {"llama", NULL, *state, "attn_|ffn_", 2, 4};
+    const one_run r = {"llama", NULL, *state, "attn_|ffn_", 2, 4, 2};
     int32_t tokens[DOCUMENTS * LENGTH];
     jt_err err = {0};
     size_t sizes[2];
@@ -198,8 +207,8 @@ static void check_places(const jt_trainer *full, const jt_adapter_slot *s, bool 
 static void check_masks(void **state)
 {
     const char *mask = *state;
-    const one_run none = {"llama", NULL, "none", "attn_q|ffn_down", 2, 4},
-                  shira = {"llama", NULL, "shira", "attn_q|ffn_down", 2, 4};
+    const one_run none = {"llama", NULL, "none", "attn_q|ffn_down", 2, 4, 0},
+                  shira = {"llama", NULL, "shira", "attn_q|ffn_down", 2, 4, 0};
     char set[64];
     const char *settings[] = {set, "adapter.mask_batches=1"};
     int32_t tokens[DOCUMENTS * LENGTH];
@@ -253,7 +262,7 @@ static void check_structure(const jt_adapter_slot *s)
 
 static void check_struct(void **state)
 {
-    const one_run run = {"llama", NULL, "shira", "attn_|ffn_", 4, 4};
+    const one_run run = {"llama", NULL, "shira", "attn_|ffn_", 4, 4, 0};
     const char *mask = "adapter.mask=struct";
     int32_t tokens[DOCUMENTS * LENGTH] = {0};
     jt_err err = {0};
@@ -277,9 +286,9 @@ static void check_refusals(void **state)
         one_run run;
         const char *says;
     } cases[] = {
-        {{"llama", NULL, "lora", "no_such_name", 2, 4}, "adapter.target"},
-        {{"llama", NULL, "lora", "attn_(", 2, 4}, "pattern 'attn_('"},
-        {{"llama", NULL, "shira", "attn_", 60, 4}, "adapter.rank"},
+        {{"llama", NULL, "lora", "no_such_name", 2, 4, 0}, "adapter.target"},
+        {{"llama", NULL, "lora", "attn_(", 2, 4, 0}, "pattern 'attn_('"},
+        {{"llama", NULL, "shira", "attn_", 60, 4, 0}, "adapter.rank"},
     };
     int32_t tokens[DOCUMENTS * LENGTH] = {0};
     (void)state;
@@ -295,9 +304,12 @@ static void check_refusals(void **state)
 
 #define ALL "(attn_(q|k|v|output)|ffn_(gate|up|down))[.]weight"
 static const one_run runs[] = {
-    {"llama", "tune-llama-lora", "lora", ALL, 4, 8},
-    {"llama", "tune-llama-dora", "dora", ALL, 4, 8},
-    {"mixtral", "tune-mixtral-rslora", "rslora", "attn_[qv][.]|ffn_down_exps", 2, 2},
+    {"llama", "tune-llama-lora", "lora", ALL, 4, 8, 0},
+    {"llama", "tune-llama-dora", "dora", ALL, 4, 8, 0},
+    {"mixtral", "tune-mixtral-rslora", "rslora", "attn_[qv][.]|ffn_down_exps", 2, 2, 0},
+    {"llama", "tune-llama-prompt", "soft-prompt", ALL, 1, 1, 4},
+    {"llama", "tune-llama-prefix", "prefix", ALL, 1, 1, 4},
+    {"phi3", "tune-phi3-prefix", "prefix", ALL, 1, 1, 3},
 };
 
 #define RESUME(kind)                                                      \
@@ -311,11 +323,17 @@ int main(void)
         {"lora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[0]},
         {"dora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[1]},
         {"rslora", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[2]},
+        {"soft-prompt", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[3]},
+        {"prefix", check_losses, NULL, NULL, (void *)(uintptr_t)&runs[4]},
+        {"prefix of another rotation", check_losses, NULL, NULL,
+         (void *)(uintptr_t)&runs[5]},
         RESUME("lora"),
         RESUME("dora"),
         RESUME("bottleneck"),
         RESUME("mosa"),
         RESUME("mixda"),
+        RESUME("soft-prompt"),
+        RESUME("prefix"),
         {"gradient", check_masks, NULL, NULL, (void *)(uintptr_t) "gradient"},
         {"snip", check_masks, NULL, NULL, (void *)(uintptr_t) "snip"},
         cmocka_unit_test(check_struct),

@@ -14,11 +14,11 @@ import numpy as np
 import peft
 import torch
 
-from make_adapters import EXPERTS, HERE, LINEAR, base, strip
+from make_adapters import EXPERTS, HERE, LINEAR, VIRTUAL, base, strip
 
 STEPS, RATE = 30, 0.01
 
-# name: (folder, settings)
+# name: (folder, settings of LoRA, or the kind of virtual tokens and how many)
 RUNS = {
     "tune-llama-lora": ("llama", dict(r=4, lora_alpha=8, target_modules=LINEAR)),
     "tune-llama-dora": ("llama", dict(r=4, lora_alpha=8, target_modules=LINEAR,
@@ -26,11 +26,15 @@ RUNS = {
     "tune-mixtral-rslora": ("mixtral", dict(
         r=2, lora_alpha=2, use_rslora=True, target_modules=["q_proj", "v_proj"],
         target_parameters=EXPERTS[1:])),  # gate and up share an A in peft alone
+    "tune-llama-prompt": ("llama", ("prompt", 4)),
+    "tune-llama-prefix": ("llama", ("prefix", 4)),
+    "tune-phi3-prefix": ("phi3", ("prefix", 3)),
 }
 
 
 def loss_of(model, tokens):
-    logits = model(tokens[:, :-1]).logits.float()
+    n = tokens.shape[1] - 1
+    logits = model(tokens[:, :-1]).logits[:, -n:].float()  # no virtual tokens
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1),
                                              tokens[:, 1:].flatten())
 
@@ -38,7 +42,12 @@ def loss_of(model, tokens):
 def write(name):
     folder, settings = RUNS[name]
     torch.manual_seed(3)
-    model = peft.get_peft_model(base(folder), peft.LoraConfig(**settings))
+    if isinstance(settings, dict):
+        config = peft.LoraConfig(**settings)
+    else:
+        kind, front = settings
+        config = VIRTUAL[kind](task_type="CAUSAL_LM", num_virtual_tokens=front)
+    model = peft.get_peft_model(base(folder), config)
     model.save_pretrained(HERE / name)
     strip(HERE / name, folder)
     vocab = model.config.vocab_size

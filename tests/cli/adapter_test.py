@@ -131,6 +131,28 @@ class Tuning(Adapters):
         self.assertRegex(note, r"store \d+ of 144 experts in memory; .* a step read .* "
                                r"came ahead, of which [0-9.]+% was used")
 
+    def test_virtual_tokens(self):
+        for kind, text in ("soft-prompt", "1+1=2"), ("prefix", ""):
+            out, args = self.tune("--method", kind, "--set", f"adapter.text={text}", "--set",
+                                  "adapter.front=4", "--eval-every", "1", "--json")
+            self.good(*args)
+            losses = self.losses(out)
+            self.assertLess(losses[-1], losses[0])
+            kept = self.folder / f"{kind}.safetensors"
+            (out / "adapter.safetensors").rename(kept)
+            shutil.rmtree(out)
+            self.assertEqual(self.good("adapter", "info", kept, "--json").json()["kind"], kind)
+            self.assertGreater(self.apart(self.logits(MIXTURE),
+                                          self.logits(MIXTURE, "--adapter", kept)), 0.01)
+            self.bad(2, "adapter.front: is 3, and adapter.init has 4", *args[:-1], "--set",
+                     "adapter.front=3", "--init", kept)
+            shutil.rmtree(out)
+            self.good(*args, "--init", kept)
+            self.assertLess(self.losses(out)[-1], losses[0])
+            shutil.rmtree(out)
+            self.bad(2, "no room for 20 virtual ones: they must have 42", *args[:-1],
+                     "--set", "adapter.front=20")
+
     def test_patience(self):
         # Nothing gets better after the first evaluation.
         out, args = self.tune("--eval-every", "2", "--patience", "2", "--lr", "0")

@@ -226,6 +226,95 @@ static void any_order_of_calls(void **state)
     jt_data_free(other);
 }
 
+/* ---- virtual tokens ---- */
+
+/* Every fragment begins with all of its virtual tokens, if there is room, and nothing
+ * else is one. Counts the tokens that may be learnt. */
+static void check_fronts(const jt_batch *batch, size_t front, int *counts)
+{
+    for (size_t i = 0; i < batch->n_seqs * batch->seq_len; i++) {
+        size_t place = i - (size_t)batch->first[i];
+        bool padding = batch->front[batch->first[i]] < 0;
+        assert_int_equal(batch->positions[i], place);
+        if (padding || place < front) {
+            assert_int_equal(batch->front[i], padding ? -1 : (int)place);
+            assert_int_equal(batch->tokens[i], 0);
+            assert_int_equal(batch->targets[i], -1);
+            if (padding) /* before virtual tokens that began in another sequence */
+                assert_true(i % batch->seq_len < front);
+            continue;
+        }
+        assert_int_equal(batch->front[i], -1);
+        counts[batch->tokens[i]]++;
+        if (batch->targets[i] >= 0)
+            assert_true(batch->targets[i] == 0 ||
+                        batch->targets[i] == batch->tokens[i] + 1);
+    }
+}
+
+/* As many epochs as a sequence takes of the stream: every token as many times. */
+static void virtual_tokens(void **state)
+{
+    static const size_t cases[][2] = {{1, 4}, {3, 8}, {5, 40}, {20, 64}};
+    jt_data_source source = {.path = data_numbers_file("numbers.bin", DOCS),
+                             .separator = "0"};
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        size_t front = cases[c][0], seq_len = cases[c][1];
+        jt_data *data =
+            data_open(&source, 1, NULL, VOCAB,
+                      (jt_data_options){.seq_len = seq_len, .front = front, .seed = 3});
+        jt_batch batch = new_batch(1, seq_len);
+        int *counts = calloc(VOCAB, sizeof *counts);
+        assert_int_equal(jt_data_epoch_tokens(data), total_length());
+        for (uint64_t i = 0; i < total_length() + DOCS * front; i++) {
+            fill(data, i, &batch);
+            check_fronts(&batch, front, counts);
+        }
+        for (size_t d = 0; d < DOCS; d++) {
+            for (size_t k = 1; k < data_numbers_length(d); k++)
+                assert_int_equal(counts[d * 1000 + k], seq_len - front);
+        }
+        free(counts);
+        jt_batch_free(&batch);
+        jt_data_free(data);
+    }
+}
+
+/* Held out: once each, and padding only at the end. */
+static void virtual_tokens_held_out(void **state)
+{
+    enum { FRONT = 4, LENGTH = 24 };
+    jt_data_source source = {.path = data_numbers_file("numbers.bin", DOCS),
+                             .separator = "0"};
+    jt_data *data = data_open(
+        &source, 1, NULL, VOCAB,
+        (jt_data_options){.seq_len = LENGTH, .front = FRONT, .held_out = 0.3});
+    jt_batch batch = new_batch(1, LENGTH);
+    int *counts = calloc(VOCAB, sizeof *counts), seen = 0;
+    uint64_t train, held;
+    size_t filled, n = jt_data_eval_count(data, 0);
+    (void)state;
+    jt_data_tokens(data, 0, &train, &held);
+    assert_true(held > 0 && train + held == total_length());
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(jt_data_eval_batch(data, 0, i, &batch, &filled, NULL), JT_OK);
+        assert_int_equal(filled, 1);
+        if (i + 1 < n)
+            check_fronts(&batch, FRONT, counts);
+        for (size_t t = 0; t < LENGTH; t++)
+            seen += batch.tokens[t] != 0;
+    }
+    for (size_t i = 1; i < VOCAB; i++)
+        assert_in_range(counts[i], 0, 1);
+    size_t train_docs, held_docs, skipped;
+    jt_data_documents(data, 0, &train_docs, &held_docs, &skipped);
+    assert_int_equal((size_t)seen + held_docs, held); /* which end with token 0 */
+    free(counts);
+    jt_batch_free(&batch);
+    jt_data_free(data);
+}
+
 typedef struct worker {
     const jt_data *data;
     int32_t (*wanted)[48];
@@ -467,6 +556,8 @@ int main(void)
         cmocka_unit_test(borders),
         cmocka_unit_test(sequences_are_shuffled),
         cmocka_unit_test(any_order_of_calls),
+        cmocka_unit_test(virtual_tokens),
+        cmocka_unit_test(virtual_tokens_held_out),
         cmocka_unit_test(from_two_threads),
         cmocka_unit_test(held_out_documents),
         cmocka_unit_test(held_out_tail),

@@ -189,7 +189,7 @@ static void check_gradients(const char *name, bool ahead)
     pack(&tr);
     assert_int_equal(jt_context_init(&tr.ctx, 2, NULL, NULL), JT_OK);
     assert_int_equal(
-        jt_cache_init_train(&tr.cache, tr.g.model, tr.g.count, false, NULL), JT_OK);
+        jt_cache_init_train(&tr.cache, tr.g.model, 1, tr.g.count, false, NULL), JT_OK);
     loss_of(&tr, GRADIENTS);
     for (int i = 0; i < tr.n_parameters; i++)
         check_parameter(&tr, i, &rng);

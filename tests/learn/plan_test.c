@@ -186,6 +186,9 @@ static void tuning_is_predicted(void **state)
         {"Q8_0", "mosa", "train.checkpoint_activations=true"},
         {"F32", "mixda", "train.threads=2"},
         {"Q8_0", "mixda", "train.checkpoint_activations=true"},
+        {"F32", "soft-prompt", "adapter.front=8"},
+        {"F32", "prefix", "adapter.front=8"},
+        {"Q8_0", "prefix", "train.checkpoint_activations=true"},
     };
     char init[2][192];
     (void)state;

@@ -119,7 +119,7 @@ static void begin(training *tr)
     tr->tokens = tokens->data;
     tr->length = tokens->shape[1];
     tr->count = tr->sequences * tr->length;
-    must(jt_cache_init_train(&tr->cache, tr->model, tr->count, false, &err));
+    must(jt_cache_init_train(&tr->cache, tr->model, 1, tr->count, false, &err));
     tr->targets = malloc(tr->count * sizeof(int32_t));
     tr->positions = malloc(tr->count * sizeof(int32_t));
     tr->first = malloc(tr->count * sizeof(int32_t));

@@ -188,6 +188,8 @@ static void all_adapters_give_the_same_bits(void **state)
         {"adapter.kind=mora", NULL},
         {"adapter.kind=bottleneck", "adapter.place=ffn", NULL},
         {"adapter.kind=mosa", NULL},
+        {"adapter.kind=soft-prompt", "adapter.front=2", NULL},
+        {"adapter.kind=prefix", "adapter.front=2", NULL},
         {"adapter.kind=x-lora", "adapter.experts=2", NULL},
         {"adapter.kind=lora-mixer", "adapter.experts=2", NULL},
         {"adapter.kind=lora", "train.checkpoint_activations=true", NULL},
