@@ -60,25 +60,31 @@ static void lay(const jt_adapter *a, const jt_kernels *kernels, const jt_model *
     }
 }
 
-/* The next virtual tokens of a cache, which stand for any token of the vocabulary. */
+/* Let a cache remember `count` tokens more, with adapters at work or (NULL) without;
+ * ids NULL: virtual ones, which stand for any of the vocabulary. */
 static void run(jt_attached *attached, jt_context *ctx, const jt_model *model,
-                jt_cache *cache, size_t count, const jt_store *store,
-                const jt_hooks *hooks)
+                jt_cache *cache, size_t count, const int32_t *ids,
+                const jt_store *store, const jt_hooks *hooks)
 {
     jt_span span = {cache, cache->length, count};
-    int32_t *ids = jt_scratch(ctx, 2 * count, sizeof *ids), *positions = ids + count;
-    if (!ids)
+    int32_t *any = jt_scratch(ctx, count, sizeof *any);
+    int32_t *positions = jt_scratch(ctx, count, sizeof *positions);
+    if (!any || !positions)
         return;
     for (size_t i = 0; i < count; i++) {
-        ids[i] = 0;
+        any[i] = 0;
         positions[i] = (int32_t)(span.start + i);
     }
     jt_chunk chunk = {.spans = &span,
                       .n_spans = 1,
                       .count = count,
-                      .ids = ids,
+                      .ids = ids ? ids : any,
                       .positions = positions,
                       .hidden = true};
+    if (!attached) {
+        jt_transformer_forward(ctx, model, &chunk, store, hooks);
+        return;
+    }
     attached->weight = NULL;
     attached->n_tokens = count;
     jt_attached_forward(attached, ctx, model, &chunk, store, hooks);
@@ -96,7 +102,8 @@ void jt_attached_lay_front(jt_attached *attached, jt_context *ctx,
     while (cache->length < front && !jt_failed(ctx)) {
         jt_arena_mark mark = jt_arena_save(&ctx->scratch);
         size_t left = front - cache->length;
-        run(attached, ctx, model, cache, left < chunk ? left : chunk, store, hooks);
+        run(attached, ctx, model, cache, left < chunk ? left : chunk, NULL, store,
+            hooks);
         jt_arena_rewind(&ctx->scratch, mark);
     }
     attached->laid = NULL;
@@ -152,34 +159,18 @@ static void copy_heads(jt_tensor *to, size_t first, size_t n, const void *from,
     }
 }
 
-static void run_text(const jt_adapter_options *o, jt_cache *cache)
-{
-    static const jt_hooks none;
-    jt_context *ctx = o->ctx;
-    int32_t *ids = tokens_of(ctx, o);
-    int32_t *positions = jt_scratch(ctx, o->front, sizeof *positions);
-    if (!ids || !positions)
-        return;
-    for (size_t i = 0; i < o->front; i++)
-        positions[i] = (int32_t)i;
-    jt_span span = {cache, 0, o->front};
-    jt_chunk chunk = {.spans = &span,
-                      .n_spans = 1,
-                      .count = o->front,
-                      .ids = ids,
-                      .positions = positions,
-                      .hidden = true};
-    jt_transformer_forward(ctx, o->model, &chunk, &jt_store_mapped, &none);
-}
-
 jt_status jt_front_remember(jt_tensor *k, jt_tensor *v, const jt_adapter_options *o,
                             jt_err *err)
 {
+    static const jt_hooks none;
+    jt_context *ctx = o->ctx;
     jt_cache cache;
     JT_TRY(jt_cache_init_train(&cache, o->model, 1, o->front, false, err));
-    jt_arena_mark mark = jt_arena_save(&o->ctx->scratch);
-    run_text(o, &cache);
-    for (int i = 0; i < o->model->params.n_layers && !jt_failed(o->ctx); i++) {
+    jt_arena_mark mark = jt_arena_save(&ctx->scratch);
+    int32_t *ids = tokens_of(ctx, o);
+    if (ids)
+        run(NULL, ctx, o->model, &cache, o->front, ids, &jt_store_mapped, &none);
+    for (int i = 0; i < o->model->params.n_layers && !jt_failed(ctx); i++) {
         const jt_attention *a = &o->model->layers[i].attention;
         const jt_kv_layer *kv = &cache.layer[i].kv;
         size_t first = (size_t)i * o->front;
@@ -187,5 +178,5 @@ jt_status jt_front_remember(jt_tensor *k, jt_tensor *v, const jt_adapter_options
         copy_heads(v, first, o->front, kv->v, kv->rows, (size_t)a->v_dim);
     }
     jt_cache_free(&cache);
-    return end(o->ctx, mark, err);
+    return end(ctx, mark, err);
 }
