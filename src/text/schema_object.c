@@ -33,9 +33,9 @@ static size_t next_character(const char *name, size_t at, uint32_t *c)
     return jt_utf8_char(name + at, len);
 }
 
-/* The rest of a name, `at` bytes having been read that names[0..n] share: nothing, if
- * that is not one of them, or what leads away from all of them. No escapes: they would
- * be another way of writing a name. */
+/* The rest of a name, `at` bytes having been read that names[0..n] share, which are in
+ * order and no two the same: nothing, if that is not one of them, or what leads away
+ * from all of them. No escapes: they would be another way of writing a name. */
 static jt_status write_untaken(jt_schema_writer *w, const char **names, size_t n,
                                size_t at, jt_schema_rule *rule)
 {
@@ -95,6 +95,15 @@ static bool is_required(const json_t *schema, const char *name)
     return false;
 }
 
+static bool has_member(const object *o, const char *name)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        if (strcmp(o->members[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static jt_status add_member(jt_schema_writer *w, object *o, const json_t *schema,
                             const char *name, const json_t *value)
 {
@@ -112,7 +121,7 @@ static jt_status add_member(jt_schema_writer *w, object *o, const json_t *schema
     return status;
 }
 
-/* Members that the schema names, then those that are only required. */
+/* Members that the schema names, then those that are only required, each once. */
 static jt_status add_members(jt_schema_writer *w, object *o, const json_t *schema)
 {
     json_t *properties = json_object_get(schema, "properties"), *value;
@@ -132,7 +141,7 @@ static jt_status add_members(jt_schema_writer *w, object *o, const json_t *schem
         name = json_string_value(json_array_get(required, i));
         if (!name)
             return jt_schema_refuse(w, JT_E_FORMAT, "'required' has what is no name");
-        if (json_object_get(properties, name))
+        if (has_member(o, name))
             continue;
         if (!o->more && json_object_get(schema, "additionalProperties"))
             return jt_schema_refuse(w, JT_E_FORMAT,

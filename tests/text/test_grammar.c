@@ -144,6 +144,10 @@ static void schemas_say_what_fits(void **state)
          {"{}", "{\"ab\": 1}", "{\"ab\": 1, \"x\": null}", "{\"a\": null}",
           "{\"abc\": null, \"b\": null}", NULL, "{\"x\": 1}",
           "{\"x\": null, \"ab\": 1}", "{\"\\u0061b\": null}"}},
+        {"{\"required\": [\"a\", \"ab\", \"a\", \"ab\"], \"additionalProperties\": "
+         "{\"type\": \"null\"}}",
+         {"{\"a\": null, \"ab\": null}", "{\"a\": null, \"ab\": null, \"b\": null}",
+          NULL, "{\"a\": null}", "{\"a\": null, \"ab\": null, \"a\": null}"}},
         {"{\"additionalProperties\": {\"type\": \"integer\"}, \"minProperties\": 1, "
          "\"maxProperties\": 2}",
          {"{\"a\": 1}", "{\"a\": 1, \"b\": 2}", NULL, "{}",
