@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "steer/policy.h"
 
-enum { MAX_KEYS = 16, MAX_IDS = 65536 };
+enum { MAX_KEYS = 16, MAX_IDS = 65536 }; /* ids are below that */
 
 /* A piece of the text. */
 typedef struct word {
@@ -69,25 +69,34 @@ static bool whole_of(const jt_key *key, const word *w, int32_t *value)
     return true;
 }
 
+/* A list being read. */
+typedef struct id_reader {
+    jt_ids *ids;
+    size_t capacity;
+    bool seen[MAX_IDS];
+} id_reader;
+
 /* first .. last, those that are not there yet. */
-static jt_status add_ids(jt_ids *ids, size_t *capacity, int32_t first, int32_t last,
-                         jt_err *err)
+static jt_status add_ids(id_reader *r, int32_t first, int32_t last, jt_err *err)
 {
+    jt_ids *ids = r->ids;
     size_t more = (size_t)(last - first) + 1;
     if (ids->count + more > MAX_IDS)
         return jt_fail(err, JT_E_ARG, "more than %d numbers in a list", MAX_IDS);
-    if (!jt_grow((void **)&ids->list, capacity, ids->count + more, sizeof *ids->list))
+    if (!jt_grow((void **)&ids->list, &r->capacity, ids->count + more,
+                 sizeof *ids->list))
         return jt_fail_memory(err, "reading a policy");
     for (int32_t id = first; id <= last; id++) {
-        if (!jt_ids_hold(ids, id))
+        if (!r->seen[id])
             ids->list[ids->count++] = id;
+        r->seen[id] = true;
     }
     return JT_OK;
 }
 
 static jt_status read_ids(const jt_key *key, const word *w, jt_ids *ids, jt_err *err)
 {
-    size_t capacity = 0;
+    id_reader r = {.ids = ids};
     const char *at = w->at, *end = w->at + w->len;
     for (bool more = true; more;) {
         word part = next_word(at, "+,"), low = next_word(at, "-+,");
@@ -100,7 +109,7 @@ static jt_status read_ids(const jt_key *key, const word *w, jt_ids *ids, jt_err 
             if (!whole_of(key, &high, &last) || last < first)
                 return fail_value(key, w, err);
         }
-        JT_TRY(add_ids(ids, &capacity, first, last, err));
+        JT_TRY(add_ids(&r, first, last, err));
         at = part.at + part.len;
         more = at < end;
         at += more;

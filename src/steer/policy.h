@@ -27,7 +27,7 @@ static inline bool jt_ids_hold(const jt_ids *ids, int32_t id)
 typedef enum jt_key_kind {
     JT_KEY_INT,    /* int in min .. max */
     JT_KEY_NUMBER, /* float in min .. max */
-    JT_KEY_IDS,    /* jt_ids, each in min .. max: "3+7", "2-5", "0-3+8" */
+    JT_KEY_IDS,    /* jt_ids, each in min .. max, at most 65535: "3+7", "2-5" */
     JT_KEY_WORD,   /* int: the place of the word among those of `value` */
     JT_KEY_TEXT    /* char *; NULL where it may be left out and was */
 } jt_key_kind;
