@@ -176,9 +176,8 @@ static jt_status prefix_fits(const jt_adapter *a, const jt_model *model, jt_err 
 
 static jt_given give_prefix(const jt_adapter *a, int layer)
 {
-    size_t first = (size_t)layer * front(a);
-    return (jt_given){.k = jt_some_rows(part(a, KEYS), first, front(a)),
-                      .v = jt_some_rows(part(a, VALUES), first, front(a))};
+    return (jt_given){.k = jt_slice(part(a, KEYS), (size_t)layer),
+                      .v = jt_slice(part(a, VALUES), (size_t)layer)};
 }
 
 static jt_status start_prefix(jt_adapter *a, const jt_adapter_options *o, jt_err *err)

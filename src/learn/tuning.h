@@ -38,7 +38,9 @@ bool jt_is_tuning(const jt_config *config);
  *   mos, poly, bits   what their files say; mora as low rank
  *   shira      rank * (rows + columns) values of each matrix, all 0: those where the
  *              weight is largest, or any
- * so that it changes nothing (but for bits, where B cannot be 0). With
+ *   soft-prompt, prefix   what the model makes of tokens
+ * so that it changes nothing (but for bits, where B cannot be 0, and virtual tokens,
+ * which are always seen). With
  * config->adapter.init, that adapter or what the kind makes of it. Or a mixture
  * (tuning_blend.h), MixLoRA with LoRAs for the weights outside of FFNs beside it.
  * Borrows all. JT_E_ARG (no such weight, more values than there are), JT_E_MEMORY. */
